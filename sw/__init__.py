@@ -1,0 +1,1 @@
+"""Training, conversion, the integer network and its golden model."""

@@ -1,0 +1,340 @@
+"""Training of the QCFS networks, and their fine-tuning with rounded weights.
+
+Everything random is drawn from generators seeded with (seed, epoch), so a run that was interrupted
+and resumed gives the same network as one that was not.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sw.augment import random_affine
+from sw.data import ImageSet
+from sw.errors import ResiduumError
+from sw.float_network import FloatLayer, FloatNetwork, fold_batchnorm
+from sw.models import ModelDefinition, QCFSNetwork
+from sw.qcfs import qcfs
+from sw.quantize import fake_quantize
+
+WEIGHT_DECAY = 0.01
+LABEL_SMOOTHING = 0.05
+FINE_TUNE_RATE = 0.1  # of the learning rate of the training proper
+
+
+def train(
+    definition: ModelDefinition, data: ImageSet, *, seed: int, checkpoint: Path
+) -> QCFSNetwork:
+    """Train from scratch, or go on from ``checkpoint``, which is rewritten after every epoch.
+
+    Raises ``ResiduumError`` if the checkpoint belongs to other settings or is damaged.
+    """
+    torch.manual_seed(seed)
+    network = QCFSNetwork(definition)
+    optimizer, schedule = _optimizer(
+        network, definition, len(data.train_labels), definition.epochs, definition.learning_rate
+    )
+    settings = {**asdict(definition), "seed": seed}
+    start = _resume(checkpoint, settings, network, optimizer, schedule)
+    batches = -(-len(data.train_labels) // definition.batch)
+    with _progress() as progress:
+        task = progress.add_task(
+            f"train {definition.name}",
+            total=definition.epochs * batches,
+            completed=start * batches,
+            note="",
+        )
+        for epoch in range(start, definition.epochs):
+            network.train()
+            mean = _Mean()
+            for images, labels in _batches(definition, data, seed=seed, epoch=epoch):
+                logits = network(images)
+                loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
+                total = loss + definition.activity_penalty * mean_activity(network)
+                optimizer.zero_grad(set_to_none=True)
+                total.backward()
+                optimizer.step()
+                schedule.step()
+                mean.add(loss.item())
+                progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {mean.value:.4f}")
+            _save(checkpoint, settings, network, optimizer, schedule, epoch + 1)
+    return network
+
+
+def mean_activity(network: QCFSNetwork) -> Tensor:
+    """Mean of activation/lambda over all neurons, each weighted by the synapses that it feeds.
+
+    A spike costs the engine one cycle per window that it falls into, so a neuron that feeds many
+    windows should be quiet first.
+    """
+    consumers = [*[layer.conv for layer in network.hidden][1:], network.classifier]
+    total, weight = torch.zeros(()), 0.0
+    for layer, consumer in zip(network.hidden, consumers, strict=True):
+        share = layer.activation.share
+        if isinstance(consumer, nn.Conv2d):
+            fan_out = consumer.weight[:, 0].numel() / consumer.stride[0] ** 2
+        else:
+            fan_out = consumer.out_features
+        neurons = share[0].numel() * fan_out
+        total = total + share.mean() * neurons
+        weight += neurons
+    return total / weight
+
+
+def fold(network: QCFSNetwork) -> FloatNetwork:
+    """The trained network with BatchNorm folded into weights and biases (float64)."""
+    layers = []
+    for number, hidden in enumerate(network.hidden, start=1):
+        norm = hidden.norm
+        weight, bias = fold_batchnorm(
+            _array(hidden.conv.weight),
+            _array(norm.running_mean),
+            _array(norm.running_var),
+            _array(norm.weight),
+            _array(norm.bias),
+            norm.eps,
+        )
+        layers.append(
+            FloatLayer(
+                name=f"conv{number}",
+                weight=weight,
+                bias=bias,
+                threshold=hidden.activation.threshold.item(),
+                stride=hidden.conv.stride[0],
+                padding=hidden.conv.padding[0],
+                pool=(hidden.pool, hidden.pool),
+            )
+        )
+    definition = network.definition
+    weight = _array(network.classifier.weight).reshape(-1, *definition.feature_shape)
+    layers.append(FloatLayer("classifier", weight, _array(network.classifier.bias), threshold=None))
+    return FloatNetwork(definition.name, definition.input_shape, tuple(layers), definition.levels)
+
+
+class FoldedModule(nn.Module):
+    """A ``FloatNetwork`` as a trainable module, optionally with rounded weights.
+
+    Parameters
+    ----------
+    network
+        Weights, biases and thresholds to start from.
+    bits
+        Weights act as they will after conversion to ``bits`` bits; None leaves them unrounded.
+    """
+
+    def __init__(self, network: FloatNetwork, *, bits: int | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.bits = bits
+        self.weights = nn.ParameterList(_tensor(layer.weight) for layer in network.layers)
+        self.biases = nn.ParameterList(_tensor(layer.bias) for layer in network.layers)
+        self.thresholds = nn.ParameterList(
+            torch.tensor(layer.threshold) for layer in network.layers if layer.threshold is not None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, layer in enumerate(self.network.layers):
+            output = layer.threshold is None
+            weight = self.weights[index]
+            if self.bits is not None:
+                weight = fake_quantize(weight, self.bits, shared=output)
+            if layer.pool != (1, 1):
+                x = F.avg_pool2d(x, layer.pool)
+            x = F.conv2d(x, weight, self.biases[index], layer.stride, layer.padding)
+            if not output:
+                x = qcfs(x, self.thresholds[index], self.network.levels)
+        return x.flatten(1)
+
+    def export(self) -> FloatNetwork:
+        """The present weights (not rounded), biases and thresholds."""
+        layers = []
+        for index, layer in enumerate(self.network.layers):
+            layers.append(
+                FloatLayer(
+                    name=layer.name,
+                    weight=_array(self.weights[index]),
+                    bias=_array(self.biases[index]),
+                    threshold=(None if layer.threshold is None else self.thresholds[index].item()),
+                    stride=layer.stride,
+                    padding=layer.padding,
+                    pool=layer.pool,
+                )
+            )
+        old = self.network
+        return FloatNetwork(old.name, old.input_shape, tuple(layers), old.levels)
+
+
+def fine_tune(
+    network: FloatNetwork, definition: ModelDefinition, data: ImageSet, *, bits: int, seed: int
+) -> FloatNetwork:
+    """Train a little more with weights rounded to ``bits`` bits, so that rounding costs less."""
+    torch.manual_seed(seed)
+    module = FoldedModule(network, bits=bits)
+    epochs = definition.fine_tune_epochs
+    rate = definition.learning_rate * FINE_TUNE_RATE
+    optimizer, schedule = _optimizer(module, definition, len(data.train_labels), epochs, rate)
+    batches = -(-len(data.train_labels) // definition.batch)
+    with _progress() as progress:
+        task = progress.add_task(
+            f"fine-tune {definition.name} for {bits} bits", total=epochs * batches, note=""
+        )
+        for epoch in range(epochs):
+            mean = _Mean()
+            # Epochs after those of the training proper, so that no random number comes twice.
+            drawn = _batches(definition, data, seed=seed, epoch=definition.epochs + epoch)
+            for images, labels in drawn:
+                loss = F.cross_entropy(module(images), labels, label_smoothing=LABEL_SMOOTHING)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                mean.add(loss.item())
+                progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {mean.value:.4f}")
+    return module.export()
+
+
+def float_accuracy(network: FloatNetwork, images: np.ndarray, labels: np.ndarray) -> float:
+    """Share (0..1) of uint8 images that the QCFS network, not the spiking one, gets right."""
+    module = FoldedModule(network).eval()
+    right = 0
+    with torch.inference_mode():
+        for first in range(0, len(labels), 500):
+            x = torch.from_numpy(images[first : first + 500]).float() / 255
+            predicted = module(x).argmax(dim=1).numpy()
+            right += int((predicted == labels[first : first + 500]).sum())
+    return right / len(labels)
+
+
+class _Mean:
+    """Running mean of the losses of an epoch."""
+
+    def __init__(self) -> None:
+        self.sum, self.count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self.sum, self.count = self.sum + value, self.count + 1
+
+    @property
+    def value(self) -> float:
+        return self.sum / max(self.count, 1)
+
+
+def _batches(
+    definition: ModelDefinition, data: ImageSet, *, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+    order = torch.randperm(len(data.train_labels), generator=generator)
+    all_images, all_labels = (
+        torch.from_numpy(data.train_images),
+        torch.from_numpy(data.train_labels),
+    )
+    for chosen in order.split(definition.batch):
+        images = random_affine(
+            all_images[chosen].float() / 255,
+            max_rotation=definition.max_rotation,
+            max_zoom=definition.max_zoom,
+            max_shift=definition.max_shift,
+            generator=generator,
+        )
+        yield images, all_labels[chosen]
+
+
+def _optimizer(
+    module: nn.Module, definition: ModelDefinition, images: int, epochs: int, rate: float
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    decayed = [parameter for parameter in module.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": WEIGHT_DECAY},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=rate)
+    steps = epochs * -(-images // definition.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=rate, total_steps=max(steps, 1), pct_start=0.2
+    )
+    return optimizer, schedule
+
+
+def _save(
+    path: Path,
+    settings: dict[str, object],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    epochs: int,
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    state = {
+        "settings": _plain(settings),
+        "epochs": epochs,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    torch.save(state, part)
+    # Renamed only when whole: an interruption never leaves half a checkpoint.
+    part.replace(path)
+
+
+def _resume(
+    path: Path,
+    settings: dict[str, object],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> int:
+    """Load the checkpoint if there is one; returns the number of epochs that are done."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, weights_only=True)
+        if state["settings"] != _plain(settings):
+            raise ResiduumError(
+                f"{path} was made with other settings; delete it, or give --restart"
+            )
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        return int(state["epochs"])
+    except ResiduumError:
+        raise
+    except Exception:
+        # torch.load fails in many ways on a damaged file; for the user they are all the same.
+        raise ResiduumError(f"{path} is damaged; delete it, or give --restart") from None
+
+
+def _plain(settings: dict[str, object]) -> str:
+    return repr(sorted(settings.items()))
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().numpy().astype(np.float64)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array).float()
