@@ -1,1 +1,1 @@
-"""Simulation: Verilator builds, the bulk mover on the host port, and the comparison with the golden model."""
+"""Simulation: Verilator builds, bulk transfers, and the comparison with the golden model."""

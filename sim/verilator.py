@@ -246,16 +246,10 @@ def _compile(name: str, folder: Path, sources: Mapping[str, str], *, waves: bool
         (folder / file_name).write_text(text)
     runner = _Runner(trace=waves)
     log = folder / "build.log"
-    kinds = (".vlt", ".v", ".sv", ".cpp")
     try:
         runner.build(
-            sources=sorted(
-                (folder / file_name for file_name in sources if not file_name.endswith(".cpp")),
-                key=lambda path: kinds.index(path.suffix),
-            ),
-            build_args=[
-                str(folder / file_name) for file_name in sources if file_name[-4:] == ".cpp"
-            ],
+            sources=[folder / file for file in sources if not file.endswith(".cpp")],
+            build_args=[str(folder / file) for file in sources if file.endswith(".cpp")],
             hdl_toplevel="top",
             build_dir=folder / "objects",
             log_file=log,
@@ -431,7 +425,7 @@ class Simulation:
         testcase
             Only the test with this name.
         seed
-            Of Python's ``random`` inside the simulation; the default draws one, which the log names.
+            Of Python's ``random`` inside the simulation; by default drawn, and named in the log.
         log
             Keep the simulation's output there. Without it the log is kept only after a failure.
         timeout
