@@ -96,16 +96,17 @@ exit 1
 endef
 export CHECK
 
-# A set-up that was made in another folder, or whose interpreter has gone, is made again.
+# A set-up that was made in another folder, or whose interpreter has gone, is made again. Such a
+# one, and one of ours that broke off (it leaves `.unfinished`), is removed first: it cannot be trusted.
 ifneq ($(shell test -x $(PY) && cat $(READY) 2>/dev/null),$(CURDIR))
 $(READY): again
 endif
 
-# `unfinished` marks a set-up of ours that broke off: what it left cannot be trusted.
 $(READY): pyproject.toml constraints.txt
 	@python=`sh -c "$$CHECK" check $(PYTHON)` && \
-	if [ -f $(VENV)/.unfinished ] || [ -f $(READY) ] && ! [ -x $(PY) ]; then \
-	    echo "residuum: the earlier set-up broke off, starting again"; rm -rf $(VENV); fi && \
+	if [ -f $(VENV)/.unfinished ] || \
+	    { [ -f $(READY) ] && ! { [ -x $(PY) ] && [ "`cat $(READY)`" = "$(CURDIR)" ]; }; }; then \
+	    echo "residuum: the earlier set-up cannot be used, starting again"; rm -rf $(VENV); fi && \
 	echo "residuum: setting up $(VENV) with $$python; this takes some minutes, once" && \
 	mkdir -p $(VENV) && touch $(VENV)/.unfinished && rm -f $(READY) && \
 	"$$python" -m venv $(VENV)

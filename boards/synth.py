@@ -1,8 +1,8 @@
 """Synthesis of one unit for ECP5, and the resources that it takes: ``residuum synth``.
 
-Figures before place and route, of the netlist that yosys's ``synth_ecp5`` writes. A native ``yosys``
-in PATH is used where there is one, being several times faster; otherwise the WebAssembly build
-beside this interpreter.
+Figures before place and route, of the netlist that yosys's ``synth_ecp5`` writes. A native
+``yosys`` in PATH is used where there is one, being several times faster; otherwise the WebAssembly
+build beside this interpreter.
 """
 
 from __future__ import annotations
