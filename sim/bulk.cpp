@@ -108,9 +108,9 @@ void residuum_bulk_tick(uint8_t rst, uint8_t busy, uint8_t read_valid, uint32_t 
     *address = *write_data = *flags = 0;
     ++cycle;
     if (rst) {
-        // A reset throws away what is on its way through the design.
+        // A reset throws away what is on its way through the design: the command begins again.
         stale = 0;
-        issued = answered;
+        issued = answered = 0;
         last_write = kNeverWritten;
     } else if (read_valid) {
         take_answer(read_data);

@@ -41,9 +41,11 @@ class Bulk:
     """The Python side of the bulk mover.
 
     The mover keeps the rules of the port: one write or read in a cycle and never both, answers in
-    order. A read is complete before the command behind it begins. While ``rst`` is high it waits.
+    order. A read is complete before the command behind it begins. While ``rst`` is high it waits;
+    a command that a reset interrupts begins again.
 
-    After an error the rest of the queue is dropped; the mover can be used again.
+    After an error the rest of the queue is dropped and the mover can be used again. After a read
+    whose answers got lost it is reset that makes the port usable, since answers carry no name.
     """
 
     def __init__(self, dut: Any) -> None:

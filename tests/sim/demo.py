@@ -4,19 +4,27 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-START = 0xFF  # a write of n here makes `busy` high for n cycles
+DEPTH = 254
 MUTE = 0xFE  # a write of 1 here makes reads go unanswered
+START = 0xFF  # a write of n here makes `busy` high for n cycles
 
 
 class Demo(wiring.Component):
     """254 words, answered 3 cycles after the read, and a run that only takes time.
 
+    Parameters
+    ----------
+    salt : int
+        Start value of ``writes``; makes an otherwise equal component another one.
+
     Members
     -------
+    offset : In(8)
+        Added to every answer: a port that is not the mover's.
     writes : Out(32)
-        Words that were written, runs and muting included.
-    lonely : Out(1)
-        Whether a cycle without a write ever lay between two writes.
+        Words that were written, to any address.
+    streak : Out(32)
+        The longest run of cycles that all held a write.
     """
 
     host__address: In(8)
@@ -28,34 +36,51 @@ class Demo(wiring.Component):
     busy: Out(1)
     offset: In(8)
     writes: Out(32)
+    streak: Out(32)
+
+    def __init__(self, *, salt: int = 0) -> None:
+        self.salt = salt
+        super().__init__()
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.words = words = memory.Memory(shape=32, depth=254, init=[])
-        write, read = words.write_port(), words.read_port(transparent_for=())
+        m.submodules.words = words = memory.Memory(shape=32, depth=DEPTH, init=[])
+        write, read = words.write_port(), words.read_port()
         m.d.comb += [
             write.addr.eq(self.host__address),
             write.data.eq(self.host__write_data),
-            write.en.eq(self.host__write & (self.host__address < 254)),
+            write.en.eq(self.host__write & (self.host__address < DEPTH)),
             read.addr.eq(self.host__address),
             read.en.eq(1),
         ]
+
+        writes = Signal(32, init=self.salt)
+        streak = Signal(32)
+        m.d.comb += self.writes.eq(writes - self.salt)
+        with m.If(self.host__write):
+            m.d.sync += [writes.eq(writes + 1), streak.eq(streak + 1)]
+            with m.If(streak >= self.streak):
+                m.d.sync += self.streak.eq(streak + 1)
+        with m.Else():
+            m.d.sync += streak.eq(0)
+
         mute = Signal()
-        remaining = Signal(32)
-        valid_1, valid_2, data_2 = Signal(), Signal(), Signal(32)
-        m.d.comb += self.busy.eq(remaining != 0)
+        valid = [Signal(name=f"valid_{stage}") for stage in (1, 2)]
+        data = Signal(32)
         m.d.sync += [
-            valid_1.eq(self.host__read & ~mute),
-            valid_2.eq(valid_1),
-            data_2.eq(read.data),
-            self.host__read_valid.eq(valid_2),
-            self.host__read_data.eq(data_2 + self.offset),
-            self.writes.eq(self.writes + self.host__write),
+            valid[0].eq(self.host__read & ~mute),
+            valid[1].eq(valid[0]),
+            data.eq(read.data),
+            self.host__read_valid.eq(valid[1]),
+            self.host__read_data.eq(data + self.offset),
         ]
+        with m.If(self.host__write & (self.host__address == MUTE)):
+            m.d.sync += mute.eq(self.host__write_data[0])
+
+        remaining = Signal(32)
+        m.d.comb += self.busy.eq(remaining != 0)
         with m.If(self.busy):
             m.d.sync += remaining.eq(remaining - 1)
         with m.If(self.host__write & (self.host__address == START)):
             m.d.sync += remaining.eq(self.host__write_data)
-        with m.If(self.host__write & (self.host__address == MUTE)):
-            m.d.sync += mute.eq(self.host__write_data[0])
         return m

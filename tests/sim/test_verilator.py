@@ -1,0 +1,174 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import Const, Module, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from sim import verilator
+from sim.verilator import Port, SimulationError, build, module_ports, verilog_text
+from tests.sim.demo import Demo
+
+BENCH = "tests.sim.wrapper_bench"
+VISIBLE = ["clk", "rst", "streak", "host__address"]
+GIVEN = {"cycles": 3, "words": np.arange(5), "text": "µ", "ports": [*VISIBLE, "valid_1"]}
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    return build(Demo(), name="demo")
+
+
+class Wide(wiring.Component):
+    level: In(signed(5))
+    same: Out(signed(5))
+    one: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [self.same.eq(self.level), self.one.eq(Const(1))]
+        return m
+
+
+def test_ports_of_the_verilog():
+    ports = module_ports(verilog_text(Wide(), name="wide"), "wide")
+    assert set(ports) == {
+        Port("level", "input", 5),
+        Port("same", "output", 5),
+        Port("one", "output", 1),
+    }
+
+
+def test_verilog_does_not_depend_on_the_place_of_the_sources():
+    assert str(Path(__file__).parent) not in verilog_text(Demo())
+
+
+def test_values_and_arrays_go_in_and_come_back(simulation):
+    values = simulation.run(BENCH, testcase="count", parameters=GIVEN)
+    assert (values["doubled"].tolist(), values["text"]) == ([0, 2, 4, 6, 8], "µ")
+
+
+def test_only_ports_are_visible(simulation):
+    values = simulation.run(BENCH, testcase="count", parameters=GIVEN)
+    assert values["ports"] == [True, True, True, True, False]
+
+
+def test_a_seed_repeats_what_is_drawn(simulation):
+    runs = [
+        simulation.run(BENCH, testcase="count", parameters=GIVEN, seed=seed) for seed in (5, 5, 6)
+    ]
+    first, again, other = (values["drawn"] for values in runs)
+    assert first == again != other
+
+
+def test_terminal_and_log(simulation, tmp_path, capfd):
+    log = tmp_path / "run.log"
+    simulation.run(BENCH, testcase="count", parameters=GIVEN, log=log)
+    assert "written to the log" in log.read_text()
+    assert capfd.readouterr().err == "shown on the terminal\n"
+
+
+def test_a_failing_test_raises_with_its_message_and_the_log(simulation, tmp_path):
+    log = tmp_path / "run.log"
+    with pytest.raises(SimulationError, match="wrong: the streak is not what it should") as error:
+        simulation.run(BENCH, testcase="wrong", log=log)
+    assert f"The end of the log {log}:" in str(error.value)
+
+
+def test_a_run_that_does_not_end_is_stopped(simulation):
+    with pytest.raises(SimulationError, match="stopped after 3 seconds"):
+        simulation.run(BENCH, testcase="endless", timeout=3)
+
+
+def test_a_bench_without_a_matching_test(simulation):
+    with pytest.raises(SimulationError, match=r"no test that matches|ended before"):
+        simulation.run(BENCH, testcase="none_of_this_name")
+
+
+def test_make_variable_waves_does_not_reach_a_build_without_waves(simulation, monkeypatch):
+    monkeypatch.setenv("WAVES", "1")
+    assert simulation.run(BENCH, testcase="count", parameters=GIVEN)["text"] == "µ"
+
+
+def test_waves():
+    simulation = build(Demo(), name="demo-waves", waves=True)
+    file = verilator.BUILD / "waves" / "demo-waves.vcd"
+    file.unlink(missing_ok=True)
+    simulation.run(BENCH, testcase="count", parameters=GIVEN)
+    assert "valid_1" in file.read_text()
+
+
+def test_the_same_component_is_built_once(simulation, monkeypatch):
+    monkeypatch.setattr(verilator, "_compile", None)
+    assert build(Demo(), name="again").folder == simulation.folder
+
+
+def test_another_component_is_another_build(simulation):
+    assert build(Demo(salt=1), name="salted").folder != simulation.folder
+
+
+BUILD_SALTED = """
+import sys
+from sim import verilator
+from tests.sim.demo import Demo
+compile = verilator._compile
+def counted(*arguments, **options):
+    print("compiled")
+    compile(*arguments, **options)
+verilator._compile = counted
+print(verilator.build(Demo(salt=int(sys.argv[1])), name="salted").folder)
+"""
+
+
+def test_two_processes_build_the_same_once():
+    salt = str(int.from_bytes(os.urandom(3)))
+    builders = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILD_SALTED, salt], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [builder.communicate()[0].split() for builder in builders]
+    folder = Path(said[0][-1])
+    shutil.rmtree(folder)
+    folder.with_suffix(".lock").unlink()
+    assert sorted(len(lines) for lines in said) == [1, 2]
+    assert said[0][-1] == said[1][-1]
+
+
+def test_a_build_that_broke_off_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(verilator, "BUILD", tmp_path)
+
+    def interrupted(name, folder, sources, *, waves):
+        (folder / "simulation").write_text("half of a program")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verilator, "_compile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(Demo(), name="demo")
+    assert not [path for path in (tmp_path / "verilator").iterdir() if not path.suffix]
+
+
+def test_wrong_verilog_shows_the_tools_own_words(monkeypatch, tmp_path):
+    monkeypatch.setattr(verilator, "BUILD", tmp_path)
+    monkeypatch.setattr(
+        verilator, "verilog_text", lambda *_, **__: "module top(a);\n  input a;\n  oops\nendmodule"
+    )
+    with pytest.raises(SimulationError, match=r"could not build demo(?s:.)*syntax error"):
+        build(Demo(), name="demo")
+
+
+def test_a_missing_compiler_is_named(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    with pytest.raises(SimulationError, match="`g\\+\\+` is needed"):
+        verilator._require_programs()
+
+
+def test_the_mover_needs_a_host_port():
+    with pytest.raises(ValueError, match="needs the ports host__address, "):
+        build(Wide(), name="wide", bulk=True)
