@@ -6,7 +6,7 @@ probe. Pooling is an explicit sum of spikes, not folded into the kernel as in th
 the two are independent of each other.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,6 @@ def simulate(
     tau: int,
     T: int,
     keep_layers: bool = True,
-    progress: Callable[[int], None] | None = None,
 ) -> Trace:
     """Run ``images`` through the network: tau probe steps, then T inference steps.
 
@@ -83,8 +82,6 @@ def simulate(
         >= 1.
     keep_layers
         Keep every train, residual potential and mask; otherwise only the logits.
-    progress
-        Called with the number of images after each batch.
 
     Raises
     ------
@@ -92,18 +89,29 @@ def simulate(
         If the images do not fit the network, a stage length is not possible, or a sum could leave
         the range in which float64 counts exactly.
     """
+    parts = []
+    for trace in simulate_batches(network, images, tau=tau, T=T):
+        parts.append(trace if keep_layers else Trace((), trace.logits, trace.prediction))
+    return _join(network, parts, tau + T, keep_layers)
+
+
+def simulate_batches(
+    network: IntegerNetwork, images: np.ndarray, *, tau: int, T: int
+) -> Iterator[Trace]:
+    """As ``simulate``, but hands out the trace of one batch at a time, in the order of the images.
+
+    The size of a batch is chosen so that its arrays stay small, whatever the network; so a whole
+    data set can be looked at without holding all its spike trains.
+    """
     check_stages(tau, T)
     _check_images(network, images)
     kernels = [_Kernel(layer) for layer in network.layers]
-    batch = _batch_size(network, tau + T)
-    parts = []
-    with torch.inference_mode():
-        for first in range(0, len(images), batch):
-            chunk = torch.from_numpy(np.ascontiguousarray(images[first : first + batch]))
-            parts.append(_simulate_batch(network, kernels, chunk, tau, T, keep_layers))
-            if progress is not None:
-                progress(len(chunk))
-    return _join(network, parts, tau + T, keep_layers)
+    batch = batch_size(network, tau + T)
+    for first in range(0, len(images), batch):
+        chunk = torch.from_numpy(np.ascontiguousarray(images[first : first + batch]))
+        with torch.inference_mode():
+            trace = _simulate_batch(network, kernels, chunk, tau, T)
+        yield trace
 
 
 def check_stages(tau: int, T: int) -> None:
@@ -161,9 +169,8 @@ def _simulate_batch(
     images: Tensor,
     tau: int,
     T: int,
-    keep_layers: bool,
 ) -> Trace:
-    layers = []
+    layers: list[LayerTrace] = []
     steps = tau + T
     # The image is the same current in every step; a step axis of length 1 stands for all of them.
     signal = images[:, None]
@@ -178,8 +185,7 @@ def _simulate_batch(
         signal, residual, silenced = _neurons(
             current.expand(-1, steps, -1, -1, -1), kernel.layer, tau
         )
-        if keep_layers:
-            layers.append(LayerTrace(signal.numpy(), residual.numpy(), silenced.numpy()))
+        layers.append(LayerTrace(signal.numpy(), residual.numpy(), silenced.numpy()))
     raise AssertionError("an IntegerNetwork ends in an output layer")
 
 
@@ -225,7 +231,7 @@ def _check_images(network: IntegerNetwork, images: np.ndarray) -> None:
         )
 
 
-def _batch_size(network: IntegerNetwork, steps: int) -> int:
+def batch_size(network: IntegerNetwork, steps: int) -> int:
     """Images per batch, so that the largest array has about ``_BATCH_NUMBERS`` numbers."""
     largest = 1
     for layer, (channels, height, width) in zip(network.layers, network.shapes, strict=True):

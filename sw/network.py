@@ -459,13 +459,17 @@ def _summary(network: IntegerNetwork, tau: int, T: int) -> str:
     ]
     size = "x".join(map(str, network.input_shape))
     lines = [
-        f"{network.name}: {size} pixels, {network.classes} classes, {network.weight_bits}-bit "
-        f"weights, bounds for tau {tau}, T {T}",
+        (
+            f"{network.name}: {size} pixels, {network.classes} classes, {network.weight_bits}-bit "
+            f"weights, bounds for tau {tau}, T {T}"
+        ),
         "",
         *table,
         "",
-        f"memory: {weights} weights = {-(-weights * network.weight_bits // 8)} bytes, "
-        f"{parameters} biases and thresholds",
+        (
+            f"memory: {weights} weights = {-(-weights * network.weight_bits // 8)} bytes, "
+            f"{parameters} biases and thresholds"
+        ),
         "bounds: smallest .. largest value over all channels (bits of a signed number)",
         *(f"{key}: {value}" for key, value in sorted(network.metadata.items())),
     ]

@@ -1,0 +1,97 @@
+"""The command line ``residuum``.
+
+A sub-command is a module with
+
+* ``DESCRIPTION``: what it does, in one or two sentences,
+* ``EXAMPLES``: commands with a word on each, shown below the options,
+* ``configure(parser)``: adds its arguments to an ``argparse.ArgumentParser``,
+* ``run(args) -> int``: does the work and returns the exit status.
+
+Only the module of the command that was asked for is imported, so that ``--help`` starts at once.
+Modules must import heavy things (torch, simulators) inside ``run``.
+"""
+
+import argparse
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+from sw.errors import ResiduumError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command: its name, the module that implements it, and its line in ``--help``."""
+
+    name: str
+    module: str
+    help: str
+
+
+COMMANDS = (
+    Command("eval", "sw.commands.evaluate", "accuracy of a network on the held-out images"),
+    Command("summary", "sw.commands.summary", "layers, shapes, bits, memory and bounds"),
+    Command("train", "sw.commands.train", "train a network and convert it to integers"),
+)
+
+DESCRIPTION = "Trained networks as bit-exact spiking networks: train, convert, check, simulate."
+EXAMPLES = """\
+examples:
+  residuum summary digits           what the committed network for 8x8 digits looks like
+  residuum eval digits              its accuracy on the 360 held-out digits
+  residuum eval mnist --bits 4      4-bit weights, all 10,000 test images
+  residuum train digits             train and convert it anew, in about a minute
+  residuum eval --help              the options of one command
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line in one sentence instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; returns the exit status: 0 done, 1 an error, 2 a wrong command line."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        args = _parser(arguments).parse_args(arguments)
+        return int(args.run(args))
+    except ResiduumError as error:
+        print(f"residuum: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("residuum: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="residuum",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    for command in COMMANDS:
+        if command.name != chosen:
+            commands.add_parser(command.name, help=command.help)
+            continue
+        module = importlib.import_module(command.module)
+        child = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=module.DESCRIPTION,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.configure(child)
+        child.set_defaults(run=module.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""``residuum train``."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sw.commands.arguments import positive_number, whole_number
+from sw.errors import ResiduumError
+
+if TYPE_CHECKING:
+    from sw.data import ImageSet
+    from sw.float_network import FloatNetwork
+    from sw.models import ModelDefinition
+
+DESCRIPTION = """\
+Train a network (QCFS activation), convert it to integers with 8-bit and 4-bit weights, check both
+on the held-out images and write one .npz file for each. A run that was interrupted goes on where
+it stopped."""
+EXAMPLES = """\
+examples:
+  residuum train digits              about a minute; needs no download
+  residuum train mnist               about ten minutes; files from RESIDUUM_DATA, else downloaded
+  residuum train digits --install    write to the committed place (sw/zoo) instead of build/zoo
+  residuum train digits --restart    forget the finished epochs of an earlier run
+  residuum train mnist --activity-penalty 0.5    fewer spikes, for a faster engine
+
+Fixed seeds and one thread: the same command gives the same network on the same kind of machine.
+"""
+
+FINE_TUNED_BELOW = 8
+CHECKED_TAU, CHECKED_T = 4, 4
+DATASET_LICENCES = {
+    "digits": "UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
+    "mnist": "MNIST, commonly redistributed under CC BY-SA 3.0",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="digits or mnist")
+    parser.add_argument("--seed", type=whole_number, default=0, help="default %(default)s")
+    parser.add_argument("--epochs", type=positive_number, help="default: by model")
+    parser.add_argument(
+        "--activity-penalty",
+        type=float,
+        metavar="X",
+        help="weight of the mean activity in the loss, >= 0; more means fewer spikes "
+        "(default: by model)",
+    )
+    parser.add_argument(
+        "--bits",
+        type=positive_number,
+        nargs="+",
+        default=[8, 4],
+        help="weight bits of the integer networks (default 8 4)",
+    )
+    parser.add_argument("--restart", action="store_true", help="do not go on with an earlier run")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--out", type=Path, default=None, help="folder (default build/zoo)")
+    place.add_argument("--install", action="store_true", help="write to sw/zoo")
+
+
+def run(args: argparse.Namespace) -> int:
+    import torch
+
+    from sw.data import load_dataset
+    from sw.library import ZOO
+    from sw.models import model_definition
+    from sw.network import MAX_WEIGHT_BITS, MIN_WEIGHT_BITS
+    from sw.train import float_accuracy, fold, train
+
+    definition = _changed(model_definition(args.model), args)
+    for bits in args.bits:
+        if not MIN_WEIGHT_BITS <= bits <= MAX_WEIGHT_BITS:
+            raise ResiduumError(
+                f"--bits must be {MIN_WEIGHT_BITS} .. {MAX_WEIGHT_BITS}, not {bits}"
+            )
+    # The order of a sum depends on the number of threads, and so do the last bits of a weight.
+    torch.set_num_threads(1)
+    data = load_dataset(definition.dataset)
+    checkpoint = Path("build") / "train" / f"{definition.name}.pt"
+    if args.restart:
+        checkpoint.unlink(missing_ok=True)
+    network = fold(train(definition, data, seed=args.seed, checkpoint=checkpoint))
+    accuracy = float_accuracy(network, data.test_images, data.test_labels)
+    print(f"{definition.name}: {100 * accuracy:.2f} % before conversion (float QCFS network)")
+    metadata = {
+        "dataset": definition.dataset,
+        "dataset licence": DATASET_LICENCES[definition.dataset],
+        "licence": "Apache-2.0",
+        "command": command_line(args),
+        "accuracy of the float network": f"{100 * accuracy:.2f} %",
+        "torch": torch.__version__,
+    }
+    folder = ZOO if args.install else args.out or Path("build") / "zoo"
+    for bits in args.bits:
+        _convert(definition, network, data, bits, args.seed, metadata, folder)
+    return 0
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """The command that gives this network again, without what does not matter for it."""
+    words = ["residuum", "train", args.model, "--seed", str(args.seed)]
+    if args.epochs is not None:
+        words += ["--epochs", str(args.epochs)]
+    if args.activity_penalty is not None:
+        words += ["--activity-penalty", str(args.activity_penalty)]
+    return " ".join(words)
+
+
+def _changed(definition: "ModelDefinition", args: argparse.Namespace) -> "ModelDefinition":
+    penalty = args.activity_penalty
+    if args.epochs is not None:
+        definition = replace(definition, epochs=args.epochs)
+    if penalty is not None:
+        if not 0 <= penalty < float("inf"):
+            raise ResiduumError(f"--activity-penalty must be at least 0, not {penalty}")
+        definition = replace(definition, activity_penalty=penalty)
+    return definition
+
+
+def _convert(
+    definition: "ModelDefinition",
+    network: "FloatNetwork",
+    data: "ImageSet",
+    bits: int,
+    seed: int,
+    metadata: dict[str, str],
+    folder: Path,
+) -> None:
+    """Fine-tune if the weights get coarse, convert, check on the held-out images, save."""
+    from sw.commands.evaluate import describe, evaluate
+    from sw.convert import to_integer
+    from sw.library import zoo_file
+    from sw.train import fine_tune
+
+    if bits < FINE_TUNED_BELOW:
+        network = fine_tune(network, definition, data, bits=bits, seed=seed)
+    integer = to_integer(network, bits=bits, metadata=metadata)
+    tally = evaluate(integer, data.test_images, data.test_labels, tau=CHECKED_TAU, T=CHECKED_T)
+    print(describe(integer, tally, CHECKED_TAU, CHECKED_T))
+    path = zoo_file(definition.name, bits, folder)
+    integer.save(path)
+    print(f"written: {path}")
