@@ -1,0 +1,1 @@
+"""The lane array: accumulators of lanes x steps, and their drain."""

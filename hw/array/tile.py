@@ -1,0 +1,145 @@
+"""A tile: some lanes with their weights, accumulators, neurons and a bank to write to."""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.array.lanes import LaneArray, action_layout
+from hw.config import EngineConfig
+from hw.memory.block import BlockMemory
+from hw.memory.feature import write_layout
+from hw.memory.weights import WeightColumns, weights_layout
+from hw.neuron.pipeline import NeuronPipeline, mode_layout, parameter_layout
+
+
+def target_layout(config: EngineConfig) -> data.StructLayout:
+    """Where the results of a layer go; constant while it runs."""
+    return data.StructLayout(
+        {
+            "row": unsigned(config.feature_row_bits),
+            "empty_row": unsigned(config.feature_row_bits),
+            "pitch": unsigned(config.feature_row_bits),
+            "parameter_group": unsigned(config.group_bits),
+        }
+    )
+
+
+class Tile(wiring.Component):
+    """``tile_lanes`` lanes from weight row to spike train.
+
+    The event bus enters with ``weight_row``, and two cycles later the ``action`` that meets these
+    weights; both leave, registered, for the next tile. So the bus ripples from tile to tile, and no
+    wire gets longer when tiles are added.
+
+    ``load`` starts a layer with ``mode`` and ``target``. Results leave on ``write`` for the tile's bank
+    of the feature memory (an output layer's go to the logit memory instead, read through
+    ``logit_address`` with two cycles of latency). ``done`` pulses with the last result of the layer.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        address_bits = config.group_bits + config.lane_bits
+        super().__init__(
+            {
+                "weight_row": In(config.weight_row_bits),
+                "action": In(action_layout(config)),
+                "weight_row_next": Out(config.weight_row_bits),
+                "action_next": Out(action_layout(config)),
+                "load": In(1),
+                "mode": In(mode_layout(config)),
+                "target": In(target_layout(config)),
+                "write_valid": Out(1),
+                "write": Out(write_layout(config)),
+                "done": Out(1),
+                "logit_address": In(address_bits),
+                "logit": Out(signed(config.potential_bits)),
+                "weight_write": In(1),
+                "weight_write_row": In(config.weight_row_bits),
+                "weight_write_data": In(weights_layout(config).size),
+                "parameter_write": In(1),
+                "parameter_write_address": In(address_bits),
+                "parameter_write_data": In(parameter_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        c = self.config
+        m.submodules.weights = weights = WeightColumns(c)
+        m.submodules.lanes = lanes = LaneArray(c)
+        m.submodules.neurons = neurons = NeuronPipeline(c)
+
+        row_next = Signal(c.weight_row_bits, reset_less=True)
+        action_next = Signal(action_layout(c), reset_less=True)
+        m.d.sync += [row_next.eq(self.weight_row), action_next.eq(self.action)]
+        m.d.comb += [
+            self.weight_row_next.eq(row_next),
+            self.action_next.eq(action_next),
+            weights.row.eq(self.weight_row),
+            weights.write_enable.eq(self.weight_write),
+            weights.write_row.eq(self.weight_write_row),
+            weights.write_data.eq(self.weight_write_data),
+            lanes.weights.eq(weights.weights),
+            lanes.action.eq(self.action),
+            neurons.slot_valid.eq(lanes.slot_valid),
+            neurons.slot.eq(lanes.slot),
+            neurons.sums.eq(lanes.sums),
+            neurons.load.eq(self.load),
+            neurons.mode.eq(self.mode),
+            neurons.parameter_group.eq(self.target.parameter_group),
+            neurons.write_enable.eq(self.parameter_write),
+            neurons.write_address.eq(self.parameter_write_address),
+            neurons.write_data.eq(self.parameter_write_data),
+        ]
+        self._place_results(m, neurons)
+        return m
+
+    def _place_results(self, m: Module, neurons: NeuronPipeline) -> None:
+        c = self.config
+        result, how = neurons.result, neurons.result.how
+        row = Signal(c.feature_row_bits, reset_less=True)
+        first_row = Signal(c.feature_row_bits, reset_less=True)
+        empty_row = Signal(c.feature_row_bits, reset_less=True)
+        group = Signal(c.group_bits, reset_less=True)
+
+        window_done = neurons.result_valid & result.last & ~how.shared
+        with m.If(window_done):
+            m.d.sync += row.eq(row + self.target.pitch)
+            with m.If(how.group_last):
+                m.d.sync += [
+                    row.eq(first_row + 1),
+                    first_row.eq(first_row + 1),
+                    empty_row.eq(empty_row + 1),
+                    group.eq(group + 1),
+                ]
+        with m.If(self.load):
+            m.d.sync += [
+                row.eq(self.target.row),
+                first_row.eq(self.target.row),
+                empty_row.eq(self.target.empty_row),
+                group.eq(0),
+            ]
+
+        m.d.comb += [
+            self.write_valid.eq(neurons.result_valid & ~self.mode.output),
+            self.write.row.eq(Mux(how.shared, empty_row, row)),
+            self.write.lane.eq(result.lane),
+            self.write.train.eq(neurons.train),
+            self.write.last.eq(result.last),
+            self.write.empty.eq(result.empty),
+            self.write.shared.eq(how.shared),
+        ]
+        m.d.sync += self.done.eq(window_done & how.layer_last)
+
+        m.submodules.logits = logits = BlockMemory(
+            width=c.potential_bits,
+            depth=max(2, c.channel_groups << c.lane_bits),
+            ecp5=c.memory == "ecp5",
+        )
+        m.d.comb += [
+            logits.write_enable.eq(neurons.result_valid & self.mode.output),
+            logits.write_address.eq(Cat(result.lane, group)),
+            logits.write_data.eq(neurons.potential),
+            logits.read_address.eq(self.logit_address),
+            self.logit.eq(logits.read_data),
+        ]

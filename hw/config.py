@@ -1,0 +1,192 @@
+"""The one configuration object of the engine.
+
+Every size of the hardware follows from an `EngineConfig`; the compiler in ``sw/`` reads the same
+object, so that both sides agree on every width and address.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+
+PIXEL_BITS = 8
+
+
+def bits_for_count(count: int) -> int:
+    """Width of an unsigned field that holds 0 .. count - 1 (0 bits for a single value)."""
+    return (count - 1).bit_length()
+
+
+def _ceil_power_of_two(value: int) -> int:
+    return 1 << bits_for_count(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Sizes of an engine.
+
+    Parameters
+    ----------
+    lanes : int
+        P, output channels that are accumulated side by side.
+    tile_lanes : int
+        Lanes that share one integrate-and-fire pipeline; divides ``lanes``. A window drains in
+        ``tile_lanes`` cycles. Must be a power of two when there is more than one tile.
+    steps : int
+        S, time steps (slots of a spike train) that are processed side by side; tau + T <= S.
+    weight_bits, accumulator_bits, potential_bits : int
+        Widths of the signed weights, sums of weights, and potentials (also of the logits).
+    fraction_bits : int
+        f, the binary places of the potential below one weight unit in layers fed by spikes.
+        Layers fed by pixels have none: a pixel weighs up to 255 units already.
+    weight_rows : int
+        Rows of the on-chip weight store; one row is one weight for each lane.
+    feature_rows : int
+        Rows of the feature memory; one row holds the trains of ``row_slots`` neurons.
+    channel_groups : int
+        Groups of ``lanes`` output channels whose thresholds and biases are held, all layers together.
+    table_entries : int
+        Entries of the axis tables, all layers together.
+    layers : int
+        Layer descriptors that are held.
+    memory : str
+        ``"inferred"``: memories described behaviourally, for simulation and any device;
+        ``"ecp5"``: DP16KD primitives with their output registers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is not an integer, or outside its range.
+    """
+
+    lanes: int = 16
+    tile_lanes: int = 8
+    steps: int = 8
+    weight_bits: int = 8
+    accumulator_bits: int = 16
+    potential_bits: int = 24
+    fraction_bits: int = 4
+    weight_rows: int = 2048
+    feature_rows: int = 512
+    channel_groups: int = 32
+    table_entries: int = 512
+    layers: int = 16
+    memory: str = "inferred"
+
+    def __post_init__(self) -> None:
+        limits = {
+            "lanes": (1, 1024),
+            "tile_lanes": (1, 16),
+            "steps": (1, 32),
+            "weight_bits": (2, 16),
+            "accumulator_bits": (4, 32),
+            "potential_bits": (8, 32),
+            "fraction_bits": (0, 12),
+            "weight_rows": (1, 1 << 20),
+            "feature_rows": (2, 1 << 20),
+            "channel_groups": (1, 1 << 12),
+            "table_entries": (2, 1 << 16),
+            "layers": (1, 64),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name} must be an integer, not {value!r}")
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
+        if self.lanes % self.tile_lanes:
+            raise ValueError(
+                f"lanes must be a multiple of tile_lanes {self.tile_lanes}, not {self.lanes!r}"
+            )
+        if self.tiles > 1 and self.tile_lanes & (self.tile_lanes - 1):
+            raise ValueError(
+                "tile_lanes must be a power of two when there are several tiles, "
+                f"not {self.tile_lanes!r}"
+            )
+        if self.accumulator_bits < self.weight_bits:
+            raise ValueError(
+                f"accumulator_bits must be at least weight_bits {self.weight_bits}, "
+                f"not {self.accumulator_bits!r}"
+            )
+        if self.potential_bits < self.accumulator_bits + self.fraction_bits:
+            raise ValueError(
+                "potential_bits must be at least accumulator_bits + fraction_bits = "
+                f"{self.accumulator_bits + self.fraction_bits}, not {self.potential_bits!r}"
+            )
+        if self.memory not in ("inferred", "ecp5"):
+            raise ValueError(f'memory must be "inferred" or "ecp5", not {self.memory!r}')
+
+    @cached_property
+    def tiles(self) -> int:
+        """Tiles of lanes, each with its own weight columns and integrate-and-fire pipeline."""
+        return self.lanes // self.tile_lanes
+
+    @cached_property
+    def bank_slots(self) -> int:
+        """Neurons of one row in one bank of the feature memory."""
+        return _ceil_power_of_two(self.tile_lanes)
+
+    @cached_property
+    def banks(self) -> int:
+        """Banks of the feature memory; tile t writes bank t."""
+        return _ceil_power_of_two(self.tiles)
+
+    @cached_property
+    def row_slots(self) -> int:
+        """Neurons of one row of the feature memory, all banks together."""
+        return self.bank_slots * self.banks
+
+    @cached_property
+    def lane_bits(self) -> int:
+        return bits_for_count(self.bank_slots)
+
+    @cached_property
+    def bank_bits(self) -> int:
+        return bits_for_count(self.banks)
+
+    @cached_property
+    def slot_bits(self) -> int:
+        return self.lane_bits + self.bank_bits
+
+    @cached_property
+    def feature_row_bits(self) -> int:
+        return bits_for_count(self.feature_rows)
+
+    @cached_property
+    def weight_row_bits(self) -> int:
+        return max(1, bits_for_count(self.weight_rows))
+
+    @cached_property
+    def group_bits(self) -> int:
+        return bits_for_count(self.channel_groups)
+
+    @cached_property
+    def table_bits(self) -> int:
+        return bits_for_count(self.table_entries)
+
+    @cached_property
+    def layer_bits(self) -> int:
+        return bits_for_count(self.layers)
+
+    @cached_property
+    def step_count_bits(self) -> int:
+        """Width of a number of steps, 0 .. S."""
+        return bits_for_count(self.steps + 1)
+
+    @cached_property
+    def planes(self) -> int:
+        """Bit-planes of a pixel that one pass over a window takes in."""
+        return min(self.steps, PIXEL_BITS)
+
+    @cached_property
+    def passes(self) -> int:
+        """Passes over a window in which all bit-planes of a pixel are taken in."""
+        return -(-PIXEL_BITS // self.planes)
+
+    def with_changes(self, **changes: int | str) -> "EngineConfig":
+        """The same configuration with some parameters replaced."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+# Bits of the descriptor fields that count positions along one axis of a map.
+DIMENSION_BITS = 8
+MAX_DIMENSION = 1 << DIMENSION_BITS

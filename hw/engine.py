@@ -1,0 +1,386 @@
+"""The engine: a spiking network, layer by layer, all time steps of a layer at once.
+
+::
+
+    feature memory -> event scanner -> tiles: weights -> lane array -> neurons -> feature memory
+                          ^                                             |
+     sequencer: descriptors, axis tables                        logits, argmax
+"""
+
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.array.lanes import action_layout
+from hw.array.tile import Tile, target_layout
+from hw.config import EngineConfig
+from hw.link.host import HostDecoder, HostPort, address_layout
+from hw.memory.block import BlockMemory
+from hw.memory.feature import FeatureBank, write_layout
+from hw.memory.weights import OnChipRefill, weights_layout
+from hw.neuron.argmax import ArgMax
+from hw.neuron.pipeline import mode_layout, parameter_layout
+from hw.program import (
+    COUNTER_WORDS,
+    DESCRIPTOR_WORDS,
+    HOST_WORD_BITS,
+    SCAN_FIELDS,
+    AxisEntry,
+    Control,
+    Region,
+    host_words,
+)
+from hw.scanner.events import EventScanner, token_layout
+from hw.scanner.walker import RowWalker
+from hw.scanner.windows import WindowGenerator
+from hw.sequencer.counters import Counters
+from hw.sequencer.sequencer import Sequencer
+
+# Cycles from the scanner's token to its train (feature memory, bank select) and to its weight row
+# at the first tile, whose weights then meet the train.
+TRAIN_LATENCY = 3
+WEIGHT_ROW_LATENCY = 1
+
+# Cycles from a host read to its answer: the decoder, the slowest store, the choice between stores.
+READ_LATENCY = 4
+
+
+class Engine(wiring.Component):
+    """The whole accelerator behind one host port.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        All sizes.
+
+    Members
+    -------
+    host : In(HostPort)
+        Program, weights, images in; trains, logits, counters out (`hw.program.HostMap`). Memories may
+        be accessed while the engine is not busy only.
+    busy : Out(1)
+        High from the cycle after next to the write that starts a run until its last result is stored.
+    """
+
+    def __init__(self, config: EngineConfig):
+        if not isinstance(config, EngineConfig):
+            raise TypeError(f"config must be an EngineConfig, not {config!r}")
+        self.config = config
+        super().__init__({"host": In(HostPort(config)), "busy": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        c = self.config
+
+        m.submodules.decoder = decoder = HostDecoder(
+            c,
+            longest=max(
+                c.tile_lanes * c.weight_bits, AxisEntry.width(c), 2 * HOST_WORD_BITS
+            ),
+        )
+        m.submodules.sequencer = sequencer = Sequencer(c)
+        m.submodules.windows = windows = WindowGenerator(c, SCAN_FIELDS)
+        m.submodules.walker = walker = RowWalker(c, SCAN_FIELDS)
+        m.submodules.scanner = scanner = EventScanner(c)
+        m.submodules.refill = refill = OnChipRefill(c)
+        m.submodules.counters = counters = Counters(c)
+        m.submodules.argmax = argmax = ArgMax(c)
+        banks = [FeatureBank(c) for _ in range(c.banks)]
+        tiles = [Tile(c) for _ in range(c.tiles)]
+        for index, bank in enumerate(banks):
+            m.submodules[f"bank_{index}"] = bank
+        for index, tile in enumerate(tiles):
+            m.submodules[f"tile_{index}"] = tile
+
+        mode = self._control(m, decoder, sequencer)
+        self._scan(m, decoder, sequencer, windows, walker, scanner, refill, banks)
+        self._accumulate(m, sequencer, scanner, banks, tiles, mode, counters)
+        self._finish(m, decoder, sequencer, tiles, argmax)
+        self._write(m, decoder, banks, tiles)
+        counter_value = self._count(m, decoder, sequencer, scanner, counters)
+        self._answer(m, decoder, sequencer, banks, argmax, counter_value)
+        return m
+
+    def _memory(self, *, width: int, depth: int) -> BlockMemory:
+        return BlockMemory(width=width, depth=depth, ecp5=self.config.memory == "ecp5")
+
+    def _control(self, m: Module, decoder: HostDecoder, sequencer: Sequencer):  # type: ignore[no-untyped-def]
+        """Run and step registers; which slots are probe and inference."""
+        c = self.config
+        wiring.connect(m, decoder.port, wiring.flipped(self.host))
+        m.submodules.descriptors = descriptors = self._memory(
+            width=HOST_WORD_BITS, depth=c.layers * DESCRIPTOR_WORDS
+        )
+        m.d.comb += [
+            descriptors.write_enable.eq(decoder.write[Region.DESCRIPTORS]),
+            descriptors.write_address.eq(decoder.offset),
+            descriptors.write_data.eq(decoder.word(HOST_WORD_BITS)),
+            descriptors.read_address.eq(sequencer.descriptor_address),
+            sequencer.descriptor_data.eq(descriptors.read_data),
+            self.busy.eq(sequencer.busy),
+        ]
+
+        tau = Signal(c.step_count_bits)
+        inference = Signal(c.step_count_bits, init=c.steps)
+        self._refused = refused = Signal()
+        word = decoder.word(HOST_WORD_BITS)
+        control = data.View(address_layout(c, Region.CONTROL), decoder.offset[:2])
+        fits = (inference != 0) & (tau + inference <= c.steps)
+        with m.If(decoder.write[Region.CONTROL] & ~sequencer.busy):
+            with m.Switch(control.word):
+                with m.Case(Control.RUN):
+                    m.d.sync += refused.eq(~fits)
+                    m.d.comb += sequencer.run.eq(fits)
+                with m.Case(Control.STEPS):
+                    # A number of steps that the registers can't hold is refused like one too many.
+                    top = (1 << c.step_count_bits) - 1
+                    m.d.sync += [
+                        tau.eq(Mux(word[:8] > top, top, word[:8])),
+                        inference.eq(Mux(word[8:16] > top, 0, word[8:16])),
+                    ]
+        m.d.comb += [sequencer.first.eq(word[:8]), sequencer.last.eq(word[8:16])]
+
+        mode = Signal(mode_layout(c), reset_less=True)
+        for step in range(c.steps):
+            left = c.steps - 1 - step
+            m.d.sync += [
+                mode.active[step].eq(tau + inference > left),
+                mode.inference[step].eq(inference > left),
+            ]
+        m.d.sync += [mode.pixels.eq(sequencer.drain.pixels), mode.output.eq(sequencer.drain.output)]
+        return mode
+
+    def _scan(self, m, decoder, sequencer, windows, walker, scanner, refill, banks):  # type: ignore[no-untyped-def]
+        """Axis tables -> windows -> rows -> occupancies -> tokens."""
+        c = self.config
+        m.submodules.tables = tables = self._memory(
+            width=AxisEntry.width(c), depth=c.table_entries
+        )
+        address = data.View(
+            address_layout(c, Region.TABLES),
+            decoder.offset[: address_layout(c, Region.TABLES).size],
+        )
+        wiring.connect(m, windows.refill, refill.groups)
+        wiring.connect(m, windows.windows, walker.windows)
+        m.d.comb += [
+            tables.write_enable.eq(decoder.write[Region.TABLES] & self._last_part(address, AxisEntry.width(c))),
+            tables.write_address.eq(address.entry),
+            tables.write_data.eq(decoder.word(AxisEntry.width(c))),
+            tables.read_address.eq(windows.table_address),
+            windows.table_data.eq(tables.read_data),
+            windows.start.eq(sequencer.start),
+            windows.layer.eq(sequencer.scan),
+            walker.layer.eq(sequencer.scan),
+            walker.ready.eq(scanner.ready),
+            scanner.advance.eq(walker.advance),
+            scanner.request.eq(walker.request),
+            scanner.empty_row.eq(sequencer.scan.input_empty_row),
+            scanner.skip_empty.eq(sequencer.scan.skip_empty),
+            scanner.occupancy.eq(Cat(bank.occupancy[: c.bank_slots] for bank in banks)),
+            scanner.occupancy_empty.eq(banks[0].occupancy[c.bank_slots]),
+        ]
+
+        # The host reads through the same ports while the engine is not busy.
+        trains = address_layout(c, Region.TRAINS)
+        occupancies = address_layout(c, Region.OCCUPANCY)
+        host_train = data.View(trains, decoder.offset[: trains.size])
+        host_occupancy = data.View(occupancies, decoder.offset[: occupancies.size])
+        token = scanner.token
+        for bank in banks:
+            m.d.comb += [
+                bank.occupancy_row.eq(
+                    Mux(sequencer.busy, scanner.occupancy_row, host_occupancy.row)
+                ),
+                bank.train_address.eq(
+                    Mux(
+                        sequencer.busy,
+                        Cat(token.slot[: c.lane_bits], token.row),
+                        Cat(host_train.lane, host_train.row),
+                    )
+                ),
+            ]
+
+    @staticmethod
+    def _last_part(address, width: int):  # type: ignore[no-untyped-def]
+        return address.part == host_words(width) - 1
+
+    def _accumulate(self, m, sequencer, scanner, banks, tiles, mode, counters):  # type: ignore[no-untyped-def]
+        """Tokens meet their trains and weights and ripple through the tiles."""
+        c = self.config
+        tokens = [scanner.token]
+        for index in range(TRAIN_LATENCY - 1):
+            token = Signal(token_layout(c), name=f"token_{index}")
+            m.d.sync += token.eq(tokens[-1])
+            tokens.append(token)
+
+        weight_row = Signal(c.weight_row_bits, reset_less=True)
+        m.d.sync += weight_row.eq(scanner.token.weight + scanner.token.slot)
+
+        late = tokens[TRAIN_LATENCY - 1]
+        trains = Array(bank.train[: c.steps] for bank in banks)
+        action = Signal(action_layout(c), reset_less=True)
+        m.d.sync += [
+            action.train.eq(
+                Mux(late.event, trains[late.slot[c.lane_bits :]] if c.banks > 1 else trains[0], 0)
+            ),
+            action.flush.eq(late.flush),
+            action.empty.eq(late.empty),
+            action.how.eq(late.how),
+        ]
+        spikes = Signal(range(c.steps + 1), reset_less=True)
+        m.d.sync += spikes.eq(sum(action.train[step] for step in range(c.steps)))
+        m.d.comb += counters.spikes.eq(spikes)
+
+        drain = sequencer.drain
+        target = Signal(target_layout(c))
+        m.d.comb += [
+            target.row.eq(drain.output_row),
+            target.empty_row.eq(drain.output_empty_row),
+            target.pitch.eq(drain.output_pitch),
+            target.parameter_group.eq(drain.parameter_group),
+        ]
+        row, act = weight_row, action
+        for tile in tiles:
+            m.d.comb += [
+                tile.weight_row.eq(row),
+                tile.action.eq(act),
+                tile.load.eq(sequencer.start),
+                tile.mode.eq(mode),
+                tile.target.eq(target),
+            ]
+            row, act = tile.weight_row_next, tile.action_next
+
+    def _finish(self, m, decoder, sequencer, tiles, argmax):  # type: ignore[no-untyped-def]
+        """Ends of layers; the argmax of an output layer."""
+        c = self.config
+        layout = address_layout(c, Region.LOGITS)
+        host = data.View(layout, decoder.offset[: layout.size])
+        done = tiles[-1].done
+        m.d.comb += [
+            argmax.start.eq(done & sequencer.drain.output),
+            argmax.classes.eq(sequencer.drain.classes),
+            sequencer.results_done.eq(Mux(sequencer.drain.output, argmax.done, done)),
+        ]
+        for index, tile in enumerate(tiles):
+            m.d.comb += [
+                tile.logit_address.eq(
+                    Mux(sequencer.busy, argmax.address, Cat(host.lane, host.group))
+                ),
+                argmax.logits[index].eq(tile.logit),
+            ]
+        self._logits = [tile.logit for tile in tiles]
+
+    def _write(self, m, decoder, banks, tiles):  # type: ignore[no-untyped-def]
+        """Writes of the host: weights and parameters of the tiles, trains of the banks."""
+        c = self.config
+
+        def view(region: Region) -> data.View:
+            layout = address_layout(c, region)
+            return data.View(layout, decoder.offset[: layout.size])
+
+        weights, parameters, trains = (
+            view(r) for r in (Region.WEIGHTS, Region.PARAMETERS, Region.TRAINS)
+        )
+        width = weights_layout(c).size
+        parameter = Signal(parameter_layout(c))
+        pair = decoder.word(2 * HOST_WORD_BITS)
+        m.d.comb += [
+            parameter.bias.eq(pair[:HOST_WORD_BITS]),
+            parameter.threshold.eq(pair[HOST_WORD_BITS:]),
+        ]
+        for index, tile in enumerate(tiles):
+            m.d.comb += [
+                tile.weight_write.eq(
+                    decoder.write[Region.WEIGHTS]
+                    & (weights.bank == index)
+                    & self._last_part(weights, width)
+                ),
+                tile.weight_write_row.eq(weights.row),
+                tile.weight_write_data.eq(decoder.word(width)),
+                tile.parameter_write.eq(
+                    decoder.write[Region.PARAMETERS] & (parameters.bank == index) & parameters.part
+                ),
+                tile.parameter_write_address.eq(Cat(parameters.lane, parameters.group)),
+                tile.parameter_write_data.eq(parameter),
+            ]
+        host_write = Signal(write_layout(c))
+        m.d.comb += [
+            host_write.row.eq(trains.row),
+            host_write.lane.eq(trains.lane),
+            host_write.train.eq(decoder.word(HOST_WORD_BITS)),
+            host_write.last.eq(trains.lane == c.bank_slots - 1),
+        ]
+        for index, bank in enumerate(banks):
+            chosen = decoder.write[Region.TRAINS] & (trains.bank == index)
+            m.d.comb += [bank.write_valid.eq(chosen), bank.write.eq(host_write)]
+            if index < len(tiles):
+                with m.If(self.busy):
+                    m.d.comb += [
+                        bank.write_valid.eq(tiles[index].write_valid),
+                        bank.write.eq(tiles[index].write),
+                    ]
+
+    def _count(self, m, decoder, sequencer, scanner, counters):  # type: ignore[no-untyped-def]
+        """Counters, and the memory that keeps those of every layer."""
+        c = self.config
+        m.submodules.counts = counts = self._memory(
+            width=HOST_WORD_BITS, depth=c.layers * COUNTER_WORDS
+        )
+        m.d.comb += [
+            sequencer.events_done.eq(scanner.token.flush & scanner.token.how.layer_last),
+            counters.begin.eq(sequencer.begin),
+            counters.start.eq(sequencer.start),
+            counters.finish.eq(sequencer.finish),
+            counters.counting.eq(sequencer.counting),
+            counters.event.eq(scanner.token.event),
+            counters.window.eq(scanner.token.flush),
+            counters.drain_stall.eq(scanner.drain_stall),
+            counters.scan_stall.eq(scanner.scan_stall),
+            counters.select.eq(sequencer.counter_select),
+            counts.write_enable.eq(sequencer.counter_write),
+            counts.write_address.eq(sequencer.counter_address),
+            counts.write_data.eq(counters.value),
+            counts.read_address.eq(decoder.offset),
+        ]
+        return counts.read_data
+
+    def _answer(self, m, decoder, sequencer, banks, argmax, counter_value):  # type: ignore[no-untyped-def]
+        """Reads of the host: all stores answer after two cycles, then the right one is chosen."""
+        c = self.config
+        readable = (Region.CONTROL, Region.TRAINS, Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
+        valid = Cat(decoder.read[region] for region in readable)
+        offset = decoder.offset
+        for stage in range(READ_LATENCY - 2):
+            valid_next = Signal(len(readable), name=f"read_valid_{stage}")
+            offset_next = Signal(len(offset), name=f"read_offset_{stage}", reset_less=True)
+            m.d.sync += [valid_next.eq(valid), offset_next.eq(offset)]
+            valid, offset = valid_next, offset_next
+
+        def field(region: Region, name: str):  # type: ignore[no-untyped-def]
+            layout = address_layout(c, region)
+            return data.View(layout, offset[: layout.size])[name]
+
+        def of_bank(words, region: Region):  # type: ignore[no-untyped-def]
+            return Array(words)[field(region, "bank")] if c.bank_bits else words[0]
+
+        status = Mux(
+            field(Region.CONTROL, "word") == Control.CLASS,
+            argmax.best,
+            Cat(sequencer.busy, self._refused),
+        )
+        logit = Signal(signed(HOST_WORD_BITS))
+        m.d.comb += logit.eq(of_bank(self._logits, Region.LOGITS))
+        values = (
+            status,
+            of_bank([bank.train for bank in banks], Region.TRAINS),
+            of_bank([bank.occupancy for bank in banks], Region.OCCUPANCY),
+            logit,
+            counter_value,
+        )
+        answer = Signal(HOST_WORD_BITS, reset_less=True)
+        answered = Signal()
+        m.d.sync += answered.eq(valid.any())
+        for index, value in enumerate(values):
+            with m.If(valid[index]):
+                m.d.sync += answer.eq(value)
+        m.d.comb += [self.host.read_data.eq(answer), self.host.read_valid.eq(answered)]

@@ -1,0 +1,1 @@
+"""Memories: the block memory every store is built from, feature memory, weight store."""

@@ -1,0 +1,177 @@
+"""Simple dual-port memory with an output register: every store of the engine is made of these."""
+
+from amaranth.hdl import Array, Cat, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import bits_for_count
+
+# Words x bits of one DP16KD (Lattice TN-02204, ECP5 memory usage guide); 36 bits only with one
+# write and one read port.
+EBR_GEOMETRIES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+
+
+def ebr_geometry(*, width: int, depth: int) -> tuple[int, int]:
+    """The (words, bits) that needs fewest DP16KD for a memory, then fewest side by side in depth."""
+    return min(
+        EBR_GEOMETRIES,
+        key=lambda shape: (-(-depth // shape[0]) * -(-width // shape[1]), -(-depth // shape[0])),
+    )
+
+
+def ebr_count(*, width: int, depth: int) -> int:
+    """DP16KD that a memory of `depth` words of `width` bits takes."""
+    words, bits = ebr_geometry(width=width, depth=depth)
+    return -(-depth // words) * -(-width // bits)
+
+
+class BlockMemory(wiring.Component):
+    """One write port, one read port, both in ``sync``.
+
+    ``read_data`` shows the word at ``read_address`` two cycles later; one read may start in every
+    cycle. Reading a word in the cycle in which it is written gives an undefined value on ECP5, so
+    the engine never does it. The two cycles are those of a DP16KD with its output register (about
+    1 ns from clock to output, against 5.8 ns without), which synthesis never infers.
+
+    Parameters
+    ----------
+    width, depth : int
+        Bits of a word, and words.
+    ecp5 : bool
+        Instantiate DP16KD primitives instead of describing the behaviour.
+    """
+
+    def __init__(self, *, width: int, depth: int, ecp5: bool = False):
+        for name, value in (("width", width), ("depth", depth)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+        self.width = width
+        self.depth = depth
+        self.ecp5 = ecp5
+        address_bits = bits_for_count(depth)
+        super().__init__(
+            {
+                "read_address": In(address_bits),
+                "read_data": Out(width),
+                "write_enable": In(1),
+                "write_address": In(address_bits),
+                "write_data": In(width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        if self.ecp5:
+            self._elaborate_ecp5(m)
+        else:
+            self._elaborate_inferred(m)
+        return m
+
+    def _elaborate_inferred(self, m: Module) -> None:
+        m.submodules.storage = storage = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        write = storage.write_port()
+        read = storage.read_port()
+        m.d.comb += [
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            write.en.eq(self.write_enable),
+            read.addr.eq(self.read_address),
+            read.en.eq(1),
+        ]
+        output = Signal(self.width, reset_less=True)
+        m.d.sync += output.eq(read.data)
+        m.d.comb += self.read_data.eq(output)
+
+    def _elaborate_ecp5(self, m: Module) -> None:
+        words, bits = ebr_geometry(width=self.width, depth=self.depth)
+        word_bits = bits_for_count(words)
+        blocks = -(-self.depth // words)
+
+        outputs = []
+        for block in range(blocks):
+            enable = Signal(name=f"write_enable_{block}")
+            m.d.comb += enable.eq(
+                self.write_enable & (self.write_address[word_bits:] == block)
+                if blocks > 1
+                else self.write_enable
+            )
+            slices = []
+            for low in range(0, self.width, bits):
+                data = self.write_data[low : low + bits]
+                output = Signal(bits, name=f"output_{block}_{low}")
+                m.submodules[f"ebr_{block}_{low}"] = _dp16kd(
+                    bits=bits,
+                    write_enable=enable,
+                    write_address=self.write_address[:word_bits],
+                    write_data=data,
+                    read_address=self.read_address[:word_bits],
+                    read_data=output,
+                )
+                slices.append(output[: len(data)])
+            outputs.append(Cat(*slices))
+
+        if blocks == 1:
+            m.d.comb += self.read_data.eq(outputs[0])
+        else:
+            select = Signal(range(blocks), reset_less=True)
+            select_next = Signal(range(blocks), reset_less=True)
+            m.d.sync += [select_next.eq(self.read_address[word_bits:]), select.eq(select_next)]
+            m.d.comb += self.read_data.eq(Array(outputs)[select])
+
+
+def _dp16kd(*, bits, write_enable, write_address, write_data, read_address, read_data):  # type: ignore[no-untyped-def]
+    """A DP16KD that writes through port A and reads through port B, with output registers.
+
+    36 bits: the upper half of the word goes through the data pins of port B, and the four lowest
+    address bits of the write port are byte enables (two for 18 bits).
+    """
+    low_bits = {36: 5, 18: 4, 9: 3, 4: 2, 2: 1, 1: 0}[bits]
+    byte_enables = {36: 4, 18: 2}.get(bits, 0)
+    address_low = Const((1 << byte_enables) - 1, low_bits) if low_bits else Const(0, 0)
+    write_pins = Signal(14)
+    read_pins = Signal(14)
+    data_pins = Signal(36)
+    out_a, out_b = Signal(18), Signal(18)
+    ports = {}
+    for index in range(14):
+        ports[f"i_ADA{index}"] = write_pins[index]
+        ports[f"i_ADB{index}"] = read_pins[index]
+    for index in range(18):
+        ports[f"i_DIA{index}"] = data_pins[index]
+        ports[f"i_DIB{index}"] = data_pins[18 + index]
+        ports[f"o_DOA{index}"] = out_a[index]
+        ports[f"o_DOB{index}"] = out_b[index]
+    m = Module()
+    m.submodules.dp16kd = Instance(
+        "DP16KD",
+        p_DATA_WIDTH_A=bits,
+        p_DATA_WIDTH_B=bits,
+        p_REGMODE_A="OUTREG",
+        p_REGMODE_B="OUTREG",
+        p_RESETMODE="SYNC",
+        p_ASYNC_RESET_RELEASE="SYNC",
+        p_CSDECODE_A="0b000",
+        p_CSDECODE_B="0b000",
+        p_WRITEMODE_A="NORMAL",
+        p_WRITEMODE_B="NORMAL",
+        p_GSR="AUTO",
+        i_CLKA=ClockSignal("sync"),
+        i_CLKB=ClockSignal("sync"),
+        i_CEA=Const(1),
+        i_CEB=Const(1),
+        i_OCEA=Const(1),
+        i_OCEB=Const(1),
+        i_WEA=write_enable,
+        i_WEB=Const(0),
+        i_RSTA=Const(0),
+        i_RSTB=Const(0),
+        **{f"i_CS{port}{index}": Const(0) for port in "AB" for index in range(3)},
+        **ports,
+    )
+    m.d.comb += [
+        write_pins.eq(Cat(address_low, write_address)),
+        read_pins.eq(Cat(Const(0, low_bits), read_address)),
+        data_pins.eq(write_data),
+        read_data.eq(Cat(out_a, out_b) if bits == 36 else out_b),
+    ]
+    return m

@@ -1,0 +1,97 @@
+"""Feature memory: the spike trains of every neuron, and which neurons have spikes at all."""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import EngineConfig
+from hw.memory.block import BlockMemory
+
+
+def write_layout(config: EngineConfig) -> data.StructLayout:
+    """A neuron on its way into a bank.
+
+    ``train`` has slot t in bit t; its highest bit says that the neuron was silenced. ``last`` marks
+    the last lane of a row. With ``empty`` there is no neuron: the row refers to the shared result of
+    windows without events. With ``shared`` the row *is* that result.
+    """
+    return data.StructLayout(
+        {
+            "row": unsigned(config.feature_row_bits),
+            "lane": unsigned(config.lane_bits),
+            "train": unsigned(config.steps + 1),
+            "last": 1,
+            "empty": 1,
+            "shared": 1,
+        }
+    )
+
+
+class FeatureBank(wiring.Component):
+    """The slice of the feature memory that one tile of lanes writes.
+
+    Lanes of a row are written in ascending order from lane 0; the occupancy of a row (bit n: lane n
+    has a spike) is gathered on the way and written with the last lane. An ``empty`` row is written
+    in one cycle: its occupancy is that of the latest ``shared`` row, marked in the highest bit, and
+    its trains are not written at all. Reads answer two cycles later, one of each kind per cycle;
+    a row may be read from the third cycle after its last write.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        address_bits = config.feature_row_bits + config.lane_bits
+        super().__init__(
+            {
+                "write": In(write_layout(config)),
+                "write_valid": In(1),
+                "occupancy_row": In(config.feature_row_bits),
+                "occupancy": Out(config.bank_slots + 1),
+                "train_address": In(address_bits),
+                "train": Out(config.steps + 1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        c = self.config
+        ecp5 = c.memory == "ecp5"
+        m.submodules.trains = trains = BlockMemory(
+            width=c.steps + 1, depth=c.feature_rows * c.bank_slots, ecp5=ecp5
+        )
+        m.submodules.occupancies = occupancies = BlockMemory(
+            width=c.bank_slots + 1, depth=c.feature_rows, ecp5=ecp5
+        )
+
+        valid = Signal()
+        write = Signal(write_layout(c), reset_less=True)
+        spiking = Signal(reset_less=True)
+        m.d.sync += [
+            valid.eq(self.write_valid),
+            write.eq(self.write),
+            spiking.eq(self.write.train[: c.steps].any()),
+        ]
+
+        gathered = Signal(c.bank_slots, reset_less=True)
+        occupancy = Signal(c.bank_slots)
+        shared = Signal(c.bank_slots, reset_less=True)
+        for lane in range(c.bank_slots):
+            earlier = gathered[lane] & (write.lane > lane)
+            m.d.comb += occupancy[lane].eq(Mux(write.lane == lane, spiking, earlier))
+        with m.If(valid & ~write.empty):
+            m.d.sync += gathered.eq(occupancy)
+            with m.If(write.shared):
+                m.d.sync += shared.eq(occupancy)
+
+        m.d.comb += [
+            trains.write_enable.eq(valid & ~write.empty),
+            trains.write_address.eq(Cat(write.lane, write.row)),
+            trains.write_data.eq(write.train),
+            occupancies.write_enable.eq(valid & (write.last | write.empty)),
+            occupancies.write_address.eq(write.row),
+            occupancies.write_data.eq(Cat(Mux(write.empty, shared, occupancy), write.empty)),
+            occupancies.read_address.eq(self.occupancy_row),
+            self.occupancy.eq(occupancies.read_data),
+            trains.read_address.eq(self.train_address),
+            self.train.eq(trains.read_data),
+        ]
+        return m

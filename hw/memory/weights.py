@@ -1,0 +1,64 @@
+"""Weight store: where the array gets its weight rows from."""
+
+from amaranth.hdl import Elaboratable, Module, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import EngineConfig
+from hw.memory.block import BlockMemory
+
+
+def weights_layout(config: EngineConfig) -> data.ArrayLayout:
+    """One weight for each lane of a tile, bit patterns of signed numbers."""
+    return data.ArrayLayout(unsigned(config.weight_bits), config.tile_lanes)
+
+
+class WeightColumns(wiring.Component):
+    """The weights of one tile's lanes: a row address in, that row out two cycles later.
+
+    One row per cycle. The interface is that of a cache as well: `OnChipRefill` answers for a store
+    that holds every row.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "row": In(config.weight_row_bits),
+                "weights": Out(weights_layout(config)),
+                "write_enable": In(1),
+                "write_row": In(config.weight_row_bits),
+                "write_data": In(weights_layout(config).size),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        c = self.config
+        m.submodules.rows = rows = BlockMemory(
+            width=weights_layout(c).size, depth=max(2, c.weight_rows), ecp5=c.memory == "ecp5"
+        )
+        m.d.comb += [
+            rows.read_address.eq(self.row),
+            self.weights.as_value().eq(rows.read_data),
+            rows.write_enable.eq(self.write_enable),
+            rows.write_address.eq(self.write_row),
+            rows.write_data.eq(self.write_data),
+        ]
+        return m
+
+
+class OnChipRefill(wiring.Component):
+    """The refill side of a store that holds every row: each group of rows is there when asked for.
+
+    ``groups`` carries the first weight row of the next group of output channels; its rows may be read
+    once it was accepted.
+    """
+
+    def __init__(self, config: EngineConfig):
+        super().__init__({"groups": In(stream.Signature(unsigned(config.weight_row_bits)))})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.d.comb += self.groups.ready.eq(1)
+        return m

@@ -1,0 +1,76 @@
+"""The largest logit of the output layer."""
+
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import EngineConfig
+
+LOGIT_LATENCY = 2
+
+
+class ArgMax(wiring.Component):
+    """Reads logits 0 .. ``classes`` (a count less one) after a pulse on ``start``, one per cycle.
+
+    ``best`` is the lowest index among the largest. ``done`` pulses ``classes`` + 5 cycles after
+    ``start``. ``address`` (lane, then group, in bits) goes to the logit memories of all tiles,
+    ``logits`` are their answers two cycles later.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "classes": In(config.group_bits + config.slot_bits),
+                "address": Out(config.lane_bits + config.group_bits),
+                "logits": In(data.ArrayLayout(signed(config.potential_bits), config.tiles)),
+                "best": Out(config.group_bits + config.slot_bits),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        c = self.config
+        active = Signal()
+        lane = Signal(c.lane_bits)
+        tile = Signal(c.bank_bits)
+        group = Signal(c.group_bits)
+        index = Signal.like(self.classes)
+
+        with m.If(self.start):
+            m.d.sync += [active.eq(1), lane.eq(0), tile.eq(0), group.eq(0), index.eq(0)]
+        with m.Elif(active):
+            m.d.sync += [index.eq(index + 1), lane.eq(lane + 1)]
+            with m.If(lane == c.tile_lanes - 1):
+                m.d.sync += [lane.eq(0), tile.eq(tile + 1)]
+                with m.If(tile == c.tiles - 1):
+                    m.d.sync += [tile.eq(0), group.eq(group + 1)]
+            with m.If(index == self.classes):
+                m.d.sync += active.eq(0)
+        m.d.comb += self.address.eq(Cat(lane, group))
+
+        stage_layout = data.StructLayout(
+            {"valid": 1, "last": 1, "tile": tile.shape(), "index": index.shape()}
+        )
+        stage = Signal(stage_layout)
+        m.d.comb += [
+            stage.valid.eq(active),
+            stage.last.eq(index == self.classes),
+            stage.tile.eq(tile),
+            stage.index.eq(index),
+        ]
+        for delay in range(LOGIT_LATENCY + 1):
+            delayed = Signal(stage_layout, name=f"stage_{delay}")
+            m.d.sync += delayed.eq(stage)
+            if delay == LOGIT_LATENCY:
+                logit = Signal(signed(c.potential_bits))
+                m.d.sync += logit.eq(Array(self.logits)[stage.tile] if c.tiles > 1 else self.logits[0])
+            stage = delayed
+
+        largest = Signal(signed(c.potential_bits))
+        with m.If(stage.valid & ((stage.index == 0) | (logit > largest))):
+            m.d.sync += [largest.eq(logit), self.best.eq(stage.index)]
+        m.d.sync += self.done.eq(stage.valid & stage.last)
+        return m

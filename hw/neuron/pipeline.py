@@ -1,0 +1,253 @@
+"""Integrate-and-fire neurons, one per cycle, one pipeline stage per time step."""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.array.lanes import slot_layout
+from hw.config import EngineConfig, bits_for_count
+from hw.memory.block import BlockMemory
+
+PARAMETER_LATENCY = 2
+
+
+def parameter_layout(config: EngineConfig) -> data.StructLayout:
+    """Bias per step B and threshold TH of a channel."""
+    return data.StructLayout(
+        {"bias": signed(config.potential_bits), "threshold": signed(config.potential_bits)}
+    )
+
+
+def mode_layout(config: EngineConfig) -> data.StructLayout:
+    """How the steps of the present run and layer are used; constant while a layer runs.
+
+    ``active``: slot belongs to one of the tau + T steps (they are the last ones of the S slots);
+    ``inference``: to one of the T last; ``pixels``: the sums are bit-planes of a constant current;
+    ``output``: sum currents, never fire.
+    """
+    return data.StructLayout(
+        {
+            "active": unsigned(config.steps),
+            "inference": unsigned(config.steps),
+            "pixels": 1,
+            "output": 1,
+        }
+    )
+
+
+class NeuronPipeline(wiring.Component):
+    """Membrane potentials of the neurons of a tile (Bu et al., ICLR 2022; Hao et al., AAAI 2023).
+
+    For a neuron with sums acc[t], bias B and threshold TH, V0 = TH >> 1::
+
+        I[t] = (acc[t] << f) + B                        spikes as input
+        I[t] = sum over planes k of (acc[k] << k) + B   pixels as input, the same in every step
+        v starts as V0 at the first active step and again at the first inference step
+        a = v + I[t];  b = a - TH;  spike s[t] = (b >= 0);  v = b if s[t] else a
+        silenced = (v < 0) at the end of the probe, if there is one
+        train[t] = s[t] and active[t] and not (inference[t] and silenced)
+
+    and v after the last step is the logit of an output layer, whose neurons never fire, and where
+    TH = 0 makes V0 = 0.
+
+    ``slot``/``sums`` come from `LaneArray`; results leave in order, one neuron per cycle:
+    ``result`` describes the lane, ``train`` holds slot t in bit t and ``silenced`` above. A step takes
+    two cycles: a, then b and the choice between them; no path crosses both, and nothing loops.
+    With S < 8 the planes come in passes, highest planes first, gathered by Horner's rule.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "mode": In(mode_layout(config)),
+                "load": In(1),
+                "parameter_group": In(config.group_bits),
+                "slot_valid": In(1),
+                "slot": In(slot_layout(config)),
+                "sums": In(data.ArrayLayout(signed(config.accumulator_bits), config.steps)),
+                "write_enable": In(1),
+                "write_address": In(config.group_bits + config.lane_bits),
+                "write_data": In(parameter_layout(config)),
+                "result_valid": Out(1),
+                "result": Out(slot_layout(config)),
+                "train": Out(config.steps + 1),
+                "potential": Out(signed(config.potential_bits)),
+            }
+        )
+
+    @property
+    def _tree_levels(self) -> int:
+        return bits_for_count(self.config.planes)
+
+    @property
+    def _pixel_delay(self) -> int:
+        """Cycles by which the parameters wait for the sum over bit-planes."""
+        return self._tree_levels - 1 + (self.config.passes > 1)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a slot to its result, spikes as input."""
+        return PARAMETER_LATENCY + 2 + 2 * self.config.steps
+
+    @property
+    def latency_pixels(self) -> int:
+        """Cycles from a slot to its result, pixels as input."""
+        return self.latency + self._pixel_delay
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        slots = _delayed(m, "slot", self.slot_valid, self.slot, 1 + self._tree_levels)
+        plane_sum = self._sum_planes(m, slots)
+
+        # The drained slot, or its delayed copy where the sum over planes has to be waited for.
+        late_valid, late_slot = slots[self._pixel_delay]
+        valid, slot = Signal(), Signal(slot_layout(self.config))
+        m.d.comb += [
+            valid.eq(Mux(self.mode.pixels, late_valid & ~late_slot.how.partial, self.slot_valid)),
+            slot.eq(Mux(self.mode.pixels, late_slot, self.slot)),
+        ]
+        bias, threshold = self._read_parameters(m, valid, slot, plane_sum)
+        self._integrate(m, bias, threshold)
+        *_, (end_valid, end_slot) = _delayed(m, "end", valid, slot, self.latency)
+        m.d.comb += [self.result_valid.eq(end_valid), self.result.eq(end_slot)]
+        return m
+
+    def _sum_planes(self, m: Module, slots: list) -> Signal:  # type: ignore[type-arg]
+        """sum over k of sums[k] << k, a registered tree of adders."""
+        c = self.config
+        shape = signed(c.potential_bits)
+        terms = [(self.sums[k], 1) for k in range(c.planes)]
+        for level in range(self._tree_levels):
+            summed = []
+            for index in range(0, len(terms) - 1, 2):
+                (low, planes), (high, more) = terms[index], terms[index + 1]
+                # A partial sum has its planes' weights: high planes count 2**planes times.
+                width = min(c.potential_bits, c.accumulator_bits + planes + more)
+                node = Signal(signed(width), name=f"planes_{level}_{index}", reset_less=True)
+                m.d.sync += node.eq(low + (high << planes))
+                summed.append((node, planes + more))
+            if len(terms) % 2:
+                last, planes = terms[-1]
+                node = Signal(last.shape(), name=f"planes_{level}_rest", reset_less=True)
+                m.d.sync += node.eq(last)
+                summed.append((node, planes))
+            terms = summed
+        total = terms[0][0]
+        if c.passes == 1:
+            return total
+
+        m.submodules.passes = store = memory.Memory(shape=shape, depth=c.bank_slots, init=[])
+        read = store.read_port(domain="comb")
+        write = store.write_port()
+        gathered = Signal(shape, reset_less=True)
+        valid, slot = slots[1 + self._tree_levels]
+        before = Mux(slot.how.first, 0, read.data)
+        m.d.comb += [
+            read.addr.eq(slot.lane),
+            write.addr.eq(slot.lane),
+            write.en.eq(valid),
+            write.data.eq((before << c.planes) + total),
+        ]
+        m.d.sync += gathered.eq(write.data)
+        return gathered
+
+    def _read_parameters(self, m, valid, slot, plane_sum):  # type: ignore[no-untyped-def]
+        """Current that is the same in every step, and threshold, of the neuron in each cycle."""
+        c = self.config
+        m.submodules.parameters = parameters = BlockMemory(
+            width=parameter_layout(c).size,
+            depth=max(2, c.channel_groups << c.lane_bits),
+            ecp5=c.memory == "ecp5",
+        )
+        group = Signal(c.group_bits, reset_less=True)
+        with m.If(valid & slot.last & slot.how.group_last):
+            m.d.sync += group.eq(group + 1)
+        with m.If(self.load):
+            m.d.sync += group.eq(self.parameter_group)
+        word = Signal(parameter_layout(c))
+        constant = Signal(signed(c.potential_bits), reset_less=True)
+        threshold = Signal(signed(c.potential_bits), reset_less=True)
+        planes = Signal(signed(c.potential_bits))
+        m.d.comb += [
+            parameters.read_address.eq(Cat(slot.lane, group)),
+            parameters.write_enable.eq(self.write_enable),
+            parameters.write_address.eq(self.write_address),
+            parameters.write_data.eq(self.write_data),
+            word.eq(parameters.read_data),
+            planes.eq(Mux(self.mode.pixels, plane_sum, 0)),
+        ]
+        m.d.sync += [constant.eq(word.bias + planes), threshold.eq(word.threshold)]
+        return constant, threshold
+
+    def _integrate(self, m: Module, constant: Signal, threshold: Signal) -> None:
+        c = self.config
+        mode = self.mode
+        shape = signed(c.potential_bits)
+
+        def register(name: str, value, of=shape) -> Signal:  # type: ignore[no-untyped-def]
+            signal = Signal(of, name=name, reset_less=True)
+            m.d.sync += signal.eq(value)
+            return signal
+
+        potential = register("start", threshold >> 1)
+        train: Signal | None = None
+        silenced = Signal(name="never")
+        constant_next = constant
+        threshold_now = register("threshold_start", threshold)
+        for step in range(c.steps):
+            # Sums wait for the parameters and for the steps before; pixels enter as a constant.
+            waiting = self.sums[step]
+            for stage in range(PARAMETER_LATENCY + 2 * step):
+                delayed = Signal(
+                    signed(c.accumulator_bits), name=f"wait_{step}_{stage}", reset_less=True
+                )
+                m.d.sync += delayed.eq(waiting)
+                if stage == 0:
+                    with m.If(mode.pixels):
+                        m.d.sync += delayed.eq(0)
+                waiting = delayed
+            current = register(f"current_{step}", (waiting << c.fraction_bits) + constant_next)
+
+            before = register(f"before_{step}", potential + current)
+            threshold_here = register(f"threshold_{step}", threshold_now)
+            silenced_here = register(f"silenced_{step}", silenced, 1)
+            train_here = register(f"train_{step}", train, step) if train is not None else None
+
+            after = Signal(shape, name=f"after_{step}")
+            spike = Signal(name=f"spike_{step}")
+            m.d.comb += [after.eq(before - threshold_here), spike.eq(~after[-1] & ~mode.output)]
+            bit = Signal(name=f"bit_{step}")
+            m.d.comb += bit.eq(
+                spike & mode.active[step] & ~(mode.inference[step] & silenced_here)
+            )
+            chosen = Mux(spike, after, before)
+            verdict = silenced_here
+            if step + 1 < c.steps:
+                now, then = mode.active[step : step + 2], mode.inference[step : step + 2]
+                probe_ends = register(f"probe_ends_{step}", now[0] & ~then[0] & then[1], 1)
+                restart = register(f"restart_{step}", (~now[0] & now[1]) | (~then[0] & then[1]), 1)
+                chosen = Mux(restart, threshold_here >> 1, chosen)
+                verdict = Mux(probe_ends, before[-1], silenced_here)
+            potential = register(f"potential_{step}", chosen)
+            silenced = register(f"verdict_{step}", verdict, 1)
+            train = register(
+                f"fired_{step}", Cat(train_here, bit) if train_here is not None else bit, step + 1
+            )
+            threshold_now = register(f"threshold_next_{step}", threshold_here)
+            constant_next = register(
+                f"constant_{step}", register(f"constant_next_{step}", constant_next)
+            )
+        m.d.comb += [self.potential.eq(potential), self.train.eq(Cat(train, silenced))]
+
+
+def _delayed(m: Module, name: str, valid, slot, cycles: int) -> list:  # type: ignore[no-untyped-def,type-arg]
+    """(valid, slot) after 0, 1, ... cycles."""
+    stages = [(valid, slot)]
+    for index in range(cycles):
+        valid_next = Signal(name=f"{name}_valid_{index}")
+        slot_next = Signal(slot.shape(), name=f"{name}_{index}", reset_less=True)
+        m.d.sync += [valid_next.eq(valid), slot_next.eq(slot)]
+        valid, slot = valid_next, slot_next
+        stages.append((valid, slot))
+    return stages

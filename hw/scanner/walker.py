@@ -1,0 +1,182 @@
+"""The feature memory rows of a window, one per cycle."""
+
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import DIMENSION_BITS, EngineConfig
+from hw.scanner.windows import scan_layout, window_layout
+
+
+def end_layout() -> data.StructLayout:
+    """How a pass over a window ends.
+
+    ``partial``: more bit-planes of the same window follow; ``first``: it was the first pass;
+    ``shared``: the window stands for all windows without events; ``group_last`` and ``layer_last``:
+    it was the last window of its group of output channels, of its layer.
+    """
+    return data.StructLayout(
+        {"partial": 1, "first": 1, "shared": 1, "group_last": 1, "layer_last": 1}
+    )
+
+
+def request_layout(config: EngineConfig) -> data.StructLayout:
+    """One row of the feature memory to be scanned from slot ``head`` to slot ``tail``.
+
+    ``weight`` is the weight row of slot 0. ``index`` counts the rows of the segment (it is the group
+    of input channels). ``blank`` rows are not to be looked at. ``end`` marks the last row of a pass.
+    """
+    return data.StructLayout(
+        {
+            "row": unsigned(config.feature_row_bits),
+            "weight": unsigned(config.weight_row_bits),
+            "index": unsigned(DIMENSION_BITS),
+            "head": unsigned(config.slot_bits),
+            "tail": unsigned(config.slot_bits),
+            "first": 1,
+            "last": 1,
+            "end": 1,
+            "how": end_layout(),
+        }
+    )
+
+
+class RowWalker(wiring.Component):
+    """Nested counters over passes, input lines, segments of a line and rows of a segment.
+
+    One request per cycle in which ``ready`` is high, without a gap between windows.
+    ``advance`` tells the cycles in which a request goes out.
+    """
+
+    def __init__(self, config: EngineConfig, names: tuple[str, ...]):
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(scan_layout(config, names)),
+                "windows": In(stream.Signature(window_layout(config))),
+                "ready": In(1),
+                "advance": Out(1),
+                "request": Out(request_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        c = self.config
+        layer = self.layer
+        loaded = self.windows.payload
+
+        active = Signal()
+        window = Signal(window_layout(c), reset_less=True)
+
+        def row_signal(name: str) -> Signal:
+            return Signal(c.feature_row_bits, name=name, reset_less=True)
+
+        def weight_signal(name: str) -> Signal:
+            return Signal(c.weight_row_bits, name=name, reset_less=True)
+
+        row, row_x, row_y, row_pass = (row_signal(f"row{s}") for s in ("", "_x", "_y", "_pass"))
+        weight, weight_x, weight_y = (weight_signal(f"weight{s}") for s in ("", "_x", "_y"))
+        passes = Signal.like(layer.passes)
+        left_y = Signal(DIMENSION_BITS, reset_less=True)
+        left_x = Signal(DIMENSION_BITS, reset_less=True)
+        left = Signal(DIMENSION_BITS, reset_less=True)
+        index = Signal(DIMENSION_BITS, reset_less=True)
+        pool_y = Signal(DIMENSION_BITS, reset_less=True)
+        pool_x = Signal(DIMENSION_BITS, reset_less=True)
+
+        last_row = left == 0
+        last_x = left_x == 0
+        last_y = left_y == 0
+        last_pass = passes == 0
+        pass_end = last_row & last_x & last_y
+        window_end = pass_end & last_pass
+        how = self.request.how
+        m.d.comb += [
+            self.advance.eq(active & self.ready),
+            self.request.row.eq(row),
+            self.request.weight.eq(weight),
+            self.request.index.eq(index),
+            self.request.head.eq(window.head),
+            self.request.tail.eq(window.tail),
+            self.request.first.eq(index == 0),
+            self.request.last.eq(last_row),
+            self.request.end.eq(pass_end),
+            how.partial.eq(~last_pass),
+            how.first.eq(passes == layer.passes),
+            how.shared.eq(window.shared),
+            how.group_last.eq(window.group_last),
+            how.layer_last.eq(window.layer_last),
+            self.windows.ready.eq(~active | (self.ready & window_end)),
+        ]
+
+        start_segment = [left.eq(window.span), index.eq(0)]
+        start_line = [left_x.eq(window.count_x), pool_x.eq(layer.pool_x), *start_segment]
+        start_pass = [left_y.eq(window.count_y), pool_y.eq(layer.pool_y), *start_line]
+
+        next_row_x = row_x + layer.pitch_x
+        next_row_y = row_y + layer.pitch_y
+        next_row_pass = row_pass + layer.pass_pitch
+        next_weight_x = weight_x + Mux(pool_x == 0, layer.weight_x, 0)
+        next_weight_y = weight_y + Mux(pool_y == 0, layer.weight_y, 0)
+
+        with m.If(self.advance):
+            with m.If(~last_row):
+                m.d.sync += [
+                    row.eq(row + 1),
+                    weight.eq(weight + layer.weight_segment),
+                    left.eq(left - 1),
+                    index.eq(index + 1),
+                ]
+            with m.Elif(~last_x):
+                m.d.sync += [
+                    *start_segment,
+                    left_x.eq(left_x - 1),
+                    pool_x.eq(Mux(pool_x == 0, layer.pool_x, pool_x - 1)),
+                    row_x.eq(next_row_x),
+                    row.eq(next_row_x),
+                    weight_x.eq(next_weight_x),
+                    weight.eq(next_weight_x),
+                ]
+            with m.Elif(~last_y):
+                m.d.sync += [
+                    *start_line,
+                    left_y.eq(left_y - 1),
+                    pool_y.eq(Mux(pool_y == 0, layer.pool_y, pool_y - 1)),
+                    row_y.eq(next_row_y),
+                    row_x.eq(next_row_y),
+                    row.eq(next_row_y),
+                    weight_y.eq(next_weight_y),
+                    weight_x.eq(next_weight_y),
+                    weight.eq(next_weight_y),
+                ]
+            with m.Elif(~last_pass):
+                m.d.sync += [
+                    *start_pass,
+                    passes.eq(passes - 1),
+                    row_pass.eq(next_row_pass),
+                    row_y.eq(next_row_pass),
+                    row_x.eq(next_row_pass),
+                    row.eq(next_row_pass),
+                    weight_y.eq(window.weight),
+                    weight_x.eq(window.weight),
+                    weight.eq(window.weight),
+                ]
+            with m.Else():
+                m.d.sync += active.eq(0)
+
+        with m.If(self.windows.valid & self.windows.ready):
+            m.d.sync += [
+                active.eq(1),
+                window.eq(loaded),
+                passes.eq(layer.passes),
+                left_y.eq(loaded.count_y),
+                left_x.eq(loaded.count_x),
+                left.eq(loaded.span),
+                index.eq(0),
+                pool_y.eq(layer.pool_y),
+                pool_x.eq(layer.pool_x),
+                *(signal.eq(loaded.row) for signal in (row, row_x, row_y, row_pass)),
+                *(signal.eq(loaded.weight) for signal in (weight, weight_x, weight_y)),
+            ]
+        return m

@@ -1,0 +1,1 @@
+"""Layer descriptors, their execution, and the counters."""

@@ -1,0 +1,68 @@
+"""What a layer cost: cycles, events, spikes, windows, and why the array stood still."""
+
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import EngineConfig
+from hw.program import COUNTER_WORDS, HOST_WORD_BITS, Counter
+
+
+class Counters(wiring.Component):
+    """Counts while ``running`` and clears on ``start``; all but the cycles, which are taken on
+    ``finish`` and start again, so that the cycles of all layers add up to those of the run.
+
+    ``values`` is stable between the end of a layer's events and the next ``start``.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "start": In(1),
+                "finish": In(1),
+                "counting": In(1),
+                "event": In(1),
+                "spikes": In(range(config.steps + 1)),
+                "window": In(1),
+                "drain_stall": In(1),
+                "scan_stall": In(1),
+                "select": In(range(COUNTER_WORDS)),
+                "value": Out(HOST_WORD_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+
+        def counter(name: str) -> Signal:
+            return Signal(HOST_WORD_BITS, name=name, reset_less=True)
+
+        cycles = counter("cycles")
+        taken = counter("cycles_taken")
+        m.d.sync += cycles.eq(cycles + 1)
+        with m.If(self.begin):
+            m.d.sync += cycles.eq(1)
+        with m.If(self.finish):
+            m.d.sync += [taken.eq(cycles), cycles.eq(1)]
+
+        amounts = {
+            Counter.EVENTS: self.event,
+            Counter.SPIKES: self.spikes,
+            Counter.WINDOWS: self.window,
+            Counter.DRAIN_STALLS: self.drain_stall & self.counting,
+            Counter.SCAN_STALLS: self.scan_stall & self.counting,
+        }
+        values = {Counter.CYCLES: taken}
+        for which, amount in amounts.items():
+            values[which] = value = counter(which.name.lower())
+            m.d.sync += value.eq(value + amount)
+            with m.If(self.start):
+                m.d.sync += value.eq(0)
+
+        with m.Switch(self.select):
+            for which, value in values.items():
+                with m.Case(which):
+                    m.d.comb += self.value.eq(value)
+        return m
