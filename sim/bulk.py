@@ -50,7 +50,6 @@ class Bulk:
 
     def __init__(self, dut: Any) -> None:
         self._idle = dut.bulk_idle
-        self._clk = dut.clk
         self._lock = Lock()
         self._library = ctypes.CDLL(None)
         self._library.residuum_bulk_take_failure.restype = ctypes.c_char_p
@@ -120,12 +119,14 @@ class Bulk:
 
     async def flush(self) -> None:
         """Wait until all queued commands are done; raises `BulkError` if one hangs."""
+        # What other tasks queue from here on is theirs to keep.
+        kept, self._buffers = self._buffers, []
         async with self._lock:
             # The mover answers one clock after it has seen the queue, so that a queue filled now
             # shows as a fall and a rise of `idle`, however short the command.
             self._library.residuum_bulk_delay(_u32(1))
             await RisingEdge(self._idle)
-            self._buffers.clear()
+            del kept
             failure = self._library.residuum_bulk_take_failure()
         if failure:
             raise BulkError(failure.decode())
