@@ -25,7 +25,18 @@ from rich.table import Table
 
 from sw.errors import ResiduumError
 
-__all__ = ["UNITS", "Resources", "add_arguments", "count", "main", "synthesise"]
+__all__ = ["UNITS", "Resources", "configure", "count", "run", "synthesise"]
+
+DESCRIPTION = (
+    "Synthesise a unit of the engine for ECP5 and print the resources that it takes. "
+    "The figures also go to build/synth/UNIT.json, beside the netlist and the log."
+)
+EXAMPLES = """\
+examples:
+  residuum synth                     the engine with 16 lanes and 8 steps
+  residuum synth --lanes 32          twice the lanes
+  residuum synth --weight-rows 1024  a smaller weight store
+"""
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "synth"
 
@@ -124,23 +135,15 @@ def _yosys() -> str:
     return found
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``residuum synth``."""
-    parser.description = (
-        "Synthesise a unit of the engine for ECP5 and print the resources that it takes. "
-        "The figures also go to build/synth/UNIT.json, beside the netlist and the log."
-    )
-    parser.epilog = (
-        "examples: residuum synth;  residuum synth --lanes 32;  "
-        "residuum synth --lanes 16 --steps 8 --weight-rows 2048"
-    )
     parser.add_argument("--unit", default="engine", help=f"one of: {', '.join(UNITS)}")
     parser.add_argument("--lanes", type=int, default=16, help="output channels side by side")
     parser.add_argument("--steps", type=int, default=8, help="time steps side by side")
     parser.add_argument("--weight-rows", type=int, default=2048, help="rows of the weight store")
 
 
-def main(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """``residuum synth``: synthesise, print a table, write ``build/synth/UNIT.json``."""
     if args.unit not in UNITS:
         raise ResiduumError(f"there is no unit {args.unit!r}; the units are {', '.join(UNITS)}")
