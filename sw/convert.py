@@ -35,7 +35,9 @@ def to_integer(
     With the amplitude A of one input spike (1/255 for the image, theta of the layer before else,
     both divided by the area of the pooling window) and the weight scale s_c:
 
-        W = round(w / s_c),  B = round(b / (A s_c) * 2**f),  TH = max(round(theta / (A s_c) * 2**f), 1)
+        W  = round(w / s_c)
+        B  = round(b / (A s_c) * 2**f)
+        TH = round(theta / (A s_c) * 2**f), at least 1
 
     Parameters
     ----------

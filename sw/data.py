@@ -143,6 +143,7 @@ def _mnist_folder() -> Path:
 
 def download(names: list[str], folder: Path) -> None:
     """Fetch MNIST files into ``folder``, each checked and renamed into place only when whole."""
+    from rich.console import Console
     from rich.progress import Progress
 
     try:
@@ -152,7 +153,7 @@ def download(names: list[str], folder: Path) -> None:
             f"the folder {folder} for downloads cannot be made; "
             f"set {DATA_VARIABLE} to a folder with the four MNIST files"
         ) from None
-    with Progress() as progress:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         for name in names:
             task = progress.add_task(f"download {name}", total=None)
             _fetch(

@@ -1,9 +1,9 @@
 """The float spiking network with SRP, as the paper runs it: step by step through all layers.
 
 Source: Hao et al., "Reducing ANN-SNN conversion error through residual membrane potential", AAAI
-2023. Stage 1 (probe): tau steps of plain integrate-and-fire, all spikes pass. Then each neuron looks
-at its residual potential: v(tau) < 0 means that it fired more often than its input was worth. Stage
-2 (inference): potentials restart, and T steps run in which the neurons found in stage 1 are silent.
+2023. Stage 1 (probe): tau steps of plain integrate-and-fire, all spikes pass. Then each neuron
+looks at its residual potential: v(tau) < 0 means that it fired more often than its input was worth.
+Stage 2 (inference): potentials restart, and T steps run in which those neurons are silent.
 
 Float64 throughout. It is the reference that the integer model is compared with, not a fast one.
 """

@@ -182,21 +182,27 @@ def _simulate_batch(
             logits = current.sum(dim=1) * (T if repeated else 1)
             return Trace(tuple(layers), logits.numpy(), _first_largest(logits.numpy()))
         current = kernel.current(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
-        signal, residual, silenced = _neurons(
-            current.expand(-1, steps, -1, -1, -1), kernel.layer, tau
+        signal, residual, silenced = integrate_and_fire(
+            current.expand(-1, steps, -1, -1, -1), kernel.layer.threshold, tau
         )
         layers.append(LayerTrace(signal.numpy(), residual.numpy(), silenced.numpy()))
     raise AssertionError("an IntegerNetwork ends in an output layer")
 
 
-def _neurons(current: Tensor, layer: Layer, tau: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Integrate-and-fire with both stages: trains, v(tau), silenced.
+def integrate_and_fire(
+    current: Tensor, threshold: np.ndarray, tau: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both stages of a layer's neurons: trains, v(tau) and mask, as in ``LayerTrace``.
 
-    ``current`` is int64 (N, S, C, H, W).
+    Parameters
+    ----------
+    current
+        I(t), int64 (N, S, C, H, W).
+    threshold
+        TH, int64 (C,); the start potential is TH >> 1.
     """
-    assert layer.threshold is not None
-    threshold = torch.from_numpy(layer.threshold.copy())[:, None, None]
-    start = torch.from_numpy(layer.start_potential.copy())[:, None, None]
+    limit = torch.from_numpy(threshold.copy())[:, None, None]
+    start = limit >> 1
     potential = start.expand(current[:, 0].shape)
     residual = potential.clone()
     silenced = torch.zeros(residual.shape, dtype=torch.bool)
@@ -207,9 +213,11 @@ def _neurons(current: Tensor, layer: Layer, tau: int) -> tuple[Tensor, Tensor, T
             silenced = potential < 0
             potential = start.expand(potential.shape)
         potential = potential + current[:, step]
-        spike = potential >= threshold
-        potential = potential - spike * threshold
+        spike = potential >= limit
+        potential = potential - spike * limit
         trains[:, step] = spike & ~silenced if step >= tau else spike
+    if tau == current.shape[1]:
+        residual, silenced = potential, potential < 0
     return trains, residual, silenced
 
 

@@ -115,6 +115,7 @@ class HiddenLayer(nn.Module):
     def __init__(self, in_channels: int, definition: ConvDefinition, levels: int) -> None:
         super().__init__()
         self.pool = definition.pool
+        self.padding = definition.padding
         self.conv = nn.Conv2d(
             in_channels,
             definition.channels,
@@ -150,6 +151,10 @@ class QCFSNetwork(nn.Module):
         self.hidden = nn.ModuleList(hidden)
         depth, height, width = definition.feature_shape
         self.classifier = nn.Linear(depth * height * width, definition.classes)
+
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """The hidden layers in order."""
+        return [layer for layer in self.hidden if isinstance(layer, HiddenLayer)]
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.hidden:

@@ -30,6 +30,10 @@ MAX_FRACTION_BITS = 16
 _PARAMETER_LIMIT = 1 << 40
 _MAX_EXTENT = 1 << 16
 _MAX_WINDOW = 1 << 20
+_SUMMARY_HEAD: tuple[str, ...] = (
+    *("layer", "input", "pool", "kernel", "stride", "pad", "output", "neurons", "weights"),
+    *("f", "TH", "acc", "current", "potential"),
+)
 _LAYER_FIELDS = ("name", "coding", "fraction_bits", "stride", "padding", "pool")
 
 
@@ -425,9 +429,7 @@ def _layer_from(entry: dict[str, Any], index: int, arrays: dict[str, np.ndarray]
 
 def _summary(network: IntegerNetwork, tau: int, T: int) -> str:
     steps = max(tau, T)
-    head = ("layer", "input", "pool", "kernel", "stride", "pad", "output", "neurons", "weights")
-    head += ("f", "TH", "acc", "current", "potential")
-    rows = [head]
+    rows = [_SUMMARY_HEAD]
     weights = parameters = 0
     for layer, shape in zip(network.layers, network.shapes, strict=True):
         limits = bounds(layer, steps)
@@ -452,7 +454,7 @@ def _summary(network: IntegerNetwork, tau: int, T: int) -> str:
                 _range(limits.potential_min, limits.potential_max),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_SUMMARY_HEAD))]
     table = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows

@@ -12,17 +12,18 @@ class _FloorStraightThrough(torch.autograd.Function):
     """Round down; the gradient passes as if nothing had been rounded."""
 
     @staticmethod
-    def forward(ctx: object, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: object, x: Tensor) -> Tensor:
         return torch.floor(x)
 
     @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: object, grad: Tensor) -> Tensor:
         return grad
 
 
 def floor_straight_through(x: Tensor) -> Tensor:
     """``floor(x)``, any shape, with gradient 1."""
-    return _FloorStraightThrough.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+    result: Tensor = _FloorStraightThrough.apply(x)
+    return result
 
 
 def qcfs(z: Tensor, threshold: Tensor | float, levels: int) -> Tensor:

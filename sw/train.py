@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -79,25 +80,30 @@ def mean_activity(network: QCFSNetwork) -> Tensor:
     A spike costs the engine one cycle per window that it falls into, so a neuron that feeds many
     windows should be quiet first.
     """
-    consumers = [*[layer.conv for layer in network.hidden][1:], network.classifier]
-    total, weight = torch.zeros(()), 0.0
-    for layer, consumer in zip(network.hidden, consumers, strict=True):
+    hidden = network.hidden_layers()
+    consumers: list[nn.Conv2d | nn.Linear] = [layer.conv for layer in hidden[1:]]
+    consumers.append(network.classifier)
+    total, synapses = torch.zeros(()), 0.0
+    for layer, consumer in zip(hidden, consumers, strict=True):
         share = layer.activation.share
+        assert share is not None
         if isinstance(consumer, nn.Conv2d):
             fan_out = consumer.weight[:, 0].numel() / consumer.stride[0] ** 2
         else:
             fan_out = consumer.out_features
         neurons = share[0].numel() * fan_out
         total = total + share.mean() * neurons
-        weight += neurons
-    return total / weight
+        synapses += neurons
+    return total / synapses
 
 
 def fold(network: QCFSNetwork) -> FloatNetwork:
     """The trained network with BatchNorm folded into weights and biases (float64)."""
     layers = []
-    for number, hidden in enumerate(network.hidden, start=1):
+    for number, hidden in enumerate(network.hidden_layers(), start=1):
         norm = hidden.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         weight, bias = fold_batchnorm(
             _array(hidden.conv.weight),
             _array(norm.running_mean),
@@ -113,7 +119,7 @@ def fold(network: QCFSNetwork) -> FloatNetwork:
                 bias=bias,
                 threshold=hidden.activation.threshold.item(),
                 stride=hidden.conv.stride[0],
-                padding=hidden.conv.padding[0],
+                padding=hidden.padding,
                 pool=(hidden.pool, hidden.pool),
             )
         )
@@ -329,6 +335,7 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
     )
 
 

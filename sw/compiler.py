@@ -1,0 +1,538 @@
+"""Compiler: an integer network and an engine's sizes in, the engine's program out.
+
+The program is a list of host writes: layer descriptors, axis tables, weight rows, and per channel a
+bias and a threshold. `Program` also knows how images go into the feature memory and how trains and
+logits come out of it.
+
+A map of C channels on an engine of P lanes takes G = ceil(C / P) rows of the feature memory per
+position, channel c in slot c % P of row c // P. An image is packed instead where nothing is pooled:
+the pixels of a line fill P slots per row, one after another, so that one row serves several
+positions. Either way a window is a list of segments, runs of consecutive slots whose weight rows are
+consecutive too; the axis tables hold where they begin.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.config import MAX_DIMENSION, EngineConfig
+from hw.program import (
+    AxisEntry,
+    HostMap,
+    LayerDescriptor,
+    Region,
+    split_words,
+)
+from sw.errors import ResiduumError
+from sw.network import PIXELS, IntegerNetwork, Layer, bounds, signed_bits
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """A map in the feature memory.
+
+    Attributes
+    ----------
+    shape
+        (C, H, W).
+    packed
+        Pixels of a line share rows.
+    passes
+        Copies of the map that hold different bit-planes (1 for spikes).
+    row
+        First row.
+    empty_row
+        First of G rows with the shared result of windows without events, or None.
+    """
+
+    shape: tuple[int, int, int]
+    lanes: int
+    packed: bool
+    passes: int
+    row: int
+    empty_row: int | None
+
+    @property
+    def groups(self) -> int:
+        """G, rows per position (1 for a packed map)."""
+        return 1 if self.packed else -(-self.shape[0] // self.lanes)
+
+    @property
+    def pitch_y(self) -> int:
+        """Rows from one line to the next."""
+        channels, _, width = self.shape
+        return -(-width * channels // self.lanes) if self.packed else width * self.groups
+
+    @property
+    def rows(self) -> int:
+        """Rows of one copy, without those of empty windows."""
+        return self.shape[1] * self.pitch_y
+
+    def slots(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row within the map and slot of every neuron, int (C, H, W) each."""
+        channels, height, width = self.shape
+        c, y, x = np.ogrid[:channels, :height, :width]
+        index = x * channels + c if self.packed else c
+        position = 0 * index if self.packed else x * self.groups
+        row = y * self.pitch_y + position + index // self.lanes
+        shape = (channels, height, width)
+        return np.broadcast_to(row, shape), np.broadcast_to(index % self.lanes, shape)
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """A layer as the engine runs it."""
+
+    layer: Layer
+    input: MapPlan
+    output: MapPlan | None
+    descriptor: LayerDescriptor
+    groups: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network made ready for an engine of one configuration.
+
+    Attributes
+    ----------
+    addresses, words
+        uint32 arrays of equal length: the host writes that load the program, in order.
+    layers
+        One plan per layer.
+    """
+
+    network: IntegerNetwork
+    config: EngineConfig
+    layers: tuple[LayerPlan, ...]
+    addresses: np.ndarray
+    words: np.ndarray
+
+    def image_writes(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Host writes (addresses, words) that put one image, uint8 (C, H, W), into the engine.
+
+        Bit-plane k of a pixel goes to slot k of its train. With S < 8 there are several copies,
+        the one with the highest planes first.
+        """
+        config, plan = self.config, self.layers[0].input
+        if image.shape != plan.shape or image.dtype != np.uint8:
+            raise ResiduumError(
+                f"the network {self.network.name} takes uint8 images of shape {plan.shape}, "
+                f"not {image.dtype} of shape {image.shape}"
+            )
+        rows, slots = plan.slots()
+        copies = []
+        for index in range(plan.passes):
+            lowest = (plan.passes - 1 - index) * config.planes
+            words = np.zeros((plan.rows, config.lanes), np.uint32)
+            words[rows, slots] = (image.astype(np.uint32) >> lowest) & ((1 << config.planes) - 1)
+            copies.append(words)
+        values = np.concatenate(copies).reshape(-1)
+        return self._train_addresses(plan.row, plan.rows * plan.passes).reshape(-1), values
+
+    def _train_addresses(self, row: int, count: int) -> np.ndarray:
+        """Host addresses of all neurons of some rows, uint32 (count, lanes)."""
+        config, host_map = self.config, HostMap(self.config)
+        lanes = np.arange(config.lanes)
+        within = [
+            host_map.address(
+                Region.TRAINS, bank=int(n) // config.tile_lanes, lane=int(n) % config.tile_lanes
+            )
+            for n in lanes
+        ]
+        step = host_map.address(Region.TRAINS, row=1) - host_map.address(Region.TRAINS)
+        rows = np.arange(row, row + count, dtype=np.uint32)[:, None]
+        result: np.ndarray = rows * np.uint32(step) + np.array(within, np.uint32)
+        return result
+
+    def train_reads(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Host addresses to read for `decode_trains`: of the trains of a layer's output, all rows
+        and those of empty windows, and of the occupancy of each of its rows (bank 0)."""
+        plan = self._output(index)
+        trains = [self._train_addresses(plan.row, plan.rows)]
+        if plan.empty_row is not None:
+            trains.append(self._train_addresses(plan.empty_row, plan.groups))
+        host_map = HostMap(self.config)
+        occupancy = [
+            host_map.address(Region.OCCUPANCY, row=row)
+            for row in range(plan.row, plan.row + plan.rows)
+        ]
+        return np.concatenate(trains).reshape(-1), np.array(occupancy, np.uint32)
+
+    def decode_trains(
+        self, index: int, trains: np.ndarray, occupancy: np.ndarray, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the answers to `train_reads` say.
+
+        Returns
+        -------
+        trains : bool (steps, C, H, W)
+        silenced : bool (C, H, W)
+        """
+        plan = self._output(index)
+        words = trains.reshape(-1, self.config.lanes).copy()
+        own = words[: plan.rows]
+        refers = (occupancy >> self.config.bank_slots & 1).astype(bool)
+        if plan.empty_row is not None:
+            shared = words[plan.rows :]
+            own[refers] = shared[np.flatnonzero(refers) % plan.groups]
+        rows, slots = plan.slots()
+        neurons = own[rows, slots]
+        first = self.config.steps - steps
+        bits = neurons[None] >> (first + np.arange(steps)).reshape(-1, 1, 1, 1) & 1
+        return bits.astype(bool), (neurons >> self.config.steps & 1).astype(bool)
+
+    def _output(self, index: int) -> MapPlan:
+        plan = self.layers[index].output
+        if plan is None:
+            raise ResiduumError("the output layer has logits, not trains")
+        return plan
+
+    def logit_reads(self) -> np.ndarray:
+        """Host addresses of the logits, one per class."""
+        config, host_map = self.config, HostMap(self.config)
+        addresses = []
+        for index in range(self.network.classes):
+            group, slot = divmod(index, config.lanes)
+            bank, lane = divmod(slot, config.tile_lanes)
+            addresses.append(host_map.address(Region.LOGITS, group=group, bank=bank, lane=lane))
+        return np.array(addresses, np.uint32)
+
+
+def compile_network(
+    network: IntegerNetwork, config: EngineConfig, *, tau: int, T: int
+) -> Program:
+    """Fit a network to an engine.
+
+    tau and T only bound the potentials: the program itself holds for any steps whose larger stage is
+    not longer.
+
+    Raises
+    ------
+    ResiduumError
+        One sentence naming the layer, the resource, what is needed and what there is.
+    """
+    if tau < 0 or T < 1 or tau + T > config.steps:
+        raise ResiduumError(
+            f"tau = {tau} and T = {T} do not fit this engine: tau must be at least 0, T at least 1, "
+            f"and tau + T at most {config.steps}"
+        )
+    if len(network.layers) > config.layers:
+        raise ResiduumError(
+            f"the network {network.name} has {len(network.layers)} layers; "
+            f"this engine holds {config.layers} layer descriptors"
+        )
+    for layer in network.layers:
+        _check_ranges(layer, config, max(tau, T))
+    maps = _place_maps(network, config)
+    return _Assembler(network, config, maps).program()
+
+
+def _check_ranges(layer: Layer, config: EngineConfig, steps: int) -> None:
+    """Refuses a layer one of whose numbers could leave its register."""
+    where = f"layer {layer.name!r}"
+    expected = 0 if layer.coding == PIXELS else config.fraction_bits
+    if layer.fraction_bits != expected:
+        raise ResiduumError(
+            f"{where} has {layer.fraction_bits} fraction bits; this engine has {expected} "
+            f"for {layer.coding}"
+        )
+    limits = bounds(layer, steps)
+    weight = layer.weight.reshape(layer.out_channels, -1)
+    parameters = [layer.bias] if layer.threshold is None else [layer.bias, layer.threshold]
+    ranges: list[tuple[str, np.ndarray, np.ndarray, int]] = [
+        ("weights", weight.min(axis=1), weight.max(axis=1), config.weight_bits),
+        ("accumulators", limits.acc_min, limits.acc_max, config.accumulator_bits),
+        ("currents", limits.current_min, limits.current_max, config.potential_bits),
+        ("potentials", limits.potential_min, limits.potential_max, config.potential_bits),
+        *(("parameters", values, values, config.potential_bits) for values in parameters),
+    ]
+    for what, low, high, there in ranges:
+        needed = [signed_bits(int(a), int(b)) for a, b in zip(low, high, strict=True)]
+        channel = int(np.argmax(needed))
+        if needed[channel] > there:
+            raise ResiduumError(
+                f"{where}, channel {channel}: {what} need {needed[channel]} bits; "
+                f"this engine has {there}"
+            )
+
+
+def _skips_empty(layer: Layer, shape: tuple[int, int, int], passes: int) -> bool:
+    """Whether windows without events share one result; a single window has nobody to share with."""
+    return layer.threshold is not None and passes == 1 and shape[1] * shape[2] > 1
+
+
+def _place_maps(network: IntegerNetwork, config: EngineConfig) -> list[MapPlan]:
+    """All maps (the image first) at the lowest rows that are free while they are needed."""
+    first = network.layers[0]
+    passes = config.passes
+    packed = first.pool == (1, 1)
+    plans = [MapPlan(network.input_shape, config.lanes, packed, passes, 0, None)]
+    for index, (layer, shape) in enumerate(
+        zip(network.layers[:-1], network.shapes[:-1], strict=True)
+    ):
+        plan = MapPlan(shape, config.lanes, False, 1, 0, None)
+        empty = _skips_empty(layer, shape, passes if index == 0 else 1)
+        rows = plan.rows + (plan.groups if empty else 0)
+        # A map lives from the layer that makes it to the one that reads it.
+        before = plans[-1]
+        used = (before.row, before.row + _rows_taken(before))
+        row = 0 if rows <= used[0] else used[1]
+        if row + rows > config.feature_rows:
+            raise ResiduumError(
+                f"layer {layer.name!r}: its input and output maps need {row + rows} rows of feature "
+                f"memory; this engine has {config.feature_rows}"
+            )
+        plans.append(
+            MapPlan(shape, config.lanes, False, 1, row, row + plan.rows if empty else None)
+        )
+    if _rows_taken(plans[0]) > config.feature_rows:
+        raise ResiduumError(
+            f"the image needs {_rows_taken(plans[0])} rows of feature memory; "
+            f"this engine has {config.feature_rows}"
+        )
+    return plans
+
+
+def _rows_taken(plan: MapPlan) -> int:
+    return plan.rows * plan.passes + (plan.groups if plan.empty_row is not None else 0)
+
+
+def axis_entries(
+    *, size: int, pool: int, kernel: int, stride: int, padding: int, outputs: int
+) -> list[tuple[int, int, int]]:
+    """The windows along one axis, clipped: (first input position, first kernel position, input
+    positions), in pooled positions the first and third of which are multiplied by the pool size."""
+    pooled = size // pool
+    entries = []
+    for output in range(outputs):
+        start = output * stride - padding
+        low, high = max(0, start), min(pooled, start + kernel)
+        entries.append((low * pool, low - start, (high - low) * pool))
+    return entries
+
+
+class _Assembler:
+    """Collects the host writes of a program, resource by resource."""
+
+    def __init__(self, network: IntegerNetwork, config: EngineConfig, maps: list[MapPlan]):
+        self.network = network
+        self.config = config
+        self.maps = maps
+        self.host_map = HostMap(config)
+        self.weight_rows = 0
+        self.parameter_groups = 0
+        self.table_entries = 0
+        self.writes: list[tuple[int, int]] = []
+        self.bulk: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def program(self) -> Program:
+        plans = tuple(self._layer(index) for index in range(len(self.network.layers)))
+        addresses = np.array([a for a, _ in self.writes], np.uint32)
+        words = np.array([w for _, w in self.writes], np.uint32)
+        return Program(
+            network=self.network,
+            config=self.config,
+            layers=plans,
+            addresses=np.concatenate([addresses, *(a for a, _ in self.bulk)]),
+            words=np.concatenate([words, *(w for _, w in self.bulk)]),
+        )
+
+    def _take(self, layer: Layer, resource: str, count: int, limit: int) -> int:
+        """The first of `count` new places of a resource."""
+        first: int = getattr(self, resource)
+        if first + count > limit:
+            raise ResiduumError(
+                f"layer {layer.name!r}: {first + count} {resource.replace('_', ' ')} are needed up "
+                f"to this layer; this engine has {limit}"
+            )
+        setattr(self, resource, first + count)
+        return first
+
+    def _layer(self, index: int) -> LayerPlan:
+        config, layer = self.config, self.network.layers[index]
+        source = self.maps[index]
+        shape = self.network.shapes[index]
+        is_output = layer.threshold is None
+        target = None if is_output else self.maps[index + 1]
+        self._check_dimensions(layer, source, shape)
+
+        channels = layer.in_channels
+        kernel_h, kernel_w = layer.kernel
+        groups = -(-layer.out_channels // config.lanes)
+        group_rows = kernel_h * kernel_w * channels
+        weight_row = self._take(layer, "weight_rows", groups * group_rows, config.weight_rows)
+        group = self._take(layer, "parameter_groups", groups, config.channel_groups)
+        table_y, table_x = self._tables(layer, source, shape)
+
+        modulus = 1 << config.weight_row_bits
+        descriptor = LayerDescriptor(
+            windows_y=shape[1] - 1,
+            windows_x=shape[2] - 1,
+            table_y=table_y,
+            table_x=table_x,
+            groups=groups - 1,
+            passes=source.passes - 1,
+            pool_y=layer.pool[0] - 1,
+            pool_x=layer.pool[1] - 1,
+            input_row=source.row,
+            pass_pitch=source.rows if source.passes > 1 else 0,
+            pitch_y=source.pitch_y % (1 << config.feature_row_bits),
+            pitch_x=source.groups,
+            input_empty_row=source.empty_row or 0,
+            weight_row=weight_row,
+            weight_x=channels % modulus,
+            weight_y=kernel_w * channels % modulus,
+            weight_group=group_rows % modulus,
+            skip_empty=int(_skips_empty(layer, shape, source.passes)),
+            pixels=int(layer.coding == PIXELS),
+            output=int(is_output),
+            output_row=target.row if target else 0,
+            output_empty_row=(target.empty_row or 0) if target else 0,
+            output_pitch=groups if target else 0,
+            parameter_group=group,
+            classes=layer.out_channels - 1 if is_output else 0,
+        )
+        try:
+            words = descriptor.words(config)
+        except ValueError as error:
+            raise ResiduumError(f"layer {layer.name!r} does not fit this engine: {error}") from None
+        for word, value in enumerate(words):
+            self._write(Region.DESCRIPTORS, value, layer=index, word=word)
+        self._weights(layer, weight_row, groups)
+        self._parameters(layer, group, groups)
+        return LayerPlan(layer, source, target, descriptor, groups)
+
+    def _check_dimensions(
+        self, layer: Layer, source: MapPlan, shape: tuple[int, int, int]
+    ) -> None:
+        sizes = {
+            "input height": source.shape[1],
+            "input width": source.shape[2],
+            "output height": shape[1],
+            "output width": shape[2],
+            "rows per segment": source.pitch_y if source.packed else source.groups,
+        }
+        for what, size in sizes.items():
+            if size > MAX_DIMENSION:
+                raise ResiduumError(
+                    f"layer {layer.name!r}: its {what} is {size}; an engine takes {MAX_DIMENSION}"
+                )
+
+    def _tables(
+        self, layer: Layer, source: MapPlan, shape: tuple[int, int, int]
+    ) -> tuple[int, int]:
+        """Writes both axis tables of a layer; where they begin."""
+        config, channels = self.config, layer.in_channels
+        modulus = 1 << config.weight_row_bits
+
+        def axis(which: int) -> list[tuple[int, int, int]]:
+            return axis_entries(
+                size=source.shape[1 + which],
+                pool=layer.pool[which],
+                kernel=layer.kernel[which],
+                stride=layer.stride,
+                padding=layer.padding,
+                outputs=shape[1 + which],
+            )
+
+        vertical = [
+            AxisEntry(
+                row=low * source.pitch_y,
+                weight=kernel * layer.kernel[1] * channels % modulus,
+                count=count - 1,
+            )
+            for low, kernel, count in axis(0)
+        ]
+        horizontal = [
+            self._packed(low, kernel, count, channels)
+            if source.packed
+            else AxisEntry(
+                row=low * source.groups,
+                weight=kernel * channels % modulus,
+                count=count - 1,
+                span=source.groups - 1,
+                head=0,
+                tail=(channels - 1) % config.lanes,
+            )
+            for low, kernel, count in axis(1)
+        ]
+        return self._table(layer, vertical), self._table(layer, horizontal)
+
+    def _packed(self, low: int, kernel: int, count: int, channels: int) -> AxisEntry:
+        """The one segment of a packed line: pixels low .. low + count - 1, all channels."""
+        lanes = self.config.lanes
+        first_row, head = divmod(low * channels, lanes)
+        last_row, tail = divmod((low + count) * channels - 1, lanes)
+        # `weight` belongs to slot 0 of the first row, which may lie before the window.
+        weight = (kernel * channels - head) % (1 << self.config.weight_row_bits)
+        return AxisEntry(
+            row=first_row, weight=weight, count=0, span=last_row - first_row, head=head, tail=tail
+        )
+
+    def _table(self, layer: Layer, entries: list[AxisEntry]) -> int:
+        first = self._take(layer, "table_entries", len(entries), self.config.table_entries)
+        width = AxisEntry.width(self.config)
+        for index, entry in enumerate(entries):
+            for part, word in enumerate(split_words(entry.pack(self.config), width)):
+                self._write(Region.TABLES, word, entry=first + index, part=part)
+        return first
+
+    def _weights(self, layer: Layer, first: int, groups: int) -> None:
+        """Weight rows in the order kernel row, kernel column, input channel, group outermost."""
+        config = self.config
+        inputs = layer.in_channels * math.prod(layer.kernel)
+        padded = np.zeros((groups * config.lanes, inputs), np.int64)
+        padded[: layer.out_channels] = layer.weight.transpose(0, 2, 3, 1).reshape(
+            layer.out_channels, inputs
+        )
+        # (group, row, tile, lane)
+        rows = padded.reshape(groups, config.tiles, config.tile_lanes, inputs).transpose(0, 3, 1, 2)
+        rows = rows.reshape(groups * inputs, config.tiles, config.tile_lanes)
+        bits = (rows[..., None] >> np.arange(config.weight_bits)) & 1
+        bits = bits.reshape(len(rows), config.tiles, -1)
+        width = bits.shape[-1]
+        parts = -(-width // 32)
+        bits = np.pad(bits, ((0, 0), (0, 0), (0, parts * 32 - width)))
+        words = (bits.reshape(len(rows), config.tiles, parts, 32) << np.arange(32)).sum(axis=-1)
+        zero = self.host_map.address(Region.WEIGHTS)
+        steps = {
+            name: self.host_map.address(Region.WEIGHTS, **{name: 1}) - zero
+            for name, count in (("row", 2), ("bank", config.tiles), ("part", parts))
+            if count > 1
+        }
+        row, bank, part = np.ogrid[first : first + len(rows), : config.tiles, :parts]
+        addresses = (
+            zero + row * steps["row"] + bank * steps.get("bank", 0) + part * steps.get("part", 0)
+        )
+        self.bulk.append(
+            (addresses.reshape(-1).astype(np.uint32), words.reshape(-1).astype(np.uint32))
+        )
+
+    def _parameters(self, layer: Layer, first: int, groups: int) -> None:
+        """Bias and threshold of every lane; lanes without a channel never reach their threshold."""
+        config = self.config
+        never = (1 << config.potential_bits - 1) - 1
+        for index in range(groups * config.lanes):
+            group, slot = divmod(index, config.lanes)
+            bank, lane = divmod(slot, config.tile_lanes)
+            bias = int(layer.bias[index]) if index < layer.out_channels else 0
+            threshold = never if layer.threshold is not None else 0
+            if layer.threshold is not None and index < layer.out_channels:
+                threshold = int(layer.threshold[index])
+            for part, value in enumerate((bias, threshold)):
+                self._write(
+                    Region.PARAMETERS,
+                    value & 0xFFFFFFFF,
+                    group=first + group,
+                    bank=bank,
+                    lane=lane,
+                    part=part,
+                )
+
+    def _write(self, region: Region, word: int, **fields: int) -> None:
+        self.writes.append((self.host_map.address(region, **fields), word))
+
+
+__all__ = ["LayerPlan", "MapPlan", "Program", "axis_entries", "compile_network"]
