@@ -128,11 +128,11 @@ class EngineConfig:
     @cached_property
     def banks(self) -> int:
         """Banks of the feature memory; tile t writes bank t."""
-        return _ceil_power_of_two(self.tiles)
+        return self.tiles
 
     @cached_property
     def row_slots(self) -> int:
-        """Neurons of one row of the feature memory, all banks together."""
+        """Places of one row of the feature memory; the first ``lanes`` of them hold neurons."""
         return self.bank_slots * self.banks
 
     @cached_property

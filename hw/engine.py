@@ -59,7 +59,7 @@ class Engine(wiring.Component):
         Program, weights, images in; trains, logits, counters out (`hw.program.HostMap`). Memories may
         be accessed while the engine is not busy only.
     busy : Out(1)
-        High from the cycle after next to the write that starts a run until its last result is stored.
+        High from the cycle after the write that starts a run until its last result is stored.
     """
 
     def __init__(self, config: EngineConfig):
@@ -117,7 +117,7 @@ class Engine(wiring.Component):
             descriptors.write_data.eq(decoder.word(HOST_WORD_BITS)),
             descriptors.read_address.eq(sequencer.descriptor_address),
             sequencer.descriptor_data.eq(descriptors.read_data),
-            self.busy.eq(sequencer.busy),
+            self.busy.eq(sequencer.busy | sequencer.run),
         ]
 
         tau = Signal(c.step_count_bits)
@@ -308,7 +308,7 @@ class Engine(wiring.Component):
             host_write.row.eq(trains.row),
             host_write.lane.eq(trains.lane),
             host_write.train.eq(decoder.word(HOST_WORD_BITS)),
-            host_write.last.eq(trains.lane == c.bank_slots - 1),
+            host_write.last.eq(trains.lane == c.tile_lanes - 1),
         ]
         for index, bank in enumerate(banks):
             chosen = decoder.write[Region.TRAINS] & (trains.bank == index)

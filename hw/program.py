@@ -57,7 +57,7 @@ COUNTER_WORDS = 8
 class LayerDescriptor:
     """One layer, in the units of the hardware. Counts are stored less one.
 
-    Rows are rows of the feature memory (``row_slots`` neurons); all addresses wrap at its size.
+    Rows are rows of the feature memory (``lanes`` neurons); all addresses wrap at its size.
     """
 
     # What the event scanner needs: loaded while the layer before still drains.
@@ -75,7 +75,6 @@ class LayerDescriptor:
     pitch_x: int  # rows from one input position to the next
     input_empty_row: int  # row of the result of windows without events, in the input map
     weight_row: int  # first weight row
-    weight_segment: int  # weight rows from one row of a segment to the next
     weight_x: int  # weight rows from one kernel column to the next
     weight_y: int  # weight rows from one kernel row to the next
     weight_group: int  # weight rows from one group of output channels to the next
@@ -100,7 +99,6 @@ class LayerDescriptor:
             "groups": max(1, config.group_bits),
             "passes": bits_for_count(8),
             "weight_row": weight,
-            "weight_segment": weight,
             "weight_x": weight,
             "weight_y": weight,
             "weight_group": weight,
@@ -124,8 +122,8 @@ class LayerDescriptor:
         return [getattr(self, name) for name in widths]
 
 
-SCAN_FIELDS = tuple(f.name for f in fields(LayerDescriptor))[:19]
-DRAIN_FIELDS = tuple(f.name for f in fields(LayerDescriptor))[19:]
+SCAN_FIELDS = tuple(f.name for f in fields(LayerDescriptor))[:18]
+DRAIN_FIELDS = tuple(f.name for f in fields(LayerDescriptor))[18:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +224,7 @@ class HostMap:
     def address_bits(self) -> int:
         return REGION_BITS + self.offset_bits
 
-    def address(self, region: Region, **values: int) -> int:
+    def address(self, region: Region, /, **values: int) -> int:
         """The host address with the named fields, the others zero."""
         result = shift = 0
         for name, width in self.fields(region):

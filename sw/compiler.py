@@ -531,8 +531,8 @@ class _Assembler:
                     part=part,
                 )
 
-    def _write(self, region: Region, word: int, **fields: int) -> None:
-        self.writes.append((self.host_map.address(region, **fields), word))
+    def _write(self, region: Region, value: int, /, **fields: int) -> None:
+        self.writes.append((self.host_map.address(region, **fields), value))
 
 
 __all__ = ["LayerPlan", "MapPlan", "Program", "axis_entries", "compile_network"]

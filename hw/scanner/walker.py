@@ -43,6 +43,7 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
 
 class RowWalker(wiring.Component):
     """Nested counters over passes, input lines, segments of a line and rows of a segment.
+    From one row of a segment to the next there are ``lanes`` weight rows.
 
     One request per cycle in which ``ready`` is high, without a gap between windows.
     ``advance`` tells the cycles in which a request goes out.
@@ -124,7 +125,7 @@ class RowWalker(wiring.Component):
             with m.If(~last_row):
                 m.d.sync += [
                     row.eq(row + 1),
-                    weight.eq(weight + layer.weight_segment),
+                    weight.eq(weight + c.lanes),
                     left.eq(left - 1),
                     index.eq(index + 1),
                 ]
