@@ -160,7 +160,7 @@ def test_wrong_verilog_shows_the_tools_own_words(monkeypatch, tmp_path):
         verilator, "verilog_text", lambda *_, **__: "module top(a);\n  input a;\n  oops\nendmodule"
     )
     with pytest.raises(SimulationError, match=r"could not build demo(?s:.)*syntax error"):
-        build(Demo(), name="demo")
+        build(None, name="demo")
 
 
 def test_a_missing_compiler_is_named(monkeypatch):
