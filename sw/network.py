@@ -8,6 +8,8 @@ Its arithmetic, per output channel and time step (see docs/arithmetic.md):
 Every value is exact: nothing saturates and nothing wraps. ``bounds`` says how many bits that takes.
 """
 
+import contextlib
+import io
 import json
 import os
 import zipfile
@@ -342,16 +344,17 @@ class IntegerNetwork:
             arrays[f"bias_{index}"] = layer.bias
             if layer.threshold is not None:
                 arrays[f"threshold_{index}"] = layer.threshold
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **arrays)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
+            part.write_bytes(content.getvalue())
             part.replace(path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
             raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
-        finally:
-            part.unlink(missing_ok=True)
 
     def _header(self) -> dict[str, Any]:
         return {
@@ -403,9 +406,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not path.exists():
         raise ResiduumError(f"there is no file {path}")
     try:
-        if not zipfile.is_zipfile(path):
+        # From memory, so that no file stays open when numpy gives up half-way.
+        content = io.BytesIO(path.read_bytes())
+        if not zipfile.is_zipfile(content):
             raise foreign
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(content, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(str(arrays["header"]))
     except ResiduumError:

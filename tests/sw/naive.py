@@ -31,23 +31,18 @@ def pooled(signal: list, pool: tuple[int, int], divide: bool) -> list:
     """Sum (or mean) over whole windows of a map ``signal[c][y][x]``."""
     height, width = pool
     area = height * width if divide else 1
+
+    def window(channel: list, row: int, column: int) -> float:
+        values = [
+            channel[row * height + dy][column * width + dx]
+            for dy in range(height)
+            for dx in range(width)
+        ]
+        return sum(values) / area if divide else sum(values)
+
     return [
         [
-            [
-                sum(
-                    channel[row * height + dy][column * width + dx]
-                    for dy in range(height)
-                    for dx in range(width)
-                )
-                / area
-                if divide
-                else sum(
-                    channel[row * height + dy][column * width + dx]
-                    for dy in range(height)
-                    for dx in range(width)
-                )
-                for column in range(len(channel[0]) // width)
-            ]
+            [window(channel, row, column) for column in range(len(channel[0]) // width)]
             for row in range(len(channel) // height)
         ]
         for channel in signal
@@ -102,6 +97,25 @@ class NaiveNeuron:
         return False
 
 
+def grid_of_neurons(layer: NaiveLayer, current: list) -> list:
+    """One neuron per value of ``current[o][y][x]``."""
+    return [
+        [[NaiveNeuron(layer.threshold[o], layer.start[o]) for _ in row] for row in plane]
+        for o, plane in enumerate(current)
+    ]
+
+
+def fire(neurons: list, current: list) -> list:
+    """One step of every neuron; spikes[o][y][x]."""
+    return [
+        [
+            [neuron.step(value) for neuron, value in zip(*rows, strict=True)]
+            for rows in zip(*planes, strict=True)
+        ]
+        for planes in zip(neurons, current, strict=True)
+    ]
+
+
 def run(layers: list[NaiveLayer], image: list, tau: int, T: int) -> tuple[list, list]:
     """Simulate one image, step by step.
 
@@ -126,24 +140,17 @@ def run(layers: list[NaiveLayer], image: list, tau: int, T: int) -> tuple[list, 
             current = currents(layer, signal)
             if layer.threshold is None:
                 if step >= tau:
-                    logits = [total + plane[0][0] for total, plane in zip(logits, current)]
+                    logits = [
+                        total + plane[0][0] for total, plane in zip(logits, current, strict=True)
+                    ]
                 continue
             if neurons[index] is None:
-                neurons[index] = [
-                    [
-                        [NaiveNeuron(layer.threshold[o], layer.start[o]) for _ in row]
-                        for row in plane
-                    ]
-                    for o, plane in enumerate(current)
-                ]
-            spikes = [
-                [[n.step(i) for n, i in zip(*rows)] for rows in zip(*planes)]
-                for planes in zip(neurons[index], current)
-            ]
+                neurons[index] = grid_of_neurons(layer, current)
+            spikes = fire(neurons[index], current)
             trains[index].append(spikes)
             signal = [[[s * layer.spike_value for s in row] for row in plane] for plane in spikes]
     hidden = []
-    for grid, train in zip(neurons, trains):
+    for grid, train in zip(neurons, trains, strict=True):
         if grid is not None:
             residual = [[[n.residual for n in row] for row in plane] for plane in grid]
             silenced = [[[n.silenced for n in row] for row in plane] for plane in grid]

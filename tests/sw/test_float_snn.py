@@ -1,0 +1,107 @@
+"""The float SNN with SRP: hand-computed cases, a scalar simulator, and the QCFS network."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sw.float_network import FloatLayer, FloatNetwork
+from sw.float_snn import simulate_float
+from tests.sw.naive import run
+from tests.sw.networks import naive_float, random_float_network
+
+
+def pointwise(weight: list[list[float]]) -> np.ndarray:
+    """(out, in) as a 1 x 1 convolution."""
+    return np.array(weight, np.float64)[:, :, None, None]
+
+
+def late_inhibition() -> FloatNetwork:
+    """Two neurons that fire in turn; the second takes back what the first gave too early.
+
+    theta is 1 everywhere, v(0) = 1/2. Neuron a gets 0.625 per step, neuron b 0.375.
+
+        step            1       2       3       4
+        a: v+I       1.125   0.75    1.375   1.0        spikes 1, 3, 4
+        a: v         0.125   0.75    0.375   0.0
+        b: v+I       0.875   1.25    0.625   1.0        spikes 2, 4
+        b: v         0.875   0.25    0.625   0.0
+        c = a - 2b    1      -2       1      -1
+        c: v+I       1.5    -1.5    -0.5    -1.5        spike 1
+        c: v         0.5    -1.5    -0.5    -1.5
+
+    The mean input of c is -1/4, worth no spike, but it fires once: v(4) = -1.5 tells.
+    """
+    return FloatNetwork(
+        "late",
+        (2, 1, 1),
+        (
+            FloatLayer("ab", pointwise([[1, 0], [0, 1]]), np.zeros(2), 1.0),
+            FloatLayer("c", pointwise([[1, -2]]), np.zeros(1), 1.0),
+            FloatLayer("out", pointwise([[1], [0]]), np.array([0.0, 0.25]), None),
+        ),
+        levels=4,
+    )
+
+
+IMAGE = np.array([0.625, 0.375]).reshape(1, 2, 1, 1)
+
+
+def test_hand_computed_without_probe() -> None:
+    trace = simulate_float(late_inhibition(), IMAGE, tau=0, T=4)
+    assert trace.layers[0].trains[0, :, 0, 0, 0].tolist() == [True, False, True, True]
+    assert trace.layers[0].trains[0, :, 1, 0, 0].tolist() == [False, True, False, True]
+    assert trace.layers[1].trains[0].flatten().tolist() == [True, False, False, False]
+    assert trace.logits.tolist() == [[1.0, 1.0]]
+
+
+def test_hand_computed_with_probe() -> None:
+    """The probe is passed on unmasked; in the inference c is silent, a and b fire as before."""
+    trace = simulate_float(late_inhibition(), IMAGE, tau=4, T=4)
+    ab, c = trace.layers
+    assert ab.residual.flatten().tolist() == [0.0, 0.0]
+    assert not ab.silenced.any()
+    assert np.array_equal(ab.trains[:, :4], ab.trains[:, 4:])
+    assert c.residual.flatten().tolist() == [-1.5]
+    assert c.trains[0].flatten().tolist() == [True] + [False] * 7
+    assert trace.logits.tolist() == [[0.0, 1.0]]
+    assert trace.prediction.tolist() == [1]
+
+
+@given(seed=st.integers(0, 2**32), tau=st.integers(0, 5), T=st.integers(1, 5))
+@settings(max_examples=40)
+def test_equals_naive_two_stages(seed: int, tau: int, T: int) -> None:
+    """All numbers are short binary fractions, so both sides are exact."""
+    network = random_float_network(seed)
+    rng = np.random.default_rng(seed + 1)
+    images = rng.integers(0, 17, (1, *network.input_shape)) / 16
+    trace = simulate_float(network, images, tau=tau, T=T)
+    hidden, logits = run(naive_float(network), images[0].tolist(), tau, T)
+    for layer, (trains, residual, silenced) in zip(trace.layers, hidden, strict=True):
+        assert layer.trains[0].tolist() == trains
+        assert layer.residual[0].tolist() == residual
+        assert layer.silenced[0].tolist() == silenced
+    assert trace.logits[0].tolist() == logits
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4, 8])
+def test_first_layer_fires_as_qcfs_says(levels: int) -> None:
+    """T = L, constant input: the mean output of the neuron is the QCFS activation."""
+    import torch
+
+    from sw.qcfs import qcfs
+
+    theta = 1.5
+    z = np.linspace(-1, 3, 161) + 1e-4  # between the steps of the staircase
+    network = FloatNetwork(
+        "stairs",
+        (1, 1, len(z)),
+        (
+            FloatLayer("neurons", np.ones((1, 1, 1, 1)), np.zeros(1), theta),
+            FloatLayer("out", np.ones((1, 1, 1, len(z))), np.zeros(1), None),
+        ),
+        levels,
+    )
+    trace = simulate_float(network, z.reshape(1, 1, 1, -1), tau=0, T=levels)
+    mean = trace.layers[0].trains[0].mean(axis=0).flatten() * theta
+    assert mean == pytest.approx(qcfs(torch.from_numpy(z), theta, levels).numpy())
