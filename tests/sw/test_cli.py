@@ -1,0 +1,130 @@
+"""The command line: examples, reports, one sentence on every mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sw.cli import COMMANDS, main
+from sw.library import ZOO, load_network, zoo_file, zoo_names
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_help_shows_examples_without_torch() -> None:
+    """--help must start at once, so it may not import the heavy parts."""
+    script = (
+        "import sys; from sw.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "try: main(['eval', '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert "residuum eval digits" in done.stdout
+
+
+@pytest.mark.parametrize("command", [c.name for c in COMMANDS if c.module.startswith("sw.")])
+def test_every_command_teaches_by_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([command, "--help"])
+    assert exit_.value.code == 0
+    assert f"examples:\n  residuum {command} " in capsys.readouterr().out
+
+
+def test_eval_writes_the_report(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "digits", "--images", "40", "--tau", "2", "--T", "3", "--bits", "4"]) == 0
+    report = json.loads((in_tmp / "build/eval/digits.json").read_text())
+    accuracy = report.pop("accuracy")
+    assert report == {"model": "digits", "bits": 4, "tau": 2, "T": 3, "images": 40}
+    assert 90 <= accuracy <= 100
+    out = capsys.readouterr().out
+    assert f"digits: {accuracy:.2f} % of 40 images right (4-bit weights, tau 2, T 3)" in out
+
+
+def test_eval_of_a_file(in_tmp: Path) -> None:
+    network = load_network("digits")
+    network.save(in_tmp / "mine.npz")
+    assert main(["eval", "mine.npz", "--images", "5", "--json", "deep/mine.json"]) == 0
+    assert json.loads((in_tmp / "deep/mine.json").read_text())["model"] == "mine"
+
+
+def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "digits"]) == 0
+    assert "command: residuum train digits --seed 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["eval", "imagenet"], "there is no network 'imagenet'; the known ones are digits, mnist"),
+        (["eval", "digits", "--bits", "5"], "there is no 5-bit digits; there are 4 and 8 bits"),
+        (["eval", "none.npz"], "there is no file none.npz"),
+        (["eval", "digits", "--images", "361"], "361 images are wanted, but digits has 360"),
+        (["summary", str(ZOO / "digits-4bit.npz"), "--bits", "8"], "has 4-bit weights, not 8-bit"),
+        (["train", "vgg"], "there is no model 'vgg' to train; the known models are digits, mnist"),
+        (["train", "digits", "--bits", "1"], "--bits must be 2 .. 16, not 1"),
+        (["train", "digits", "--activity-penalty", "-1"], "must be at least 0, not -1.0"),
+        (["train", "digits", "--activity-penalty", "nan"], "must be at least 0, not nan"),
+    ],
+)
+def test_mistake_gets_one_sentence(
+    arguments: list[str], sentence: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert printed.err.startswith("residuum: ")
+    assert printed.err.count("\n") == 1
+    assert list(in_tmp.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "residuum: the following arguments are required: COMMAND"),
+        (["fly"], "residuum: argument COMMAND: invalid choice: 'fly'"),
+        (["eval"], "residuum eval: the following arguments are required: MODEL"),
+        (["eval", "digits", "--tau", "-1"], "argument --tau: -1 is too small, at least 0"),
+        (["eval", "digits", "--T", "0"], "argument --T: 0 is too small, at least 1"),
+        (["eval", "digits", "--T", "x"], "argument --T: 'x' is not a number"),
+        (["eval", "digits", "--images", "0"], "argument --images: 0 is too small"),
+    ],
+)
+def test_wrong_command_line_gets_one_line(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert printed.count("\n") == 1
+
+
+def test_train_writes_a_network(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A very short run, from images to integer networks that load."""
+    assert main(["train", "digits", "--epochs", "1", "--bits", "8", "--out", "nets"]) == 0
+    network = load_network(str(zoo_file("digits", 8, Path("nets"))))
+    assert network.metadata["command"] == "residuum train digits --seed 0 --epochs 1"
+    assert network.metadata["dataset"] == "digits"
+    assert "written: nets/digits-8bit.npz" in capsys.readouterr().out
+    assert main(["train", "digits", "--epochs", "2"]) == 1
+    assert "was made with other settings" in capsys.readouterr().err
+
+
+def test_zoo_has_both_widths_of_both_models() -> None:
+    assert zoo_names() == {"digits": [4, 8], "mnist": [4, 8]}
