@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sw.float_network import FloatLayer, FloatNetwork
-from sw.golden import LayerTrace, Trace, check_stages
+from sw.golden import LayerTrace, Trace
+from sw.network import check_stages
 
 
 @dataclass

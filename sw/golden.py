@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sw.errors import ResiduumError
-from sw.network import LARGEST_PIXEL, PIXELS, IntegerNetwork, Layer
+from sw.network import LARGEST_PIXEL, PIXELS, IntegerNetwork, Layer, check_stages
 
 # Whole numbers below these sizes are exact in float32 and float64, in any order of summation.
 _EXACT_FLOAT32 = 1 << 24
@@ -112,14 +112,6 @@ def simulate_batches(
         with torch.inference_mode():
             trace = _simulate_batch(network, kernels, chunk, tau, T)
         yield trace
-
-
-def check_stages(tau: int, T: int) -> None:
-    """``ResiduumError`` unless tau >= 0 and T >= 1."""
-    if tau < 0:
-        raise ResiduumError(f"tau must be at least 0, not {tau}")
-    if T < 1:
-        raise ResiduumError(f"T must be at least 1, not {T}")
 
 
 def firing_share(layer: LayerTrace) -> float:

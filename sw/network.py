@@ -30,6 +30,8 @@ MIN_WEIGHT_BITS, MAX_WEIGHT_BITS = 2, 16
 MAX_FRACTION_BITS = 16
 # Parameters stay far below 2**63, so that no bound computed in int64 can overflow.
 _PARAMETER_LIMIT = 1 << 40
+_CURRENT_LIMIT = 1 << 48
+MAX_STEPS = 1024
 _MAX_EXTENT = 1 << 16
 _MAX_WINDOW = 1 << 20
 _SUMMARY_HEAD: tuple[str, ...] = (
@@ -99,6 +101,12 @@ class Layer:
             f"and a window may cover at most {_MAX_WINDOW} inputs",
         )
         _check_integer(where, "padding", self.padding, 0, min(weight.shape[2:]) - 1)
+        largest = int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
+        _require(
+            largest * self.pool_area * _input_factor(self.coding, self.fraction_bits)
+            <= _CURRENT_LIMIT,
+            f"{where} can reach currents beyond {_CURRENT_LIMIT}",
+        )
         object.__setattr__(self, "weight", weight)
         self._set_parameters(where, len(weight))
 
@@ -195,11 +203,11 @@ def bounds(layer: Layer, steps: int) -> Bounds:
     sum of the negative and the sum of the positive weights. With h x w pooling, h*w spikes can each
     add the same weight. The potential follows by interval arithmetic, step by step.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps!r}")
+    if not 1 <= steps <= MAX_STEPS:
+        raise ValueError(f"steps must be 1 .. {MAX_STEPS}, not {steps!r}")
     rows = layer.weight.reshape(layer.out_channels, -1).astype(np.int64) * layer.pool_area
     acc_min, acc_max = np.minimum(rows, 0).sum(axis=1), np.maximum(rows, 0).sum(axis=1)
-    factor = (LARGEST_PIXEL if layer.coding == PIXELS else 1) << layer.fraction_bits
+    factor = _input_factor(layer.coding, layer.fraction_bits)
     current_min, current_max = acc_min * factor + layer.bias, acc_max * factor + layer.bias
     if layer.threshold is None:
         potential = np.minimum(current_min * steps, 0), np.maximum(current_max * steps, 0)
@@ -207,6 +215,11 @@ def bounds(layer: Layer, steps: int) -> Bounds:
     else:
         potential = _potential_bounds(layer.threshold, current_min, current_max, steps)
     return Bounds(acc_min, acc_max, current_min, current_max, *potential)
+
+
+def _input_factor(coding: str, fraction_bits: int) -> int:
+    """What one input can add to the current, in units of its weight."""
+    return (LARGEST_PIXEL if coding == PIXELS else 1) << fraction_bits
 
 
 def _potential_bounds(
@@ -233,6 +246,15 @@ def _potential_bounds(
             before_high,
         )
     return np.minimum(lowest, low), np.maximum(highest, high)
+
+
+def check_stages(tau: int, T: int) -> None:
+    """``ResiduumError`` unless tau >= 0, T >= 1 and neither is beyond ``MAX_STEPS``."""
+    for name, value, smallest in (("tau", tau, 0), ("T", T, 1)):
+        if value < smallest:
+            raise ResiduumError(f"{name} must be at least {smallest}, not {value}")
+        if value > MAX_STEPS:
+            raise ResiduumError(f"{name} must be at most {MAX_STEPS}, not {value}")
 
 
 def signed_bits(smallest: int, largest: int) -> int:
@@ -285,6 +307,7 @@ class IntegerNetwork:
             f"{where} has metadata that is not text",
         )
         _require(len(self.layers) > 0, f"{where} has no layer")
+        object.__setattr__(self, "layers", tuple(self.layers))
         for index, layer in enumerate(self.layers):
             self._check_layer(index, layer)
         _require(
@@ -329,6 +352,7 @@ class IntegerNetwork:
 
     def summary(self, *, tau: int = 4, T: int = 4) -> str:
         """Layers, shapes, bits, memory and bounds as text, for stages of tau and T steps."""
+        check_stages(tau, T)
         return _summary(self, tau, T)
 
     def save(self, path: str | os.PathLike[str]) -> None:

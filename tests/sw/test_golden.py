@@ -106,7 +106,7 @@ def test_without_probe_nothing_is_silenced() -> None:
 
 
 def test_residual_of_zero_is_not_silenced() -> None:
-    # V0 = 5; two steps of +5 give one spike and v = 5 + 10 - 10 = 5; with -5, v = 0 after one.
+    # V0 = 5, and one step of -5 leaves exactly 0.
     trace = simulate(one_neuron(0, -5, 10), np.zeros((1, 1, 1, 1), np.uint8), tau=1, T=1)
     assert trace.layers[0].residual.tolist() == [[[[0]]]]
     assert not trace.layers[0].silenced.any()
@@ -164,6 +164,7 @@ def test_firing_share_counts_neurons_not_spikes() -> None:
     [
         (np.zeros((1, 1, 1, 1), np.uint8), -1, 4, "tau must be at least 0, not -1"),
         (np.zeros((1, 1, 1, 1), np.uint8), 4, 0, "T must be at least 1, not 0"),
+        (np.zeros((1, 1, 1, 1), np.uint8), 9999, 4, "tau must be at most 1024, not 9999"),
         (np.zeros((1, 1, 1, 1)), 4, 4, "images must be 8-bit numbers"),
         (np.zeros((1, 1, 2, 1), np.uint8), 4, 4, r"takes images of shape \(1, 1, 1\)"),
     ],

@@ -76,6 +76,10 @@ def network(*layers: Layer, **changes: object) -> IntegerNetwork:
         ({"bias": np.zeros(2)}, "needs a bias of integers with 1 dimension"),
         ({"bias": np.full(2, 1 << 41)}, "has a bias outside -1099511627776 .. 1099511627776"),
         ({"threshold": np.array([1, 0])}, "has a threshold outside 1 .. 1099511627776"),
+        (
+            {"weight": np.full((2, 1, 512, 512), 32767), "fraction_bits": 8, "pool": (2, 2)},
+            "can reach currents beyond 281474976710656",
+        ),
         ({"threshold": np.array([1])}, "has 2 output channels but 1 values of threshold"),
     ],
 )
@@ -189,9 +193,10 @@ def test_bounds_count_pooled_and_pixel_inputs() -> None:
     assert bounds(pixels, 1).current_max.tolist() == [18 * LARGEST_PIXEL]
 
 
-def test_bounds_need_a_step() -> None:
-    with pytest.raises(ValueError, match="steps must be at least 1, not 0"):
-        bounds(layer(), 0)
+@pytest.mark.parametrize("steps", [0, 1025])
+def test_bounds_need_a_possible_number_of_steps(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"steps must be 1 .. 1024, not {steps}"):
+        bounds(layer(), steps)
 
 
 @given(seed=st.integers(0, 2**32))
