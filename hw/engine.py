@@ -74,9 +74,7 @@ class Engine(wiring.Component):
 
         m.submodules.decoder = decoder = HostDecoder(
             c,
-            longest=max(
-                c.tile_lanes * c.weight_bits, AxisEntry.width(c), 2 * HOST_WORD_BITS
-            ),
+            longest=max(c.tile_lanes * c.weight_bits, AxisEntry.width(c), 2 * HOST_WORD_BITS),
         )
         m.submodules.sequencer = sequencer = Sequencer(c)
         m.submodules.windows = windows = WindowGenerator(c, SCAN_FIELDS)
@@ -153,9 +151,7 @@ class Engine(wiring.Component):
     def _scan(self, m, decoder, sequencer, windows, walker, scanner, refill, banks):  # type: ignore[no-untyped-def]
         """Axis tables -> windows -> rows -> occupancies -> tokens."""
         c = self.config
-        m.submodules.tables = tables = self._memory(
-            width=AxisEntry.width(c), depth=c.table_entries
-        )
+        m.submodules.tables = tables = self._memory(width=AxisEntry.width(c), depth=c.table_entries)
         address = data.View(
             address_layout(c, Region.TABLES),
             decoder.offset[: address_layout(c, Region.TABLES).size],
@@ -163,19 +159,22 @@ class Engine(wiring.Component):
         wiring.connect(m, windows.refill, refill.groups)
         wiring.connect(m, windows.windows, walker.windows)
         m.d.comb += [
-            tables.write_enable.eq(decoder.write[Region.TABLES] & self._last_part(address, AxisEntry.width(c))),
+            tables.write_enable.eq(
+                decoder.write[Region.TABLES] & self._last_part(address, AxisEntry.width(c))
+            ),
             tables.write_address.eq(address.entry),
             tables.write_data.eq(decoder.word(AxisEntry.width(c))),
             tables.read_address.eq(windows.table_address),
             windows.table_data.eq(tables.read_data),
-            windows.start.eq(sequencer.start),
+            windows.start.eq(sequencer.prepare),
             windows.layer.eq(sequencer.scan),
             walker.layer.eq(sequencer.scan),
-            walker.ready.eq(scanner.ready),
+            walker.ready.eq(scanner.ready & sequencer.counting),
             scanner.advance.eq(walker.advance),
             scanner.request.eq(walker.request),
             scanner.empty_row.eq(sequencer.scan.input_empty_row),
             scanner.skip_empty.eq(sequencer.scan.skip_empty),
+            scanner.last_lane.eq(sequencer.scan.last_lane),
             scanner.occupancy.eq(Cat(bank.occupancy[: c.bank_slots] for bank in banks)),
             scanner.occupancy_empty.eq(banks[0].occupancy[c.bank_slots]),
         ]
@@ -194,7 +193,7 @@ class Engine(wiring.Component):
                 bank.train_address.eq(
                     Mux(
                         sequencer.busy,
-                        Cat(token.slot[: c.lane_bits], token.row),
+                        Cat(token.lane, token.row),
                         Cat(host_train.lane, host_train.row),
                     )
                 ),
@@ -214,17 +213,17 @@ class Engine(wiring.Component):
             tokens.append(token)
 
         weight_row = Signal(c.weight_row_bits, reset_less=True)
-        m.d.sync += weight_row.eq(scanner.token.weight + scanner.token.slot)
+        slot = scanner.token.lane * c.tiles + scanner.token.bank
+        m.d.sync += weight_row.eq(scanner.token.weight + slot)
 
         late = tokens[TRAIN_LATENCY - 1]
         trains = Array(bank.train[: c.steps] for bank in banks)
         action = Signal(action_layout(c), reset_less=True)
         m.d.sync += [
-            action.train.eq(
-                Mux(late.event, trains[late.slot[c.lane_bits :]] if c.banks > 1 else trains[0], 0)
-            ),
+            action.train.eq(Mux(late.event, trains[late.bank] if c.banks > 1 else trains[0], 0)),
             action.flush.eq(late.flush),
             action.empty.eq(late.empty),
+            action.ticket.eq(late.ticket),
             action.how.eq(late.how),
         ]
         spikes = Signal(range(c.steps + 1), reset_less=True)
@@ -238,13 +237,14 @@ class Engine(wiring.Component):
             target.empty_row.eq(drain.output_empty_row),
             target.pitch.eq(drain.output_pitch),
             target.parameter_group.eq(drain.parameter_group),
+            target.last_lane.eq(sequencer.scan.last_lane),
         ]
         row, act = weight_row, action
         for tile in tiles:
             m.d.comb += [
                 tile.weight_row.eq(row),
                 tile.action.eq(act),
-                tile.load.eq(sequencer.start),
+                tile.load.eq(sequencer.load),
                 tile.mode.eq(mode),
                 tile.target.eq(target),
             ]
@@ -333,7 +333,7 @@ class Engine(wiring.Component):
             counters.finish.eq(sequencer.finish),
             counters.counting.eq(sequencer.counting),
             counters.event.eq(scanner.token.event),
-            counters.window.eq(scanner.token.flush),
+            counters.windows.eq(scanner.token.flush + scanner.token.ticket),
             counters.drain_stall.eq(scanner.drain_stall),
             counters.scan_stall.eq(scanner.scan_stall),
             counters.select.eq(sequencer.counter_select),

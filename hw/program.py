@@ -40,14 +40,15 @@ class Control(enum.IntEnum):
 
 
 class Counter(enum.IntEnum):
-    """Words of a layer in `Region.COUNTERS`."""
+    """Words of a layer in `Region.COUNTERS`, in the order in which they become final: they are
+    filed one per cycle from the last event on, words 0 and 1 only pass the time."""
 
-    CYCLES = 0  # from the fetch of the descriptor to the last result
-    EVENTS = 1  # weight rows added
-    SPIKES = 2  # spike bits in these events
+    EVENTS = 2  # weight rows added
     WINDOWS = 3  # windows taken over by the drain: results, empty ones, partial ones
     DRAIN_STALLS = 4  # array idle: window complete, drain still busy with the one before
     SCAN_STALLS = 5  # array idle: no event found yet
+    SPIKES = 6  # spike bits of the events
+    CYCLES = 7  # from the last result of the layer before (or the start of the run) to its own
 
 
 COUNTER_WORDS = 8
@@ -57,10 +58,12 @@ COUNTER_WORDS = 8
 class LayerDescriptor:
     """One layer, in the units of the hardware. Counts are stored less one.
 
-    Rows are rows of the feature memory (``lanes`` neurons); all addresses wrap at its size.
+    Rows are rows of the feature memory (``lanes`` neurons); all addresses wrap at its size. Slot s of a
+    row is lane s // tiles of tile s % tiles, so that a few channels keep every tile busy for a short
+    time rather than one for long.
     """
 
-    # What the event scanner needs: loaded while the layer before still drains.
+    # What the event scanner needs: taken over as soon as the layer before has no more events.
     windows_y: int  # output height - 1
     windows_x: int  # output width - 1
     table_y: int  # first entry of the vertical axis table
@@ -79,8 +82,9 @@ class LayerDescriptor:
     weight_y: int  # weight rows from one kernel row to the next
     weight_group: int  # weight rows from one group of output channels to the next
     skip_empty: int  # 1: windows without events share one result
+    last_lane: int  # lanes of each tile that are used - 1
 
-    # What the drain and the neurons need: loaded when the layer before is done.
+    # What the drain and the neurons need: taken over when the layer before is done.
     pixels: int  # 1: slots are bit-planes of pixels
     output: int  # 1: sum currents, find the largest
     output_row: int  # row where the output map starts
@@ -103,6 +107,7 @@ class LayerDescriptor:
             "weight_y": weight,
             "weight_group": weight,
             "parameter_group": config.group_bits,
+            "last_lane": config.lane_bits,
             "classes": config.group_bits + config.slot_bits,
             "skip_empty": 1,
             "pixels": 1,
@@ -122,8 +127,10 @@ class LayerDescriptor:
         return [getattr(self, name) for name in widths]
 
 
-SCAN_FIELDS = tuple(f.name for f in fields(LayerDescriptor))[:18]
-DRAIN_FIELDS = tuple(f.name for f in fields(LayerDescriptor))[18:]
+FIELDS = tuple(field.name for field in fields(LayerDescriptor))
+# The last lane is wanted on both sides: the scanner times windows by it.
+DRAIN_FIELDS = FIELDS[FIELDS.index("last_lane") :]
+SCAN_FIELDS = FIELDS[: FIELDS.index("last_lane") + 1]
 
 
 @dataclass(frozen=True, kw_only=True)

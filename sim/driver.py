@@ -63,9 +63,7 @@ class EngineDriver:
     def queue_read(self, addresses: np.ndarray) -> list[np.ndarray]:
         """Read words at any addresses; their concatenation is the answer once flushed."""
         breaks = np.flatnonzero(np.diff(addresses.astype(np.int64)) != 1) + 1
-        return [
-            self.bulk.queue_read(int(run[0]), len(run)) for run in np.split(addresses, breaks)
-        ]
+        return [self.bulk.queue_read(int(run[0]), len(run)) for run in np.split(addresses, breaks)]
 
     async def classify(self, image: np.ndarray, *, tau: int, T: int) -> EngineTrace:
         """One uninterrupted run for logits, argmax and counters, then one layer by layer for the

@@ -134,12 +134,8 @@ class Program:
     def _train_addresses(self, row: int, count: int) -> np.ndarray:
         """Host addresses of all neurons of some rows, uint32 (count, lanes)."""
         config, host_map = self.config, HostMap(self.config)
-        lanes = np.arange(config.lanes)
         within = [
-            host_map.address(
-                Region.TRAINS, bank=int(n) // config.tile_lanes, lane=int(n) % config.tile_lanes
-            )
-            for n in lanes
+            host_map.address(Region.TRAINS, **_place(slot, config)) for slot in range(config.lanes)
         ]
         step = host_map.address(Region.TRAINS, row=1) - host_map.address(Region.TRAINS)
         rows = np.arange(row, row + count, dtype=np.uint32)[:, None]
@@ -195,14 +191,11 @@ class Program:
         addresses = []
         for index in range(self.network.classes):
             group, slot = divmod(index, config.lanes)
-            bank, lane = divmod(slot, config.tile_lanes)
-            addresses.append(host_map.address(Region.LOGITS, group=group, bank=bank, lane=lane))
+            addresses.append(host_map.address(Region.LOGITS, group=group, **_place(slot, config)))
         return np.array(addresses, np.uint32)
 
 
-def compile_network(
-    network: IntegerNetwork, config: EngineConfig, *, tau: int, T: int
-) -> Program:
+def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, T: int) -> Program:
     """Fit a network to an engine.
 
     tau and T only bound the potentials: the program itself holds for any steps whose larger stage is
@@ -256,6 +249,12 @@ def _check_ranges(layer: Layer, config: EngineConfig, steps: int) -> None:
                 f"{where}, channel {channel}: {what} need {needed[channel]} bits; "
                 f"this engine has {there}"
             )
+
+
+def _place(slot: int, config: EngineConfig) -> dict[str, int]:
+    """Bank and lane of a slot, as fields of a host address."""
+    lane, bank = divmod(slot, config.tiles)
+    return {"bank": bank, "lane": lane}
 
 
 def _skips_empty(layer: Layer, shape: tuple[int, int, int], passes: int) -> bool:
@@ -386,6 +385,7 @@ class _Assembler:
             weight_y=kernel_w * channels % modulus,
             weight_group=group_rows % modulus,
             skip_empty=int(_skips_empty(layer, shape, source.passes)),
+            last_lane=-(-min(layer.out_channels, config.lanes) // config.tiles) - 1,
             pixels=int(layer.coding == PIXELS),
             output=int(is_output),
             output_row=target.row if target else 0,
@@ -404,9 +404,7 @@ class _Assembler:
         self._parameters(layer, group, groups)
         return LayerPlan(layer, source, target, descriptor, groups)
 
-    def _check_dimensions(
-        self, layer: Layer, source: MapPlan, shape: tuple[int, int, int]
-    ) -> None:
+    def _check_dimensions(self, layer: Layer, source: MapPlan, shape: tuple[int, int, int]) -> None:
         sizes = {
             "input height": source.shape[1],
             "input width": source.shape[2],
@@ -487,8 +485,8 @@ class _Assembler:
         padded[: layer.out_channels] = layer.weight.transpose(0, 2, 3, 1).reshape(
             layer.out_channels, inputs
         )
-        # (group, row, tile, lane)
-        rows = padded.reshape(groups, config.tiles, config.tile_lanes, inputs).transpose(0, 3, 1, 2)
+        # Slot s of a group is lane s // tiles of tile s % tiles: (group, row, tile, lane).
+        rows = padded.reshape(groups, config.tile_lanes, config.tiles, inputs).transpose(0, 3, 2, 1)
         rows = rows.reshape(groups * inputs, config.tiles, config.tile_lanes)
         bits = (rows[..., None] >> np.arange(config.weight_bits)) & 1
         bits = bits.reshape(len(rows), config.tiles, -1)
@@ -516,7 +514,6 @@ class _Assembler:
         never = (1 << config.potential_bits - 1) - 1
         for index in range(groups * config.lanes):
             group, slot = divmod(index, config.lanes)
-            bank, lane = divmod(slot, config.tile_lanes)
             bias = int(layer.bias[index]) if index < layer.out_channels else 0
             threshold = never if layer.threshold is not None else 0
             if layer.threshold is not None and index < layer.out_channels:
@@ -526,9 +523,8 @@ class _Assembler:
                     Region.PARAMETERS,
                     value & 0xFFFFFFFF,
                     group=first + group,
-                    bank=bank,
-                    lane=lane,
                     part=part,
+                    **_place(slot, config),
                 )
 
     def _write(self, region: Region, value: int, /, **fields: int) -> None:

@@ -4,16 +4,25 @@ from amaranth.hdl import Array, Elaboratable, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.array.adder import GatedAdder
 from hw.config import EngineConfig
 from hw.memory.weights import weights_layout
+from hw.scanner.events import MAX_TICKETS
 from hw.scanner.walker import end_layout
 
 
 def action_layout(config: EngineConfig) -> data.StructLayout:
-    """What the array does in one cycle: add a weight row to the steps in ``train`` (none: nothing),
-    or, with ``flush``, hand over the sums. ``empty`` and ``how`` are those of the scanner's token."""
+    """What the array does in one cycle: with ``flush`` hand over the sums and start from zero; then
+    add a weight row to the steps in ``train``. ``empty``, ``ticket`` and ``how`` are those of the
+    scanner's token; an ``empty`` window has no sums to hand over."""
     return data.StructLayout(
-        {"train": unsigned(config.steps), "flush": 1, "empty": 1, "how": end_layout()}
+        {
+            "train": unsigned(config.steps),
+            "flush": 1,
+            "empty": 1,
+            "ticket": 1,
+            "how": end_layout(),
+        }
     )
 
 
@@ -25,14 +34,16 @@ def slot_layout(config: EngineConfig) -> data.StructLayout:
 
 
 class LaneArray(wiring.Component):
-    """acc[p][t] += weight[p] if train[t], for all lanes p and steps t of a tile in one cycle.
+    """sum[p][t] += weight[p] if train[t], for all lanes p and steps t of a tile in one cycle.
 
-    A flush copies all sums and clears them in one cycle; they are then given out lane by lane.
-    ``slot`` tells the lane, ``sums`` its S sums one cycle later. Flushes come at least
-    ``tile_lanes`` cycles apart, one cycle after an ``empty`` one.
+    A flush copies all sums and clears them, in the same cycle in which the next window may add its
+    first event. The copies are then given out lane by lane: ``slot`` tells the lane, 0 to
+    ``last_lane``, ``sums`` its S sums one cycle later. Tickets, windows without events, follow it,
+    one slot each. The scanner times its flushes so that all slots before have been given out.
 
-    Clearing is a synchronous reset and adding a clock enable, so that no logic stands in front of
-    the carry chain; nothing else is reset, since that would be ORed into every clear net.
+    Adding is a clock enable, clearing without adding a synchronous reset, and clearing while adding
+    part of the carry cell (`GatedAdder`), so that no logic stands in front of the carry chain.
+    Nothing else is reset, since that would be ORed into every reset net.
     """
 
     def __init__(self, config: EngineConfig):
@@ -41,6 +52,7 @@ class LaneArray(wiring.Component):
             {
                 "weights": In(weights_layout(config)),
                 "action": In(action_layout(config)),
+                "last_lane": In(config.lane_bits),
                 "slot_valid": Out(1),
                 "slot": Out(slot_layout(config)),
                 "sums": Out(data.ArrayLayout(signed(config.accumulator_bits), config.steps)),
@@ -54,32 +66,53 @@ class LaneArray(wiring.Component):
 
         held: list[list[Signal]] = []
         for lane in range(c.tile_lanes):
-            weight = self.weights[lane].as_signed()
             held.append([])
             for step in range(c.steps):
                 shape = signed(c.accumulator_bits)
                 total = Signal(shape, name=f"sum_{lane}_{step}", reset_less=True)
                 copy = Signal(shape, name=f"held_{lane}_{step}", reset_less=True)
-                with m.If(action.flush):
-                    m.d.sync += [copy.eq(total), total.eq(0)]
+                m.submodules[f"adder_{lane}_{step}"] = adder = GatedAdder(
+                    width=c.accumulator_bits, b_width=c.weight_bits, ecp5=c.memory == "ecp5"
+                )
+                m.d.comb += [
+                    adder.a.eq(total),
+                    adder.b.eq(self.weights[lane]),
+                    adder.clear.eq(action.flush),
+                ]
+                with m.If(action.flush & ~action.empty):
+                    m.d.sync += copy.eq(total)
+                with m.If(action.flush & ~action.train[step]):
+                    m.d.sync += total.eq(0)
                 with m.Elif(action.train[step]):
-                    m.d.sync += total.eq(total + weight)
+                    m.d.sync += total.eq(adder.total)
                 held[lane].append(copy)
 
         slot = Signal(slot_layout(c), reset_less=True)
-        last = c.tile_lanes - 1
+        tickets = Signal(range(MAX_TICKETS + 1))
         with m.If(action.flush):
             m.d.sync += [
                 self.slot_valid.eq(1),
                 slot.lane.eq(0),
-                slot.last.eq(action.empty | (last == 0)),
+                slot.last.eq(action.empty | (self.last_lane == 0)),
                 slot.empty.eq(action.empty),
                 slot.how.eq(action.how),
+                tickets.eq(action.ticket),
             ]
-        with m.Elif(slot.last):
-            m.d.sync += self.slot_valid.eq(0)
-        with m.Elif(self.slot_valid):
-            m.d.sync += [slot.lane.eq(slot.lane + 1), slot.last.eq(slot.lane == last - 1)]
+        with m.Elif(self.slot_valid & ~slot.last):
+            m.d.sync += [
+                slot.lane.eq(slot.lane + 1),
+                slot.last.eq(slot.lane + 1 == self.last_lane),
+                tickets.eq(tickets + action.ticket),
+            ]
+        with m.Else():
+            waiting = (tickets != 0) | action.ticket
+            m.d.sync += [
+                self.slot_valid.eq(waiting),
+                slot.last.eq(1),
+                slot.empty.eq(1),
+                slot.how.eq(0),
+                tickets.eq(tickets + action.ticket - waiting),
+            ]
 
         for step in range(c.steps):
             column = Array(held[lane][step] for lane in range(c.tile_lanes))

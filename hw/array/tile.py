@@ -19,6 +19,7 @@ def target_layout(config: EngineConfig) -> data.StructLayout:
             "row": unsigned(config.feature_row_bits),
             "empty_row": unsigned(config.feature_row_bits),
             "pitch": unsigned(config.feature_row_bits),
+            "last_lane": unsigned(config.lane_bits),
             "parameter_group": unsigned(config.group_bits),
         }
     )
@@ -81,6 +82,7 @@ class Tile(wiring.Component):
             weights.write_data.eq(self.weight_write_data),
             lanes.weights.eq(weights.weights),
             lanes.action.eq(self.action),
+            lanes.last_lane.eq(self.target.last_lane),
             neurons.slot_valid.eq(lanes.slot_valid),
             neurons.slot.eq(lanes.slot),
             neurons.sums.eq(lanes.sums),

@@ -42,11 +42,11 @@ class ArgMax(wiring.Component):
         with m.If(self.start):
             m.d.sync += [active.eq(1), lane.eq(0), tile.eq(0), group.eq(0), index.eq(0)]
         with m.Elif(active):
-            m.d.sync += [index.eq(index + 1), lane.eq(lane + 1)]
-            with m.If(lane == c.tile_lanes - 1):
-                m.d.sync += [lane.eq(0), tile.eq(tile + 1)]
-                with m.If(tile == c.tiles - 1):
-                    m.d.sync += [tile.eq(0), group.eq(group + 1)]
+            m.d.sync += [index.eq(index + 1), tile.eq(tile + 1)]
+            with m.If(tile == c.tiles - 1):
+                m.d.sync += [tile.eq(0), lane.eq(lane + 1)]
+                with m.If(lane == c.tile_lanes - 1):
+                    m.d.sync += [lane.eq(0), group.eq(group + 1)]
             with m.If(index == self.classes):
                 m.d.sync += active.eq(0)
         m.d.comb += self.address.eq(Cat(lane, group))
@@ -66,7 +66,9 @@ class ArgMax(wiring.Component):
             m.d.sync += delayed.eq(stage)
             if delay == LOGIT_LATENCY:
                 logit = Signal(signed(c.potential_bits))
-                m.d.sync += logit.eq(Array(self.logits)[stage.tile] if c.tiles > 1 else self.logits[0])
+                m.d.sync += logit.eq(
+                    Array(self.logits)[stage.tile] if c.tiles > 1 else self.logits[0]
+                )
             stage = delayed
 
         largest = Signal(signed(c.potential_bits))

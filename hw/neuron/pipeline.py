@@ -218,9 +218,7 @@ class NeuronPipeline(wiring.Component):
             spike = Signal(name=f"spike_{step}")
             m.d.comb += [after.eq(before - threshold_here), spike.eq(~after[-1] & ~mode.output)]
             bit = Signal(name=f"bit_{step}")
-            m.d.comb += bit.eq(
-                spike & mode.active[step] & ~(mode.inference[step] & silenced_here)
-            )
+            m.d.comb += bit.eq(spike & mode.active[step] & ~(mode.inference[step] & silenced_here))
             chosen = Mux(spike, after, before)
             verdict = silenced_here
             if step + 1 < c.steps:

@@ -9,29 +9,37 @@ from hw.scanner.walker import end_layout, request_layout
 
 QUEUE_DEPTH = 16
 
+# Windows without events that may wait for the drain.
+MAX_TICKETS = 15
+
 
 def token_layout(config: EngineConfig) -> data.StructLayout:
     """What the scanner gives the array in one cycle, if anything.
 
-    Either an event (``event``: the train of slot ``slot`` of row ``row`` meets weight row
-    ``weight``), or the end of a window (``flush``: the array hands its sums to the drain), then
-    ``empty`` says that it had no event and shares its result with all such windows.
+    An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` meets the weight
+    row of its slot, ``weight`` being that of slot 0. The end of a window (``flush``): the array hands
+    its sums to the drain, before it adds the event of the same cycle; ``how`` belongs to it. A window
+    without events that shares its result with all such windows is a ``ticket``, which the drain
+    queues, or, if it is the last of its group, an ``empty`` flush.
     """
     return data.StructLayout(
         {
             "event": 1,
             "flush": 1,
             "empty": 1,
+            "ticket": 1,
             "how": end_layout(),
             "row": unsigned(config.feature_row_bits),
-            "slot": unsigned(config.slot_bits),
+            "lane": unsigned(config.lane_bits),
+            "bank": unsigned(config.bank_bits),
             "weight": unsigned(config.weight_row_bits),
         }
     )
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:
-    """A scanned row with at least one spiking neuron, or the last row of a pass."""
+    """A scanned row with at least one spiking neuron, or the last row of a pass; ``occupancy`` by bank,
+    ``banks`` those with a spike."""
     return data.StructLayout(
         {
             "occupancy": unsigned(config.row_slots),
@@ -48,9 +56,10 @@ class EventScanner(wiring.Component):
     """Reads occupancies ahead, queues rows that hold spikes, and picks their bits one by one.
 
     The queue lets the reading of empty rows overlap with events: the array waits only where rows
-    without events outnumber the events before them. The end of a window takes a cycle of its own,
-    and waits until the drain has room: ``tile_lanes`` cycles after the window before, one cycle after
-    a window without events.
+    without events outnumber the events before them. A window is handed over together with the first
+    event of the next one, or as soon as there is nothing else to do; the drain then is busy for
+    ``last_lane`` + 1 cycles, and a window that ends within them waits. A window without events (with
+    ``skip_empty``) takes one cycle of the drain, and one of the array, which need not be the same.
 
     ``ready`` tells the walker that a request is taken in this cycle; ``request`` counts when
     ``advance`` is high. ``drain_stall`` and ``scan_stall`` mark cycles in which the array gets nothing
@@ -66,6 +75,7 @@ class EventScanner(wiring.Component):
                 "request": In(request_layout(config)),
                 "empty_row": In(config.feature_row_bits),
                 "skip_empty": In(1),
+                "last_lane": In(config.lane_bits),
                 "occupancy_row": Out(config.feature_row_bits),
                 "occupancy": In(config.row_slots),
                 "occupancy_empty": In(1),
@@ -97,10 +107,12 @@ class EventScanner(wiring.Component):
 
         inside = Signal(c.row_slots, reset_less=True)
         early = request[1]
-        for slot in range(c.row_slots):
+        for index in range(c.row_slots):
+            bank, lane = divmod(index, c.bank_slots)
+            slot = lane * c.tiles + bank
             after_head = ~early.first | (slot >= early.head)
             before_tail = ~early.last | (slot <= early.tail)
-            m.d.sync += inside[slot].eq(after_head & before_tail & ~early.how.shared)
+            m.d.sync += inside[index].eq(after_head & before_tail & ~early.how.shared)
 
         occupancy = Signal(c.row_slots, reset_less=True)
         row = Signal(c.feature_row_bits, reset_less=True)
@@ -110,7 +122,9 @@ class EventScanner(wiring.Component):
         ]
 
         entry = Signal(entry_layout(c), reset_less=True)
-        banks = [occupancy[low : low + c.bank_slots].any() for low in range(0, c.row_slots, c.bank_slots)]
+        banks = [
+            occupancy[low : low + c.bank_slots].any() for low in range(0, c.row_slots, c.bank_slots)
+        ]
         useful = Signal(reset_less=True)
         late = request[3]
         m.d.sync += [
@@ -157,9 +171,15 @@ class EventScanner(wiring.Component):
             "end": Signal(name="picked_end", reset_less=True),
             "how": Signal(end_layout(), name="picked_how", reset_less=True),
             "take": Signal(name="picked_take"),
+            "more": Signal(name="picked_more"),
         }
+        # The end of a window that comes as a row without spikes goes to the bank before it, if that
+        # one still has a spike to give after this cycle; else it takes a cycle of its own.
         take = picked["take"] & queue.r_rdy
-        m.d.comb += queue.r_en.eq(take & last)
+        merge = queue.r_rdy & ~entry.banks.any() & picked["more"] & ~picked["end"]
+        m.d.comb += queue.r_en.eq((take & last) | merge)
+        with m.If(merge):
+            m.d.sync += [picked["end"].eq(1), picked["how"].eq(entry.how)]
         with m.If(picked["take"]):
             m.d.sync += picked["valid"].eq(queue.r_rdy)
         with m.If(take):
@@ -170,65 +190,93 @@ class EventScanner(wiring.Component):
                 picked["end"].eq(entry.end & last),
                 picked["how"].eq(entry.how),
                 picked["slots"].eq(
-                    _select(chosen, [
-                        entry.occupancy[low : low + c.bank_slots]
-                        for low in range(0, c.row_slots, c.bank_slots)
-                    ])
+                    _select(
+                        chosen,
+                        [
+                            entry.occupancy[low : low + c.bank_slots]
+                            for low in range(0, c.row_slots, c.bank_slots)
+                        ],
+                    )
                 ),
                 picked["bank"].eq(_index_of(chosen)),
             ]
         return picked
 
     def _pick_slot(self, m: Module, picked: dict[str, Signal]) -> None:
-        """The spiking neurons of a bank, one per cycle, then the end of the window."""
+        """The spiking neurons of a bank, one per cycle, and the ends of windows between them."""
         c = self.config
         valid, slots, end, how = (picked[n] for n in ("valid", "slots", "end", "how"))
 
-        busy = Signal(range(c.tile_lanes + 1))
-        free = busy == 0
+        # `due`: a window is complete and its sums still are in the accumulators.
+        due = Signal()
+        due_how = Signal(end_layout(), reset_less=True)
         seen = Signal()
-        spiking = slots.any()
-        rest = slots & (slots - 1)[: c.bank_slots]
-        event = Signal()
-        flush = Signal()
-        empty = Signal()
-        m.d.comb += [
-            event.eq(valid & spiking),
-            flush.eq(valid & ~spiking & free),
-            empty.eq(~seen & self.skip_empty & ~how.shared),
-            picked["take"].eq(~valid | Mux(spiking, (rest == 0) & ~end, free)),
-            self.drain_stall.eq(valid & ~spiking & ~free),
-            self.scan_stall.eq(~valid),
-        ]
-        with m.If(~free):
-            m.d.sync += busy.eq(busy - 1)
-        with m.If(event):
-            m.d.sync += seen.eq(1)
-        with m.If(event & ~picked["take"]):
-            m.d.sync += slots.eq(rest)
-        with m.If(flush):
-            m.d.sync += seen.eq(0)
-            with m.If(~empty):
-                m.d.sync += busy.eq(c.tile_lanes - 1)
+        busy = Signal(range(c.tile_lanes + MAX_TICKETS + 1))
+        free = busy == 0
 
         first = slots & (-slots)[: c.bank_slots]
-        token = Signal(token_layout(c), reset_less=True)
-        event_valid = Signal()
-        flush_valid = Signal()
+        rest = slots & (slots - 1)[: c.bank_slots]
+        event, flush, empty, ticket, close = (
+            Signal(name=name) for name in ("event", "flush", "empty", "ticket", "close")
+        )
+        flush_how = Signal(end_layout())
+        m.d.comb += [
+            flush_how.eq(due_how),
+            self.drain_stall.eq(valid & ~picked["take"] & ~event),
+            self.scan_stall.eq(~valid),
+        ]
+        with m.If(valid & slots.any()):
+            m.d.comb += [
+                event.eq(~due | free),
+                flush.eq(due & free),
+                picked["take"].eq(event & (rest == 0)),
+                picked["more"].eq(rest != 0),
+                close.eq(event & (rest == 0) & end),
+            ]
+        with m.Elif(valid & ~seen & self.skip_empty & ~how.shared & how.group_last):
+            m.d.comb += [flush.eq(free), empty.eq(~due), picked["take"].eq(free & ~due)]
+            with m.If(~due):
+                m.d.comb += flush_how.eq(how)
+        with m.Elif(valid & ~seen & self.skip_empty & ~how.shared):
+            m.d.comb += [
+                flush.eq(due & free),
+                ticket.eq(Mux(due, free, busy < MAX_TICKETS)),
+                picked["take"].eq(ticket),
+            ]
+        with m.Elif(valid):
+            m.d.comb += [
+                flush.eq(due & free),
+                close.eq(~due | free),
+                picked["take"].eq(~due | free),
+            ]
+        with m.Else():
+            m.d.comb += [flush.eq(due & free), picked["take"].eq(1)]
+
+        # Cycles until all slots given out so far leave room for the next flush.
+        with m.If(flush & ~empty):
+            m.d.sync += [busy.eq(self.last_lane + ticket), due.eq(0)]
+        with m.Elif(~free):
+            m.d.sync += busy.eq(busy - ~ticket)
+        with m.If(event):
+            m.d.sync += seen.eq(1)
+        with m.If(close):
+            m.d.sync += [due.eq(1), due_how.eq(how), seen.eq(0)]
+        with m.If(event & ~picked["take"]):
+            m.d.sync += slots.eq(rest)
+
+        token = Signal(token_layout(c))
         m.d.sync += [
-            event_valid.eq(event),
-            flush_valid.eq(flush),
+            token.event.eq(event),
+            token.flush.eq(flush),
             token.empty.eq(empty),
-            token.how.eq(how),
+            token.ticket.eq(ticket),
+            token.how.eq(flush_how),
             token.row.eq(picked["row"]),
-            token.slot.eq(Cat(_index_of(first), picked["bank"])),
+            token.lane.eq(_index_of(first)),
+            token.bank.eq(picked["bank"]),
             token.weight.eq(picked["weight"]),
         ]
-        m.d.comb += [
-            self.token.eq(token),
-            self.token.event.eq(event_valid),
-            self.token.flush.eq(flush_valid),
-        ]
+        m.d.comb += self.token.eq(token)
 
 
 def _select(one_hot, values):  # type: ignore[no-untyped-def]

@@ -25,7 +25,7 @@ class Counters(wiring.Component):
                 "counting": In(1),
                 "event": In(1),
                 "spikes": In(range(config.steps + 1)),
-                "window": In(1),
+                "windows": In(2),
                 "drain_stall": In(1),
                 "scan_stall": In(1),
                 "select": In(range(COUNTER_WORDS)),
@@ -50,7 +50,7 @@ class Counters(wiring.Component):
         amounts = {
             Counter.EVENTS: self.event,
             Counter.SPIKES: self.spikes,
-            Counter.WINDOWS: self.window,
+            Counter.WINDOWS: self.windows,
             Counter.DRAIN_STALLS: self.drain_stall & self.counting,
             Counter.SCAN_STALLS: self.scan_stall & self.counting,
         }

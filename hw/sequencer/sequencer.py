@@ -9,6 +9,7 @@ from hw.program import (
     COUNTER_WORDS,
     DESCRIPTOR_WORDS,
     DRAIN_FIELDS,
+    FIELDS,
     HOST_WORD_BITS,
     SCAN_FIELDS,
     LayerDescriptor,
@@ -21,13 +22,14 @@ FETCH_LATENCY = 2
 class Sequencer(wiring.Component):
     """Fetches descriptors, starts layers, waits for their last result, files their counters.
 
-    ``run`` starts layers ``first`` to ``last``; ``busy`` is high until the last one is done. The scan
-    fields of the next layer are fetched as soon as the last event of the present one is on its way
-    (``events_done``), while its neurons still drain; its drain fields when all results are stored
-    (``results_done``). Then ``load`` and ``start`` pulse together.
+    ``run`` starts layers ``first`` to ``last``; ``busy`` is high until the last one is done. While the
+    neurons of a layer still drain (from ``events_done`` on), the descriptor of the next one is
+    fetched: ``scan`` shows it at once, and ``prepare`` starts the making of windows. When all results
+    are stored (``results_done``), ``start`` pulses and ``counting`` lets the rows of windows be read; from
+    the next cycle on, in which ``load`` pulses, ``drain`` shows the new layer.
 
-    Counters of a layer are written to the counter memory word by word while the next layer's drain
-    fields are fetched.
+    Counters of a layer are written to the counter memory, word by word, after its last result and
+    before the next layer's ``start``.
     """
 
     def __init__(self, config: EngineConfig):
@@ -39,7 +41,9 @@ class Sequencer(wiring.Component):
                 "last": In(config.layer_bits),
                 "busy": Out(1),
                 "begin": Out(1),
+                "prepare": Out(1),
                 "start": Out(1),
+                "load": Out(1),
                 "counting": Out(1),
                 "finish": Out(1),
                 "events_done": In(1),
@@ -60,9 +64,21 @@ class Sequencer(wiring.Component):
 
         layer = Signal(c.layer_bits)
         final = Signal(c.layer_bits)
-        filed = Signal(c.layer_bits)
-        has_counters = Signal()
         finished = Signal()
+
+        # Counters of the layer before, filed one word per cycle; the cycles, taken with the last
+        # result, come last.
+        counted = Signal(c.layer_bits)
+        filing = Signal(range(COUNTER_WORDS + 1), init=COUNTER_WORDS)
+        filed = filing == COUNTER_WORDS
+        can_file = ~filed & ((filing != COUNTER_WORDS - 1) | finished)
+        with m.If(can_file):
+            m.d.sync += filing.eq(filing + 1)
+        m.d.comb += [
+            self.counter_select.eq(filing),
+            self.counter_write.eq(can_file),
+            self.counter_address.eq(Cat(filing[: bits_for_count(COUNTER_WORDS)], counted)),
+        ]
 
         # A word asked for now arrives FETCH_LATENCY cycles later, with its index beside it.
         word = Signal(range(DESCRIPTOR_WORDS))
@@ -80,68 +96,61 @@ class Sequencer(wiring.Component):
             m.d.sync += finished.eq(1)
         m.d.comb += self.finish.eq(self.results_done)
 
-        def fetch_until(names: tuple[str, ...], offset: int) -> Signal:
-            """Steps `word` through the fields; high when the last has been stored."""
-            end = offset + len(names)
-            m.d.comb += fetching.eq(word < end)
-            with m.If(word < end):
-                m.d.sync += word.eq(word + 1)
-            return (word == end) & ~Cat(valid for valid, _ in arriving[1:]).any()
+        fetched = Signal()
+        m.d.comb += fetched.eq(
+            (word == len(FIELDS)) & ~Cat(valid for valid, _ in arriving[1:]).any()
+        )
 
         with m.FSM(name="state") as fsm:
             with m.State("IDLE"):
                 m.d.sync += [layer.eq(self.first), final.eq(self.last), word.eq(0)]
-                m.d.sync += has_counters.eq(0)
                 with m.If(self.run):
                     m.d.comb += self.begin.eq(1)
-                    # There is no layer before the first one to wait for.
-                    m.d.sync += finished.eq(1)
-                    m.next = "FETCH_SCAN"
-            with m.State("FETCH_SCAN"):
-                with m.If(fetch_until(SCAN_FIELDS, 0) & finished):
-                    m.d.sync += finished.eq(0)
-                    m.next = "FETCH_DRAIN"
-            with m.State("FETCH_DRAIN"):
-                self._file_counters(m, word - len(SCAN_FIELDS), filed, has_counters)
-                with m.If(fetch_until(DRAIN_FIELDS, len(SCAN_FIELDS))):
+                    # There is no layer before the first one to wait for, or to count.
+                    m.d.sync += [finished.eq(1), filing.eq(COUNTER_WORDS)]
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.comb += fetching.eq(word != len(FIELDS))
+                with m.If(fetching):
+                    m.d.sync += word.eq(word + 1)
+                with m.If(fetched):
+                    m.d.comb += self.prepare.eq(1)
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                with m.If(finished & filed):
                     m.d.comb += self.start.eq(1)
+                    m.d.sync += finished.eq(0)
                     m.next = "SCAN"
             with m.State("SCAN"):
                 m.d.comb += self.counting.eq(1)
-                m.d.sync += [word.eq(0), has_counters.eq(1), filed.eq(layer)]
+                m.d.sync += [word.eq(0), counted.eq(layer)]
                 with m.If(self.events_done):
-                    m.next = "FETCH_SCAN"
+                    m.d.sync += filing.eq(0)
+                    m.next = "FETCH"
                     with m.If(layer == final):
                         m.next = "FINISH"
                     with m.Else():
                         m.d.sync += layer.eq(layer + 1)
             with m.State("FINISH"):
-                with m.If(finished):
+                with m.If(finished & filed):
                     m.d.sync += finished.eq(0)
-                    m.next = "FILE"
-            with m.State("FILE"):
-                self._file_counters(m, word, filed, has_counters)
-                m.d.sync += word.eq(word + 1)
-                with m.If(word == COUNTER_WORDS - 1):
                     m.next = "IDLE"
+        m.d.sync += self.load.eq(self.start)
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
         return m
 
     def _store_fields(self, m: Module, valid: Signal, word: Signal) -> None:
-        """Registers of all descriptor fields, each loaded when its word arrives."""
+        """Registers of all descriptor fields, each loaded when its word arrives; what the drain
+        needs waits in a second register for the start of the layer."""
         widths = LayerDescriptor.widths(self.config)
-        for index, name in enumerate(SCAN_FIELDS + DRAIN_FIELDS):
-            port = self.scan if name in SCAN_FIELDS else self.drain
+        for index, name in enumerate(FIELDS):
             field = Signal(unsigned(widths[name]), name=name, reset_less=True)
             with m.If(valid & (word == index)):
                 m.d.sync += field.eq(self.descriptor_data)
-            m.d.comb += port[name].eq(field)
-
-    def _file_counters(self, m: Module, index, layer: Signal, enable: Signal) -> None:  # type: ignore[no-untyped-def]
-        word = Signal(range(COUNTER_WORDS))
-        m.d.comb += [
-            word.eq(index),
-            self.counter_select.eq(word),
-            self.counter_write.eq(enable),
-            self.counter_address.eq(Cat(word, layer)),
-        ]
+            if name in SCAN_FIELDS:
+                m.d.comb += self.scan[name].eq(field)
+            if name in DRAIN_FIELDS:
+                used = Signal(unsigned(widths[name]), name=f"{name}_used", reset_less=True)
+                with m.If(self.start):
+                    m.d.sync += used.eq(field)
+                m.d.comb += self.drain[name].eq(used)
