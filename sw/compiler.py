@@ -5,14 +5,15 @@ bias and a threshold. `Program` also knows how images go into the feature memory
 logits come out of it.
 
 A map of C channels on an engine of P lanes takes G = ceil(C / P) rows of the feature memory per
-position, channel c in slot c % P of row c // P. An image is packed instead where nothing is pooled:
-the pixels of a line fill P slots per row, one after another, so that one row serves several
-positions. Either way a window is a list of segments, runs of consecutive slots whose weight rows are
-consecutive too; the axis tables hold where they begin.
+position, channel c in slot c % P of row c // P. Slot s is lane s // tiles of bank s % tiles. An
+image is packed instead (`PackedImage`) where nothing is pooled: its pixels fill P slots per row, one
+after another, so that one row serves several positions. Either way a window is a list of segments,
+runs of consecutive slots whose weight rows are consecutive too; the axis tables hold where they
+begin.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,14 +31,14 @@ from sw.network import PIXELS, IntegerNetwork, Layer, bounds, signed_bits
 
 @dataclass(frozen=True)
 class MapPlan:
-    """A map in the feature memory.
+    """A map in the feature memory, every position in rows of its own.
 
     Attributes
     ----------
     shape
         (C, H, W).
-    packed
-        Pixels of a line share rows.
+    lanes
+        P, neurons per row.
     passes
         Copies of the map that hold different bit-planes (1 for spikes).
     row
@@ -48,36 +49,126 @@ class MapPlan:
 
     shape: tuple[int, int, int]
     lanes: int
-    packed: bool
-    passes: int
-    row: int
-    empty_row: int | None
+    passes: int = 1
+    row: int = 0
+    empty_row: int | None = None
 
     @property
     def groups(self) -> int:
-        """G, rows per position (1 for a packed map)."""
-        return 1 if self.packed else -(-self.shape[0] // self.lanes)
+        """G, rows per position."""
+        return -(-self.shape[0] // self.lanes)
 
     @property
-    def pitch_y(self) -> int:
+    def pitch(self) -> int:
         """Rows from one line to the next."""
-        channels, _, width = self.shape
-        return -(-width * channels // self.lanes) if self.packed else width * self.groups
+        return self.shape[2] * self.groups
 
     @property
     def rows(self) -> int:
         """Rows of one copy, without those of empty windows."""
-        return self.shape[1] * self.pitch_y
+        return self.shape[1] * self.pitch
+
+    @property
+    def rows_taken(self) -> int:
+        return self.rows * self.passes + (self.groups if self.empty_row is not None else 0)
 
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
         """Row within the map and slot of every neuron, int (C, H, W) each."""
         channels, height, width = self.shape
         c, y, x = np.ogrid[:channels, :height, :width]
-        index = x * channels + c if self.packed else c
-        position = 0 * index if self.packed else x * self.groups
-        row = y * self.pitch_y + position + index // self.lanes
-        shape = (channels, height, width)
-        return np.broadcast_to(row, shape), np.broadcast_to(index % self.lanes, shape)
+        row = y * self.pitch + x * self.groups + c // self.lanes
+        return row, np.broadcast_to(c % self.lanes, row.shape)
+
+    def scatter(self, image: np.ndarray) -> np.ndarray:
+        """The values of an image (C, H, W) in their slots, uint32 (rows, lanes)."""
+        words = np.zeros((self.rows, self.lanes), np.uint32)
+        words[self.slots()] = image
+        return words
+
+
+@dataclass(frozen=True)
+class PackedImage:
+    """An image whose pixels fill the rows without gaps, band by band.
+
+    A band interleaves ``lines`` lines: pixel by pixel along x, then line, then channel. Band b holds
+    the lines from b * step - padding on; lines outside the image are blank. With one line per band
+    it is the image line by line. With a kernel's height of lines per band, one band per output line,
+    a window is a single segment: fewer rows to look at, for an image that is stored
+    kernel / stride times.
+
+    Attributes
+    ----------
+    shape, lanes, passes, row
+        As in `MapPlan`.
+    bands, lines, step, padding
+        Of the layer that reads the image, or (H, 1, 1, 0).
+    """
+
+    shape: tuple[int, int, int]
+    lanes: int
+    passes: int
+    bands: int
+    lines: int = 1
+    step: int = 1
+    padding: int = 0
+    row: int = 0
+    empty_row: int | None = None
+    groups: int = 1
+
+    @property
+    def column(self) -> int:
+        """Slots per position along x."""
+        return self.lines * self.shape[0]
+
+    @property
+    def pitch(self) -> int:
+        """Rows from one band to the next."""
+        return -(-self.shape[2] * self.column // self.lanes)
+
+    @property
+    def rows(self) -> int:
+        """Rows of one copy."""
+        return self.bands * self.pitch
+
+    @property
+    def rows_taken(self) -> int:
+        return self.rows * self.passes
+
+    def scatter(self, image: np.ndarray) -> np.ndarray:
+        """The values of an image (C, H, W) in their slots, uint32 (rows, lanes)."""
+        channels, height, width = self.shape
+        source = np.arange(self.bands)[:, None] * self.step - self.padding + np.arange(self.lines)
+        inside = (source >= 0) & (source < height)
+        # (C, bands, lines, W) -> (bands, W, lines, C)
+        lines = image[:, np.clip(source, 0, height - 1)] * inside[None, :, :, None]
+        packed = lines.transpose(1, 3, 2, 0).reshape(self.bands, width * self.column)
+        blank = self.pitch * self.lanes - packed.shape[1]
+        result: np.ndarray = np.pad(packed, ((0, 0), (0, blank))).astype(np.uint32)
+        return result.reshape(self.rows, self.lanes)
+
+
+def _plan_image(network: IntegerNetwork, config: EngineConfig) -> MapPlan | PackedImage:
+    """How the image lies in the feature memory.
+
+    A kernel's lines are interleaved where the stride keeps the copies few: it makes the windows of
+    sparse images cheaper, whose pixels are few compared with the rows they lie in.
+    """
+    first = network.layers[0]
+    if first.pool != (1, 1):
+        return MapPlan(network.input_shape, config.lanes, config.passes)
+    if first.stride == 1:
+        return PackedImage(
+            network.input_shape, config.lanes, config.passes, bands=network.input_shape[1]
+        )
+    return PackedImage(
+        network.input_shape,
+        config.lanes,
+        config.passes,
+        bands=network.shapes[0][1],
+        lines=first.kernel[0],
+        step=first.stride,
+        padding=first.padding,
+    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +176,7 @@ class LayerPlan:
     """A layer as the engine runs it."""
 
     layer: Layer
-    input: MapPlan
+    input: MapPlan | PackedImage
     output: MapPlan | None
     descriptor: LayerDescriptor
     groups: int
@@ -121,13 +212,9 @@ class Program:
                 f"the network {self.network.name} takes uint8 images of shape {plan.shape}, "
                 f"not {image.dtype} of shape {image.shape}"
             )
-        rows, slots = plan.slots()
-        copies = []
-        for index in range(plan.passes):
-            lowest = (plan.passes - 1 - index) * config.planes
-            words = np.zeros((plan.rows, config.lanes), np.uint32)
-            words[rows, slots] = (image.astype(np.uint32) >> lowest) & ((1 << config.planes) - 1)
-            copies.append(words)
+        pixels = plan.scatter(image.astype(np.uint32))
+        lowest = [(plan.passes - 1 - index) * config.planes for index in range(plan.passes)]
+        copies = [pixels >> low & (1 << config.planes) - 1 for low in lowest]
         values = np.concatenate(copies).reshape(-1)
         return self._train_addresses(plan.row, plan.rows * plan.passes).reshape(-1), values
 
@@ -262,40 +349,29 @@ def _skips_empty(layer: Layer, shape: tuple[int, int, int], passes: int) -> bool
     return layer.threshold is not None and passes == 1 and shape[1] * shape[2] > 1
 
 
-def _place_maps(network: IntegerNetwork, config: EngineConfig) -> list[MapPlan]:
-    """All maps (the image first) at the lowest rows that are free while they are needed."""
-    first = network.layers[0]
-    passes = config.passes
-    packed = first.pool == (1, 1)
-    plans = [MapPlan(network.input_shape, config.lanes, packed, passes, 0, None)]
-    for index, (layer, shape) in enumerate(
-        zip(network.layers[:-1], network.shapes[:-1], strict=True)
-    ):
-        plan = MapPlan(shape, config.lanes, False, 1, 0, None)
-        empty = _skips_empty(layer, shape, passes if index == 0 else 1)
-        rows = plan.rows + (plan.groups if empty else 0)
-        # A map lives from the layer that makes it to the one that reads it.
-        before = plans[-1]
-        used = (before.row, before.row + _rows_taken(before))
-        row = 0 if rows <= used[0] else used[1]
-        if row + rows > config.feature_rows:
-            raise ResiduumError(
-                f"layer {layer.name!r}: its input and output maps need {row + rows} rows of feature "
-                f"memory; this engine has {config.feature_rows}"
-            )
-        plans.append(
-            MapPlan(shape, config.lanes, False, 1, row, row + plan.rows if empty else None)
-        )
-    if _rows_taken(plans[0]) > config.feature_rows:
+def _place_maps(network: IntegerNetwork, config: EngineConfig) -> list[MapPlan | PackedImage]:
+    """All maps (the image first) at the lowest rows that are free while they are needed: a map
+    lives from the layer that makes it to the one that reads it."""
+    before = _plan_image(network, config)
+    if before.rows_taken > config.feature_rows:
         raise ResiduumError(
-            f"the image needs {_rows_taken(plans[0])} rows of feature memory; "
+            f"the image needs {before.rows_taken} rows of feature memory; "
             f"this engine has {config.feature_rows}"
         )
+    plans = [before]
+    for layer, shape in zip(network.layers[:-1], network.shapes[:-1], strict=True):
+        plan = MapPlan(shape, config.lanes)
+        empty = _skips_empty(layer, shape, before.passes)
+        rows = plan.rows + (plan.groups if empty else 0)
+        row = 0 if rows <= before.row else before.row + before.rows_taken
+        if row + rows > config.feature_rows:
+            raise ResiduumError(
+                f"layer {layer.name!r}: its input and output maps need {row + rows} rows of "
+                f"feature memory; this engine has {config.feature_rows}"
+            )
+        before = replace(plan, row=row, empty_row=row + plan.rows if empty else None)
+        plans.append(before)
     return plans
-
-
-def _rows_taken(plan: MapPlan) -> int:
-    return plan.rows * plan.passes + (plan.groups if plan.empty_row is not None else 0)
 
 
 def axis_entries(
@@ -315,7 +391,9 @@ def axis_entries(
 class _Assembler:
     """Collects the host writes of a program, resource by resource."""
 
-    def __init__(self, network: IntegerNetwork, config: EngineConfig, maps: list[MapPlan]):
+    def __init__(
+        self, network: IntegerNetwork, config: EngineConfig, maps: list[MapPlan | PackedImage]
+    ):
         self.network = network
         self.config = config
         self.maps = maps
@@ -354,7 +432,8 @@ class _Assembler:
         source = self.maps[index]
         shape = self.network.shapes[index]
         is_output = layer.threshold is None
-        target = None if is_output else self.maps[index + 1]
+        following = None if is_output else self.maps[index + 1]
+        target = following if isinstance(following, MapPlan) else None
         self._check_dimensions(layer, source, shape)
 
         channels = layer.in_channels
@@ -377,7 +456,7 @@ class _Assembler:
             pool_x=layer.pool[1] - 1,
             input_row=source.row,
             pass_pitch=source.rows if source.passes > 1 else 0,
-            pitch_y=source.pitch_y % (1 << config.feature_row_bits),
+            pitch_y=source.pitch % (1 << config.feature_row_bits),
             pitch_x=source.groups,
             input_empty_row=source.empty_row or 0,
             weight_row=weight_row,
@@ -400,7 +479,8 @@ class _Assembler:
             raise ResiduumError(f"layer {layer.name!r} does not fit this engine: {error}") from None
         for word, value in enumerate(words):
             self._write(Region.DESCRIPTORS, value, layer=index, word=word)
-        self._weights(layer, weight_row, groups)
+        interleaved = isinstance(source, PackedImage) and source.lines > 1
+        self._weights(layer, weight_row, groups, interleaved)
         self._parameters(layer, group, groups)
         return LayerPlan(layer, source, target, descriptor, groups)
 
@@ -410,7 +490,7 @@ class _Assembler:
             "input width": source.shape[2],
             "output height": shape[1],
             "output width": shape[2],
-            "rows per segment": source.pitch_y if source.packed else source.groups,
+            "rows per segment": source.pitch if isinstance(source, PackedImage) else source.groups,
         }
         for what, size in sizes.items():
             if size > MAX_DIMENSION:
@@ -419,52 +499,54 @@ class _Assembler:
                 )
 
     def _tables(
-        self, layer: Layer, source: MapPlan, shape: tuple[int, int, int]
+        self, layer: Layer, source: MapPlan | PackedImage, shape: tuple[int, int, int]
     ) -> tuple[int, int]:
         """Writes both axis tables of a layer; where they begin."""
         config, channels = self.config, layer.in_channels
         modulus = 1 << config.weight_row_bits
-
-        def axis(which: int) -> list[tuple[int, int, int]]:
-            return axis_entries(
-                size=source.shape[1 + which],
-                pool=layer.pool[which],
-                kernel=layer.kernel[which],
+        vertical, horizontal = (
+            axis_entries(
+                size=source.shape[1 + axis],
+                pool=layer.pool[axis],
+                kernel=layer.kernel[axis],
                 stride=layer.stride,
                 padding=layer.padding,
-                outputs=shape[1 + which],
+                outputs=shape[1 + axis],
             )
-
-        vertical = [
+            for axis in (0, 1)
+        )
+        if isinstance(source, PackedImage):
+            if source.lines > 1:
+                vertical = [(band, 0, 1) for band in range(source.bands)]
+            columns = [self._packed(source, *entry) for entry in horizontal]
+        else:
+            columns = [
+                AxisEntry(
+                    row=low * source.groups,
+                    weight=kernel * channels % modulus,
+                    count=count - 1,
+                    span=source.groups - 1,
+                    head=0,
+                    tail=(channels - 1) % config.lanes,
+                )
+                for low, kernel, count in horizontal
+            ]
+        lines = [
             AxisEntry(
-                row=low * source.pitch_y,
+                row=low * source.pitch,
                 weight=kernel * layer.kernel[1] * channels % modulus,
                 count=count - 1,
             )
-            for low, kernel, count in axis(0)
+            for low, kernel, count in vertical
         ]
-        horizontal = [
-            self._packed(low, kernel, count, channels)
-            if source.packed
-            else AxisEntry(
-                row=low * source.groups,
-                weight=kernel * channels % modulus,
-                count=count - 1,
-                span=source.groups - 1,
-                head=0,
-                tail=(channels - 1) % config.lanes,
-            )
-            for low, kernel, count in axis(1)
-        ]
-        return self._table(layer, vertical), self._table(layer, horizontal)
+        return self._table(layer, lines), self._table(layer, columns)
 
-    def _packed(self, low: int, kernel: int, count: int, channels: int) -> AxisEntry:
-        """The one segment of a packed line: pixels low .. low + count - 1, all channels."""
-        lanes = self.config.lanes
-        first_row, head = divmod(low * channels, lanes)
-        last_row, tail = divmod((low + count) * channels - 1, lanes)
+    def _packed(self, source: PackedImage, low: int, kernel: int, count: int) -> AxisEntry:
+        """The one segment of a packed band: positions low .. low + count - 1, all lines."""
+        first_row, head = divmod(low * source.column, source.lanes)
+        last_row, tail = divmod((low + count) * source.column - 1, source.lanes)
         # `weight` belongs to slot 0 of the first row, which may lie before the window.
-        weight = (kernel * channels - head) % (1 << self.config.weight_row_bits)
+        weight = (kernel * source.column - head) % (1 << self.config.weight_row_bits)
         return AxisEntry(
             row=first_row, weight=weight, count=0, span=last_row - first_row, head=head, tail=tail
         )
@@ -477,12 +559,14 @@ class _Assembler:
                 self._write(Region.TABLES, word, entry=first + index, part=part)
         return first
 
-    def _weights(self, layer: Layer, first: int, groups: int) -> None:
-        """Weight rows in the order kernel row, kernel column, input channel, group outermost."""
+    def _weights(self, layer: Layer, first: int, groups: int, interleaved: bool) -> None:
+        """Weight rows in the order kernel row, kernel column, input channel (of an interleaved
+        image: kernel column, kernel row, input channel), group outermost."""
         config = self.config
         inputs = layer.in_channels * math.prod(layer.kernel)
+        order = (0, 3, 2, 1) if interleaved else (0, 2, 3, 1)
         padded = np.zeros((groups * config.lanes, inputs), np.int64)
-        padded[: layer.out_channels] = layer.weight.transpose(0, 2, 3, 1).reshape(
+        padded[: layer.out_channels] = layer.weight.transpose(order).reshape(
             layer.out_channels, inputs
         )
         # Slot s of a group is lane s // tiles of tile s % tiles: (group, row, tile, lane).
@@ -531,4 +615,4 @@ class _Assembler:
         self.writes.append((self.host_map.address(region, **fields), value))
 
 
-__all__ = ["LayerPlan", "MapPlan", "Program", "axis_entries", "compile_network"]
+__all__ = ["LayerPlan", "MapPlan", "PackedImage", "Program", "axis_entries", "compile_network"]
