@@ -8,6 +8,7 @@ import numpy as np
 
 from sim.driver import EngineTrace
 from sw.golden import Trace
+from sw.network import IntegerNetwork
 
 
 @dataclass(frozen=True)
@@ -18,37 +19,35 @@ class Comparison:
     first: str
 
 
-def compare(engine: EngineTrace, golden: Trace, image: int, names: list[str]) -> Comparison:
-    """Compare all trains, masks, logits and the class of one image.
+def compare(network: IntegerNetwork, engine: EngineTrace, golden: Trace) -> Comparison:
+    """Compare all trains, masks, logits and classes.
 
-    `golden` is batched, `image` its index there. The first difference is the first in the order
-    layer, step, row, column, channel.
+    The first difference is the first in the order layer, image, step, row, column, channel.
     """
     total, first = 0, ""
+
+    def note(ours: np.ndarray, theirs: np.ndarray, describe: str) -> None:
+        nonlocal total, first
+        differs = np.argwhere(ours != theirs)
+        total += len(differs)
+        if len(differs) and not first:
+            place = tuple(int(value) for value in differs[0])
+            values = f"is {int(ours[place])} in the engine, {int(theirs[place])} in the model"
+            first = f"{describe.format(*place)} {values}"
+
     for index, layer in enumerate(golden.layers):
-        for what, ours, theirs in (
-            ("train", engine.trains[index], layer.trains[image]),
-            ("silenced", engine.silenced[index][None], layer.silenced[image][None]),
-        ):
-            differs = np.argwhere((ours != theirs).transpose(0, 2, 3, 1))
-            total += len(differs)
-            if len(differs) and not first:
-                step, y, x, channel = (int(value) for value in differs[0])
-                where = f"layer {names[index]!r}, position ({y}, {x}), channel {channel}"
-                if what == "train":
-                    where += f", step {step}"
-                values = [int(a[step, channel, y, x]) for a in (ours, theirs)]
-                first = f"{where}: {what} is {values[0]} in the engine, {values[1]} in the model"
-    for index in np.flatnonzero(engine.logits != golden.logits[image]):
-        total += 1
-        first = first or (
-            f"layer {names[-1]!r}, class {index}: logit is {engine.logits[index]} in the engine, "
-            f"{golden.logits[image][index]} in the model"
+        where = f"layer {network.layers[index].name!r}, image {{0}}, "
+        note(
+            engine.trains[index].transpose(0, 1, 3, 4, 2),
+            layer.trains.transpose(0, 1, 3, 4, 2),
+            where + "position ({2}, {3}), channel {4}, step {1}: the spike",
         )
-    if engine.prediction != golden.prediction[image]:
-        total += 1
-        first = first or (
-            f"layer {names[-1]!r}: class is {engine.prediction} in the engine, "
-            f"{golden.prediction[image]} in the model"
+        note(
+            engine.silenced[index].transpose(0, 2, 3, 1),
+            layer.silenced.transpose(0, 2, 3, 1),
+            where + "position ({1}, {2}), channel {3}: silenced",
         )
+    where = f"layer {network.layers[-1].name!r}, image {{0}}"
+    note(engine.logits, golden.logits, where + ", class {1}: the logit")
+    note(engine.prediction, golden.prediction, where + ": the class")
     return Comparison(total, first)

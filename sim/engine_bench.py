@@ -1,50 +1,39 @@
-"""Runs inside the simulation: networks and images through the engine, compared with the golden
-model's traces (see `sim.verify`)."""
+"""Runs inside the simulation: networks and images through the engine (see `sim.engine`)."""
 
 from __future__ import annotations
 
 import cocotb
 import numpy as np
+from rich.console import Console
+from rich.progress import Progress
 
 from hw.config import EngineConfig
-from hw.program import Counter
 from sim.bulk import Bulk
-from sim.compare import compare
-from sim.driver import EngineDriver
-from sim.verilator import give, parameters
+from sim.driver import EngineDriver, EngineTrace
+from sim.verilator import give, parameters, terminal
 from sw.compiler import compile_network
-from sw.golden import simulate
 from sw.network import IntegerNetwork
 
 
 @cocotb.test()
-async def verify(dut):  # type: ignore[no-untyped-def]
+async def classify(dut):  # type: ignore[no-untyped-def]
     """All cases, one after another, on the same engine without a reset in between."""
     given = parameters()
     config = EngineConfig(**given["config"])
     bulk = await Bulk.start(dut)
-    results = []
-    for case in given["cases"]:
-        tau, T = case["tau"], case["T"]
-        network = IntegerNetwork.load(case["network"])
-        images = given[case["images"]]
-        names = [layer.name for layer in network.layers]
-        driver = EngineDriver(bulk, compile_network(network, config, tau=tau, T=T))
-        await driver.load()
-        golden = simulate(network, images, tau=tau, T=T)
-        for index, image in enumerate(images):
-            trace = await driver.classify(image, tau=tau, T=T)
-            found = compare(trace, golden, index, names)
-            results.append(
-                {
-                    "mismatches": found.mismatches,
-                    "first": found.first,
-                    "prediction": trace.prediction,
-                    "golden": int(golden.prediction[index]),
-                    "counters": [{c.name: n[c] for c in Counter} for n in trace.counters],
-                }
-            )
-    give(results=results)
-
-
-__all__ = ["np", "verify"]
+    results: dict[str, np.ndarray] = {}
+    total = sum(len(given[f"{index}_images"]) for index in range(len(given["cases"])))
+    with Progress(console=Console(file=terminal()), transient=True) as progress:
+        task = progress.add_task("images on the engine", total=total)
+        for index, case in enumerate(given["cases"]):
+            network = IntegerNetwork.load(case["network"])
+            steps = {"tau": case["tau"], "T": case["T"]}
+            driver = EngineDriver(bulk, compile_network(network, config, **steps))
+            await driver.load()
+            traces: list[EngineTrace] = []
+            for image in given[f"{index}_images"]:
+                traces.append(await driver.classify(image, **steps))
+                progress.advance(task)
+            for name, values in EngineTrace.stack(traces).to_arrays().items():
+                results[f"{index}_{name}"] = values
+    give(**results)

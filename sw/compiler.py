@@ -173,12 +173,15 @@ def _plan_image(network: IntegerNetwork, config: EngineConfig) -> MapPlan | Pack
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """A layer as the engine runs it."""
+    """A layer as the engine runs it: descriptor, axis tables (vertical, horizontal), and groups of
+    output channels."""
 
     layer: Layer
     input: MapPlan | PackedImage
     output: MapPlan | None
     descriptor: LayerDescriptor
+    lines: tuple[AxisEntry, ...]
+    columns: tuple[AxisEntry, ...]
     groups: int
 
 
@@ -442,7 +445,8 @@ class _Assembler:
         group_rows = kernel_h * kernel_w * channels
         weight_row = self._take(layer, "weight_rows", groups * group_rows, config.weight_rows)
         group = self._take(layer, "parameter_groups", groups, config.channel_groups)
-        table_y, table_x = self._tables(layer, source, shape)
+        lines, columns = self._tables(layer, source, shape)
+        table_y, table_x = self._table(layer, lines), self._table(layer, columns)
 
         modulus = 1 << config.weight_row_bits
         descriptor = LayerDescriptor(
@@ -482,9 +486,11 @@ class _Assembler:
         interleaved = isinstance(source, PackedImage) and source.lines > 1
         self._weights(layer, weight_row, groups, interleaved)
         self._parameters(layer, group, groups)
-        return LayerPlan(layer, source, target, descriptor, groups)
+        return LayerPlan(layer, source, target, descriptor, tuple(lines), tuple(columns), groups)
 
-    def _check_dimensions(self, layer: Layer, source: MapPlan, shape: tuple[int, int, int]) -> None:
+    def _check_dimensions(
+        self, layer: Layer, source: MapPlan | PackedImage, shape: tuple[int, int, int]
+    ) -> None:
         sizes = {
             "input height": source.shape[1],
             "input width": source.shape[2],
@@ -500,8 +506,8 @@ class _Assembler:
 
     def _tables(
         self, layer: Layer, source: MapPlan | PackedImage, shape: tuple[int, int, int]
-    ) -> tuple[int, int]:
-        """Writes both axis tables of a layer; where they begin."""
+    ) -> tuple[list[AxisEntry], list[AxisEntry]]:
+        """Both axis tables of a layer, vertical and horizontal."""
         config, channels = self.config, layer.in_channels
         modulus = 1 << config.weight_row_bits
         vertical, horizontal = (
@@ -539,7 +545,7 @@ class _Assembler:
             )
             for low, kernel, count in vertical
         ]
-        return self._table(layer, lines), self._table(layer, columns)
+        return lines, columns
 
     def _packed(self, source: PackedImage, low: int, kernel: int, count: int) -> AxisEntry:
         """The one segment of a packed band: positions low .. low + count - 1, all lines."""
