@@ -40,7 +40,7 @@ help:
 	@echo "  macOS            xcode-select --install; brew install python"
 
 sim: $(READY)
-	@$(PY) -m sw.cli sim --model $(MODEL) --images $(IMAGES) --tau $(TAU) --T $(T) \
+	@$(PY) -m sw.cli sim $(MODEL) --images $(IMAGES) --tau $(TAU) --T $(T) \
 	    --lanes $(LANES) $(if $(filter-out 0,$(WAVES)),--waves)
 
 test: lint

@@ -45,7 +45,9 @@ def _engine(lanes: int, steps: int, weight_rows: int) -> Any:
     from hw.config import EngineConfig
     from hw.engine import Engine
 
-    return Engine(EngineConfig(lanes=lanes, steps=steps, weight_rows=weight_rows, memory="ecp5"))
+    return Engine(
+        EngineConfig.for_lanes(lanes, steps=steps, weight_rows=weight_rows, memory="ecp5")
+    )
 
 
 # The one place where a unit's name meets its component.

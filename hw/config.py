@@ -41,9 +41,9 @@ class EngineConfig:
     weight_rows : int
         Rows of the on-chip weight store; one row is one weight for each lane.
     feature_rows : int
-        Rows of the feature memory; one row holds the trains of ``row_slots`` neurons.
+        Rows of the feature memory; one row holds the trains of ``lanes`` neurons.
     channel_groups : int
-        Groups of ``lanes`` output channels whose thresholds and biases are held, all layers together.
+        Groups of ``lanes`` output channels whose thresholds and biases are held, of all layers.
     table_entries : int
         Entries of the axis tables, all layers together.
     layers : int
@@ -181,6 +181,15 @@ class EngineConfig:
     def passes(self) -> int:
         """Passes over a window in which all bit-planes of a pixel are taken in."""
         return -(-PIXEL_BITS // self.planes)
+
+    @classmethod
+    def for_lanes(cls, lanes: int, **changes: int | str) -> "EngineConfig":
+        """A configuration with that many lanes, in tiles of 8 where they divide them, else of the
+        largest size that may be used."""
+        if lanes <= cls.tile_lanes:
+            return cls(lanes=lanes, tile_lanes=lanes, **changes)  # type: ignore[arg-type]
+        tile_lanes = next(size for size in (8, 4, 2, 1) if lanes % size == 0)
+        return cls(lanes=lanes, tile_lanes=tile_lanes, **changes)  # type: ignore[arg-type]
 
     def with_changes(self, **changes: int | str) -> "EngineConfig":
         """The same configuration with some parameters replaced."""

@@ -56,8 +56,8 @@ class Engine(wiring.Component):
     Members
     -------
     host : In(HostPort)
-        Program, weights, images in; trains, logits, counters out (`hw.program.HostMap`). Memories may
-        be accessed while the engine is not busy only.
+        Program, weights, images in; trains, logits, counters out (`hw.program.HostMap`). Memories
+        may be accessed only while the engine is not busy.
     busy : Out(1)
         High from the cycle after the write that starts a run until its last result is stored.
     """
@@ -124,18 +124,17 @@ class Engine(wiring.Component):
         word = decoder.word(HOST_WORD_BITS)
         control = data.View(address_layout(c, Region.CONTROL), decoder.offset[:2])
         fits = (inference != 0) & (tau + inference <= c.steps)
-        with m.If(decoder.write[Region.CONTROL] & ~sequencer.busy):
-            with m.Switch(control.word):
-                with m.Case(Control.RUN):
-                    m.d.sync += refused.eq(~fits)
-                    m.d.comb += sequencer.run.eq(fits)
-                with m.Case(Control.STEPS):
-                    # A number of steps that the registers can't hold is refused like one too many.
-                    top = (1 << c.step_count_bits) - 1
-                    m.d.sync += [
-                        tau.eq(Mux(word[:8] > top, top, word[:8])),
-                        inference.eq(Mux(word[8:16] > top, 0, word[8:16])),
-                    ]
+        with m.If(decoder.write[Region.CONTROL] & ~sequencer.busy), m.Switch(control.word):
+            with m.Case(Control.RUN):
+                m.d.sync += refused.eq(~fits)
+                m.d.comb += sequencer.run.eq(fits)
+            with m.Case(Control.STEPS):
+                # A number of steps that the registers can't hold is refused like one too many.
+                top = (1 << c.step_count_bits) - 1
+                m.d.sync += [
+                    tau.eq(Mux(word[:8] > top, top, word[:8])),
+                    inference.eq(Mux(word[8:16] > top, 0, word[8:16])),
+                ]
         m.d.comb += [sequencer.first.eq(word[:8]), sequencer.last.eq(word[8:16])]
 
         mode = Signal(mode_layout(c), reset_less=True)

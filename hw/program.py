@@ -58,9 +58,9 @@ COUNTER_WORDS = 8
 class LayerDescriptor:
     """One layer, in the units of the hardware. Counts are stored less one.
 
-    Rows are rows of the feature memory (``lanes`` neurons); all addresses wrap at its size. Slot s of a
-    row is lane s // tiles of tile s % tiles, so that a few channels keep every tile busy for a short
-    time rather than one for long.
+    Rows are rows of the feature memory (``lanes`` neurons); all addresses wrap at its size. Slot s
+    of a row is lane s // tiles of tile s % tiles, so that a few channels keep every tile busy for a
+    short time rather than one for long.
     """
 
     # What the event scanner needs: taken over as soon as the layer before has no more events.

@@ -19,10 +19,13 @@ class Comparison:
     first: str
 
 
-def compare(network: IntegerNetwork, engine: EngineTrace, golden: Trace) -> Comparison:
+def compare(
+    network: IntegerNetwork, engine: EngineTrace, golden: Trace, *, first_image: int = 0
+) -> Comparison:
     """Compare all trains, masks, logits and classes.
 
-    The first difference is the first in the order layer, image, step, row, column, channel.
+    The first difference is the first in the order layer, image, step, row, column, channel; images
+    are numbered from ``first_image`` on.
     """
     total, first = 0, ""
 
@@ -33,7 +36,7 @@ def compare(network: IntegerNetwork, engine: EngineTrace, golden: Trace) -> Comp
         if len(differs) and not first:
             place = tuple(int(value) for value in differs[0])
             values = f"is {int(ours[place])} in the engine, {int(theirs[place])} in the model"
-            first = f"{describe.format(*place)} {values}"
+            first = f"{describe.format(place[0] + first_image, *place[1:])} {values}"
 
     for index, layer in enumerate(golden.layers):
         where = f"layer {network.layers[index].name!r}, image {{0}}, "

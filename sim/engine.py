@@ -59,6 +59,6 @@ def run_engine(
         given = simulation.run("sim.engine_bench", parameters=parameters)
     named: list[dict[str, np.ndarray]] = [{} for _ in cases]
     for name, values in given.items():
-        index, rest = name.split("_", 1)
-        named[int(index)][rest] = values
+        number, rest = name.split("_", 1)
+        named[int(number)][rest] = values
     return [EngineTrace.from_arrays(arrays) for arrays in named]

@@ -33,6 +33,8 @@ COMMANDS = (
     Command("eval", "sw.commands.evaluate", "accuracy of a network on the held-out images"),
     Command("summary", "sw.commands.summary", "layers, shapes, bits, memory and bounds"),
     Command("train", "sw.commands.train", "train a network and convert it to integers"),
+    Command("sim", "sim.command", "run a network on the simulated engine, compare every spike"),
+    Command("synth", "boards.synth", "synthesise for ECP5 and print the resources"),
 )
 
 DESCRIPTION = "Trained networks as bit-exact spiking networks: train, convert, check, simulate."
@@ -42,6 +44,8 @@ examples:
   residuum eval digits              its accuracy on the 360 held-out digits
   residuum eval mnist --bits 4      4-bit weights, all 10,000 test images
   residuum train digits             train and convert it anew, in about a minute
+  residuum sim digits               on the simulated engine, every spike compared
+  residuum synth                    what the engine takes of an ECP5
   residuum eval --help              the options of one command
 """
 

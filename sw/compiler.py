@@ -6,10 +6,10 @@ logits come out of it.
 
 A map of C channels on an engine of P lanes takes G = ceil(C / P) rows of the feature memory per
 position, channel c in slot c % P of row c // P. Slot s is lane s // tiles of bank s % tiles. An
-image is packed instead (`PackedImage`) where nothing is pooled: its pixels fill P slots per row, one
-after another, so that one row serves several positions. Either way a window is a list of segments,
-runs of consecutive slots whose weight rows are consecutive too; the axis tables hold where they
-begin.
+image is packed instead (`PackedImage`) where nothing is pooled: its pixels fill P slots per row,
+one after another, so that one row serves several positions. Either way a window is a list of
+segments, runs of consecutive slots whose weight rows are consecutive too; the axis tables hold
+where they begin.
 """
 
 import math
@@ -90,11 +90,11 @@ class MapPlan:
 class PackedImage:
     """An image whose pixels fill the rows without gaps, band by band.
 
-    A band interleaves ``lines`` lines: pixel by pixel along x, then line, then channel. Band b holds
-    the lines from b * step - padding on; lines outside the image are blank. With one line per band
-    it is the image line by line. With a kernel's height of lines per band, one band per output line,
-    a window is a single segment: fewer rows to look at, for an image that is stored
-    kernel / stride times.
+    A band interleaves ``lines`` lines: pixel by pixel along x, then line, then channel. Band b
+    holds the lines from b * step - padding on; lines outside the image are blank. With one line per
+    band it is the image line by line. With a kernel's height of lines per band, one band per output
+    line, a window is a single segment: fewer rows to look at, for an image that is stored kernel /
+    stride times.
 
     Attributes
     ----------
@@ -288,8 +288,8 @@ class Program:
 def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, T: int) -> Program:
     """Fit a network to an engine.
 
-    tau and T only bound the potentials: the program itself holds for any steps whose larger stage is
-    not longer.
+    tau and T only bound the potentials: the program itself holds for any steps whose larger stage
+    is not longer.
 
     Raises
     ------
@@ -298,8 +298,8 @@ def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, 
     """
     if tau < 0 or T < 1 or tau + T > config.steps:
         raise ResiduumError(
-            f"tau = {tau} and T = {T} do not fit this engine: tau must be at least 0, T at least 1, "
-            f"and tau + T at most {config.steps}"
+            f"tau = {tau} and T = {T} do not fit this engine: tau must be at least 0, T at least "
+            f"1, and tau + T at most {config.steps}"
         )
     if len(network.layers) > config.layers:
         raise ResiduumError(
@@ -310,6 +310,29 @@ def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, 
         _check_ranges(layer, config, max(tau, T))
     maps = _place_maps(network, config)
     return _Assembler(network, config, maps).program()
+
+
+def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
+    """The configuration with memories large enough for a network, each a power of two if grown."""
+    largest = config.with_changes(
+        weight_rows=1 << 20, feature_rows=1 << 20, channel_groups=1 << 12, table_entries=1 << 16
+    )
+    maps = _place_maps(network, largest)
+    assembler = _Assembler(network, largest.with_changes(layers=64), maps)
+    assembler.program()
+    needed = {
+        "weight_rows": assembler.weight_rows,
+        "feature_rows": max(plan.row + plan.rows_taken for plan in maps),
+        "channel_groups": assembler.parameter_groups,
+        "table_entries": assembler.table_entries,
+        "layers": len(network.layers),
+    }
+    grown = {
+        name: 1 << (count - 1).bit_length()
+        for name, count in needed.items()
+        if count > getattr(config, name)
+    }
+    return config.with_changes(**grown)
 
 
 def _check_ranges(layer: Layer, config: EngineConfig, steps: int) -> None:
@@ -577,20 +600,20 @@ class _Assembler:
         )
         # Slot s of a group is lane s // tiles of tile s % tiles: (group, row, tile, lane).
         rows = padded.reshape(groups, config.tile_lanes, config.tiles, inputs).transpose(0, 3, 2, 1)
-        rows = rows.reshape(groups * inputs, config.tiles, config.tile_lanes)
-        bits = (rows[..., None] >> np.arange(config.weight_bits)) & 1
-        bits = bits.reshape(len(rows), config.tiles, -1)
+        store = rows.reshape(groups * inputs, config.tiles, config.tile_lanes)
+        bits = (store[..., None] >> np.arange(config.weight_bits)) & 1
+        bits = bits.reshape(len(store), config.tiles, -1)
         width = bits.shape[-1]
         parts = -(-width // 32)
         bits = np.pad(bits, ((0, 0), (0, 0), (0, parts * 32 - width)))
-        words = (bits.reshape(len(rows), config.tiles, parts, 32) << np.arange(32)).sum(axis=-1)
+        words = (bits.reshape(len(store), config.tiles, parts, 32) << np.arange(32)).sum(axis=-1)
         zero = self.host_map.address(Region.WEIGHTS)
         steps = {
             name: self.host_map.address(Region.WEIGHTS, **{name: 1}) - zero
             for name, count in (("row", 2), ("bank", config.tiles), ("part", parts))
             if count > 1
         }
-        row, bank, part = np.ogrid[first : first + len(rows), : config.tiles, :parts]
+        row, bank, part = np.ogrid[first : first + len(store), : config.tiles, :parts]
         addresses = (
             zero + row * steps["row"] + bank * steps.get("bank", 0) + part * steps.get("part", 0)
         )

@@ -32,8 +32,8 @@ ROW_LATENCY = 4
 class Request:
     """One row of the feature memory to be scanned.
 
-    ``events`` are the spiking neurons of each bank that has any; ``end`` says that the pass over the
-    window ends with it, ``shared``, ``partial`` and ``group_last`` how.
+    ``events`` are the spiking neurons of each bank that has any; ``end`` says that the pass over
+    the window ends with it, ``shared``, ``partial`` and ``group_last`` how.
     """
 
     events: tuple[int, ...]

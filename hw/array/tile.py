@@ -32,9 +32,9 @@ class Tile(wiring.Component):
     weights; both leave, registered, for the next tile. So the bus ripples from tile to tile, and no
     wire gets longer when tiles are added.
 
-    ``load`` starts a layer with ``mode`` and ``target``. Results leave on ``write`` for the tile's bank
-    of the feature memory (an output layer's go to the logit memory instead, read through
-    ``logit_address`` with two cycles of latency). ``done`` pulses with the last result of the layer.
+    ``load`` starts a layer with ``mode`` and ``target``. Results leave on ``write`` for the tile's
+    bank of the feature memory (an output layer's go to the logit memory instead, read through
+    ``logit_address`` with two cycles of latency). ``done`` pulses with the layer's last result.
     """
 
     def __init__(self, config: EngineConfig):

@@ -119,7 +119,8 @@ class BlockMemory(wiring.Component):
             m.d.comb += self.read_data.eq(Array(outputs)[select])
 
 
-def _dp16kd(*, bits, write_enable, write_address, write_data, read_address, read_data):  # type: ignore[no-untyped-def]
+def _dp16kd(*, bits, write_enable, write_address, write_data, read_address, read_data):  # type:
+ignore[no-untyped-def]
     """A DP16KD that writes through port A and reads through port B, with output registers.
 
     36 bits: the upper half of the word goes through the data pins of port B, and the four lowest

@@ -12,8 +12,8 @@ def write_layout(config: EngineConfig) -> data.StructLayout:
     """A neuron on its way into a bank.
 
     ``train`` has slot t in bit t; its highest bit says that the neuron was silenced. ``last`` marks
-    the last lane of a row. With ``empty`` there is no neuron: the row refers to the shared result of
-    windows without events. With ``shared`` the row *is* that result.
+    the last lane of a row. With ``empty`` there is no neuron: the row refers to the shared result
+    of windows without events. With ``shared`` the row *is* that result.
     """
     return data.StructLayout(
         {

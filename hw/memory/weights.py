@@ -51,8 +51,8 @@ class WeightColumns(wiring.Component):
 class OnChipRefill(wiring.Component):
     """The refill side of a store that holds every row: each group of rows is there when asked for.
 
-    ``groups`` carries the first weight row of the next group of output channels; its rows may be read
-    once it was accepted.
+    ``groups`` carries the first weight row of the next group of output channels; its rows may be
+    read once it was accepted.
     """
 
     def __init__(self, config: EngineConfig):

@@ -51,9 +51,9 @@ class NeuronPipeline(wiring.Component):
     TH = 0 makes V0 = 0.
 
     ``slot``/``sums`` come from `LaneArray`; results leave in order, one neuron per cycle:
-    ``result`` describes the lane, ``train`` holds slot t in bit t and ``silenced`` above. A step takes
-    two cycles: a, then b and the choice between them; no path crosses both, and nothing loops.
-    With S < 8 the planes come in passes, highest planes first, gathered by Horner's rule.
+    ``result`` describes the lane, ``train`` holds slot t in bit t and ``silenced`` above. A step
+    takes two cycles: a, then b and the choice between them; no path crosses both, and nothing
+    loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's rule.
     """
 
     def __init__(self, config: EngineConfig):
@@ -239,7 +239,8 @@ class NeuronPipeline(wiring.Component):
         m.d.comb += [self.potential.eq(potential), self.train.eq(Cat(train, silenced))]
 
 
-def _delayed(m: Module, name: str, valid, slot, cycles: int) -> list:  # type: ignore[no-untyped-def,type-arg]
+def _delayed(m: Module, name: str, valid, slot, cycles: int) -> list:  # type:
+ignore[no-untyped-def,type-arg]
     """(valid, slot) after 0, 1, ... cycles."""
     stages = [(valid, slot)]
     for index in range(cycles):

@@ -16,11 +16,11 @@ MAX_TICKETS = 15
 def token_layout(config: EngineConfig) -> data.StructLayout:
     """What the scanner gives the array in one cycle, if anything.
 
-    An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` meets the weight
-    row of its slot, ``weight`` being that of slot 0. The end of a window (``flush``): the array hands
-    its sums to the drain, before it adds the event of the same cycle; ``how`` belongs to it. A window
-    without events that shares its result with all such windows is a ``ticket``, which the drain
-    queues, or, if it is the last of its group, an ``empty`` flush.
+    An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` meets the
+    weight row of its slot, ``weight`` being that of slot 0. The end of a window (``flush``): the
+    array hands its sums to the drain, before it adds the event of the same cycle; ``how`` belongs
+    to it. A window without events that shares its result with all such windows is a ``ticket``,
+    which the drain queues, or, if it is the last of its group, an ``empty`` flush.
     """
     return data.StructLayout(
         {
@@ -58,12 +58,13 @@ class EventScanner(wiring.Component):
     The queue lets the reading of empty rows overlap with events: the array waits only where rows
     without events outnumber the events before them. A window is handed over together with the first
     event of the next one, or as soon as there is nothing else to do; the drain then is busy for
-    ``last_lane`` + 1 cycles, and a window that ends within them waits. A window without events (with
-    ``skip_empty``) takes one cycle of the drain, and one of the array, which need not be the same.
+    ``last_lane`` + 1 cycles, and a window that ends within them waits. A window without events
+    (with ``skip_empty``) takes one cycle of the drain, and one of the array, which need not be the
+    same.
 
     ``ready`` tells the walker that a request is taken in this cycle; ``request`` counts when
-    ``advance`` is high. ``drain_stall`` and ``scan_stall`` mark cycles in which the array gets nothing
-    because the drain is busy, or because no event has been found.
+    ``advance`` is high. ``drain_stall`` and ``scan_stall`` mark cycles in which the array gets
+    nothing because the drain is busy, or because no event has been found.
     """
 
     def __init__(self, config: EngineConfig):

@@ -47,9 +47,9 @@ def window_layout(config: EngineConfig) -> data.StructLayout:
 class WindowGenerator(wiring.Component):
     """Walks output channel groups (outermost), output lines and output positions.
 
-    A pulse on ``start`` begins the layer that ``layer`` describes. A window is the sum of a vertical
-    and a horizontal table entry, so that clipping at the border, stride, padding and pooling cost
-    no logic here. One window per cycle, and one cycle more per output line.
+    A pulse on ``start`` begins the layer that ``layer`` describes. A window is the sum of a
+    vertical and a horizontal table entry, so that clipping at the border, stride, padding and
+    pooling cost no logic here. One window per cycle, and one cycle more per output line.
 
     Before the first window of a group its first weight row goes out on ``refill``; a weight store
     that does not hold all rows delays the group by delaying ``ready``.

@@ -22,11 +22,12 @@ FETCH_LATENCY = 2
 class Sequencer(wiring.Component):
     """Fetches descriptors, starts layers, waits for their last result, files their counters.
 
-    ``run`` starts layers ``first`` to ``last``; ``busy`` is high until the last one is done. While the
-    neurons of a layer still drain (from ``events_done`` on), the descriptor of the next one is
-    fetched: ``scan`` shows it at once, and ``prepare`` starts the making of windows. When all results
-    are stored (``results_done``), ``start`` pulses and ``counting`` lets the rows of windows be read; from
-    the next cycle on, in which ``load`` pulses, ``drain`` shows the new layer.
+    ``run`` starts layers ``first`` to ``last``; ``busy`` is high until the last one is done. While
+    the neurons of a layer still drain (from ``events_done`` on), the descriptor of the next one is
+    fetched: ``scan`` shows it at once, and ``prepare`` starts the making of windows. When all
+    results are stored (``results_done``), ``start`` pulses and ``counting`` lets the rows of
+    windows be read; from the next cycle on, in which ``load`` pulses, ``drain`` shows the new
+    layer.
 
     Counters of a layer are written to the counter memory, word by word, after its last result and
     before the next layer's ``start``.
@@ -116,11 +117,10 @@ class Sequencer(wiring.Component):
                 with m.If(fetched):
                     m.d.comb += self.prepare.eq(1)
                     m.next = "WAIT"
-            with m.State("WAIT"):
-                with m.If(finished & filed):
-                    m.d.comb += self.start.eq(1)
-                    m.d.sync += finished.eq(0)
-                    m.next = "SCAN"
+            with m.State("WAIT"), m.If(finished & filed):
+                m.d.comb += self.start.eq(1)
+                m.d.sync += finished.eq(0)
+                m.next = "SCAN"
             with m.State("SCAN"):
                 m.d.comb += self.counting.eq(1)
                 m.d.sync += [word.eq(0), counted.eq(layer)]
@@ -131,10 +131,9 @@ class Sequencer(wiring.Component):
                         m.next = "FINISH"
                     with m.Else():
                         m.d.sync += layer.eq(layer + 1)
-            with m.State("FINISH"):
-                with m.If(finished & filed):
-                    m.d.sync += finished.eq(0)
-                    m.next = "IDLE"
+            with m.State("FINISH"), m.If(finished & filed):
+                m.d.sync += finished.eq(0)
+                m.next = "IDLE"
         m.d.sync += self.load.eq(self.start)
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
         return m
