@@ -1,0 +1,204 @@
+"""BlockMemory: behaviour, choice of DP16KD geometry, and the primitive's pins."""
+
+import random
+import re
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Module, Signal, Value
+from amaranth.lib.memory import Memory
+
+from hw.memory import block
+from hw.memory.block import EBR_GEOMETRIES, BlockMemory, ebr_count, ebr_geometry
+from tests.hw.simulation import idle, refusal, trace
+
+LATENCY = 2
+
+
+def reads_and_writes(dut: BlockMemory, *, seed: int, length: int = 60):
+    """(word read, word expected) of random accesses, one read and one write in every cycle."""
+    rng = random.Random(seed)
+    # Neighbours, both ends, and one address in each DP16KD where several are stacked.
+    addresses = sorted(
+        {0, 1, dut.depth - 1, dut.depth // 2, rng.randrange(dut.depth)} & set(range(dut.depth))
+    )
+    words: dict[int, int] = {}
+    cycles, expected = [], []
+    for address in [*addresses, *rng.choices(addresses, k=length)]:
+        readable = sorted(words.keys() - {address})
+        read = rng.choice(readable) if readable else None
+        enable = address not in words or rng.random() < 0.5
+        value = rng.choice([0, (1 << dut.width) - 1, rng.getrandbits(dut.width)])
+        cycles.append(
+            {
+                "read_address": read or 0,
+                "write_enable": enable,
+                "write_address": address,
+                "write_data": value,
+            }
+        )
+        expected.append(None if read is None else words[read])
+        if enable:
+            words[address] = value
+    seen = trace(dut, cycles + idle(LATENCY), ["read_data"])
+    answers = [cycle["read_data"] for cycle in seen[LATENCY:]]
+    return [(a, e) for a, e in zip(answers, expected, strict=True) if e is not None]
+
+
+@pytest.mark.parametrize("depth", [2, 3, 7, 64])
+@pytest.mark.parametrize("width", [1, 5, 33])
+def test_a_word_comes_two_cycles_after_its_address(width, depth):
+    pairs = reads_and_writes(BlockMemory(width=width, depth=depth), seed=width * depth)
+    assert len(pairs) > 20
+    assert [read for read, _ in pairs] == [expected for _, expected in pairs]
+
+
+def test_a_memory_of_one_word():
+    writes = [{"write_enable": 1, "write_data": 5}, {"write_data": 6}, *idle(2)]
+    assert trace(BlockMemory(width=3, depth=1), writes, ["read_data"])[3]["read_data"] == 5
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "geometry", "count"),
+    [
+        (1, 1, (512, 36), 1),
+        (36, 512, (512, 36), 1),
+        (37, 512, (512, 36), 2),
+        (19, 513, (1024, 18), 2),
+        (18, 1024, (1024, 18), 1),
+        (9, 1025, (2048, 9), 1),
+        (10, 2048, (2048, 9), 2),
+        # 2 x 8, 4 x 4 and 8 x 2 blocks are as many as 1 x 8: the flattest wins.
+        (72, 2048, (2048, 9), 8),
+        (128, 2048, (2048, 9), 15),
+        (4, 4096, (4096, 4), 1),
+        (9, 4096, (2048, 9), 2),
+        (2, 8192, (8192, 2), 1),
+        (1, 16384, (16384, 1), 1),
+        (3, 16384, (16384, 1), 3),
+        # Two blocks deep either way, but 16384 x 1 needs two beside each other as well.
+        (2, 16385, (8192, 2), 3),
+        (36, 513, (1024, 18), 2),
+        (48, 512, (512, 36), 2),
+        (9, 512, (512, 36), 1),
+    ],
+)
+def test_the_geometry_with_fewest_blocks_is_chosen(width, depth, geometry, count):
+    assert (ebr_geometry(width=width, depth=depth), ebr_count(width=width, depth=depth)) == (
+        geometry,
+        count,
+    )
+
+
+def test_a_dp16kd_has_18_kilobits_or_16_without_parity():
+    assert [words * bits for words, bits in EBR_GEOMETRIES] == [18432] * 3 + [16384] * 3
+
+
+@pytest.mark.parametrize("name", ["width", "depth"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "2"])
+def test_sizes_are_checked(name, value):
+    refused = refusal(lambda: BlockMemory(**{"width": 1, "depth": 1, name: value}))
+    assert refused == (ValueError, f"{name} must be a positive integer, not {value!r}")
+
+
+class Dp16kd(Elaboratable):
+    """What a DP16KD does that writes through port A and reads through port B.
+
+    After the pin tables of Lattice TN-02204 and the way in which yosys connects the cells that it
+    infers: a word of 2**n bits (9, 18 and 36 count as 8, 16 and 32) is addressed by pins n..13; the
+    lowest pins of port A are byte enables from 18 bits on; a 36-bit word takes the data pins of A,
+    then those of B, in and out.
+    """
+
+    ADDRESS_PIN = {1: 0, 2: 1, 4: 2, 9: 3, 18: 4, 36: 5}
+
+    def __init__(self, kind, /, **pins):
+        assert kind == "DP16KD"
+        self.pins = pins
+
+    def bus(self, name: str, width: int) -> Value:
+        return Cat(self.pins[f"{name}{index}"] for index in range(width))
+
+    def elaborate(self, platform):
+        m = Module()
+        pins = self.pins
+        bits = pins["p_DATA_WIDTH_A"]
+        assert bits == pins["p_DATA_WIDTH_B"]
+        assert (pins["p_REGMODE_A"], pins["p_REGMODE_B"]) == ("OUTREG", "OUTREG")
+        for name, value in {"CEA": 1, "CEB": 1, "OCEB": 1, "WEB": 0, "RSTA": 0, "RSTB": 0}.items():
+            pin = pins[f"i_{name}"]
+            assert isinstance(pin, Const)
+            assert pin.value == value
+        assert isinstance(pins["i_CLKA"], ClockSignal)
+        assert isinstance(pins["i_CLKB"], ClockSignal)
+
+        low = self.ADDRESS_PIN[bits]
+        byte_bits = 9 if bits >= 18 else bits
+        bytes_ = bits // byte_bits
+        m.submodules.memory = memory = Memory(shape=bits, depth=1 << 14 - low, init=[])
+        write = memory.write_port(granularity=byte_bits)
+        read = memory.read_port()
+        address = self.bus("i_ADA", 14)
+        selected = address[:bytes_] if bytes_ > 1 else Const(1)
+        output = Signal(bits)
+        m.d.sync += output.eq(read.data)
+        m.d.comb += [
+            write.addr.eq(address[low:]),
+            write.data.eq(Cat(self.bus("i_DIA", 18), self.bus("i_DIB", 18))),
+            write.en.eq(pins["i_WEA"].replicate(bytes_) & selected),
+            read.addr.eq(self.bus("i_ADB", 14)[low:]),
+            read.en.eq(1),
+        ]
+        if bits == 36:
+            m.d.comb += [
+                self.bus("o_DOA", 18).eq(output[:18]),
+                self.bus("o_DOB", 18).eq(output[18:]),
+            ]
+        else:
+            m.d.comb += self.bus("o_DOB", 18).eq(output)
+        return m
+
+
+SHAPES = [
+    (36, 512),
+    (40, 300),
+    (18, 1024),
+    (9, 2048),
+    (10, 2048),
+    (4, 4096),
+    (2, 8192),
+    (1, 16384),
+    # several blocks in depth
+    (33, 3000),
+    (1, 40000),
+    (1, 1),
+    (3, 2),
+]
+
+
+@pytest.mark.parametrize(("width", "depth"), SHAPES)
+def test_dp16kd_behave_as_the_inferred_memory(width, depth, monkeypatch):
+    monkeypatch.setattr(block, "Instance", Dp16kd)
+    pairs = reads_and_writes(BlockMemory(width=width, depth=depth, ecp5=True), seed=depth)
+    assert [read for read, _ in pairs] == [expected for _, expected in pairs]
+
+
+@pytest.mark.parametrize(("width", "depth"), SHAPES)
+def test_dp16kd_are_as_many_as_counted(width, depth):
+    text = rtlil.convert(BlockMemory(width=width, depth=depth, ecp5=True))
+    # One module per instance or one for several: cells count where they are used.
+    cells = re.findall(r"^ *cell \\DP16KD ", text, re.MULTILINE)
+    assert len(cells) == ebr_count(width=width, depth=depth)
+
+
+def test_the_pins_of_a_dp16kd():
+    text = rtlil.convert(BlockMemory(width=36, depth=512, ecp5=True))
+    pins = set(re.findall(r"connect \\([A-Z]+\d*) ", text))
+    numbered = {"ADA": 14, "ADB": 14, "DIA": 18, "DIB": 18, "DOA": 18, "DOB": 18, "CSA": 3}
+    buses = {f"{n}{i}" for n, count in (numbered | {"CSB": 3}).items() for i in range(count)}
+    singles = {f"{name}{port}" for name in ("CLK", "CE", "OCE", "WE", "RST") for port in "AB"}
+    assert pins == buses | singles
+
+
+def test_an_inferred_memory_has_no_primitives():
+    assert "DP16KD" not in rtlil.convert(BlockMemory(width=36, depth=512))

@@ -1,0 +1,150 @@
+"""EngineConfig: limits and derived sizes."""
+
+import dataclasses
+
+import pytest
+
+from hw.config import EngineConfig, bits_for_count
+
+
+def config(**changes) -> EngineConfig:
+    return EngineConfig(**{"lanes": 4, "tile_lanes": 2, **changes})
+
+
+@pytest.mark.parametrize(
+    ("count", "bits"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (512, 9), (513, 10)]
+)
+def test_bits_for_count(count, bits):
+    assert bits_for_count(count) == bits
+
+
+@pytest.mark.parametrize(
+    ("lanes", "tile_lanes", "sizes"),
+    [
+        # tiles, slots of a bank, places of a row, bits of lane, bank, slot
+        (1, 1, (1, 1, 1, 0, 0, 0)),
+        (2, 1, (2, 1, 2, 0, 1, 1)),
+        (3, 3, (1, 4, 4, 2, 0, 2)),
+        (3, 1, (3, 1, 3, 0, 2, 2)),
+        (5, 5, (1, 8, 8, 3, 0, 3)),
+        (6, 2, (3, 2, 6, 1, 2, 3)),
+        (16, 8, (2, 8, 16, 3, 1, 4)),
+        (64, 16, (4, 16, 64, 4, 2, 6)),
+    ],
+)
+def test_sizes_of_a_row(lanes, tile_lanes, sizes):
+    c = config(lanes=lanes, tile_lanes=tile_lanes)
+    assert c.banks == c.tiles
+    assert (c.tiles, c.bank_slots, c.row_slots, c.lane_bits, c.bank_bits, c.slot_bits) == sizes
+
+
+@pytest.mark.parametrize(
+    ("steps", "planes", "passes", "count_bits"),
+    [(1, 1, 8, 1), (2, 2, 4, 2), (3, 3, 3, 2), (5, 5, 2, 3), (7, 7, 2, 3), (8, 8, 1, 4)]
+    + [(9, 8, 1, 4), (16, 8, 1, 5), (32, 8, 1, 6)],
+)
+def test_a_pixel_takes_as_many_passes_as_its_planes_need(steps, planes, passes, count_bits):
+    c = config(steps=steps)
+    assert (c.planes, c.passes, c.step_count_bits) == (planes, passes, count_bits)
+
+
+def test_address_widths():
+    c = config(weight_rows=1000, feature_rows=512, channel_groups=3, table_entries=2, layers=1)
+    assert (c.weight_row_bits, c.feature_row_bits, c.group_bits, c.table_bits, c.layer_bits) == (
+        *(10, 9, 2, 1, 0),
+    )
+
+
+def test_one_weight_row_still_has_an_address():
+    assert config(weight_rows=1).weight_row_bits == 1
+
+
+RANGES = {
+    "lanes": (1, 1024),
+    "tile_lanes": (1, 16),
+    "steps": (1, 32),
+    "weight_bits": (2, 16),
+    "accumulator_bits": (4, 32),
+    "potential_bits": (8, 32),
+    "fraction_bits": (0, 12),
+    "weight_rows": (1, 1 << 20),
+    "feature_rows": (2, 1 << 20),
+    "channel_groups": (1, 1 << 12),
+    "table_entries": (2, 1 << 16),
+    "layers": (1, 64),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "value"),
+    [(n, low, high, v) for n, (low, high) in RANGES.items() for v in (low - 1, high + 1, -5)],
+)
+def test_a_size_out_of_range_is_refused(name, low, high, value):
+    with pytest.raises(ValueError, match=rf"^{name} must be in {low}\.\.{high}, not {value}$"):
+        config(**{name: value})
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", [1.0, "4", True, None])
+def test_a_size_must_be_an_integer(name, value):
+    with pytest.raises(TypeError, match=f"^{name} must be an integer, not {value!r}$"):
+        config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        {"lanes": 1, "tile_lanes": 1},
+        {"lanes": 1024, "tile_lanes": 16},
+        {"steps": 1, "feature_rows": 2, "table_entries": 2, "channel_groups": 1, "layers": 1},
+        {"steps": 32, "layers": 64, "channel_groups": 4096, "weight_rows": 1 << 20},
+        {"weight_bits": 2, "accumulator_bits": 4, "potential_bits": 8, "fraction_bits": 4},
+        {"weight_bits": 16, "accumulator_bits": 20, "potential_bits": 32, "fraction_bits": 12},
+        {"weight_bits": 8, "accumulator_bits": 8},
+        {"lanes": 5, "tile_lanes": 5},
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(ends):
+    c = config(**ends)
+    assert {name: getattr(c, name) for name in ends} == ends
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lanes": 6, "tile_lanes": 4}, "lanes must be a multiple of tile_lanes 4, not 6"),
+        (
+            {"lanes": 6, "tile_lanes": 3},
+            "tile_lanes must be a power of two when there are several tiles, not 3",
+        ),
+        (
+            {"weight_bits": 9, "accumulator_bits": 8},
+            "accumulator_bits must be at least weight_bits 9, not 8",
+        ),
+        (
+            {"accumulator_bits": 16, "fraction_bits": 5, "potential_bits": 20},
+            "potential_bits must be at least accumulator_bits + fraction_bits = 21, not 20",
+        ),
+        ({"memory": "sram"}, 'memory must be "inferred" or "ecp5", not \'sram\''),
+    ],
+)
+def test_sizes_that_contradict_each_other_are_refused(changes, message):
+    with pytest.raises(ValueError, match="not") as error:
+        config(**changes)
+    assert str(error.value) == message
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config().lanes = 8  # type: ignore[misc]
+
+
+def test_a_copy_with_changes_is_a_new_configuration():
+    before = config(lanes=4)
+    after = before.with_changes(lanes=8, memory="ecp5")
+    assert (before.tiles, after.tiles, after.memory) == (2, 4, "ecp5")
+
+
+def test_a_copy_with_changes_is_checked():
+    with pytest.raises(ValueError, match=r"^lanes must be in 1\.\.1024, not 0$"):
+        config().with_changes(lanes=0)

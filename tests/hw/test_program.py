@@ -1,0 +1,172 @@
+"""Descriptors, table entries and host addresses as data."""
+
+import itertools
+
+import pytest
+from amaranth.lib import data
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw.config import EngineConfig
+from hw.program import (
+    COUNTER_WORDS,
+    DESCRIPTOR_WORDS,
+    DRAIN_FIELDS,
+    FIELDS,
+    HOST_WORD_BITS,
+    SCAN_FIELDS,
+    AxisEntry,
+    Counter,
+    HostMap,
+    LayerDescriptor,
+    Region,
+    host_words,
+    split_words,
+)
+
+SMALL = EngineConfig(
+    lanes=3,
+    tile_lanes=3,
+    steps=2,
+    weight_bits=16,
+    weight_rows=5,
+    feature_rows=6,
+    channel_groups=3,
+    table_entries=5,
+    layers=3,
+)
+TILES = SMALL.with_changes(lanes=6, tile_lanes=2)
+ONE = EngineConfig(
+    lanes=1,
+    tile_lanes=1,
+    steps=1,
+    weight_rows=1,
+    feature_rows=2,
+    channel_groups=1,
+    table_entries=2,
+    layers=1,
+)
+CONFIGS = pytest.mark.parametrize("c", [SMALL, TILES, ONE, EngineConfig()])
+
+
+def descriptor(**changes) -> LayerDescriptor:
+    return LayerDescriptor(**{**dict.fromkeys(FIELDS, 0), **changes})
+
+
+def test_words_are_the_fields_in_order():
+    values = {name: index % 2 for index, name in enumerate(FIELDS)}
+    assert descriptor(**values).words(SMALL) == [index % 2 for index in range(len(FIELDS))]
+
+
+def test_a_descriptor_fits_the_words_that_it_has():
+    assert len(FIELDS) <= DESCRIPTOR_WORDS
+
+
+def test_scanner_and_drain_fields_are_all_fields():
+    assert list(dict.fromkeys(SCAN_FIELDS + DRAIN_FIELDS)) == list(FIELDS)
+
+
+@CONFIGS
+def test_every_field_takes_its_largest_value_and_no_larger(c):
+    widths = LayerDescriptor.widths(c)
+    largest = {name: (1 << width) - 1 for name, width in widths.items()}
+    assert descriptor(**largest).words(c) == list(largest.values())
+    for name, width in widths.items():
+        with pytest.raises(ValueError, match="must fit") as error:
+            descriptor(**{name: 1 << width}).words(c)
+        assert str(error.value) == f"{name} must fit {width} bits, not {1 << width}"
+
+
+def test_a_negative_field_is_refused():
+    with pytest.raises(ValueError, match="^groups must fit 2 bits, not -1$"):
+        descriptor(groups=-1).words(SMALL)
+
+
+ENTRY = {"row": 6, "weight": 8, "count": 200, "span": 100, "head": 4, "tail": 6}
+
+
+@pytest.mark.parametrize("c", [SMALL.with_changes(weight_rows=9, feature_rows=8), EngineConfig()])
+def test_a_packed_entry_reads_back_field_by_field(c):
+    entry = {n: v & (1 << AxisEntry.widths(c)[n]) - 1 for n, v in ENTRY.items()}
+    layout = data.StructLayout(AxisEntry.widths(c))
+    word = data.Const(layout, AxisEntry(**entry).pack(c))
+    assert layout.size == AxisEntry.width(c)
+    assert {name: word[name] for name in ENTRY} == entry
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "bits"),
+    [("row", 8, 3), ("weight", 8, 3), ("count", 256, 8), ("span", -1, 8), ("tail", 4, 2)],
+)
+def test_an_entry_that_does_not_fit_names_the_field(field, value, bits):
+    with pytest.raises(ValueError, match=f"^{field} must fit {bits} bits, not {value}$"):
+        AxisEntry(**{"row": 0, "weight": 0, "count": 0, field: value}).pack(SMALL)
+
+
+@pytest.mark.parametrize(("width", "words"), [(1, 1), (32, 1), (33, 2), (64, 2), (65, 3)])
+def test_host_words(width, words):
+    assert host_words(width) == words
+
+
+@given(st.integers(1, 130).flatmap(lambda w: st.tuples(st.just(w), st.integers(0, (1 << w) - 1))))
+def test_split_words_are_the_digits_of_the_value(case):
+    width, value = case
+    words = list(split_words(value, width))
+    assert len(words) == host_words(width)
+    assert int("".join(f"{word:08x}" for word in reversed(words)), 16) == value
+
+
+def places(c: EngineConfig) -> list[tuple[Region, dict[str, int]]]:
+    """Everything in an engine that has an address of its own."""
+    counts = {
+        Region.CONTROL: {"word": 4},
+        Region.DESCRIPTORS: {"word": DESCRIPTOR_WORDS, "layer": c.layers},
+        Region.TABLES: {"part": host_words(AxisEntry.width(c)), "entry": c.table_entries},
+        Region.PARAMETERS: {
+            "part": 2,
+            "lane": c.tile_lanes,
+            "bank": c.tiles,
+            "group": c.channel_groups,
+        },
+        Region.WEIGHTS: {
+            "part": host_words(c.tile_lanes * c.weight_bits),
+            "bank": c.tiles,
+            "row": c.weight_rows,
+        },
+        Region.TRAINS: {"lane": c.tile_lanes, "bank": c.tiles, "row": c.feature_rows},
+        Region.OCCUPANCY: {"bank": c.tiles, "row": c.feature_rows},
+        Region.LOGITS: {"lane": c.tile_lanes, "bank": c.tiles, "group": c.channel_groups},
+        Region.COUNTERS: {"word": COUNTER_WORDS, "layer": c.layers},
+    }
+    return [
+        (region, dict(zip(sizes, indices, strict=True)))
+        for region, sizes in counts.items()
+        for indices in itertools.product(*(range(count) for count in sizes.values()))
+    ]
+
+
+@pytest.mark.parametrize("c", [SMALL, TILES, ONE])
+def test_addresses_are_unique_and_fit(c):
+    host_map = HostMap(c)
+    addresses = [host_map.address(region, **values) for region, values in places(c)]
+    assert len(set(addresses)) == len(addresses)
+    assert 0 <= min(addresses) <= max(addresses) < 1 << host_map.address_bits
+
+
+@CONFIGS
+def test_the_highest_four_bits_are_the_region(c):
+    host_map = HostMap(c)
+    assert [host_map.address(r) >> host_map.address_bits - 4 for r in Region] == list(Region)
+
+
+def test_an_unknown_address_field_is_refused():
+    with pytest.raises(ValueError, match="^region LOGITS has no field 'row'$"):
+        HostMap(SMALL).address(Region.LOGITS, lane=1, row=1)
+
+
+def test_counters_fit_the_words_of_a_layer():
+    assert sorted(Counter) == list(range(2, COUNTER_WORDS))
+
+
+def test_a_host_word_holds_every_field():
+    assert max(LayerDescriptor.widths(EngineConfig()).values()) <= HOST_WORD_BITS
