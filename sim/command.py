@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from sw.golden import Trace
     from sw.network import IntegerNetwork
 
-DESCRIPTION = """\ Run held-out images through the engine under Verilator and compare every spike
-train, mask, logit and class with the integer golden model, and the counters with the cycle model.
-Prints a table and writes build/sim/report.json; ends with status 1 if anything differs."""
+DESCRIPTION = """\
+Run held-out images through the engine under Verilator and compare every spike train, mask, logit
+and class with the integer golden model. Prints a table, with the cycles that the cycle model
+predicts, and writes build/sim/report.json; ends with status 1 if anything differs."""
 EXAMPLES = """\
 examples:
   residuum sim digits                        100 held-out digits on 16 lanes, tau 4, T 4

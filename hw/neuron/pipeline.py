@@ -239,8 +239,7 @@ class NeuronPipeline(wiring.Component):
         m.d.comb += [self.potential.eq(potential), self.train.eq(Cat(train, silenced))]
 
 
-def _delayed(m: Module, name: str, valid, slot, cycles: int) -> list:  # type:
-ignore[no-untyped-def,type-arg]
+def _delayed(m, name, valid, slot, cycles):  # type: ignore[no-untyped-def]
     """(valid, slot) after 0, 1, ... cycles."""
     stages = [(valid, slot)]
     for index in range(cycles):

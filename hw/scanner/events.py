@@ -38,8 +38,8 @@ def token_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:
-    """A scanned row with at least one spiking neuron, or the last row of a pass; ``occupancy`` by bank,
-    ``banks`` those with a spike."""
+    """A scanned row with at least one spiking neuron, or the last row of a pass; ``occupancy`` by
+    bank, ``banks`` those with a spike."""
     return data.StructLayout(
         {
             "occupancy": unsigned(config.row_slots),

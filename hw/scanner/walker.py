@@ -24,7 +24,7 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
     """One row of the feature memory to be scanned from slot ``head`` to slot ``tail``.
 
     ``weight`` is the weight row of slot 0. ``index`` counts the rows of the segment (it is the
-    group of input channels). ``blank`` rows are not to be looked at. ``end`` marks the last row of
+    group of input channels). ``end`` marks the last row of
     a pass.
     """
     return data.StructLayout(
