@@ -12,7 +12,7 @@ EBR_GEOMETRIES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384
 
 
 def ebr_geometry(*, width: int, depth: int) -> tuple[int, int]:
-    """The (words, bits) that needs fewest DP16KD for a memory, then fewest side by side in depth."""
+    """The (words, bits) that takes fewest DP16KD for a memory, then fewest in depth."""
     return min(
         EBR_GEOMETRIES,
         key=lambda shape: (-(-depth // shape[0]) * -(-width // shape[1]), -(-depth // shape[0])),
@@ -119,8 +119,9 @@ class BlockMemory(wiring.Component):
             m.d.comb += self.read_data.eq(Array(outputs)[select])
 
 
-def _dp16kd(*, bits, write_enable, write_address, write_data, read_address, read_data):  # type:
-ignore[no-untyped-def]
+def _dp16kd(  # type: ignore[no-untyped-def]
+    *, bits, write_enable, write_address, write_data, read_address, read_data
+):
     """A DP16KD that writes through port A and reads through port B, with output registers.
 
     36 bits: the upper half of the word goes through the data pins of port B, and the four lowest
