@@ -1,0 +1,368 @@
+"""EventScanner: every spike of a window once, ends of windows between them, as the drain allows."""
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from amaranth.hdl import Signal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw.config import EngineConfig
+from hw.scanner.events import MAX_TICKETS, EventScanner
+from tests.hw.simulation import plain, simulate
+
+OCCUPANCY_LATENCY = 2
+EMPTY_ROW = 27
+HOW = ("partial", "first", "shared", "group_last", "layer_last")
+
+
+def config(lanes: int, tile_lanes: int) -> EngineConfig:
+    return EngineConfig(lanes=lanes, tile_lanes=tile_lanes, feature_rows=32, weight_rows=256)
+
+
+@dataclass
+class Row:
+    """A row of a pass: its spiking slots in the feature memory, and the slots of the window."""
+
+    number: int
+    spiking: frozenset[int]
+    weight: int = 0
+    index: int = 0
+    head: int = 0
+    tail: int = 0
+    first: int = 0
+    last: int = 0
+    refers: int = 0  # the row holds no trains, but refers to the shared result
+
+
+@dataclass
+class Pass:
+    """A pass over a window, and how it ends."""
+
+    rows: list[Row]
+    how: dict[str, int] = field(default_factory=dict)
+
+    def request(self, index: int) -> dict:
+        row = self.rows[index]
+        names = ("weight", "index", "head", "tail", "first", "last")
+        return {
+            "row": row.number,
+            **{name: getattr(row, name) for name in names},
+            "end": int(index == len(self.rows) - 1),
+            "how": how(**self.how),
+        }
+
+
+def how(**flags: int) -> dict[str, int]:
+    return {name: flags.get(name, 0) for name in HOW}
+
+
+def expected(c: EngineConfig, passes: list[Pass], *, skip_empty: bool) -> list[tuple]:
+    """Per pass its events in any order, and its end."""
+    result: list[tuple] = []
+    for one in passes:
+        events = []
+        for row in one.rows:
+            head = row.head if row.first else 0
+            tail = row.tail if row.last else c.lanes - 1
+            for slot in row.spiking & set(range(head, tail + 1)):
+                if not one.how.get("shared"):
+                    number = (EMPTY_ROW + row.index) % 32 if row.refers else row.number
+                    events.append((number, slot // c.tiles, slot % c.tiles, row.weight))
+        if events or not skip_empty or one.how.get("shared"):
+            end = ("end", how(**one.how))
+        elif one.how.get("group_last"):
+            end = ("empty", how(**one.how))
+        else:
+            end = ("ticket", None)
+        result += [("events", sorted(events)), end]
+    return result
+
+
+def observed(tokens: list[dict]) -> list[tuple]:
+    """The same from tokens: a flush comes before the ticket or event beside it."""
+    result: list[tuple] = []
+    events: list[tuple] = []
+    for token in tokens:
+        ends = []
+        if token["flush"]:
+            ends.append(("empty" if token["empty"] else "end", token["how"]))
+        if token["ticket"]:
+            ends.append(("ticket", None))
+        for end in ends:
+            result += [("events", sorted(events)), end]
+            events = []
+        if token["event"]:
+            events.append(tuple(token[name] for name in ("row", "lane", "bank", "weight")))
+    return result + ([("events", events)] if events else [])
+
+
+def too_early(tokens: list[dict], last_lane: int) -> list[int]:
+    """Cycles with a flush before the drain gave out all slots, or with a ticket too many.
+
+    The drain gives out a slot per cycle: one for each lane of a window, one for a ticket or an
+    empty window. A flush needs it empty; no more than MAX_TICKETS may wait.
+    """
+    wrong = []
+    lanes = tickets = 0
+    for now, token in enumerate(tokens):
+        if lanes:
+            lanes -= 1
+        elif tickets:
+            tickets -= 1
+        if token["flush"]:
+            if lanes or tickets:
+                wrong.append(now)
+            lanes = 1 if token["empty"] else last_lane + 1
+        tickets += token["ticket"]
+        if tickets > MAX_TICKETS:
+            wrong.append(now)
+    return wrong
+
+
+def scan(
+    c: EngineConfig,
+    passes: list[Pass],
+    *,
+    last_lane: int = 0,
+    skip_empty: bool = False,
+    advance=lambda: True,
+    reset_after: int | None = None,
+) -> list[dict]:
+    """Tokens, and the stalls of the cycle before each (the token is registered). With `reset_after`
+    a first attempt is cut off by a reset after so many cycles, and only the second one counts."""
+    dut = EventScanner(c)
+    reset = Signal()
+    rows = {row.number: row for one in passes for row in one.rows}
+    requests = [one.request(index) for one in passes for index in range(len(one.rows))]
+    seen: list[dict] = []
+
+    def occupancy(number: int) -> tuple[int, int]:
+        row = rows.get(number, Row(0, frozenset()))
+        bits = sum(1 << slot % c.tiles * c.bank_slots + slot // c.tiles for slot in row.spiking)
+        return bits, row.refers
+
+    async def attempt(ctx, cycles: int) -> None:
+        left = list(requests)
+        ends, quiet = 0, 0
+        read = [0] * OCCUPANCY_LATENCY
+        stalls = {"drain_stall": 0, "scan_stall": 0}
+        for _ in range(cycles):
+            # A while longer than needed, for what ought not to come.
+            quiet = quiet + 1 if ends >= len(passes) else 0
+            if quiet > 12:
+                break
+            bits, refers = occupancy(read[-1])
+            ctx.set(dut.occupancy, bits)
+            ctx.set(dut.occupancy_empty, refers)
+            go = bool(left) and bool(ctx.get(dut.ready)) and advance()
+            ctx.set(dut.advance, go)
+            if go:
+                ctx.set(dut.request, left.pop(0))
+            token = plain(ctx.get(dut.token))
+            ends += token["flush"] + token["ticket"]
+            seen.append(token | stalls)
+            stalls = {name: ctx.get(getattr(dut, name)) for name in stalls}
+            read = [ctx.get(dut.occupancy_row), *read[:-1]]
+            await ctx.tick()
+
+    async def testbench(ctx):
+        ctx.set(dut.empty_row, EMPTY_ROW)
+        ctx.set(dut.skip_empty, skip_empty)
+        ctx.set(dut.last_lane, last_lane)
+        if reset_after is not None:
+            await attempt(ctx, reset_after)
+            ctx.set(reset, 1)
+            ctx.set(dut.advance, 0)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            seen.clear()
+        spikes = sum(len(row.spiking) for one in passes for row in one.rows)
+        await attempt(ctx, 4 * len(requests) + spikes + len(passes) * (last_lane + 4) + 30)
+
+    simulate(dut, testbench, reset=reset)
+    return seen
+
+
+def random_passes(
+    c: EngineConfig, rng: random.Random, *, density: float, count: int, passes: int = 1
+) -> list[Pass]:
+    memory = [
+        Row(
+            number,
+            frozenset(slot for slot in range(c.lanes) if rng.random() < density),
+            refers=int(rng.random() < 0.2),
+        )
+        for number in range(32)
+    ]
+    result = []
+    for window in range(count):
+        group_last = int(rng.random() < 0.2 or window == count - 1)
+        flags = {"group_last": group_last, "layer_last": int(window == count - 1)}
+        shared = not group_last and rng.random() < 0.2
+        for number in range(1 if shared else passes):
+            rows = []
+            for _ in range(1 if shared else rng.randint(1, 3)):
+                head, tail = rng.randrange(c.lanes), rng.randrange(c.lanes)
+                span = 1 if shared else rng.randint(1, 3)
+                for index in range(span):
+                    row = rng.choice(memory)
+                    rows.append(
+                        Row(
+                            row.number,
+                            row.spiking,
+                            weight=rng.randrange(256),
+                            index=index,
+                            head=head,
+                            tail=tail,
+                            first=int(index == 0),
+                            last=int(index == span - 1),
+                            refers=row.refers,
+                        )
+                    )
+            how = {"partial": int(number < passes - 1 and not shared), "first": int(number == 0)}
+            result.append(Pass(rows, flags | how | {"shared": int(shared)}))
+    return result
+
+
+def sometimes(seed: int, share: float):
+    rng = random.Random(seed)
+    return lambda: rng.random() < share
+
+
+SIZES = pytest.mark.parametrize(("lanes", "tile_lanes"), [(1, 1), (3, 3), (4, 2), (3, 1), (8, 8)])
+
+
+@SIZES
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.4, 1.0])
+@pytest.mark.parametrize("skip_empty", [False, True], ids=["all windows", "empty ones shared"])
+@pytest.mark.parametrize("share", [1.0, 0.4], ids=["rows at once", "rows late"])
+def test_every_spike_once_and_every_window_in_order(lanes, tile_lanes, density, skip_empty, share):
+    c = config(lanes, tile_lanes)
+    for last_lane in {0, tile_lanes - 1}:
+        passes = random_passes(c, random.Random(lanes), density=density, count=12)
+        tokens = scan(
+            c,
+            passes,
+            last_lane=last_lane,
+            skip_empty=skip_empty,
+            advance=sometimes(1, share),
+        )
+        assert observed(tokens) == expected(c, passes, skip_empty=skip_empty)
+        assert too_early(tokens, last_lane) == []
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 1 << 32), st.sampled_from([0.02, 0.1, 0.3]), st.booleans())
+def test_random_windows(seed, density, skip_empty):
+    rng = random.Random(seed)
+    tile_lanes = rng.choice([1, 2, 4])
+    c = config(tile_lanes * rng.choice([1, 2, 3]), tile_lanes)
+    last_lane = rng.randrange(tile_lanes)
+    passes = random_passes(c, rng, density=density, count=30)
+    tokens = scan(c, passes, last_lane=last_lane, skip_empty=skip_empty)
+    assert (observed(tokens), too_early(tokens, last_lane)) == (
+        expected(c, passes, skip_empty=skip_empty),
+        [],
+    )
+
+
+def test_windows_in_several_passes():
+    c = config(3, 3)
+    passes = random_passes(c, random.Random(2), density=0.2, count=12, passes=3)
+    tokens = scan(c, passes, last_lane=2)
+    assert (observed(tokens), too_early(tokens, 2)) == (expected(c, passes, skip_empty=False), [])
+
+
+@pytest.mark.parametrize("after", [1, 3, 5, 6, 9, 20, 33])
+@pytest.mark.parametrize("skip_empty", [False, True])
+def test_a_reset_forgets_everything(after, skip_empty):
+    c = config(4, 2)
+    passes = random_passes(c, random.Random(3), density=0.3, count=12)
+    tokens = scan(c, passes, last_lane=1, skip_empty=skip_empty, reset_after=after)
+    assert observed(tokens) == expected(c, passes, skip_empty=skip_empty)
+
+
+def spiking_rows(c: EngineConfig, counts: list[int]) -> list[Row]:
+    """Whole rows with so many spikes each, as segments of their own."""
+    return [
+        Row(count, frozenset(range(count)), tail=c.lanes - 1, first=1, last=1) for count in counts
+    ]
+
+
+def event_cycles(tokens: list[dict]) -> list[int]:
+    return [now for now, token in enumerate(tokens) if token["event"]]
+
+
+@SIZES
+def test_an_event_per_cycle_from_full_rows(lanes, tile_lanes):
+    c = config(lanes, tile_lanes)
+    # Enough rows per window that the drain of the one before is done.
+    passes = [Pass(spiking_rows(c, [lanes] * 8)) for _ in range(6)]
+    cycles = event_cycles(scan(c, passes, last_lane=tile_lanes - 1))
+    assert cycles == list(range(cycles[0], cycles[0] + 6 * 8 * lanes))
+
+
+def test_an_event_per_cycle_from_rows_with_one_spike():
+    c = config(4, 2)
+    cycles = event_cycles(scan(c, [Pass(spiking_rows(c, [1] * 30))]))
+    assert cycles == list(range(cycles[0], cycles[0] + 30))
+
+
+def test_rows_without_spikes_cost_nothing_behind_as_many_events():
+    c = config(8, 8)
+    counts = [8, *[0] * 7] * 3 + [8]
+    cycles = event_cycles(scan(c, [Pass(spiking_rows(c, counts))]))
+    assert cycles == list(range(cycles[0], cycles[0] + 4 * 8))
+
+
+def test_windows_wait_for_the_drain():
+    c = config(8, 8)
+    tokens = scan(c, [Pass(spiking_rows(c, [1])) for _ in range(10)], last_lane=5)
+    flushes = [now for now, token in enumerate(tokens) if token["flush"]]
+    assert [after - before for before, after in zip(flushes, flushes[1:], strict=False)] == [6] * 9
+
+
+def test_a_window_is_handed_over_when_nothing_follows():
+    c = config(2, 2)
+    tokens = scan(c, [Pass(spiking_rows(c, [2]))], last_lane=1)
+    active = [t for t in tokens if t["event"] or t["flush"]]
+    assert [(t["event"], t["flush"]) for t in active] == [(1, 0), (1, 0), (0, 1)]
+
+
+def test_a_window_without_events_takes_one_cycle():
+    c = config(4, 2)
+    windows = [Pass(spiking_rows(c, [0])) for _ in range(30)]
+    tokens = scan(c, windows, last_lane=1, skip_empty=True)
+    cycles = [now for now, token in enumerate(tokens) if token["ticket"]]
+    assert cycles == list(range(cycles[0], cycles[0] + 30))
+
+
+def test_windows_without_events_wait_when_the_drain_cannot_queue_more():
+    c = EngineConfig(lanes=16, tile_lanes=16, feature_rows=32, weight_rows=256)
+    windows = [Pass(spiking_rows(c, [count])) for count in [16, *[0] * 40, 1]]
+    tokens = scan(c, windows, last_lane=15, skip_empty=True)
+    assert (too_early(tokens, 15), sum(token["ticket"] for token in tokens)) == ([], 40)
+
+
+@pytest.mark.parametrize("density", [0.02, 0.3])
+def test_a_stall_is_a_cycle_without_an_event(density):
+    c = config(4, 2)
+    passes = random_passes(c, random.Random(4), density=density, count=30)
+    tokens = scan(c, passes, last_lane=1, skip_empty=True, advance=sometimes(5, 0.7))
+    kinds = {(t["event"] | t["ticket"], t["drain_stall"], t["scan_stall"]) for t in tokens[1:]}
+    assert kinds <= {(1, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 1)}
+
+
+def test_stalls_by_cause():
+    c = config(4, 4)
+    # Two windows of one event: the second one waits 3 cycles for the drain. Then a scan over rows
+    # without spikes.
+    windows = [Pass(spiking_rows(c, [1])) for _ in range(3)] + [Pass(spiking_rows(c, [0] * 20))]
+    tokens = scan(c, windows, last_lane=3)
+    cycles = event_cycles(tokens)
+    between = tokens[cycles[0] + 1 : cycles[-1]]
+    behind = tokens[cycles[-1] + 1 : cycles[-1] + 10]
+    assert [t["drain_stall"] for t in between if not t["event"]] == [1] * (len(between) - 1)
+    assert sum(t["scan_stall"] for t in behind) >= 5
