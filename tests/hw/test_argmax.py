@@ -1,0 +1,96 @@
+"""ArgMax: the lowest index among the largest logits of all tiles."""
+
+import random
+
+import pytest
+
+from hw.config import EngineConfig
+from hw.neuron.argmax import ArgMax
+from tests.hw.simulation import simulate
+
+LATENCY = 2
+
+
+def config(lanes: int, tile_lanes: int, groups: int) -> EngineConfig:
+    return EngineConfig(lanes=lanes, tile_lanes=tile_lanes, channel_groups=groups)
+
+
+def largest(c: EngineConfig, *runs: list[int]) -> list[tuple[int, int]]:
+    """(index of the largest, cycles from start to done) of runs over these logits."""
+    dut = ArgMax(c)
+    results = []
+
+    def place(tile: int, address: int) -> int:
+        """The class whose logit lies there: slot s is lane s // tiles of tile s % tiles."""
+        lane, group = address % c.bank_slots, address // c.bank_slots
+        return group * c.lanes + lane * c.tiles + tile
+
+    async def testbench(ctx):
+        for logits in runs:
+            # Beyond the last class lies something larger than all logits.
+            addresses = [0] * LATENCY
+            ctx.set(dut.classes, len(logits) - 1)
+            done_after = []
+            for now in range(len(logits) + 12):
+                ctx.set(dut.start, now == 0)
+                for tile in range(c.tiles):
+                    index = place(tile, addresses[-1])
+                    top = (1 << c.potential_bits - 1) - 1
+                    ctx.set(dut.logits[tile], logits[index] if index < len(logits) else top)
+                if ctx.get(dut.done):
+                    done_after.append(now)
+                    best = ctx.get(dut.best)
+                addresses = [ctx.get(dut.address), *addresses[:-1]]
+                await ctx.tick()
+            (cycles,) = done_after
+            assert ctx.get(dut.best) == best
+            results.append((best, cycles))
+
+    simulate(dut, testbench)
+    return results
+
+
+SIZES = pytest.mark.parametrize(
+    ("lanes", "tile_lanes", "groups"), [(1, 1, 5), (3, 3, 4), (4, 2, 3), (3, 1, 4), (16, 8, 1)]
+)
+
+
+def first_largest(logits: list[int]) -> int:
+    return max(range(len(logits)), key=lambda index: (logits[index], -index))
+
+
+@SIZES
+def test_random_logits(lanes, tile_lanes, groups):
+    c = config(lanes, tile_lanes, groups)
+    rng = random.Random(lanes)
+    runs = [
+        rng.choices(range(-spread, spread), k=rng.randint(1, lanes * groups))
+        for spread in (2, 1 << c.potential_bits - 1) * 4
+    ]
+    results = largest(c, *runs)
+    assert [best for best, _ in results] == [first_largest(logits) for logits in runs]
+
+
+@SIZES
+def test_every_place_can_win(lanes, tile_lanes, groups):
+    c = config(lanes, tile_lanes, groups)
+    count = lanes * groups
+    runs = [[-5 if index == place else -6 for index in range(count)] for place in range(count)]
+    assert [best for best, _ in largest(c, *runs)] == list(range(count))
+
+
+def test_the_lowest_index_wins_a_tie():
+    assert largest(config(4, 2, 2), [1, 3, 3, 0, 3], [7] * 8, [-1, -1])[0][0] == 1
+    assert [best for best, _ in largest(config(4, 2, 2), [7] * 8, [-1, -1])] == [0, 0]
+
+
+def test_the_ends_of_the_range():
+    c = config(4, 2, 1)
+    low, high = -(1 << c.potential_bits - 1), (1 << c.potential_bits - 1) - 1
+    runs = [[low, low + 1], [low, low], [0, high, low, high], [low]]
+    assert [best for best, _ in largest(c, *runs)] == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 12])
+def test_done_comes_five_cycles_after_the_last_but_one(count):
+    assert largest(config(4, 2, 3), [0] * count)[0][1] == count - 1 + 5

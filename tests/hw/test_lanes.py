@@ -1,0 +1,230 @@
+"""LaneArray: sums of weights per lane and step, and the order in which they are given out."""
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw.array.lanes import LaneArray
+from hw.config import EngineConfig
+from hw.scanner.events import MAX_TICKETS
+from tests.hw.simulation import trace
+
+HOW = ("partial", "first", "shared", "group_last", "layer_last")
+Event = tuple[int, list[int]]  # train, weights
+
+
+def config(tile_lanes: int, steps: int) -> EngineConfig:
+    return EngineConfig(lanes=tile_lanes, tile_lanes=tile_lanes, steps=steps, weight_bits=6)
+
+
+def how(rng: random.Random) -> dict[str, int]:
+    return {name: rng.randrange(2) for name in HOW}
+
+
+class Drive:
+    """Makes the cycles that a scanner would give, and the slots and sums that must come of them."""
+
+    def __init__(self, c: EngineConfig, last_lane: int):
+        self.c, self.last_lane = c, last_lane
+        self.cycles: list[dict] = []
+        self.slots: list[dict] = []
+        self.sums = np.zeros((c.tile_lanes, c.steps), np.int64)
+        self.lanes_left = 0  # slots of a window that the drain has not given out yet
+        self.tickets = 0
+
+    def cycle(self, *, event: Event | None = None, **action) -> None:
+        train, weights = event or (0, [-1] * self.c.tile_lanes)
+        if self.lanes_left:
+            self.lanes_left -= 1
+        elif self.tickets:
+            self.tickets -= 1
+        if action.get("flush"):
+            assert not self.lanes_left, "a flush too early"
+            assert not self.tickets, "a flush too early"
+            self.lanes_left = 1 if action.get("empty") else self.last_lane + 1
+        self.tickets += action.get("ticket", 0)
+        assert self.tickets <= MAX_TICKETS
+        bits = (1 << self.c.weight_bits) - 1
+        self.cycles.append(
+            {
+                "last_lane": self.last_lane,
+                "weights": [weight & bits for weight in weights],
+                "action": {"how": {}, "train": train, **action},
+            }
+        )
+
+    def add(self, event: Event) -> None:
+        train, weights = event
+        steps = [train >> step & 1 for step in range(self.c.steps)]
+        self.sums += np.outer(np.array(weights), np.array(steps))
+
+    def event(self, event: Event) -> None:
+        self.cycle(event=event)
+        self.add(event)
+
+    def wait(self) -> None:
+        """Until a flush is allowed."""
+        while self.lanes_left + self.tickets - bool(self.lanes_left + self.tickets):
+            self.cycle()
+
+    def flush(self, how: dict, *, event: Event | None = None, ticket: int = 0) -> None:
+        self.wait()
+        self.cycle(event=event, flush=1, ticket=ticket, how=how)
+        for lane in range(self.last_lane + 1):
+            last = int(lane == self.last_lane)
+            slot = {"lane": lane, "last": last, "empty": 0, "how": how}
+            self.slots.append(slot | {"sums": self.sums[lane].tolist()})
+        self.sums[:] = 0
+        if event:
+            self.add(event)
+        if ticket:
+            self.slots.append({"empty": 1, "last": 1, "how": dict.fromkeys(HOW, 0)})
+
+    def ticket(self) -> None:
+        if self.tickets - bool(not self.lanes_left) >= MAX_TICKETS:
+            self.wait()
+        self.cycle(ticket=1)
+        self.slots.append({"empty": 1, "last": 1, "how": dict.fromkeys(HOW, 0)})
+
+    def empty(self, how: dict) -> None:
+        self.wait()
+        self.cycle(flush=1, empty=1, how=how)
+        self.slots.append({"empty": 1, "last": 1, "how": how})
+
+
+def given_out(drive: Drive, *, before: list[dict] | None = None) -> list[dict]:
+    """The slots with their sums, which come one cycle later."""
+    before = before or []
+    # Long enough for everything, and for what ought not to come.
+    tail = [{"last_lane": drive.last_lane}] * (drive.last_lane + MAX_TICKETS + 6)
+    seen = trace(LaneArray(drive.c), before + drive.cycles + tail, ["slot_valid", "slot", "sums"])[
+        len(before) :
+    ]
+    slots = []
+    for now, after in zip(seen, seen[1:], strict=False):
+        if now["slot_valid"]:
+            slot = dict(now["slot"])
+            if slot["empty"]:
+                del slot["lane"]
+            else:
+                slot["sums"] = after["sums"]
+            slots.append(slot)
+    return slots
+
+
+def valid(drive: Drive) -> list[int]:
+    cycles = drive.cycles + [{"last_lane": drive.last_lane}] * (drive.last_lane + 4)
+    return [cycle["slot_valid"] for cycle in trace(LaneArray(drive.c), cycles, ["slot_valid"])]
+
+
+def random_event(c: EngineConfig, rng: random.Random) -> Event:
+    low, high = -(1 << c.weight_bits - 1), (1 << c.weight_bits - 1) - 1
+    extremes = rng.choice([[low], [high], range(low, high + 1)])
+    return rng.randrange(1 << c.steps), [rng.choice(extremes) for _ in range(c.tile_lanes)]
+
+
+def random_drive(c: EngineConfig, last_lane: int, rng: random.Random) -> Drive:
+    drive = Drive(c, last_lane)
+    for _ in range(12):
+        for _ in range(rng.randint(0, 5)):
+            drive.event(random_event(c, rng))
+        choice = rng.randrange(5)
+        if choice == 0:
+            drive.flush(how(rng))
+        elif choice == 1:
+            drive.flush(how(rng), event=random_event(c, rng))
+        elif choice == 2:
+            drive.flush(how(rng), ticket=1)
+            for _ in range(rng.randint(0, 20)):
+                drive.ticket()
+        elif choice == 3:
+            drive.flush(how(rng))
+            drive.empty(how(rng))
+        else:
+            drive.cycle()
+    drive.flush(how(rng))
+    return drive
+
+
+SIZES = [(1, 1, 0), (1, 3, 0), (3, 1, 2), (3, 3, 0), (4, 2, 3), (5, 4, 4), (8, 8, 7)]
+
+
+@pytest.mark.parametrize(("tile_lanes", "steps", "last_lane"), SIZES)
+def test_sums_and_their_order(tile_lanes, steps, last_lane):
+    drive = random_drive(config(tile_lanes, steps), last_lane, random.Random(tile_lanes))
+    assert given_out(drive) == drive.slots
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 1 << 32))
+def test_random_sizes(seed):
+    rng = random.Random(seed)
+    c = config(rng.randint(1, 6), rng.randint(1, 4))
+    drive = random_drive(c, rng.randrange(c.tile_lanes), rng)
+    assert given_out(drive) == drive.slots
+
+
+def test_an_event_beside_a_flush_belongs_to_the_next_window():
+    c = config(2, 2)
+    drive = Drive(c, 1)
+    for event in [(0b01, [1, 2]), (0b11, [10, 20])]:
+        drive.flush({}, event=event)
+    drive.wait()
+    drive.flush({})
+    assert [s["sums"] for s in given_out(drive)] == [*([0, 0],) * 2, [1, 0], [2, 0], [10, 10]] + [
+        [20, 20]
+    ]
+
+
+def test_windows_as_fast_as_the_drain_allows():
+    c = config(4, 2)
+    drive = Drive(c, 3)
+    for number in range(5):
+        drive.flush({}, event=(0b11, [number] * 4))
+        for _ in range(3):
+            drive.event((0b01, [1] * 4))
+    drive.flush({})
+    assert valid(drive) == [0] + [1] * 4 * 6 + [0] * 4
+
+
+def test_the_first_slot_comes_one_cycle_after_the_flush():
+    drive = Drive(config(3, 1), 2)
+    drive.flush({})
+    assert valid(drive) == [0, 1, 1, 1, 0, 0, 0]
+
+
+def test_the_largest_sums():
+    c = EngineConfig(lanes=1, tile_lanes=1, steps=2, weight_bits=4, accumulator_bits=6)
+    drive = Drive(c, 0)
+    for _ in range(4):
+        drive.event((0b01, [-8]))
+    for _ in range(4):
+        drive.event((0b10, [7]))
+    drive.flush({})
+    assert given_out(drive)[0]["sums"] == [-32, 28]
+
+
+@pytest.mark.parametrize("after", [1, 4, 9, 15])
+def test_a_reset_forgets_slots_and_tickets(after):
+    c = config(3, 2)
+    rng = random.Random(after)
+    cut = Drive(c, 2)
+    for _ in range(4):
+        cut.event(random_event(c, rng))
+        cut.flush(how(rng), ticket=1)
+        cut.ticket()
+    drive = Drive(c, 2)
+    # Sums are not reset; a window that is handed over clears them.
+    drive.flush(how(rng))
+    drive.slots.clear()
+    drive.wait()
+    drive.cycle()
+    later = Drive(c, 2)
+    for _ in range(3):
+        later.event(random_event(c, rng))
+        later.flush(how(rng), event=random_event(c, rng))
+    before = [*cut.cycles[:after], {"reset": 1}, *drive.cycles]
+    assert given_out(later, before=before) == later.slots
