@@ -80,8 +80,8 @@ def test_every_place_can_win(lanes, tile_lanes, groups):
 
 
 def test_the_lowest_index_wins_a_tie():
-    assert largest(config(4, 2, 2), [1, 3, 3, 0, 3], [7] * 8, [-1, -1])[0][0] == 1
-    assert [best for best, _ in largest(config(4, 2, 2), [7] * 8, [-1, -1])] == [0, 0]
+    runs = [[1, 3, 3, 0, 3], [7] * 8, [-1, -1]]
+    assert [best for best, _ in largest(config(4, 2, 2), *runs)] == [1, 0, 0]
 
 
 def test_the_ends_of_the_range():
@@ -92,5 +92,5 @@ def test_the_ends_of_the_range():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 12])
-def test_done_comes_five_cycles_after_the_last_but_one(count):
-    assert largest(config(4, 2, 3), [0] * count)[0][1] == count - 1 + 5
+def test_done_comes_classes_and_five_cycles_after_start(count):
+    assert largest(config(4, 2, 3), [0] * count)[0][1] == (count - 1) + 5

@@ -187,7 +187,7 @@ def test_windows_as_fast_as_the_drain_allows():
         for _ in range(3):
             drive.event((0b01, [1] * 4))
     drive.flush({})
-    assert valid(drive) == [0] + [1] * 4 * 6 + [0] * 4
+    assert valid(drive) == [0] + [1] * 4 * 6 + [0] * 3
 
 
 def test_the_first_slot_comes_one_cycle_after_the_flush():
