@@ -236,7 +236,7 @@ class Engine(wiring.Component):
             target.empty_row.eq(drain.output_empty_row),
             target.pitch.eq(drain.output_pitch),
             target.parameter_group.eq(drain.parameter_group),
-            target.last_lane.eq(sequencer.scan.last_lane),
+            target.last_lane.eq(drain.last_lane),
         ]
         row, act = weight_row, action
         for tile in tiles:

@@ -12,7 +12,7 @@ from sim.bulk import Bulk
 from sw.compiler import Program
 
 # Cycles far beyond any network: a run that takes longer hangs.
-RUN_TIMEOUT = 50_000_000
+RUN_TIMEOUT = 2_000_000
 
 
 @dataclass(frozen=True)

@@ -100,13 +100,16 @@ class PackedImage:
     ----------
     shape, lanes, passes, row
         As in `MapPlan`.
+    interleaved
+        One band per output line of the layer that reads the image; else one per line.
     bands, lines, step, padding
-        Of the layer that reads the image, or (H, 1, 1, 0).
+        Of that layer (output height, kernel height, stride, padding), or (H, 1, 1, 0).
     """
 
     shape: tuple[int, int, int]
     lanes: int
     passes: int
+    interleaved: bool
     bands: int
     lines: int = 1
     step: int = 1
@@ -158,12 +161,13 @@ def _plan_image(network: IntegerNetwork, config: EngineConfig) -> MapPlan | Pack
         return MapPlan(network.input_shape, config.lanes, config.passes)
     if first.stride == 1:
         return PackedImage(
-            network.input_shape, config.lanes, config.passes, bands=network.input_shape[1]
+            network.input_shape, config.lanes, config.passes, False, bands=network.input_shape[1]
         )
     return PackedImage(
         network.input_shape,
         config.lanes,
         config.passes,
+        True,
         bands=network.shapes[0][1],
         lines=first.kernel[0],
         step=first.stride,
@@ -506,7 +510,7 @@ class _Assembler:
             raise ResiduumError(f"layer {layer.name!r} does not fit this engine: {error}") from None
         for word, value in enumerate(words):
             self._write(Region.DESCRIPTORS, value, layer=index, word=word)
-        interleaved = isinstance(source, PackedImage) and source.lines > 1
+        interleaved = isinstance(source, PackedImage) and source.interleaved
         self._weights(layer, weight_row, groups, interleaved)
         self._parameters(layer, group, groups)
         return LayerPlan(layer, source, target, descriptor, tuple(lines), tuple(columns), groups)
@@ -545,7 +549,7 @@ class _Assembler:
             for axis in (0, 1)
         )
         if isinstance(source, PackedImage):
-            if source.lines > 1:
+            if source.interleaved:
                 vertical = [(band, 0, 1) for band in range(source.bands)]
             columns = [self._packed(source, *entry) for entry in horizontal]
         else:

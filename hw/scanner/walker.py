@@ -107,8 +107,8 @@ class RowWalker(wiring.Component):
             how.partial.eq(~last_pass),
             how.first.eq(passes == layer.passes),
             how.shared.eq(window.shared),
-            how.group_last.eq(window.group_last),
-            how.layer_last.eq(window.layer_last),
+            how.group_last.eq(window.group_last & last_pass),
+            how.layer_last.eq(window.layer_last & last_pass),
             self.windows.ready.eq(~active | (self.ready & window_end)),
         ]
 

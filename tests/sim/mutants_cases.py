@@ -1,0 +1,133 @@
+"""The networks and images on which every mutant of the engine runs, and the engine itself.
+
+Four small cases, without a reset between them; what each is for stands beside it. Four steps make
+the engine take pixels in two passes, and its feature memory is small enough to be used again.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from hw.config import EngineConfig
+from sim.engine import Case
+from sw.network import PIXELS, SPIKES, IntegerNetwork, Layer
+
+CONFIG = EngineConfig(
+    lanes=4,
+    tile_lanes=2,
+    steps=4,
+    weight_rows=1024,
+    feature_rows=512,
+    channel_groups=16,
+    table_entries=128,
+    layers=8,
+)
+
+
+def cases() -> list[Case]:
+    """The same networks and images in every process."""
+    return [_strided(), _sparse(), _pooled(), _probing()]
+
+
+def _strided() -> Case:
+    """Stride and padding on pixels; kernels, maps and pools that are not square; all four steps."""
+    network = _network(
+        (2, 7, 5),
+        {"out": 5, "kernel": (3, 2), "stride": 2, "padding": 1},
+        {"out": 6, "kernel": (2, 3), "padding": 1},
+        {"out": 6, "kernel": (2, 3), "pool": (2, 1)},
+        seed=1,
+    )
+    return Case(network, _images(network, 2, seed=1), tau=2, T=2)
+
+
+def _sparse() -> Case:
+    """Drawings with few strokes, or none: windows without events, whose one result the next layer
+    reads, in several groups of channels. One step of four is not used, tau differs from T."""
+    network = _network(
+        (1, 6, 9),
+        {"out": 9, "kernel": (3, 3), "padding": 1, "quiet": True},
+        {"out": 6, "kernel": (2, 1), "quiet": True},
+        {"out": 7, "kernel": (3, 2), "stride": 2, "padding": 1},
+        {"out": 3, "kernel": (1, 2), "pool": (3, 2)},
+        seed=2,
+    )
+    images = _images(network, 3, seed=2)
+    images[0, :, :, 3:] = 0
+    images[1, :, 2:, :6] = 0
+    images[2] = 0
+    return Case(network, images, tau=1, T=2)
+
+
+def _pooled() -> Case:
+    """Pooled pixels, no probe, more classes than lanes with equal and negative logits."""
+    network = _network(
+        (3, 8, 6),
+        {"out": 3, "kernel": (2, 1), "pool": (2, 3)},
+        {"out": 9, "kernel": (3, 2), "tied": True},
+        seed=3,
+    )
+    return Case(network, _images(network, 3, seed=3), tau=0, T=3)
+
+
+def _probing() -> Case:
+    """A probe that is longer than the inference, and a single step of inference."""
+    network = _network(
+        (1, 3, 10),
+        {"out": 4, "kernel": (1, 3), "stride": 2},
+        {"out": 5, "kernel": (1, 1)},
+        {"out": 5, "kernel": (2, 4)},
+        seed=4,
+    )
+    return Case(network, _images(network, 2, seed=4), tau=3, T=1)
+
+
+def _network(shape: tuple[int, int, int], *specs: dict[str, Any], seed: int) -> IntegerNetwork:
+    """Layers with these geometries; the last one is the output layer.
+
+    The first channel of a layer that is fed by spikes has the weights -1, 0 and 1 and a threshold of
+    two weights, so that potentials are often just the threshold, or 0. A ``quiet`` layer fires
+    seldom. In a ``tied`` one the classes are alike in pairs.
+    """
+    rng = np.random.default_rng(seed)
+    layers: list[Layer] = []
+    input_shape = shape
+    for index, spec in enumerate(specs):
+        last = index == len(specs) - 1
+        out, channels = spec["out"], shape[0]
+        weight = rng.integers(-40, 41, (out, channels, *spec["kernel"]))
+        fraction = 0 if index == 0 else CONFIG.fraction_bits
+        unit = 255 if index == 0 else 1 << fraction
+        reach = 10 * unit * int(np.sqrt(weight[0].size) + 1)
+        bias = rng.integers(-reach // 8, reach // 8, out)
+        threshold = rng.integers(reach // 2, reach + 1, out)
+        if index > 0 and not last:
+            weight[0] = np.sign(weight[0])
+            bias[0], threshold[0] = 0, 2 << fraction
+        if spec.get("quiet"):
+            bias = -np.abs(bias)
+        if spec.get("tied"):
+            order = np.arange(out) // 2 * 2
+            weight, bias = weight[order], bias[order] - 2 * reach
+        layers.append(
+            Layer(
+                name=f"layer{index + 1}",
+                weight=weight,
+                bias=bias,
+                threshold=None if last else threshold,
+                coding=PIXELS if index == 0 else SPIKES,
+                fraction_bits=fraction,
+                stride=spec.get("stride", 1),
+                padding=spec.get("padding", 0),
+                pool=spec.get("pool", (1, 1)),
+            )
+        )
+        shape = layers[-1].output_shape(shape)
+    return IntegerNetwork(f"case{seed}", input_shape, tuple(layers), 8)
+
+
+def _images(network: IntegerNetwork, count: int, *, seed: int) -> np.ndarray:
+    """uint8 (count, C, H, W), half of the pixels 0, as in drawings."""
+    rng = np.random.default_rng(seed + 100)
+    images = rng.integers(1, 256, (count, *network.input_shape), dtype=np.uint8)
+    return images * rng.integers(0, 2, images.shape, dtype=np.uint8)

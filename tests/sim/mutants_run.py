@@ -1,0 +1,58 @@
+"""Runs the cases on an engine whose sources lie elsewhere, in a process of its own::
+
+    PYTHONPATH=FOLDER:ROOT python -m tests.sim.mutants_run FOLDER
+
+where FOLDER holds ``hw/``. What the engine answered is left in FOLDER as ``traces.npz``, or what the
+simulation said when it did not end well, as ``failure.txt``. Inside the simulation the same module
+is the bench.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hw
+from sim import driver, verilator
+from sim.engine import build_engine, run_engine
+from sim.engine_bench import classify  # noqa: F401  # found here by cocotb
+from tests.sim.mutants_cases import CONFIG, cases
+
+# A run takes less than 2000 cycles.
+driver.RUN_TIMEOUT = 20_000
+
+
+class _Bounded:
+    """A simulation with this module as its bench, for the sake of the shorter time limit."""
+
+    def __init__(self, simulation: verilator.Simulation) -> None:
+        self.simulation = simulation
+
+    def run(self, module: str, **options: Any) -> dict[str, Any]:
+        return self.simulation.run(__spec__.name, **options)
+
+
+def main(folder: Path) -> None:
+    if folder not in Path(hw.__file__).parents:
+        raise RuntimeError(f"hw was imported from {hw.__file__}, not from {folder}")
+    # These runs are short: compiling takes longer than running.
+    verilator._MAKE_FLAGS = tuple(  # type: ignore[assignment]
+        "OPT_FAST=-O0" if flag.startswith("OPT_FAST") else flag for flag in verilator._MAKE_FLAGS
+    )
+    simulation = build_engine(CONFIG)
+    try:
+        traces = run_engine(CONFIG, cases(), simulation=_Bounded(simulation))  # type: ignore[arg-type]
+    except verilator.SimulationError as error:
+        (folder / "failure.txt").write_text(str(error))
+        return
+    arrays = {
+        f"{index}_{name}": values
+        for index, trace in enumerate(traces)
+        for name, values in trace.to_arrays().items()
+    }
+    np.savez(folder / "traces.npz", allow_pickle=False, **arrays)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,107 @@
+"""Random networks that use every freedom of the engine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hw.config import EngineConfig
+from sim.engine import Case
+from sw.compiler import compile_network
+from sw.errors import ResiduumError
+from sw.network import PIXELS, SPIKES, IntegerNetwork, Layer
+
+MAX_NEURONS = 1500
+
+
+def _extent(rng: np.random.Generator, size: int) -> tuple[int, int]:
+    """Pool and the pooled size along one axis: 1, 2, 4 or global, odd edges dropped."""
+    pools = [pool for pool in (1, 1, 1, 2, 4, size) if pool <= size]
+    pool = int(rng.choice(pools))
+    return pool, size // pool
+
+
+def random_layer(
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    index: int,
+    last: bool,
+    config: EngineConfig,
+) -> Layer:
+    """A layer on a (C, H, W) map: convolution, or dense, which the last one must be."""
+    channels, height, width = shape
+    (pool_y, rows), (pool_x, columns) = _extent(rng, height), _extent(rng, width)
+    padding, stride = 0, int(rng.integers(1, 5))
+    if last or rng.random() < 0.15:
+        kernel = (rows, columns)
+    else:
+        kernel = (int(rng.integers(1, 8)), int(rng.integers(1, 8)))
+        needed = max(0, -(-max(kernel[0] - rows, kernel[1] - columns) // 2))
+        if needed >= min(kernel):
+            kernel, needed = (min(kernel[0], rows), min(kernel[1], columns)), 0
+        padding = int(rng.integers(needed, min(kernel)))
+    out = int(rng.integers(1, 2 * config.lanes + 6 if config.lanes < 8 else 40))
+    weight = _weights(rng, (out, channels, *kernel), config.weight_bits)
+    pixels = index == 0
+    fraction = 0 if pixels else config.fraction_bits
+    # Typical sums of weights, by which thresholds span from firing always to hardly ever.
+    unit = (255 if pixels else 1) << fraction
+    reach = max(int(np.abs(weight).sum()) * pool_y * pool_x * unit // (2 * out), 8)
+    low = rng.choice([1, reach // 8 + 1, reach // 2 + 1])
+    return Layer(
+        name=f"layer{index + 1}",
+        weight=weight,
+        bias=rng.integers(-reach // 3, reach // 3 + 1, out)
+        if rng.random() < 0.8
+        else np.zeros(out, int),
+        threshold=None if last else rng.integers(low, reach + 2, out),
+        coding=PIXELS if pixels else SPIKES,
+        fraction_bits=fraction,
+        stride=stride,
+        padding=padding,
+        pool=(pool_y, pool_x),
+    )
+
+
+def _weights(rng: np.random.Generator, shape: tuple[int, ...], bits: int) -> np.ndarray:
+    """Uniform, only the extremes, or sparse."""
+    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+    weight = rng.integers(low, high + 1, shape)
+    kind = rng.integers(4)
+    if kind == 0:
+        weight = rng.choice([low, high], shape)
+    elif kind == 1:
+        weight = np.where(rng.random(shape) < 0.8, 0, weight)
+    return weight
+
+
+def random_network(rng: np.random.Generator, config: EngineConfig) -> IntegerNetwork:
+    """1 to 5 layers, now and then 16."""
+    depth = 16 if rng.random() < 0.02 else int(rng.integers(1, 6))
+    top = 13 if config.steps >= 8 and config.lanes >= 8 else 7
+    shape = (int(rng.integers(1, 5)), int(rng.integers(1, top)), int(rng.integers(1, top)))
+    input_shape, layers = shape, []
+    for index in range(depth):
+        layer = random_layer(rng, shape, index, index == depth - 1, config)
+        layers.append(layer)
+        shape = layer.output_shape(shape)
+    return IntegerNetwork("random", input_shape, tuple(layers), config.weight_bits)
+
+
+def random_cases(seed: int, config: EngineConfig, count: int, images: int = 2) -> list[Case]:
+    """Cases that fit the engine: each a new network, with steps of its own."""
+    rng = np.random.default_rng(seed)
+    cases: list[Case] = []
+    while len(cases) < count:
+        steps = int(rng.integers(1, config.steps + 1))
+        T = int(rng.integers(1, steps + 1))
+        network = random_network(rng, config)
+        if max(np.prod(shape) for shape in network.shapes) > MAX_NEURONS:
+            continue
+        try:
+            compile_network(network, config, tau=steps - T, T=T)
+        except ResiduumError:
+            continue
+        pixels = rng.integers(0, 256, (images, *network.input_shape), dtype=np.uint8)
+        kept = rng.random(pixels.shape) < rng.choice([0.02, 0.3, 1.0])
+        cases.append(Case(network, np.where(kept, pixels, 0).astype(np.uint8), steps - T, T))
+    return cases

@@ -1,0 +1,85 @@
+"""The whole engine under Verilator: random programs through a few engines, all against the golden
+model, spike by spike, and all counters against the cycle model."""
+
+import numpy as np
+import pytest
+
+from hw.config import EngineConfig
+from hw.program import Counter
+from sim.compare import compare
+from sim.engine import run_engine
+from sw.compiler import compile_network
+from sw.cycles import predict
+from sw.golden import simulate
+from tests.sim.random_programs import random_cases
+
+WIDE = {"accumulator_bits": 20, "potential_bits": 32}
+MAIN = EngineConfig(lanes=8, tile_lanes=4, weight_rows=4096, feature_rows=2048, **WIDE)
+
+CONFIGS = {
+    "1 lane, 1 step": EngineConfig(
+        lanes=1,
+        tile_lanes=1,
+        steps=1,
+        weight_rows=8192,
+        feature_rows=8192,
+        channel_groups=256,
+        **WIDE,
+    ),
+    "2 tiles of 1 lane, 2 steps": EngineConfig(
+        lanes=2,
+        tile_lanes=1,
+        steps=2,
+        weight_rows=8192,
+        feature_rows=8192,
+        channel_groups=256,
+        **WIDE,
+    ),
+    "5 lanes, 3 steps": EngineConfig(
+        lanes=5,
+        tile_lanes=5,
+        steps=3,
+        weight_rows=4096,
+        feature_rows=4096,
+        channel_groups=64,
+        **WIDE,
+    ),
+    "3 tiles of 4 lanes, 6 steps": EngineConfig(
+        lanes=12, tile_lanes=4, steps=6, weight_rows=2048, feature_rows=1024, **WIDE
+    ),
+    "7 lanes, 12 steps, 4-bit weights": EngineConfig(
+        lanes=7, tile_lanes=7, steps=12, weight_bits=4, weight_rows=4096, feature_rows=2048, **WIDE
+    ),
+    "default": EngineConfig(weight_rows=4096),
+}
+
+
+def differences(config: EngineConfig, seed: int, count: int) -> list[str]:
+    """What differs from the golden model or the cycle model, one line per network."""
+    cases = random_cases(seed, config, count)
+    found = []
+    for number, (case, engine) in enumerate(zip(cases, run_engine(config, cases), strict=True)):
+        network = case.network
+        golden = simulate(network, case.images, tau=case.tau, T=case.T)
+        wrong = compare(network, engine, golden).first
+        program = compile_network(network, config, tau=case.tau, T=case.T)
+        predicted = [predict(program, image, golden, n) for n, image in enumerate(case.images)]
+        columns = list(Counter)
+        if not wrong and not np.array_equal(
+            engine.counters[:, :, columns], np.array(predicted)[:, :, columns]
+        ):
+            wrong = f"counters {engine.counters.tolist()}, predicted {np.array(predicted).tolist()}"
+        if wrong:
+            found.append(f"seed {seed}, network {number}: {wrong}")
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_programs(seed):
+    """4 x 50 programs through the same engine, without a reset."""
+    assert differences(MAIN, seed, 50) == []
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_other_engines(name):
+    assert differences(CONFIGS[name], 100, 15) == []

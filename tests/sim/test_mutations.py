@@ -1,0 +1,108 @@
+"""The test bench itself is tested: deliberate faults of the engine must be told, and by what."""
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sim.compare import compare
+from sim.driver import EngineTrace
+from sw.compiler import compile_network
+from sw.cycles import predict
+from sw.golden import Trace, simulate
+from tests.sim.mutants import MUTANTS, Mutant, Oracle
+from tests.sim.mutants_cases import CONFIG, cases
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@functools.cache
+def expected() -> list[tuple[Trace, np.ndarray]]:
+    """What golden model and cycle model say of each case."""
+    answers = []
+    for case in cases():
+        golden = simulate(case.network, case.images, tau=case.tau, T=case.T)
+        program = compile_network(case.network, CONFIG, tau=case.tau, T=case.T)
+        counters = [predict(program, image, golden, i) for i, image in enumerate(case.images)]
+        answers.append((golden, np.stack(counters)))
+    return answers
+
+
+def told_by(folder: Path, mutant: Mutant | None) -> tuple[Oracle | None, str]:
+    """The oracle that tells an engine with this fault from a right one, and its words."""
+    shutil.copytree(ROOT / "hw", folder / "hw", ignore=shutil.ignore_patterns("__pycache__"))
+    if mutant is not None:
+        mutant.apply(folder / "hw")
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.sim.mutants_run", str(folder)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if run.returncode != 0:
+        pytest.fail(f"the engine could not be built or loaded:\n{run.stdout}")
+    failure = folder / "failure.txt"
+    if failure.exists():
+        return _kind_of_failure(failure.read_text())
+    return _first_difference(folder / "traces.npz")
+
+
+def _kind_of_failure(message: str) -> tuple[Oracle, str]:
+    for oracle, pattern in {
+        Oracle.HANG: r"(busy was still high|words were answered, then none)",
+        Oracle.REPETITION: r"the same layer by layer",
+    }.items():
+        if re.search(pattern, message):
+            return oracle, message
+    pytest.fail(f"the simulation did not end well, for another reason:\n{message}")
+
+
+def _first_difference(file: Path) -> tuple[Oracle | None, str]:
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    wrong_counters = ""
+    for index, (case, (golden, counters)) in enumerate(zip(cases(), expected(), strict=True)):
+        prefix = f"{index}_"
+        trace = EngineTrace.from_arrays(
+            {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+        )
+        comparison = compare(case.network, trace, golden)
+        if comparison.mismatches:
+            return Oracle.VALUES, f"{case.network.name}: {comparison.first}"
+        for image, layer, word in np.argwhere(trace.counters != counters):
+            wrong_counters = wrong_counters or (
+                f"{case.network.name}: image {image}, layer {layer}, counter {word} is "
+                f"{trace.counters[image, layer, word]}, predicted {counters[image, layer, word]}"
+            )
+    return (Oracle.COUNTERS if wrong_counters else None), wrong_counters
+
+
+def test_engine_without_a_fault_is_right(tmp_path):
+    assert told_by(tmp_path, None) == (None, "")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+def test_fault_is_told(mutant, tmp_path):
+    oracle, words = told_by(tmp_path, mutant)
+    assert oracle == mutant.caught_by, words
+
+
+def test_a_mutant_whose_place_is_gone_is_named(tmp_path):
+    (tmp_path / "adder.py").write_text("twice twice")
+    with pytest.raises(ValueError, match=r"mutant gone: hw/adder.py .* once, not 2 times.*'twice'"):
+        Mutant("gone", "adder.py", "twice", "").apply(tmp_path)
+
+
+def test_names_are_unique_and_every_oracle_is_needed():
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert {mutant.caught_by for mutant in MUTANTS} == set(Oracle)
