@@ -33,13 +33,12 @@ class Request:
     """One row of the feature memory to be scanned.
 
     ``events`` are the spiking neurons of each bank that has any; ``end`` says that the pass over
-    the window ends with it, ``shared``, ``partial`` and ``group_last`` how.
+    the window ends with it, ``shared``, ``group_last`` and ``layer_last`` how.
     """
 
     events: tuple[int, ...]
     end: bool = False
     shared: bool = False
-    partial: bool = False
     group_last: bool = False
     layer_last: bool = False
 
@@ -126,9 +125,8 @@ def _windows(
                         Request(
                             scanned[-1],
                             end=True,
-                            partial=index < d.passes,
-                            group_last=last,
-                            layer_last=last and group == plan.groups - 1,
+                            group_last=last and index == d.passes,
+                            layer_last=last and index == d.passes and group == plan.groups - 1,
                         )
                     )
                 yield requests
