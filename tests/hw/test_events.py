@@ -221,8 +221,10 @@ def random_passes(
                             refers=row.refers,
                         )
                     )
-            how = {"partial": int(number < passes - 1 and not shared), "first": int(number == 0)}
-            result.append(Pass(rows, flags | how | {"shared": int(shared)}))
+            partial = number < passes - 1 and not shared
+            ends = {} if partial else flags
+            kind = {"partial": int(partial), "first": int(number == 0), "shared": int(shared)}
+            result.append(Pass(rows, ends | kind))
     return result
 
 

@@ -114,13 +114,6 @@ def test_an_empty_row_does_not_touch_trains():
     assert [cycle["train"] for cycle in seen[-3:]] == [5, 6, 7]
 
 
-def test_an_empty_row_in_the_middle_of_a_row_changes_nothing_else():
-    c = config(3, 2)
-    first, *rest = row_writes(1, [1, 0, 1])
-    writes = [*row_writes(0, [0, 1, 0], shared=1), first, empty_write(2), *rest]
-    assert occupancies(c, writes, [1, 2]) == [0b101, 1 << c.bank_slots | 0b010]
-
-
 def test_nothing_is_written_without_valid():
     c = config(2, 2)
     writes = [*row_writes(1, [1, 1]), {"write": row_writes(1, [0, 0])[1]["write"]}]

@@ -102,6 +102,8 @@ def slots_of(c: EngineConfig, mode: Mode, neurons: list[Neuron]) -> list[tuple[d
         for neuron in neurons:
             how = {name: neuron.how.get(name, 0) for name in HOW}
             how |= {"partial": int(number < count - 1), "first": int(number == 0)}
+            if how["partial"]:
+                how |= {"group_last": 0, "layer_last": 0}
             slot = {"lane": neuron.lane, "last": neuron.last, "empty": 0, "how": how}
             if not mode.pixels:
                 sums = neuron.sums

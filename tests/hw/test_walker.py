@@ -39,7 +39,10 @@ def requests(layer: dict, window: dict) -> list[dict]:
                 "how": {
                     "partial": int(p < layer["passes"]),
                     "first": int(p == 0),
-                    **{name: window[name] for name in ("shared", "group_last", "layer_last")},
+                    "shared": window["shared"],
+                    # Only the last pass ends a group or a layer.
+                    "group_last": int(window["group_last"] and p == layer["passes"]),
+                    "layer_last": int(window["layer_last"] and p == layer["passes"]),
                 },
             }
         )
