@@ -148,3 +148,15 @@ def test_a_copy_with_changes_is_a_new_configuration():
 def test_a_copy_with_changes_is_checked():
     with pytest.raises(ValueError, match=r"^lanes must be in 1\.\.1024, not 0$"):
         config().with_changes(lanes=0)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "tile_lanes"), [(1, 1), (3, 3), (8, 8), (10, 2), (12, 4), (16, 8), (64, 8)]
+)
+def test_a_number_of_lanes_chooses_its_tiles(lanes, tile_lanes):
+    c = EngineConfig.for_lanes(lanes, steps=3)
+    assert (c.lanes, c.tile_lanes, c.steps) == (lanes, tile_lanes, 3)
+
+
+def test_every_number_of_lanes_has_tiles():
+    assert [EngineConfig.for_lanes(lanes).lanes for lanes in range(1, 70)] == list(range(1, 70))
