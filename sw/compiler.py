@@ -327,7 +327,7 @@ def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
     needed = {
         "weight_rows": assembler.weight_rows,
         "feature_rows": max(plan.row + plan.rows_taken for plan in maps),
-        "channel_groups": assembler.parameter_groups,
+        "channel_groups": assembler.channel_groups,
         "table_entries": assembler.table_entries,
         "layers": len(network.layers),
     }
@@ -429,7 +429,7 @@ class _Assembler:
         self.maps = maps
         self.host_map = HostMap(config)
         self.weight_rows = 0
-        self.parameter_groups = 0
+        self.channel_groups = 0
         self.table_entries = 0
         self.writes: list[tuple[int, int]] = []
         self.bulk: list[tuple[np.ndarray, np.ndarray]] = []
@@ -471,7 +471,7 @@ class _Assembler:
         groups = -(-layer.out_channels // config.lanes)
         group_rows = kernel_h * kernel_w * channels
         weight_row = self._take(layer, "weight_rows", groups * group_rows, config.weight_rows)
-        group = self._take(layer, "parameter_groups", groups, config.channel_groups)
+        group = self._take(layer, "channel_groups", groups, config.channel_groups)
         lines, columns = self._tables(layer, source, shape)
         table_y, table_x = self._table(layer, lines), self._table(layer, columns)
 
