@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 PIXEL_BITS = 8
+MAX_TILE_LANES = 16
 
 
 def bits_for_count(count: int) -> int:
@@ -30,7 +31,7 @@ class EngineConfig:
         P, output channels that are accumulated side by side.
     tile_lanes : int
         Lanes that share one integrate-and-fire pipeline; divides ``lanes``. A window drains in
-        ``tile_lanes`` cycles. Must be a power of two when there is more than one tile.
+        at most ``tile_lanes`` cycles. Must be a power of two when there is more than one tile.
     steps : int
         S, time steps (slots of a spike train) that are processed side by side; tau + T <= S.
     weight_bits, accumulator_bits, potential_bits : int
@@ -75,7 +76,7 @@ class EngineConfig:
     def __post_init__(self) -> None:
         limits = {
             "lanes": (1, 1024),
-            "tile_lanes": (1, 16),
+            "tile_lanes": (1, MAX_TILE_LANES),
             "steps": (1, 32),
             "weight_bits": (2, 16),
             "accumulator_bits": (4, 32),
@@ -184,11 +185,13 @@ class EngineConfig:
 
     @classmethod
     def for_lanes(cls, lanes: int, **changes: int | str) -> "EngineConfig":
-        """A configuration with that many lanes, in tiles of 8 where they divide them, else of the
-        largest size that may be used."""
+        """A configuration with that many lanes, in tiles of 8, or of the largest smaller size that
+        may be used; a single tile where no power of two divides them."""
         if lanes <= cls.tile_lanes:
             return cls(lanes=lanes, tile_lanes=lanes, **changes)  # type: ignore[arg-type]
-        tile_lanes = next(size for size in (8, 4, 2, 1) if lanes % size == 0)
+        tile_lanes = next((size for size in (8, 4, 2) if lanes % size == 0), 1)
+        if tile_lanes == 1 and lanes <= MAX_TILE_LANES:
+            tile_lanes = lanes
         return cls(lanes=lanes, tile_lanes=tile_lanes, **changes)  # type: ignore[arg-type]
 
     def with_changes(self, **changes: int | str) -> "EngineConfig":

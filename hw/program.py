@@ -47,7 +47,7 @@ class Counter(enum.IntEnum):
     WINDOWS = 3  # windows taken over by the drain: results, empty ones, partial ones
     DRAIN_STALLS = 4  # array idle: window complete, drain still busy with the one before
     SCAN_STALLS = 5  # array idle: no event found yet
-    SPIKES = 6  # spike bits of the events
+    SPIKES = 6  # spike bits (of pixels: bits) of the events
     CYCLES = 7  # from the last result of the layer before (or the start of the run) to its own
 
 
@@ -189,8 +189,11 @@ def split_words(value: int, width: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class HostMap:
-    """Host addresses of everything in an engine. A memory word that is wider than a host word is
-    written with its parts in ascending order; the last part takes effect for the whole word."""
+    """Host addresses of everything in an engine.
+
+    A memory word that is wider than a host word is written with its parts in ascending order and
+    nothing else in between; the last part takes effect for the whole word.
+    """
 
     config: EngineConfig
 
@@ -235,7 +238,10 @@ class HostMap:
         """The host address with the named fields, the others zero."""
         result = shift = 0
         for name, width in self.fields(region):
-            result |= values.pop(name, 0) << shift
+            value = values.pop(name, 0)
+            if not 0 <= value < 1 << width:
+                raise ValueError(f"{name} must fit {width} bits, not {value!r}")
+            result |= value << shift
             shift += width
         if values:
             raise ValueError(f"region {region.name} has no field {next(iter(values))!r}")

@@ -25,6 +25,7 @@ class GatedAdder(wiring.Component):
 
     def __init__(self, *, width: int, b_width: int, ecp5: bool = False):
         self.width = width
+        self.b_width = b_width
         self.ecp5 = ecp5
         super().__init__(
             {

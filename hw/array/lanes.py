@@ -43,7 +43,8 @@ class LaneArray(wiring.Component):
 
     Adding is a clock enable, clearing without adding a synchronous reset, and clearing while adding
     part of the carry cell (`GatedAdder`), so that no logic stands in front of the carry chain.
-    Nothing else is reset, since that would be ORed into every reset net.
+    Nothing else is reset, since that would be ORed into every reset net; ``load``, at the start of
+    a layer, clears what a run that was stopped by a reset may have left.
     """
 
     def __init__(self, config: EngineConfig):
@@ -53,6 +54,7 @@ class LaneArray(wiring.Component):
                 "weights": In(weights_layout(config)),
                 "action": In(action_layout(config)),
                 "last_lane": In(config.lane_bits),
+                "load": In(1),
                 "slot_valid": Out(1),
                 "slot": Out(slot_layout(config)),
                 "sums": Out(data.ArrayLayout(signed(config.accumulator_bits), config.steps)),
@@ -81,7 +83,7 @@ class LaneArray(wiring.Component):
                 ]
                 with m.If(action.flush & ~action.empty):
                     m.d.sync += copy.eq(total)
-                with m.If(action.flush & ~action.train[step]):
+                with m.If(self.load | (action.flush & ~action.train[step])):
                     m.d.sync += total.eq(0)
                 with m.Elif(action.train[step]):
                     m.d.sync += total.eq(adder.total)

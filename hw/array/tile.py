@@ -83,6 +83,7 @@ class Tile(wiring.Component):
             lanes.weights.eq(weights.weights),
             lanes.action.eq(self.action),
             lanes.last_lane.eq(self.target.last_lane),
+            lanes.load.eq(self.load),
             neurons.slot_valid.eq(lanes.slot_valid),
             neurons.slot.eq(lanes.slot),
             neurons.sums.eq(lanes.sums),

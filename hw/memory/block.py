@@ -43,8 +43,10 @@ class BlockMemory(wiring.Component):
 
     def __init__(self, *, width: int, depth: int, ecp5: bool = False):
         for name, value in (("width", width), ("depth", depth)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+            if not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, not {value!r}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value!r}")
         self.width = width
         self.depth = depth
         self.ecp5 = ecp5

@@ -13,7 +13,7 @@ def end_layout() -> data.StructLayout:
 
     ``partial``: more bit-planes of the same window follow; ``first``: it was the first pass;
     ``shared``: the window stands for all windows without events; ``group_last`` and ``layer_last``:
-    it was the last window of its group of output channels, of its layer.
+    it was the last window, and its last pass, of its group of output channels, of its layer.
     """
     return data.StructLayout(
         {"partial": 1, "first": 1, "shared": 1, "group_last": 1, "layer_last": 1}

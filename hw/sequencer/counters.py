@@ -9,10 +9,11 @@ from hw.program import COUNTER_WORDS, HOST_WORD_BITS, Counter
 
 
 class Counters(wiring.Component):
-    """Counts while ``running`` and clears on ``start``; all but the cycles, which are taken on
-    ``finish`` and start again, so that the cycles of all layers add up to those of the run.
+    """Counts from one ``start`` to the next, stalls only while ``counting``. The cycles are taken
+    on ``finish`` and start again there, so that those of all layers add up to those of the run,
+    which ``begin`` starts.
 
-    ``values`` is stable between the end of a layer's events and the next ``start``.
+    ``value`` is the counter that ``select`` names (a `Counter`).
     """
 
     def __init__(self, config: EngineConfig):

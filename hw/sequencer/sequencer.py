@@ -29,8 +29,8 @@ class Sequencer(wiring.Component):
     windows be read; from the next cycle on, in which ``load`` pulses, ``drain`` shows the new
     layer.
 
-    Counters of a layer are written to the counter memory, word by word, after its last result and
-    before the next layer's ``start``.
+    Counters of a layer are written to the counter memory, word by word from its last event on (the
+    cycles with its last result), and before the next layer's ``start``.
     """
 
     def __init__(self, config: EngineConfig):

@@ -95,10 +95,18 @@ def test_a_dp16kd_has_18_kilobits_or_16_without_parity():
 
 
 @pytest.mark.parametrize("name", ["width", "depth"])
-@pytest.mark.parametrize("value", [0, -1, 1.5, "2"])
-def test_sizes_are_checked(name, value):
+@pytest.mark.parametrize(
+    ("value", "error", "rule"),
+    [
+        (0, ValueError, "at least 1"),
+        (-1, ValueError, "at least 1"),
+        (1.5, TypeError, "an integer"),
+        ("2", TypeError, "an integer"),
+    ],
+)
+def test_sizes_are_checked(name, value, error, rule):
     refused = refusal(lambda: BlockMemory(**{"width": 1, "depth": 1, name: value}))
-    assert refused == (ValueError, f"{name} must be a positive integer, not {value!r}")
+    assert refused == (error, f"{name} must be {rule}, not {value!r}")
 
 
 class Dp16kd(Elaboratable):
