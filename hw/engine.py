@@ -59,7 +59,8 @@ class Engine(wiring.Component):
         Program, weights, images in; trains, logits, counters out (`hw.program.HostMap`). Memories
         may be accessed only while the engine is not busy.
     busy : Out(1)
-        High from the cycle after the write that starts a run until its last result is stored.
+        High from the cycle after a write to the control registers until the run that it may have
+        started has stored its last result.
     """
 
     def __init__(self, config: EngineConfig):
@@ -94,7 +95,7 @@ class Engine(wiring.Component):
         self._scan(m, decoder, sequencer, windows, walker, scanner, refill, banks)
         self._accumulate(m, sequencer, scanner, banks, tiles, mode, counters)
         self._finish(m, decoder, sequencer, tiles, argmax)
-        self._write(m, decoder, banks, tiles)
+        self._write(m, decoder, sequencer, banks, tiles)
         counter_value = self._count(m, decoder, sequencer, scanner, counters)
         self._answer(m, decoder, sequencer, banks, argmax, counter_value)
         return m
@@ -115,7 +116,6 @@ class Engine(wiring.Component):
             descriptors.write_data.eq(decoder.word(HOST_WORD_BITS)),
             descriptors.read_address.eq(sequencer.descriptor_address),
             sequencer.descriptor_data.eq(descriptors.read_data),
-            self.busy.eq(sequencer.busy | sequencer.run),
         ]
 
         tau = Signal(c.step_count_bits)
@@ -123,19 +123,31 @@ class Engine(wiring.Component):
         self._refused = refused = Signal()
         word = decoder.word(HOST_WORD_BITS)
         control = data.View(address_layout(c, Region.CONTROL), decoder.offset[:2])
-        fits = (inference != 0) & (tau + inference <= c.steps)
-        with m.If(decoder.write[Region.CONTROL] & ~sequencer.busy), m.Switch(control.word):
-            with m.Case(Control.RUN):
-                m.d.sync += refused.eq(~fits)
-                m.d.comb += sequencer.run.eq(fits)
-            with m.Case(Control.STEPS):
-                # A number of steps that the registers can't hold is refused like one too many.
-                top = (1 << c.step_count_bits) - 1
-                m.d.sync += [
-                    tau.eq(Mux(word[:8] > top, top, word[:8])),
-                    inference.eq(Mux(word[8:16] > top, 0, word[8:16])),
-                ]
-        m.d.comb += [sequencer.first.eq(word[:8]), sequencer.last.eq(word[8:16])]
+        # The check of the steps has a cycle of its own, in which the run is only asked for.
+        fits, asked = Signal(), Signal()
+        first, last = Signal(c.layer_bits), Signal(c.layer_bits)
+        command = decoder.write[Region.CONTROL] & ~sequencer.busy
+        m.d.sync += [
+            fits.eq((inference != 0) & (tau + inference <= c.steps)),
+            asked.eq(command & (control.word == Control.RUN)),
+            first.eq(word[:8]),
+            last.eq(word[8:16]),
+        ]
+        m.d.comb += [
+            sequencer.run.eq(asked & fits),
+            sequencer.first.eq(first),
+            sequencer.last.eq(last),
+            self.busy.eq(sequencer.busy | asked | decoder.write[Region.CONTROL]),
+        ]
+        with m.If(asked):
+            m.d.sync += refused.eq(~fits)
+        with m.If(command & (control.word == Control.STEPS)):
+            # A number of steps that the registers can't hold is refused like one too many.
+            top = (1 << c.step_count_bits) - 1
+            m.d.sync += [
+                tau.eq(Mux(word[:8] > top, top, word[:8])),
+                inference.eq(Mux(word[8:16] > top, 0, word[8:16])),
+            ]
 
         mode = Signal(mode_layout(c), reset_less=True)
         for step in range(c.steps):
@@ -269,7 +281,7 @@ class Engine(wiring.Component):
             ]
         self._logits = [tile.logit for tile in tiles]
 
-    def _write(self, m, decoder, banks, tiles):  # type: ignore[no-untyped-def]
+    def _write(self, m, decoder, sequencer, banks, tiles):  # type: ignore[no-untyped-def]
         """Writes of the host: weights and parameters of the tiles, trains of the banks."""
         c = self.config
 
@@ -313,7 +325,7 @@ class Engine(wiring.Component):
             chosen = decoder.write[Region.TRAINS] & (trains.bank == index)
             m.d.comb += [bank.write_valid.eq(chosen), bank.write.eq(host_write)]
             if index < len(tiles):
-                with m.If(self.busy):
+                with m.If(sequencer.busy):
                     m.d.comb += [
                         bank.write_valid.eq(tiles[index].write_valid),
                         bank.write.eq(tiles[index].write),

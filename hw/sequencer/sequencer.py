@@ -102,13 +102,13 @@ class Sequencer(wiring.Component):
             (word == len(FIELDS)) & ~Cat(valid for valid, _ in arriving[1:]).any()
         )
 
-        with m.FSM(name="state") as fsm:
+        with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.sync += [layer.eq(self.first), final.eq(self.last), word.eq(0)]
                 with m.If(self.run):
                     m.d.comb += self.begin.eq(1)
                     # There is no layer before the first one to wait for, or to count.
-                    m.d.sync += [finished.eq(1), filing.eq(COUNTER_WORDS)]
+                    m.d.sync += [finished.eq(1), filing.eq(COUNTER_WORDS), self.busy.eq(1)]
                     m.next = "FETCH"
             with m.State("FETCH"):
                 m.d.comb += fetching.eq(word != len(FIELDS))
@@ -132,10 +132,9 @@ class Sequencer(wiring.Component):
                     with m.Else():
                         m.d.sync += layer.eq(layer + 1)
             with m.State("FINISH"), m.If(finished & filed):
-                m.d.sync += finished.eq(0)
+                m.d.sync += [finished.eq(0), self.busy.eq(0)]
                 m.next = "IDLE"
         m.d.sync += self.load.eq(self.start)
-        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
         return m
 
     def _store_fields(self, m: Module, valid: Signal, word: Signal) -> None:
