@@ -4,6 +4,9 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw.config import EngineConfig
+from tests.sim.mutants_cases import CONFIG, DEEP, WIDE
+
 
 class Oracle(enum.Enum):
     """What tells a fault; the first one that applies."""
@@ -28,6 +31,8 @@ class Mutant:
         Text that occurs in the file exactly once, and what stands there instead.
     caught_by
         The oracle that must tell this fault.
+    config
+        The engine in which it does.
     """
 
     name: str
@@ -35,6 +40,7 @@ class Mutant:
     original: str
     replacement: str
     caught_by: Oracle = Oracle.VALUES
+    config: EngineConfig = CONFIG
 
     def apply(self, hardware: Path) -> None:
         """Put the fault into a copy of ``hw/``; ValueError if its place is not found once."""
@@ -49,7 +55,8 @@ class Mutant:
         path.write_text(text.replace(self.original, self.replacement))
 
 
-def _of(file: str, *faults: tuple[str, str, str] | tuple[str, str, str, Oracle]) -> list[Mutant]:
+def _of(file: str, *faults: tuple) -> list[Mutant]:  # type: ignore[type-arg]
+    """The other fields of all mutants of a file."""
     return [Mutant(name, file, *rest) for name, *rest in faults]
 
 
@@ -58,111 +65,191 @@ MUTANTS = [
         "neuron/pipeline.py",
         ("threshold-not-reached-by-equality", "~after[-1] & ~mode", "(after > 0) & ~mode"),
         ("mask-ignored", " & ~(mode.inference[step] & silenced_here)", ""),
-        ("mask-applied-to-the-probe", "Cat(train, silenced)", "Cat(Mux(silenced, 0, train), silenced)"),
-        ("no-restart-after-the-probe", "(~now[0] & now[1]) | (~then[0] & then[1])", "~now[0] & now[1]"),
-        ("no-start-behind-unused-slots", "(~now[0] & now[1]) | (~then[0] & then[1])", "~then[0] & then[1]"),
+        (
+            "mask-applied-to-the-probe",
+            "Cat(train, silenced)",
+            "Cat(Mux(silenced, 0, train), silenced)",
+        ),
+        (
+            "no-restart-after-the-probe",
+            "(~now[0] & now[1]) | (~then[0] & then[1])",
+            "~now[0] & now[1]",
+        ),
+        (
+            "no-start-behind-unused-slots",
+            "(~now[0] & now[1]) | (~then[0] & then[1])",
+            "~then[0] & then[1]",
+        ),
         ("start-potential-TH", 'register("start", threshold >> 1)', 'register("start", threshold)'),
-        ("restart-potential-TH", "Mux(restart, threshold_here >> 1,", "Mux(restart, threshold_here,"),
-        ("start-potential-rounded-up", "Mux(restart, threshold_here >> 1,", "Mux(restart, (threshold_here + 1) >> 1,"),
+        (
+            "start-potential-rounded-up",
+            "Mux(restart, threshold_here >> 1,",
+            "Mux(restart, (threshold_here + 1) >> 1,",
+        ),
         ("residual-0-silences", "before[-1], silenced_here", "before <= 0, silenced_here"),
         ("bias-dropped", "constant.eq(word.bias + planes)", "constant.eq(planes)"),
-        ("bias-twice", "constant.eq(word.bias + planes)", "constant.eq((word.bias << 1) + planes)"),
-        ("fraction-bits-one-less", "waiting << c.fraction_bits", "waiting << (c.fraction_bits - 1)"),
-        ("bit-planes-also-as-spikes", "with m.If(mode.pixels):", "with m.If(0):"),
         ("bit-planes-reversed", "for k in range(c.planes)]", "for k in reversed(range(c.planes))]"),
         ("no-shift-between-passes", "(before << c.planes) + total", "before + total"),
-        ("passes-of-the-window-before-kept", "Mux(slot.how.first, 0, read.data)", "read.data"),
-        ("partial-passes-give-results", "late_valid & ~late_slot.how.partial", "late_valid"),
         ("parameter-group-not-advanced", "group.eq(group + 1)", "group.eq(group)"),
-        ("parameter-group-not-loaded", "group.eq(self.parameter_group)", "group.eq(0)"),
     ),
     *_of(
         "neuron/argmax.py",
         ("argmax-takes-the-last-of-equals", "logit > largest", "logit >= largest"),
-        ("argmax-unsigned", "logit > largest", "logit.as_unsigned() > largest.as_unsigned()"),
-        ("argmax-keeps-the-largest-of-before", "(stage.index == 0) | ", ""),
-        ("argmax-group-not-advanced", "group.eq(group + 1)", "group.eq(group)"),
+        (
+            "argmax-unsigned",
+            "logit > largest",
+            "(logit & ~(-1 << len(logit))) > (largest & ~(-1 << len(logit)))",
+        ),
     ),
     *_of(
         "array/lanes.py",
-        ("sums-not-cleared-by-a-flush", "total.eq(0)", "total.eq(total)"),
-        ("sums-not-cleared-by-a-flush-with-event", "adder.clear.eq(action.flush)", "adder.clear.eq(0)"),
+        ("sums-not-cleared-by-a-flush", "total.eq(0)", "total.eq(total)", Oracle.REPETITION),
+        (
+            "sums-not-cleared-by-a-flush-with-event",
+            "adder.clear.eq(action.flush)",
+            "adder.clear.eq(0)",
+        ),
         ("event-of-a-flush-lost", "action.flush & ~action.train[step]", "action.flush"),
-        ("event-of-a-flush-in-the-window-before", "copy.eq(total)", "copy.eq(Mux(action.train[step], total + self.weights[lane].as_signed(), total))"),
-        ("one-lane-too-many-drained", "slot.lane + 1 == self.last_lane", "slot.lane == self.last_lane"),
-        ("ticket-during-a-drain-lost", "tickets.eq(tickets + action.ticket),", "tickets.eq(tickets),"),
-        ("ticket-of-a-flush-lost", "tickets.eq(action.ticket)", "tickets.eq(0)"),
+        (
+            "ticket-during-a-drain-lost",
+            "tickets.eq(tickets + action.ticket),",
+            "tickets.eq(tickets),",
+        ),
     ),
     *_of(
         "array/tile.py",
-        ("shared-result-takes-a-row", " & ~how.shared", ""),
         ("shared-row-not-advanced", "empty_row.eq(empty_row + 1)", "empty_row.eq(empty_row)"),
-        ("result-row-of-a-group-not-advanced", "row.eq(first_row + 1),\n                    first", "row.eq(first_row),\n                    first"),
-        ("output-pitch-1", "row.eq(row + self.target.pitch)", "row.eq(row + 1)"),
     ),
     *_of(
         "memory/feature.py",
         ("occupancy-of-the-last-lane-lost", "Mux(write.lane == lane, spiking, earlier)", "earlier"),
-        ("shared-occupancy-of-the-latest-row", "with m.If(write.shared):", "with m.If(write.last):"),
-        ("silenced-neurons-count-as-spiking", "self.write.train[: c.steps].any()", "self.write.train.any()", Oracle.COUNTERS),
+        (
+            "shared-occupancy-of-the-latest-row",
+            "with m.If(write.shared):",
+            "with m.If(write.last):",
+            Oracle.COUNTERS,
+        ),
+        (
+            "silenced-neurons-count-as-spiking",
+            "self.write.train[: c.steps].any()",
+            "self.write.train.any()",
+            Oracle.COUNTERS,
+        ),
     ),
     *_of(
         "scanner/events.py",
         ("head-mask-off-by-one", "slot >= early.head", "slot > early.head"),
         ("tail-mask-off-by-one", "slot <= early.tail", "slot < early.tail"),
-        ("shared-window-reads-rows", " & ~early.how.shared", ""),
         ("shared-train-of-group-0", "self.empty_row + request[2].index", "self.empty_row"),
-        ("shared-train-never-read", "Mux(self.occupancy_empty, self.empty_row", "Mux(0, self.empty_row"),
-        ("end-given-to-a-bank-with-an-end", ' & picked["more"] & ~picked["end"]', ' & picked["more"]'),
+        (
+            "end-given-to-a-bank-with-an-end",
+            ' & picked["more"] & ~picked["end"]',
+            ' & picked["more"]',
+        ),
         ("end-never-merged", ' & picked["more"] & ~picked["end"]', " & 0", Oracle.COUNTERS),
-        ("ticket-waits-for-the-drain", "Mux(due, free, busy < MAX_TICKETS)", "free", Oracle.COUNTERS),
-        ("windows-without-events-drain-in-full", "due_how.eq(how), seen.eq(0)", "due_how.eq(how)", Oracle.COUNTERS),
-        ("window-with-events-taken-as-empty", "seen.eq(1)", "seen.eq(0)"),
-        ("flush-one-cycle-early", "free = busy == 0", "free = busy <= 1"),
-        ("flush-one-cycle-late", "busy.eq(self.last_lane + ticket)", "busy.eq(self.last_lane + 1 + ticket)", Oracle.COUNTERS),
-        ("ticket-of-a-flush-not-counted", "busy.eq(self.last_lane + ticket)", "busy.eq(self.last_lane)"),
+        (
+            "ticket-waits-for-the-drain",
+            "Mux(due, free, busy < MAX_TICKETS)",
+            "free",
+            Oracle.COUNTERS,
+        ),
+        (
+            "windows-without-events-drain-in-full",
+            "due_how.eq(how), seen.eq(0)",
+            "due_how.eq(how)",
+            Oracle.COUNTERS,
+        ),
+        ("flush-one-cycle-early", "free = busy == 0", "free = busy <= 1", Oracle.REPETITION),
+        (
+            "flush-one-cycle-late",
+            "busy.eq(self.last_lane + ticket)",
+            "busy.eq(self.last_lane + 1 + ticket)",
+            Oracle.COUNTERS,
+        ),
+        (
+            "ticket-of-a-flush-not-counted",
+            "busy.eq(self.last_lane + ticket)",
+            "busy.eq(self.last_lane)",
+            Oracle.VALUES,
+            WIDE,
+        ),
         ("flush-named-by-the-empty-window", "with m.If(~due):", "with m.If(1):"),
         ("dropped-rows-not-given-back", " - dropped - queue", " - queue", Oracle.HANG),
-        ("half-the-row-queue", "outstanding < QUEUE_DEPTH)", "outstanding < QUEUE_DEPTH // 2)", Oracle.COUNTERS),
     ),
     *_of(
         "scanner/walker.py",
         ("pitch-x-for-y", "row_y + layer.pitch_y", "row_y + layer.pitch_x"),
-        ("pitch-y-for-x", "row_x + layer.pitch_x", "row_x + layer.pitch_y"),
         ("weight-row-of-the-next-group-wrong", "weight + c.lanes", "weight + 1"),
-        ("weight-row-of-a-kernel-row-wrong", "Mux(pool_y == 0, layer.weight_y, 0)", "Mux(pool_y == 0, layer.weight_x, 0)"),
-        ("pool-counter-off-by-one", "Mux(pool_x == 0, layer.weight_x, 0)", "Mux(pool_x == layer.pool_x, layer.weight_x, 0)"),
-        ("pool-x-for-y", "Mux(pool_y == 0, layer.pool_y, pool_y - 1)", "Mux(pool_y == 0, layer.pool_x, pool_y - 1)"),
-        ("pool-counter-not-restarted", "pool_x.eq(layer.pool_x), *start_segment", "*start_segment"),
-        ("same-planes-in-every-pass", "row_pass + layer.pass_pitch", "row_pass"),
-        ("weights-go-on-in-the-next-pass", "weight.eq(window.weight)", "weight.eq(next_weight_x)"),
-        ("layer-ends-with-a-partial-pass", "window.layer_last & last_pass", "window.layer_last", Oracle.COUNTERS),
+        (
+            "weight-row-of-a-kernel-row-wrong",
+            "Mux(pool_y == 0, layer.weight_y, 0)",
+            "Mux(pool_y == 0, layer.weight_x, 0)",
+        ),
+        (
+            "pool-counter-off-by-one",
+            "Mux(pool_x == 0, layer.weight_x, 0)",
+            "Mux(pool_x == layer.pool_x, layer.weight_x, 0)",
+        ),
+        (
+            "layer-ends-with-a-partial-pass",
+            "window.layer_last & last_pass",
+            "window.layer_last",
+            Oracle.COUNTERS,
+        ),
     ),
     *_of(
         "scanner/windows.py",
-        ("weights-of-the-first-group", "base_weight.eq(base_weight + layer.weight_group)", "base_weight.eq(base_weight)"),
+        (
+            "weights-of-the-first-group",
+            "base_weight.eq(base_weight + layer.weight_group)",
+            "base_weight.eq(base_weight)",
+        ),
         ("axis-tables-swapped", "entry_y.eq(layer.table_y)", "entry_y.eq(layer.table_x)"),
-        ("map-sizes-swapped", "positions.eq(layer.windows_x)", "positions.eq(layer.windows_y)"),
     ),
     *_of(
         "engine.py",
-        ("stages-swapped", "mode.inference[step].eq(inference > left)", "mode.inference[step].eq(tau > left)"),
-        ("steps-left-aligned", "mode.active[step].eq(tau + inference > left)", "mode.active[step].eq(tau + inference > step)"),
-        ("weight-rows-not-interleaved", "scanner.token.lane * c.tiles + scanner.token.bank", "scanner.token.bank * c.bank_slots + scanner.token.lane"),
-        ("train-one-cycle-off", "TRAIN_LATENCY = 3", "TRAIN_LATENCY = 2"),
-        ("scan-before-the-results", "scanner.ready & sequencer.counting", "scanner.ready", Oracle.REPETITION),
-        ("spikes-of-the-last-step-not-counted", "for step in range(c.steps))\n        m.d.comb += counters", "for step in range(c.steps - 1))\n        m.d.comb += counters", Oracle.COUNTERS),
-        ("tickets-not-counted", "scanner.token.flush + scanner.token.ticket", "scanner.token.flush", Oracle.COUNTERS),
+        (
+            "stages-swapped",
+            "mode.inference[step].eq(inference > left)",
+            "mode.inference[step].eq(tau > left)",
+        ),
+        (
+            "steps-left-aligned",
+            "mode.active[step].eq(tau + inference > left)",
+            "mode.active[step].eq(tau + inference > step)",
+        ),
+        (
+            "scan-before-the-results",
+            "scanner.ready & sequencer.counting",
+            "scanner.ready",
+            Oracle.COUNTERS,
+            DEEP,
+        ),
     ),
     *_of(
         "sequencer/sequencer.py",
-        ("drain-fields-before-the-results", "with m.If(self.start):", "with m.If(1):", Oracle.REPETITION),
-        ("descriptors-not-fetched-ahead", "fetching.eq(word != len(FIELDS))", "fetching.eq((word != len(FIELDS)) & finished)", Oracle.COUNTERS),
+        (
+            "drain-fields-before-the-results",
+            "with m.If(self.start):",
+            "with m.If(1):",
+            Oracle.REPETITION,
+            DEEP,
+        ),
+        (
+            "descriptors-not-fetched-ahead",
+            "fetching.eq(word != len(FIELDS))",
+            "fetching.eq((word != len(FIELDS)) & finished)",
+            Oracle.COUNTERS,
+        ),
         ("counters-of-the-wrong-layer", "counted.eq(layer)", "counted.eq(final)", Oracle.COUNTERS),
     ),
     *_of(
         "sequencer/counters.py",
-        ("cycles-one-less", "taken.eq(cycles), cycles.eq(1)", "taken.eq(cycles), cycles.eq(0)", Oracle.COUNTERS),
-        ("stalls-counted-between-layers", "self.scan_stall & self.counting", "self.scan_stall", Oracle.COUNTERS),
+        (
+            "cycles-one-less",
+            "taken.eq(cycles), cycles.eq(1)",
+            "taken.eq(cycles), cycles.eq(0)",
+            Oracle.COUNTERS,
+        ),
     ),
-]  # fmt: skip
+]

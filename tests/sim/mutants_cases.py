@@ -23,6 +23,12 @@ CONFIG = EngineConfig(
     layers=8,
 )
 
+# So many steps that neurons take longer than the fetch of the next layer's descriptor.
+DEEP = CONFIG.with_changes(lanes=2, steps=16)
+
+# One tile, whose windows drain so slowly that others end meanwhile.
+WIDE = CONFIG.with_changes(tile_lanes=4)
+
 
 def cases() -> list[Case]:
     """The same networks and images in every process."""
@@ -46,14 +52,16 @@ def _sparse() -> Case:
     reads, in several groups of channels. One step of four is not used, tau differs from T."""
     network = _network(
         (1, 6, 9),
-        {"out": 9, "kernel": (3, 3), "padding": 1, "quiet": True},
-        {"out": 6, "kernel": (2, 1), "quiet": True},
+        {"out": 8, "kernel": (1, 1), "quiet": True, "eager": True},
+        {"out": 6, "kernel": (2, 1), "quiet": True, "restless": True},
         {"out": 7, "kernel": (3, 2), "stride": 2, "padding": 1},
         {"out": 3, "kernel": (1, 2), "pool": (3, 2)},
         seed=2,
     )
     images = _images(network, 3, seed=2)
-    images[0, :, :, 3:] = 0
+    images[0] *= _images(network, 1, seed=5)[0] > 0
+    # The last window of the second layer is without events, the one before it has some.
+    images[0, :, 4:, -2:] = 255, 0
     images[1, :, 2:, :6] = 0
     images[2] = 0
     return Case(network, images, tau=1, T=2)
@@ -85,9 +93,12 @@ def _probing() -> Case:
 def _network(shape: tuple[int, int, int], *specs: dict[str, Any], seed: int) -> IntegerNetwork:
     """Layers with these geometries; the last one is the output layer.
 
-    The first channel of a layer that is fed by spikes has the weights -1, 0 and 1 and a threshold of
-    two weights, so that potentials are often just the threshold, or 0. A ``quiet`` layer fires
-    seldom. In a ``tied`` one the classes are alike in pairs.
+    The first channel of a layer that is fed by spikes has the weights -1, 0 and 1 and a threshold
+    of two weights, so that potentials are often just the threshold, or 0; the second one the same,
+    and a threshold that is one more, so that V0 is rounded. In a ``quiet`` layer, channels fire all
+    where there is much, else none, but for the first of an ``eager`` one, for which little is
+    enough, and the last of a ``restless`` one, which always does. In a ``tied`` layer the classes
+    are alike in pairs.
     """
     rng = np.random.default_rng(seed)
     layers: list[Layer] = []
@@ -102,10 +113,14 @@ def _network(shape: tuple[int, int, int], *specs: dict[str, Any], seed: int) -> 
         bias = rng.integers(-reach // 8, reach // 8, out)
         threshold = rng.integers(reach // 2, reach + 1, out)
         if index > 0 and not last:
-            weight[0] = np.sign(weight[0])
-            bias[0], threshold[0] = 0, 2 << fraction
+            weight[:2] = np.sign(weight[:2])
+            bias[:2], threshold[:2] = 0, [2 << fraction, (2 << fraction) + 1]
         if spec.get("quiet"):
-            bias = -np.abs(bias)
+            weight, bias = np.abs(weight), -np.abs(bias)
+        if spec.get("eager"):
+            threshold[0] = 1
+        if spec.get("restless"):
+            bias[-1] = threshold[-1]
         if spec.get("tied"):
             order = np.arange(out) // 2 * 2
             weight, bias = weight[order], bias[order] - 2 * reach

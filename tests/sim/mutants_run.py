@@ -1,12 +1,13 @@
 """Runs the cases on an engine whose sources lie elsewhere, in a process of its own::
 
-    PYTHONPATH=FOLDER:ROOT python -m tests.sim.mutants_run FOLDER
+    PYTHONPATH=FOLDER:ROOT python -m tests.sim.mutants_run FOLDER CONFIG
 
-where FOLDER holds ``hw/``. What the engine answered is left in FOLDER as ``traces.npz``, or what the
-simulation said when it did not end well, as ``failure.txt``. Inside the simulation the same module
-is the bench.
+where FOLDER holds ``hw/`` and CONFIG is an `EngineConfig` as JSON. What the engine answered is left
+in FOLDER as ``traces.npz``, or what the simulation said when it did not end well, as
+``failure.txt``.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,35 +15,32 @@ from typing import Any
 import numpy as np
 
 import hw
-from sim import driver, verilator
+from hw.config import EngineConfig
+from sim import verilator
 from sim.engine import build_engine, run_engine
-from sim.engine_bench import classify  # noqa: F401  # found here by cocotb
-from tests.sim.mutants_cases import CONFIG, cases
-
-# A run takes less than 2000 cycles.
-driver.RUN_TIMEOUT = 20_000
+from tests.sim.mutants_cases import cases
 
 
 class _Bounded:
-    """A simulation with this module as its bench, for the sake of the shorter time limit."""
+    """A simulation whose bench is `tests.sim.mutants_bench`, whichever is asked for."""
 
     def __init__(self, simulation: verilator.Simulation) -> None:
         self.simulation = simulation
 
     def run(self, module: str, **options: Any) -> dict[str, Any]:
-        return self.simulation.run(__spec__.name, **options)
+        return self.simulation.run("tests.sim.mutants_bench", **options)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, config: EngineConfig) -> None:
     if folder not in Path(hw.__file__).parents:
         raise RuntimeError(f"hw was imported from {hw.__file__}, not from {folder}")
     # These runs are short: compiling takes longer than running.
     verilator._MAKE_FLAGS = tuple(  # type: ignore[assignment]
         "OPT_FAST=-O0" if flag.startswith("OPT_FAST") else flag for flag in verilator._MAKE_FLAGS
     )
-    simulation = build_engine(CONFIG)
+    simulation = build_engine(config)
     try:
-        traces = run_engine(CONFIG, cases(), simulation=_Bounded(simulation))  # type: ignore[arg-type]
+        traces = run_engine(config, cases(), simulation=_Bounded(simulation))  # type: ignore[arg-type]
     except verilator.SimulationError as error:
         (folder / "failure.txt").write_text(str(error))
         return
@@ -55,4 +53,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), EngineConfig(**json.loads(sys.argv[2])))

@@ -1,6 +1,8 @@
 """The test bench itself is tested: deliberate faults of the engine must be told, and by what."""
 
+import dataclasses
 import functools
+import json
 import os
 import re
 import shutil
@@ -11,37 +13,39 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hw.config import EngineConfig
 from sim.compare import compare
 from sim.driver import EngineTrace
 from sw.compiler import compile_network
 from sw.cycles import predict
 from sw.golden import Trace, simulate
 from tests.sim.mutants import MUTANTS, Mutant, Oracle
-from tests.sim.mutants_cases import CONFIG, cases
+from tests.sim.mutants_cases import CONFIG, DEEP, WIDE, cases
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @functools.cache
-def expected() -> list[tuple[Trace, np.ndarray]]:
+def expected(config: EngineConfig) -> list[tuple[Trace, np.ndarray]]:
     """What golden model and cycle model say of each case."""
     answers = []
     for case in cases():
         golden = simulate(case.network, case.images, tau=case.tau, T=case.T)
-        program = compile_network(case.network, CONFIG, tau=case.tau, T=case.T)
+        program = compile_network(case.network, config, tau=case.tau, T=case.T)
         counters = [predict(program, image, golden, i) for i, image in enumerate(case.images)]
         answers.append((golden, np.stack(counters)))
     return answers
 
 
-def told_by(folder: Path, mutant: Mutant | None) -> tuple[Oracle | None, str]:
+def told_by(folder: Path, mutant: Mutant | None, config: EngineConfig) -> tuple[Oracle | None, str]:
     """The oracle that tells an engine with this fault from a right one, and its words."""
     shutil.copytree(ROOT / "hw", folder / "hw", ignore=shutil.ignore_patterns("__pycache__"))
     if mutant is not None:
         mutant.apply(folder / "hw")
     path = os.pathsep.join([str(folder), str(ROOT)])
+    sizes = json.dumps(dataclasses.asdict(config))
     run = subprocess.run(
-        [sys.executable, "-m", "tests.sim.mutants_run", str(folder)],
+        [sys.executable, "-m", "tests.sim.mutants_run", str(folder), sizes],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
@@ -54,7 +58,7 @@ def told_by(folder: Path, mutant: Mutant | None) -> tuple[Oracle | None, str]:
     failure = folder / "failure.txt"
     if failure.exists():
         return _kind_of_failure(failure.read_text())
-    return _first_difference(folder / "traces.npz")
+    return _first_difference(folder / "traces.npz", config)
 
 
 def _kind_of_failure(message: str) -> tuple[Oracle, str]:
@@ -67,11 +71,11 @@ def _kind_of_failure(message: str) -> tuple[Oracle, str]:
     pytest.fail(f"the simulation did not end well, for another reason:\n{message}")
 
 
-def _first_difference(file: Path) -> tuple[Oracle | None, str]:
+def _first_difference(file: Path, config: EngineConfig) -> tuple[Oracle | None, str]:
     with np.load(file, allow_pickle=False) as stored:
         arrays = dict(stored)
     wrong_counters = ""
-    for index, (case, (golden, counters)) in enumerate(zip(cases(), expected(), strict=True)):
+    for index, (case, (golden, counters)) in enumerate(zip(cases(), expected(config), strict=True)):
         prefix = f"{index}_"
         trace = EngineTrace.from_arrays(
             {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
@@ -87,13 +91,14 @@ def _first_difference(file: Path) -> tuple[Oracle | None, str]:
     return (Oracle.COUNTERS if wrong_counters else None), wrong_counters
 
 
-def test_engine_without_a_fault_is_right(tmp_path):
-    assert told_by(tmp_path, None) == (None, "")
+@pytest.mark.parametrize("config", [CONFIG, DEEP, WIDE], ids=["small", "deep", "wide"])
+def test_engine_without_a_fault_is_right(config, tmp_path):
+    assert told_by(tmp_path, None, config) == (None, "")
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
 def test_fault_is_told(mutant, tmp_path):
-    oracle, words = told_by(tmp_path, mutant)
+    oracle, words = told_by(tmp_path, mutant, mutant.config)
     assert oracle == mutant.caught_by, words
 
 
