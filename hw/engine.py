@@ -36,10 +36,9 @@ from hw.scanner.windows import WindowGenerator
 from hw.sequencer.counters import Counters
 from hw.sequencer.sequencer import Sequencer
 
-# Cycles from the scanner's token to its train (feature memory, bank select) and to its weight row
-# at the first tile, whose weights then meet the train.
+# Cycles from the scanner's token to its train: feature memory and bank select. Its weight row goes
+# to the first tile after one cycle, so that the weights, two cycles later, meet the train.
 TRAIN_LATENCY = 3
-WEIGHT_ROW_LATENCY = 1
 
 # Cycles from a host read to its answer: the decoder, the slowest store, the choice between stores.
 READ_LATENCY = 4
@@ -321,15 +320,12 @@ class Engine(wiring.Component):
             host_write.train.eq(decoder.word(HOST_WORD_BITS)),
             host_write.last.eq(trains.lane == c.tile_lanes - 1),
         ]
-        for index, bank in enumerate(banks):
+        for index, (bank, tile) in enumerate(zip(banks, tiles, strict=True)):
             chosen = decoder.write[Region.TRAINS] & (trains.bank == index)
-            m.d.comb += [bank.write_valid.eq(chosen), bank.write.eq(host_write)]
-            if index < len(tiles):
-                with m.If(sequencer.busy):
-                    m.d.comb += [
-                        bank.write_valid.eq(tiles[index].write_valid),
-                        bank.write.eq(tiles[index].write),
-                    ]
+            m.d.comb += [
+                bank.write_valid.eq(Mux(sequencer.busy, tile.write_valid, chosen)),
+                bank.write.eq(Mux(sequencer.busy, tile.write, host_write)),
+            ]
 
     def _count(self, m, decoder, sequencer, scanner, counters):  # type: ignore[no-untyped-def]
         """Counters, and the memory that keeps those of every layer."""

@@ -92,23 +92,14 @@ def run(args: argparse.Namespace) -> int:
 
     from hw.config import EngineConfig
     from sim.engine import Case, build_engine, run_engine
-    from sw.commands.evaluate import write_report
+    from sw.commands.evaluate import held_out, write_report
     from sw.compiler import compile_network, grow_to_fit
-    from sw.data import load_dataset
     from sw.errors import ResiduumError
     from sw.golden import simulate
     from sw.library import load_network
 
     network = load_network(args.model, args.bits)
-    dataset = network.metadata.get("dataset")
-    if dataset is None:
-        raise ResiduumError(f"{args.model} does not say which data set it is for")
-    data = load_dataset(dataset)
-    if args.images > len(data.test_labels):
-        raise ResiduumError(
-            f"{args.images} images are wanted, but {dataset} has {len(data.test_labels)} "
-            f"held-out images"
-        )
+    all_images, all_labels = held_out(network, args.model, args.images)
     try:
         steps = max(DEFAULT_STEPS, args.tau + args.T)
         config = EngineConfig.for_lanes(args.lanes, steps=steps)
@@ -123,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     totals: Totals | None = None
     for first in range(0, args.images, CHUNK):
         last = min(first + CHUNK, args.images)
-        images, labels = data.test_images[first:last], data.test_labels[first:last]
+        images, labels = all_images[first:last], all_labels[first:last]
         golden = simulate(network, images, tau=args.tau, T=args.T)
         case = Case(network, images, args.tau, args.T)
         (engine,) = run_engine(config, [case], simulation=simulation)

@@ -81,22 +81,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from sw.data import load_dataset
     from sw.library import is_path, load_network
 
     network = load_network(args.model, args.bits)
-    dataset = network.metadata.get("dataset")
-    if dataset is None:
-        raise ResiduumError(f"{args.model} does not say which data set it is for")
-    data = load_dataset(dataset)
-    count = len(data.test_labels) if args.images is None else args.images
-    if count > len(data.test_labels):
-        raise ResiduumError(
-            f"{count} images are wanted, but {dataset} has {len(data.test_labels)} held-out images"
-        )
-    tally = evaluate(
-        network, data.test_images[:count], data.test_labels[:count], tau=args.tau, T=args.T
-    )
+    images, labels = held_out(network, args.model, args.images)
+    tally = evaluate(network, images, labels, tau=args.tau, T=args.T)
     print(describe(network, tally, args.tau, args.T))
     name = Path(args.model).stem if is_path(args.model) else args.model
     report = {
@@ -109,6 +98,25 @@ def run(args: argparse.Namespace) -> int:
     }
     write_report(args.json or Path("build") / "eval" / f"{name}.json", report)
     return 0
+
+
+def held_out(
+    network: "IntegerNetwork", model: str, count: int | None
+) -> tuple["np.ndarray", "np.ndarray"]:
+    """The first ``count`` (None: all) held-out images and labels of the network's data set.
+
+    Raises ``ResiduumError`` if it names none, or has fewer; ``model`` is what the user calls it.
+    """
+    from sw.data import load_dataset
+
+    dataset = network.metadata.get("dataset")
+    if dataset is None:
+        raise ResiduumError(f"{model} does not say which data set it is for")
+    data = load_dataset(dataset)
+    there = len(data.test_labels)
+    if count is not None and count > there:
+        raise ResiduumError(f"{count} images are wanted, but {dataset} has {there} held-out images")
+    return data.test_images[:count], data.test_labels[:count]
 
 
 def evaluate(

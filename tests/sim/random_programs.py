@@ -38,7 +38,7 @@ def random_layer(
         needed = max(0, -(-max(kernel[0] - rows, kernel[1] - columns) // 2))
         if needed >= min(kernel):
             kernel, needed = (min(kernel[0], rows), min(kernel[1], columns)), 0
-        padding = int(rng.integers(needed, min(kernel)))
+        padding = int(rng.choice([rng.integers(needed, min(kernel)), min(kernel) - 1]))
     out = int(rng.integers(1, 2 * config.lanes + 6 if config.lanes < 8 else 40))
     weight = _weights(rng, (out, channels, *kernel), config.weight_bits)
     pixels = index == 0
@@ -74,9 +74,11 @@ def _weights(rng: np.random.Generator, shape: tuple[int, ...], bits: int) -> np.
     return weight
 
 
-def random_network(rng: np.random.Generator, config: EngineConfig) -> IntegerNetwork:
-    """1 to 5 layers, now and then 16."""
-    depth = 16 if rng.random() < 0.02 else int(rng.integers(1, 6))
+def random_network(
+    rng: np.random.Generator, config: EngineConfig, depth: int | None = None
+) -> IntegerNetwork:
+    """A network of ``depth`` layers, by default 1 to 5."""
+    depth = depth or int(rng.integers(1, 6))
     top = 13 if config.steps >= 8 and config.lanes >= 8 else 7
     shape = (int(rng.integers(1, 5)), int(rng.integers(1, top)), int(rng.integers(1, top)))
     input_shape, layers = shape, []
@@ -87,14 +89,16 @@ def random_network(rng: np.random.Generator, config: EngineConfig) -> IntegerNet
     return IntegerNetwork("random", input_shape, tuple(layers), config.weight_bits)
 
 
-def random_cases(seed: int, config: EngineConfig, count: int, images: int = 2) -> list[Case]:
+def random_cases(
+    seed: int, config: EngineConfig, count: int, *, images: int = 2, depth: int | None = None
+) -> list[Case]:
     """Cases that fit the engine: each a new network, with steps of its own."""
     rng = np.random.default_rng(seed)
     cases: list[Case] = []
     while len(cases) < count:
-        steps = int(rng.integers(1, config.steps + 1))
-        T = int(rng.integers(1, steps + 1))
-        network = random_network(rng, config)
+        steps = int(rng.choice([rng.integers(1, config.steps + 1), config.steps]))
+        T = steps if rng.random() < 0.25 else int(rng.integers(1, steps + 1))
+        network = random_network(rng, config, depth)
         if max(np.prod(shape) for shape in network.shapes) > MAX_NEURONS:
             continue
         try:

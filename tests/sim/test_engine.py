@@ -54,9 +54,9 @@ CONFIGS = {
 }
 
 
-def differences(config: EngineConfig, seed: int, count: int) -> list[str]:
+def differences(config: EngineConfig, seed: int, count: int, depth: int | None = None) -> list[str]:
     """What differs from the golden model or the cycle model, one line per network."""
-    cases = random_cases(seed, config, count)
+    cases = random_cases(seed, config, count, depth=depth)
     found = []
     for number, (case, engine) in enumerate(zip(cases, run_engine(config, cases), strict=True)):
         network = case.network
@@ -78,6 +78,24 @@ def differences(config: EngineConfig, seed: int, count: int) -> list[str]:
 def test_random_programs(seed):
     """4 x 50 programs through the same engine, without a reset."""
     assert differences(MAIN, seed, 50) == []
+
+
+def test_random_programs_use_every_freedom():
+    cases = [case for seed in range(4) for case in random_cases(seed, MAIN, 50)]
+    layers = [layer for case in cases for layer in case.network.layers]
+    assert len(cases) == 200
+    assert {size for layer in layers for size in layer.kernel} >= set(range(1, 8))
+    assert {layer.stride for layer in layers} == {1, 2, 3, 4}
+    assert {layer.padding for layer in layers} >= set(range(7))
+    assert {layer.pool for layer in layers} >= {(1, 1), (2, 2), (4, 4), (1, 2), (4, 1)}
+    assert {layer.out_channels % MAIN.lanes == 0 for layer in layers} == {False, True}
+    assert {(case.tau > 0, case.tau + case.T < MAIN.steps) for case in cases} == {
+        *((probe, short) for probe in (False, True) for short in (False, True))
+    }
+
+
+def test_sixteen_layers():
+    assert differences(MAIN, 7, 6, depth=16) == []
 
 
 @pytest.mark.parametrize("name", CONFIGS)
