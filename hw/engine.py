@@ -8,13 +8,13 @@
 """
 
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.lanes import action_layout
 from hw.array.tile import Tile, target_layout
 from hw.config import EngineConfig
-from hw.link.host import HostDecoder, HostPort, address_layout
+from hw.link.host import HostDecoder, HostPort, address_view
 from hw.memory.block import BlockMemory
 from hw.memory.feature import FeatureBank, write_layout
 from hw.memory.weights import OnChipRefill, weights_layout
@@ -121,7 +121,7 @@ class Engine(wiring.Component):
         inference = Signal(c.step_count_bits, init=c.steps)
         self._refused = refused = Signal()
         word = decoder.word(HOST_WORD_BITS)
-        control = data.View(address_layout(c, Region.CONTROL), decoder.offset[:2])
+        control = address_view(c, Region.CONTROL, decoder.offset)
         # The check of the steps has a cycle of its own, in which the run is only asked for.
         fits, asked = Signal(), Signal()
         first, last = Signal(c.layer_bits), Signal(c.layer_bits)
@@ -162,10 +162,7 @@ class Engine(wiring.Component):
         """Axis tables -> windows -> rows -> occupancies -> tokens."""
         c = self.config
         m.submodules.tables = tables = self._memory(width=AxisEntry.width(c), depth=c.table_entries)
-        address = data.View(
-            address_layout(c, Region.TABLES),
-            decoder.offset[: address_layout(c, Region.TABLES).size],
-        )
+        address = address_view(c, Region.TABLES, decoder.offset)
         wiring.connect(m, windows.refill, refill.groups)
         wiring.connect(m, windows.windows, walker.windows)
         m.d.comb += [
@@ -190,10 +187,8 @@ class Engine(wiring.Component):
         ]
 
         # The host reads through the same ports while the engine is not busy.
-        trains = address_layout(c, Region.TRAINS)
-        occupancies = address_layout(c, Region.OCCUPANCY)
-        host_train = data.View(trains, decoder.offset[: trains.size])
-        host_occupancy = data.View(occupancies, decoder.offset[: occupancies.size])
+        host_train = address_view(c, Region.TRAINS, decoder.offset)
+        host_occupancy = address_view(c, Region.OCCUPANCY, decoder.offset)
         token = scanner.token
         for bank in banks:
             m.d.comb += [
@@ -263,8 +258,7 @@ class Engine(wiring.Component):
     def _finish(self, m, decoder, sequencer, tiles, argmax):  # type: ignore[no-untyped-def]
         """Ends of layers; the argmax of an output layer."""
         c = self.config
-        layout = address_layout(c, Region.LOGITS)
-        host = data.View(layout, decoder.offset[: layout.size])
+        host = address_view(c, Region.LOGITS, decoder.offset)
         done = tiles[-1].done
         m.d.comb += [
             argmax.start.eq(done & sequencer.drain.output),
@@ -283,13 +277,9 @@ class Engine(wiring.Component):
     def _write(self, m, decoder, sequencer, banks, tiles):  # type: ignore[no-untyped-def]
         """Writes of the host: weights and parameters of the tiles, trains of the banks."""
         c = self.config
-
-        def view(region: Region) -> data.View:
-            layout = address_layout(c, region)
-            return data.View(layout, decoder.offset[: layout.size])
-
         weights, parameters, trains = (
-            view(r) for r in (Region.WEIGHTS, Region.PARAMETERS, Region.TRAINS)
+            address_view(c, region, decoder.offset)
+            for region in (Region.WEIGHTS, Region.PARAMETERS, Region.TRAINS)
         )
         width = weights_layout(c).size
         parameter = Signal(parameter_layout(c))
@@ -364,8 +354,7 @@ class Engine(wiring.Component):
             valid, offset = valid_next, offset_next
 
         def field(region: Region, name: str):  # type: ignore[no-untyped-def]
-            layout = address_layout(c, region)
-            return data.View(layout, offset[: layout.size])[name]
+            return address_view(c, region, offset)[name]
 
         def of_bank(words, region: Region):  # type: ignore[no-untyped-def]
             return Array(words)[field(region, "bank")] if c.bank_bits else words[0]

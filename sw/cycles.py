@@ -59,7 +59,8 @@ def predict(program: Program, image: np.ndarray, golden: Trace, index: int) -> n
     finish, fetched = -1, len(FIELDS) + 3
     for number, plan in enumerate(program.layers):
         spikes = _spike_counts(program, number, image, golden, index)
-        windows = list(_windows(plan, spikes > 0, config))
+        scanned = _scanned_rows(plan, config.lanes)
+        windows = list(_windows(plan, scanned, spikes > 0, config))
         start = max(fetched + 1, finish + 2)
         front = _FrontEnd(windows, plan, config, prepare=fetched, start=start)
         last_flush, lanes = front.run()
@@ -69,7 +70,7 @@ def predict(program: Program, image: np.ndarray, golden: Trace, index: int) -> n
         row[Counter.WINDOWS] = front.windows
         row[Counter.DRAIN_STALLS] = front.drain_stalls
         row[Counter.SCAN_STALLS] = front.scan_stalls
-        row[Counter.SPIKES] = _spikes_taken(plan, spikes)
+        row[Counter.SPIKES] = _spikes_taken(plan, scanned, spikes)
         row[Counter.CYCLES] = result - max(finish, 0)
         finish, fetched = result, last_flush + 2 + len(FIELDS) + 2
     return counters
@@ -86,11 +87,41 @@ def _spike_counts(
     return np.bitwise_count(words)
 
 
+def _scanned_rows(plan: LayerPlan, lanes: int) -> list[list[list[tuple[int, int, int]]]]:
+    """What one group of output channels scans: by window and pass, rows with their first and last
+    slot, in the order of the engine."""
+    d = plan.descriptor
+    return [
+        [
+            [
+                (
+                    index * d.pass_pitch
+                    + line.row
+                    + column.row
+                    + dy * d.pitch_y
+                    + dx * d.pitch_x
+                    + dr,
+                    column.head if dr == 0 else 0,
+                    column.tail if dr == column.span else lanes - 1,
+                )
+                for dy in range(line.count + 1)
+                for dx in range(column.count + 1)
+                for dr in range(column.span + 1)
+            ]
+            for index in range(d.passes + 1)
+        ]
+        for line in plan.lines
+        for column in plan.columns
+    ]
+
+
 def _windows(
-    plan: LayerPlan, occupied: np.ndarray, config: EngineConfig
+    plan: LayerPlan,
+    scanned: list[list[list[tuple[int, int, int]]]],
+    occupied: np.ndarray,
+    config: EngineConfig,
 ) -> Iterator[list[Request]]:
     """The requests of every window, in the order of the engine."""
-    d = plan.descriptor
     bank = np.arange(config.lanes) % config.tiles
     # spikes in slots below s, by bank
     below = np.zeros((len(occupied), config.lanes + 1, config.tiles), np.int64)
@@ -101,55 +132,39 @@ def _windows(
         counts = below[row, tail + 1] - below[row, head]
         return tuple(int(n) for n in counts if n)
 
+    found = [[[events(*row) for row in rows] for rows in window] for window in scanned]
     for group in range(plan.groups):
-        if d.skip_empty:
+        if plan.descriptor.skip_empty:
             yield [Request((), end=True, shared=True)]
-        for y, line in enumerate(plan.lines):
-            for x, column in enumerate(plan.columns):
-                last = y == len(plan.lines) - 1 and x == len(plan.columns) - 1
-                requests = []
-                for index in range(d.passes + 1):
-                    base = index * d.pass_pitch + line.row + column.row
-                    scanned = [
-                        events(
-                            base + dy * d.pitch_y + dx * d.pitch_x + dr,
-                            column.head if dr == 0 else 0,
-                            column.tail if dr == column.span else config.lanes - 1,
-                        )
-                        for dy in range(line.count + 1)
-                        for dx in range(column.count + 1)
-                        for dr in range(column.span + 1)
-                    ]
-                    requests += [Request(found) for found in scanned[:-1]]
-                    requests.append(
-                        Request(
-                            scanned[-1],
-                            end=True,
-                            group_last=last and index == d.passes,
-                            layer_last=last and index == d.passes and group == plan.groups - 1,
-                        )
+        for number, window in enumerate(found):
+            requests = []
+            for index, rows in enumerate(window):
+                last = number == len(found) - 1 and index == len(window) - 1
+                requests += [Request(counts) for counts in rows[:-1]]
+                requests.append(
+                    Request(
+                        rows[-1],
+                        end=True,
+                        group_last=last,
+                        layer_last=last and group == plan.groups - 1,
                     )
-                yield requests
+                )
+            yield requests
 
 
-def _spikes_taken(plan: LayerPlan, spikes: np.ndarray) -> int:
+def _spikes_taken(
+    plan: LayerPlan, scanned: list[list[list[tuple[int, int, int]]]], spikes: np.ndarray
+) -> int:
     """Spike bits of all events: of every neuron, as often as a window takes it in."""
-    d = plan.descriptor
-    sums = np.zeros((len(spikes), spikes.shape[1] + 1), np.int64)
-    sums[:, 1:] = np.cumsum(spikes, axis=1)
-    total = 0
-    for line in plan.lines:
-        for column in plan.columns:
-            for index in range(d.passes + 1):
-                base = index * d.pass_pitch + line.row + column.row
-                for dy in range(line.count + 1):
-                    for dx in range(column.count + 1):
-                        for dr in range(column.span + 1):
-                            row = base + dy * d.pitch_y + dx * d.pitch_x + dr
-                            head = column.head if dr == 0 else 0
-                            tail = column.tail if dr == column.span else spikes.shape[1] - 1
-                            total += int(sums[row, tail + 1] - sums[row, head])
-    return total * plan.groups
+    below = np.zeros((len(spikes), spikes.shape[1] + 1), np.int64)
+    below[:, 1:] = np.cumsum(spikes, axis=1)
+    taken = (
+        int(below[row, tail + 1] - below[row, head])
+        for window in scanned
+        for rows in window
+        for row, head, tail in rows
+    )
+    return sum(taken) * plan.groups
 
 
 def _tail(plan: LayerPlan, config: EngineConfig) -> int:

@@ -34,6 +34,12 @@ def address_layout(config: EngineConfig, region: Region) -> data.StructLayout:
     )
 
 
+def address_view(config: EngineConfig, region: Region, offset) -> data.View:  # type: ignore[no-untyped-def]
+    """An address inside a region, to be read by the names of its fields."""
+    layout = address_layout(config, region)
+    return data.View(layout, offset[: layout.size])
+
+
 class HostDecoder(wiring.Component):
     """Registers a host access and tells which region it is for.
 
