@@ -17,15 +17,15 @@ from hw.program import COUNTER_WORDS, FIELDS, Counter
 from sw.compiler import LayerPlan, Program
 from sw.golden import Trace
 
-WINDOW_QUEUE = 8
+WINDOW_QUEUE = 16
 ROW_QUEUE = 16
 MAX_TICKETS = 15
 # From a write into a queue until its reader sees it.
 QUEUE_LATENCY = 2
-# From a table read to the write of its answer into the queue.
-TABLE_LATENCY = 2
+# From a table read to the write of the window into the queue.
+TABLE_LATENCY = 3
 # From a request for a row to the write of its occupancy into the queue.
-ROW_LATENCY = 4
+ROW_LATENCY = 5
 
 
 @dataclass(frozen=True)
@@ -216,9 +216,9 @@ class _FrontEnd:
         cycles more than one its drain takes."""
         tags = deque(self._tags())
         windows = iter(self.requests)
-        table: deque[tuple[int, str]] = deque()
+        table: deque[int] = deque()
         table_outstanding = 0
-        window_valid = False
+        window_taken = popped = False
         walking: deque[Request] = deque()
         rows: deque[tuple[int, Request]] = deque()
         dropped: deque[int] = deque()
@@ -273,6 +273,11 @@ class _FrontEnd:
                 self.events += event
                 self.windows += flush + ticket
 
+            # A place in a queue is given back a cycle after its entry was taken.
+            issuing = table_outstanding < WINDOW_QUEUE
+            table_outstanding -= window_taken
+            given_back = popped
+
             # Queue of rows -> bank at hand.
             head = rows[0][1] if rows and rows[0][0] <= cycle else None
             popped = False
@@ -296,11 +301,11 @@ class _FrontEnd:
             ready = outstanding < ROW_QUEUE and scanning
             advance = ready and bool(walking)
             window_end = advance and len(walking) == 1
-            window_taken = window_valid and (not walking or window_end)
+            window_taken = bool(table) and table[0] <= cycle and (not walking or window_end)
             drops = bool(dropped) and dropped[0] == cycle
             if drops:
                 dropped.popleft()
-            outstanding += advance - popped - drops
+            outstanding += advance - given_back - drops
             if advance:
                 request = walking.popleft()
                 if request.events or request.end:
@@ -309,25 +314,12 @@ class _FrontEnd:
                     dropped.append(cycle + ROW_LATENCY)
 
             # Table -> windows.
-            entry = table[0][1] if table and table[0][0] <= cycle else None
-            room = not window_valid or window_taken
-            consume = entry == "line" or (entry == "window" and room)
-            issue = None
-            if tags:
-                if tags[0] == "group":
-                    tags.popleft()
-                elif table_outstanding < WINDOW_QUEUE:
-                    issue = tags.popleft()
-            table_outstanding += (issue is not None) - consume
             if window_taken:
-                walking = deque(next(windows))
-                window_valid = False
-            if consume:
                 table.popleft()
-                if entry == "window":
-                    window_valid = True
-            if issue is not None:
-                table.append((cycle + TABLE_LATENCY + QUEUE_LATENCY, issue))
+                walking = deque(next(windows))
+            if tags and (tags[0] == "group" or issuing) and tags.popleft() == "window":
+                table.append(cycle + TABLE_LATENCY + QUEUE_LATENCY)
+                table_outstanding += 1
 
             # State of the picker in the next cycle.
             if flush and not empty:

@@ -1,6 +1,6 @@
 """The feature memory rows of a window, one per cycle."""
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -77,22 +77,24 @@ class RowWalker(wiring.Component):
         def weight_signal(name: str) -> Signal:
             return Signal(c.weight_row_bits, name=name, reset_less=True)
 
+        def counter(name: str) -> Signal:
+            return Signal(signed(DIMENSION_BITS + 1), name=name, reset_less=True)
+
         row, row_x, row_y, row_pass = (row_signal(f"row{s}") for s in ("", "_x", "_y", "_pass"))
         weight, weight_x, weight_y = (weight_signal(f"weight{s}") for s in ("", "_x", "_y"))
-        passes = Signal.like(layer.passes)
-        left_y = Signal(DIMENSION_BITS, reset_less=True)
-        left_x = Signal(DIMENSION_BITS, reset_less=True)
-        left = Signal(DIMENSION_BITS, reset_less=True)
+        # All less two, so that the sign tells the last one.
+        left, left_x, left_y = (counter(f"left{s}") for s in ("", "_x", "_y"))
+        pool_x, pool_y = (counter(f"pool{s}") for s in ("_x", "_y"))
+        passes = Signal(signed(len(layer.passes) + 1), reset_less=True)
         index = Signal(DIMENSION_BITS, reset_less=True)
-        pool_y = Signal(DIMENSION_BITS, reset_less=True)
-        pool_x = Signal(DIMENSION_BITS, reset_less=True)
+        first_row = Signal(reset_less=True)
+        first_pass = Signal(reset_less=True)
 
-        last_row = left == 0
-        last_x = left_x == 0
-        last_y = left_y == 0
-        last_pass = passes == 0
+        last_row = left[-1]
+        last_x = left_x[-1]
+        last_y = left_y[-1]
+        last_pass = passes[-1] if c.passes > 1 else Const(1)
         pass_end = last_row & last_x & last_y
-        window_end = pass_end & last_pass
         how = self.request.how
         m.d.comb += [
             self.advance.eq(active & self.ready),
@@ -101,26 +103,26 @@ class RowWalker(wiring.Component):
             self.request.index.eq(index),
             self.request.head.eq(window.head),
             self.request.tail.eq(window.tail),
-            self.request.first.eq(index == 0),
+            self.request.first.eq(first_row),
             self.request.last.eq(last_row),
             self.request.end.eq(pass_end),
             how.partial.eq(~last_pass),
-            how.first.eq(passes == layer.passes),
+            how.first.eq(first_pass),
             how.shared.eq(window.shared),
             how.group_last.eq(window.group_last & last_pass),
             how.layer_last.eq(window.layer_last & last_pass),
-            self.windows.ready.eq(~active | (self.ready & window_end)),
+            self.windows.ready.eq(~active | (self.ready & pass_end & last_pass)),
         ]
 
-        start_segment = [left.eq(window.span), index.eq(0)]
-        start_line = [left_x.eq(window.count_x), pool_x.eq(layer.pool_x), *start_segment]
-        start_pass = [left_y.eq(window.count_y), pool_y.eq(layer.pool_y), *start_line]
+        start_segment = [left.eq(window.span), index.eq(0), first_row.eq(1)]
+        start_line = [left_x.eq(window.count_x), pool_x.eq(layer.pool_x - 1), *start_segment]
+        start_pass = [left_y.eq(window.count_y), pool_y.eq(layer.pool_y - 1), *start_line]
 
         next_row_x = row_x + layer.pitch_x
         next_row_y = row_y + layer.pitch_y
         next_row_pass = row_pass + layer.pass_pitch
-        next_weight_x = weight_x + Mux(pool_x == 0, layer.weight_x, 0)
-        next_weight_y = weight_y + Mux(pool_y == 0, layer.weight_y, 0)
+        next_weight_x = weight_x + Mux(pool_x[-1], layer.weight_x, 0)
+        next_weight_y = weight_y + Mux(pool_y[-1], layer.weight_y, 0)
 
         with m.If(self.advance):
             with m.If(~last_row):
@@ -129,12 +131,13 @@ class RowWalker(wiring.Component):
                     weight.eq(weight + c.lanes),
                     left.eq(left - 1),
                     index.eq(index + 1),
+                    first_row.eq(0),
                 ]
             with m.Elif(~last_x):
                 m.d.sync += [
                     *start_segment,
                     left_x.eq(left_x - 1),
-                    pool_x.eq(Mux(pool_x == 0, layer.pool_x, pool_x - 1)),
+                    pool_x.eq(Mux(pool_x[-1], layer.pool_x, pool_x) - 1),
                     row_x.eq(next_row_x),
                     row.eq(next_row_x),
                     weight_x.eq(next_weight_x),
@@ -144,7 +147,7 @@ class RowWalker(wiring.Component):
                 m.d.sync += [
                     *start_line,
                     left_y.eq(left_y - 1),
-                    pool_y.eq(Mux(pool_y == 0, layer.pool_y, pool_y - 1)),
+                    pool_y.eq(Mux(pool_y[-1], layer.pool_y, pool_y) - 1),
                     row_y.eq(next_row_y),
                     row_x.eq(next_row_y),
                     row.eq(next_row_y),
@@ -156,6 +159,7 @@ class RowWalker(wiring.Component):
                 m.d.sync += [
                     *start_pass,
                     passes.eq(passes - 1),
+                    first_pass.eq(0),
                     row_pass.eq(next_row_pass),
                     row_y.eq(next_row_pass),
                     row_x.eq(next_row_pass),
@@ -171,13 +175,15 @@ class RowWalker(wiring.Component):
             m.d.sync += [
                 active.eq(1),
                 window.eq(loaded),
-                passes.eq(layer.passes),
+                passes.eq(layer.passes - 1),
+                first_pass.eq(1),
                 left_y.eq(loaded.count_y),
                 left_x.eq(loaded.count_x),
                 left.eq(loaded.span),
                 index.eq(0),
-                pool_y.eq(layer.pool_y),
-                pool_x.eq(layer.pool_x),
+                first_row.eq(1),
+                pool_y.eq(layer.pool_y - 1),
+                pool_x.eq(layer.pool_x - 1),
                 *(signal.eq(loaded.row) for signal in (row, row_x, row_y, row_pass)),
                 *(signal.eq(loaded.weight) for signal in (weight, weight_x, weight_y)),
             ]
