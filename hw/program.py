@@ -29,6 +29,12 @@ class Region(enum.IntEnum):
 
 REGION_BITS = 4
 
+# What a host link lets through; runs are started by a request of their own.
+READABLE = frozenset(Region) - {Region.CONTROL}
+WRITABLE = frozenset(
+    {Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS, Region.TRAINS}
+)
+
 
 class Control(enum.IntEnum):
     """Words of `Region.CONTROL`."""
@@ -221,6 +227,23 @@ class HostMap:
             Region.LOGITS: (("lane", lane), ("bank", bank), ("group", c.group_bits)),
             Region.COUNTERS: (("word", bits_for_count(COUNTER_WORDS)), ("layer", layer)),
         }[region]
+
+    def size(self, region: Region) -> int:
+        """Host addresses of a region that mean something, from its first one on. A lower field
+        (lane, bank, part) may have values within them that select nothing."""
+        c = self.config
+        *lower, (_, highest) = self.fields(region)
+        count = {
+            Region.DESCRIPTORS: c.layers,
+            Region.TABLES: c.table_entries,
+            Region.PARAMETERS: c.channel_groups,
+            Region.WEIGHTS: c.weight_rows,
+            Region.TRAINS: c.feature_rows,
+            Region.OCCUPANCY: c.feature_rows,
+            Region.LOGITS: c.channel_groups,
+            Region.COUNTERS: c.layers,
+        }.get(region, 1 << highest)
+        return count << sum(width for _, width in lower)
 
     @staticmethod
     def _part_bits(width: int) -> int:

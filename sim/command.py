@@ -13,8 +13,8 @@ from sw.commands.arguments import add_network, add_stages, positive_number
 if TYPE_CHECKING:
     import numpy as np
 
-    from sim.driver import EngineTrace
     from sw.compiler import Program
+    from sw.engine_trace import EngineTrace
     from sw.golden import Trace
     from sw.network import IntegerNetwork
 
@@ -143,7 +143,7 @@ def _add(
 ) -> Totals:
     import numpy as np
 
-    from sim.compare import compare
+    from sw.compare import compare
     from sw.cycles import predict
 
     if totals is None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from hw.config import EngineConfig
 from hw.engine import Engine
-from sim.driver import EngineTrace
 from sim.verilator import Simulation, build
+from sw.engine_trace import EngineTrace
 from sw.network import IntegerNetwork
 
 

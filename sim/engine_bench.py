@@ -9,9 +9,10 @@ from rich.progress import Progress
 
 from hw.config import EngineConfig
 from sim.bulk import Bulk
-from sim.driver import EngineDriver, EngineTrace
+from sim.driver import EngineDriver
 from sim.verilator import give, parameters, terminal
 from sw.compiler import compile_network
+from sw.engine_trace import EngineTrace
 from sw.network import IntegerNetwork
 
 

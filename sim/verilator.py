@@ -52,6 +52,7 @@ __all__ = [
     "Simulation",
     "SimulationError",
     "build",
+    "build_program",
     "give",
     "parameters",
     "reset",
@@ -227,8 +228,24 @@ def build(
     return Simulation(name=name, folder=_cached_build(name, sources, waves=waves), waves=waves)
 
 
-def _cached_build(name: str, sources: Mapping[str, str], *, waves: bool) -> Path:
-    digest = _digest(sources, waves=waves)
+def build_program(sources: Mapping[str, str], *, name: str) -> Path:
+    """Build an executable without cocotb, or find the same build of an earlier call.
+
+    Parameters
+    ----------
+    sources
+        Verilog with a module ``top``, and C++ (``.cpp``) with ``main``, which drives a ``Vtop``:
+        texts by file name.
+    name
+        Shown in messages and in the names of logs.
+    """
+    return _cached_build(name, sources, waves=False, cocotb=False) / "simulation"
+
+
+def _cached_build(
+    name: str, sources: Mapping[str, str], *, waves: bool, cocotb: bool = True
+) -> Path:
+    digest = _digest(sources, waves=waves, cocotb=cocotb)
     folder = BUILD / "verilator" / digest
     # The lock makes a second process wait for the build of the first instead of repeating it; the
     # rename makes a folder with this name a whole build, whatever stops a process half way.
@@ -237,16 +254,15 @@ def _cached_build(name: str, sources: Mapping[str, str], *, waves: bool) -> Path
             partial = folder.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            _compile(name, partial, sources, waves=waves)
+            _compile(name, partial, sources, _Runner(trace=waves, cocotb=cocotb))
             partial.rename(folder)
     return folder
 
 
-def _compile(name: str, folder: Path, sources: Mapping[str, str], *, waves: bool) -> None:
+def _compile(name: str, folder: Path, sources: Mapping[str, str], runner: _Runner) -> None:
     _require_programs()
     for file_name, text in sources.items():
         (folder / file_name).write_text(text)
-    runner = _Runner(trace=waves)
     log = folder / "build.log"
     try:
         runner.build(
@@ -265,10 +281,10 @@ def _compile(name: str, folder: Path, sources: Mapping[str, str], *, waves: bool
     shutil.rmtree(folder / "objects")
 
 
-def _digest(sources: Mapping[str, str], *, waves: bool) -> str:
+def _digest(sources: Mapping[str, str], *, waves: bool, cocotb: bool) -> str:
     versions = [importlib.metadata.version(tool) for tool in ("verilator", "cocotb")]
     recipe = [_VERILATOR_FLAGS, _MAKE_FLAGS, _LINK_FLAGS, waves, versions, _compiler_version()]
-    recipe += [sys.version, str(cocotb_tools.config.libs_dir)]
+    recipe += [sys.version, str(cocotb_tools.config.libs_dir), cocotb]
     hashed = hashlib.sha256(json.dumps([recipe, sorted(sources.items())]).encode())
     return hashed.hexdigest()[:20]
 
@@ -306,15 +322,22 @@ class _Runner(Verilator):
     """cocotb's runner, with this project's flags instead of ``--public-flat-rw``.
 
     ``trace`` decides alone about waves; cocotb would also listen to the variable WAVES, which
-    ``make sim WAVES=1`` sets for programs that were not built with waves.
+    ``make sim WAVES=1`` sets for programs that were not built with waves. Without ``cocotb`` the
+    sources hold a main program of their own.
     """
 
     def __init__(
-        self, *, trace: bool, terminal: int | None = None, timeout: float | None = None
+        self,
+        *,
+        trace: bool,
+        cocotb: bool = True,
+        terminal: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         super().__init__()
         self.log.setLevel(logging.ERROR)
         self._trace = trace
+        self._cocotb = cocotb
         self._terminal = terminal
         self._timeout = timeout
         self.wave_file: Path | None = None
@@ -326,13 +349,15 @@ class _Runner(Verilator):
         # Flags of a surrounding make would reach the one that is started here.
         for variable in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
             self.env.pop(variable, None)
-        libraries = cocotb_tools.config.libs_dir
-        main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
-        link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator {_LINK_FLAGS}"
-        verilate = [f"{root}/bin/verilator", "-cc", "--exe", "--vpi", "-Mdir", str(self.build_dir)]
-        verilate += ["--top-module", "top", "--prefix", "Vtop", "-o", "top", "-LDFLAGS", link]
+        verilate = [f"{root}/bin/verilator", "-cc", "--exe", "-Mdir", str(self.build_dir)]
+        verilate += ["--top-module", "top", "--prefix", "Vtop", "-o", "top"]
         verilate += [*_VERILATOR_FLAGS, *(["--trace"] if self._trace else [])]
-        verilate += [str(main), *self.build_args, *(str(path) for path in self.sources)]
+        if self._cocotb:
+            libraries = cocotb_tools.config.libs_dir
+            link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator {_LINK_FLAGS}"
+            main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
+            verilate += ["--vpi", "-LDFLAGS", link, str(main)]
+        verilate += [*self.build_args, *(str(path) for path in self.sources)]
         jobs = str(os.cpu_count() or 1)
         compile_ = ["make", "-j", jobs, "-C", str(self.build_dir), "-f", "Vtop.mk", *_MAKE_FLAGS]
         return [verilate, [*compile_, f"VM_TRACE={int(self._trace)}"]]
@@ -370,7 +395,8 @@ class _Runner(Verilator):
 
     @property
     def _runtime(self) -> Path:
-        return BUILD / "verilator" / f"runtime-{_digest({}, waves=self._trace)}"
+        digest = _digest({}, waves=self._trace, cocotb=self._cocotb)
+        return BUILD / "verilator" / f"runtime-{digest}"
 
     def _take_runtime(self) -> None:
         if self._runtime.is_dir():

@@ -34,6 +34,10 @@ COMMANDS = (
     Command("summary", "sw.commands.summary", "layers, shapes, bits, memory and bounds"),
     Command("train", "sw.commands.train", "train a network and convert it to integers"),
     Command("sim", "sim.command", "run a network on the simulated engine, compare every spike"),
+    Command("run", "sw.commands.run", "classify images on a board or on the simulated engine"),
+    Command("check", "sw.commands.check", "compare every spike of a device with the golden model"),
+    Command("info", "sw.commands.info", "what a device says about itself"),
+    Command("serve", "sim.serve", "put the simulated engine behind a serial port"),
     Command("synth", "boards.synth", "synthesise for ECP5 and print the resources"),
 )
 
@@ -45,6 +49,7 @@ examples:
   residuum eval mnist --bits 4      4-bit weights, all 10,000 test images
   residuum train digits             train and convert it anew, in about a minute
   residuum sim digits               on the simulated engine, every spike compared
+  residuum run                      classify digits over the link, simulated or on a board
   residuum synth                    what the engine takes of an ECP5
   residuum eval --help              the options of one command
 """

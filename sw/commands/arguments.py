@@ -16,6 +16,44 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """``--device``: what ``sw.host.links.open_link`` takes."""
+    parser.add_argument(
+        "--device",
+        default="sim:",
+        metavar="ADDRESS",
+        help="serial:PORT, serial:PORT@BAUD, or sim: for the simulated engine, which may have "
+        "options as in sim:lanes=32 (default %(default)s)",
+    )
+
+
+def add_images_on_device(parser: argparse.ArgumentParser, *, images: int) -> None:
+    """What the commands have in common that run images on a device."""
+    add_device(parser)
+    parser.add_argument(
+        "--model",
+        default="digits",
+        help="name of a committed network, or path of a .npz file (default %(default)s)",
+    )
+    parser.add_argument(
+        "--bits", type=int, help="weight bits of the committed network: 8 (default) or 4"
+    )
+    add_stages(parser)
+    parser.add_argument(
+        "--images",
+        type=positive_number,
+        default=images,
+        metavar="N",
+        help="how many held-out images, from the first (default %(default)s)",
+    )
+    parser.add_argument(
+        "--loaded",
+        action="store_true",
+        help="do not load the network: the device holds it already, from its bitstream or an "
+        "earlier command; this is checked",
+    )
+
+
 def add_stages(parser: argparse.ArgumentParser) -> None:
     """``--tau`` and ``--T``."""
     parser.add_argument(

@@ -6,8 +6,8 @@ import pytest
 
 from hw.config import EngineConfig
 from hw.program import Counter
-from sim.compare import compare
 from sim.engine import run_engine
+from sw.compare import compare
 from sw.compiler import compile_network
 from sw.cycles import predict
 from sw.golden import simulate

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from hw.config import EngineConfig
-from sim.compare import compare
-from sim.driver import EngineTrace
+from sw.compare import compare
 from sw.compiler import compile_network
 from sw.cycles import predict
+from sw.engine_trace import EngineTrace
 from sw.golden import Trace, simulate
 from tests.sim.mutants import MUTANTS, Mutant, Oracle
 from tests.sim.mutants_cases import CONFIG, DEEP, WIDE, cases

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sim.compare import compare
-from sim.driver import EngineTrace
+from sw.compare import compare
+from sw.engine_trace import EngineTrace
 from sw.golden import simulate
 from tests.sw.networks import random_images, random_network
 

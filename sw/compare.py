@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.driver import EngineTrace
+from sw.engine_trace import EngineTrace
 from sw.golden import Trace
 from sw.network import IntegerNetwork
 

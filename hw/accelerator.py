@@ -1,0 +1,76 @@
+"""Engine and host link: everything between two streams of bytes."""
+
+from collections.abc import Mapping
+
+from amaranth.hdl import Elaboratable, Module, ResetInserter
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import EngineConfig
+from hw.engine import Engine
+from hw.link.link import HostLink
+from hw.link.protocol import Identity
+
+
+class Accelerator(wiring.Component):
+    """A spiking-network accelerator behind a byte stream that speaks ``docs/protocol.md``.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        All sizes.
+    clock_hz, digest, name
+        What is told to a host, see `Identity`.
+    program : Mapping[int, int] or None
+        Host words by host address that the memories hold from the start.
+
+    Members
+    -------
+    rx : In(stream of bytes), rx_damaged : In(1), tx : Out(stream of bytes)
+        The wire. ``rx`` is always ready; ``rx_damaged`` is high where a byte was lost or wrong.
+    busy : Out(1)
+        A request is being checked, executed or answered. When low, nothing changes until ``rx``
+        brings another byte.
+    error : Out(1)
+        The last frame was dropped or refused.
+    best : Out
+        The class that the last run found.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        clock_hz: int = 100_000_000,
+        digest: bytes = b"",
+        program: Mapping[int, int] | None = None,
+        name: str = "",
+    ):
+        self.identity = Identity(config=config, clock_hz=clock_hz, digest=digest, name=name)
+        self.program = program
+        super().__init__(
+            {
+                "rx": In(stream.Signature(8)),
+                "rx_damaged": In(1),
+                "tx": Out(stream.Signature(8)),
+                "busy": Out(1),
+                "error": Out(1),
+                "best": Out(config.group_bits + config.slot_bits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.link = link = HostLink(self.identity)
+        engine = Engine(self.identity.config)
+        m.submodules.engine = ResetInserter(link.engine_reset)(engine)
+        wiring.connect(m, wiring.flipped(self.rx), link.rx)
+        wiring.connect(m, link.tx, wiring.flipped(self.tx))
+        wiring.connect(m, link.host, engine.host)
+        m.d.comb += [
+            link.rx_damaged.eq(self.rx_damaged),
+            link.engine_busy.eq(engine.busy),
+            self.busy.eq(link.busy),
+            self.error.eq(link.error),
+        ]
+        return m

@@ -1,0 +1,140 @@
+"""The accelerator under Verilator as a child process, behind the byte stream of its link.
+
+`build_link` makes the program, of the RTL or of any other Verilog with the same ports; `ChildLink`
+runs it and is a link like a serial port (`sw.host.links.Link`). ``sim:`` addresses end up in
+`open_simulated`.
+"""
+
+from __future__ import annotations
+
+import select
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hw.accelerator import Accelerator
+from hw.config import EngineConfig
+from sim.verilator import build_program, verilog_text
+from sw.compiler import grow_to_fit
+from sw.errors import ResiduumError
+from sw.host.links import LinkError
+from sw.network import IntegerNetwork
+
+DEFAULT_LANES = 16
+DEFAULT_STEPS = 8
+
+_HARNESS = Path(__file__).with_name("link.cpp")
+
+
+def build_link(verilog: Mapping[str, str], *, name: str, pins: bool = False) -> Path:
+    """Build the child program, or find the same build of an earlier call.
+
+    Parameters
+    ----------
+    verilog
+        Texts by file name, with a module ``top`` that has the ports of an `Accelerator`; with
+        ``pins`` ``serial_rx`` and ``serial_tx`` in place of the two streams and ``rx_damaged``.
+    name
+        Shown in messages and in the names of logs.
+    """
+    main = ("#define RESIDUUM_PINS\n" if pins else "") + _HARNESS.read_text()
+    return build_program({**verilog, "link.cpp": main}, name=name)
+
+
+def build_accelerator(config: EngineConfig) -> Path:
+    """The child program of an accelerator with that engine."""
+    text = verilog_text(Accelerator(config))
+    return build_link({"design.v": text}, name=f"link-{config.lanes}")
+
+
+class ChildLink:
+    """The link to a child process; closing it ends the process.
+
+    Parameters
+    ----------
+    program
+        From `build_link`.
+    name
+        In messages.
+    arguments
+        Options of the program, see ``sim/link.cpp``.
+    """
+
+    seconds_per_byte = 0.0
+    # A simulated link loses nothing; but a wide engine on a busy computer is slow.
+    latency = 20.0
+    run_seconds = 600.0
+
+    def __init__(self, program: Path, *, name: str = "sim:", arguments: Sequence[str] = ()):
+        self.name = name
+        self._child = subprocess.Popen(
+            [str(program), *arguments],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def send(self, data: bytes) -> None:
+        pipe = self._child.stdin
+        assert pipe is not None
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[pipe.write(rest) :]
+        except OSError:
+            raise self._broken() from None
+
+    def receive(self, timeout: float) -> bytes:
+        pipe = self._child.stdout
+        assert pipe is not None
+        ready, _, _ = select.select([pipe], [], [], timeout)
+        if not ready:
+            return b""
+        data = pipe.read(1 << 16)
+        if not data:
+            raise self._broken()
+        return data
+
+    def finish(self) -> bytes:
+        """End of the input: everything that the child still sends until it has nothing to do."""
+        rest, _ = self._child.communicate()
+        return rest
+
+    def close(self) -> None:
+        self._child.kill()
+        self._child.communicate()
+
+    def _broken(self) -> LinkError:
+        return LinkError(f"the simulation behind {self.name} ended; start it again")
+
+
+def open_simulated(
+    options: str, *, network: IntegerNetwork | None = None, steps: int | None = None
+) -> ChildLink:
+    """The link of a simulated accelerator that is large enough for a network.
+
+    Parameters
+    ----------
+    options
+        What follows ``sim:``, e.g. ``lanes=32`` or ``lanes=32,steps=16``.
+    network, steps
+        Without them memories and steps have their default sizes.
+    """
+    return ChildLink(build_accelerator(simulated_config(options, network, steps)), name="sim:")
+
+
+def simulated_config(
+    options: str, network: IntegerNetwork | None, steps: int | None
+) -> EngineConfig:
+    """The engine that a ``sim:`` address asks for."""
+    values = {"lanes": DEFAULT_LANES, "steps": max(DEFAULT_STEPS, steps or 0)}
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        if key not in values or not value.isdecimal():
+            raise LinkError(f"sim: takes {' and '.join(values)}, as in sim:lanes=32, not {option!r}")
+        values[key] = int(value)
+    try:
+        config = EngineConfig.for_lanes(**values)
+    except ValueError as error:
+        raise ResiduumError(f"the engine of sim:{options} cannot be built: {error}") from None
+    return config if network is None else grow_to_fit(network, config)

@@ -1,0 +1,96 @@
+"""A network on a device: load it once, classify images, look at every spike train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.program import COUNTER_WORDS, Region
+from sw.compiler import Program, compile_network
+from sw.engine_trace import EngineTrace
+from sw.errors import ResiduumError
+from sw.host.device import Device, Done, RunResult, ignore
+from sw.network import IntegerNetwork
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Class of an image, and what the run took."""
+
+    prediction: int
+    cycles: int
+
+
+class Classifier:
+    """Runs one network, with tau probe steps and T steps of inference.
+
+    Attributes
+    ----------
+    program : Program
+        The network made ready for the engine of this device.
+
+    Raises
+    ------
+    ResiduumError
+        If the network does not fit the device: what is needed, what there is.
+    """
+
+    def __init__(self, device: Device, network: IntegerNetwork, *, tau: int, T: int):
+        self.device = device
+        self.tau = tau
+        self.T = T
+        try:
+            self.program: Program = compile_network(network, device.identity.config, tau=tau, T=T)
+        except ResiduumError as error:
+            raise ResiduumError(f"{network.name} does not fit {device.link.name}: {error}") from None
+
+    def load(self, *, done: Done = ignore) -> None:
+        """Write the program into the device; ``done`` is told how many words after every frame."""
+        self.device.write_scattered(self.program.addresses, self.program.words, done=done)
+
+    def differing_words(self, *, done: Done = ignore) -> int:
+        """How many words of the program are not what the device holds."""
+        held = self.device.read_scattered(self.program.addresses, done=done)
+        return int((held != self.program.words).sum())
+
+    def classify(self, image: np.ndarray) -> Classification:
+        """Classify one image, uint8 (C, H, W)."""
+        self._write_image(image)
+        result = self._run(0, len(self.program.layers) - 1)
+        return Classification(result.best, result.cycles)
+
+    def trace(self, image: np.ndarray) -> EngineTrace:
+        """What the engine computes for one image: a run without interruption for logits, class and
+        counters, and another layer by layer for the trains."""
+        program, last = self.program, len(self.program.layers) - 1
+        self._write_image(image)
+        best = self._run(0, last).best
+        logits = self.device.read_scattered(program.logit_reads())
+        counters = self.device.read(
+            self.device.host_map.address(Region.COUNTERS), (last + 1) * COUNTER_WORDS
+        )
+        self._write_image(image)
+        layers = []
+        for index in range(last):
+            self._run(index, index)
+            trains, occupancy = program.train_reads(index)
+            layers.append(
+                (self.device.read_scattered(trains), self.device.read_scattered(occupancy))
+            )
+        self._run(last, last)
+        return EngineTrace.decode(
+            program,
+            self.tau + self.T,
+            logits=logits,
+            layered=self.device.read_scattered(program.logit_reads()),
+            best=best,
+            counters=counters,
+            layers=layers,
+        )
+
+    def _write_image(self, image: np.ndarray) -> None:
+        self.device.write_scattered(*self.program.image_writes(image))
+
+    def _run(self, first: int, last: int) -> RunResult:
+        return self.device.run(first, last, tau=self.tau, T=self.T)

@@ -1,0 +1,171 @@
+"""Links: byte streams to a device, opened by an address like ``serial:/dev/ttyUSB0`` or ``sim:``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from sw.errors import ResiduumError
+
+if TYPE_CHECKING:
+    import serial
+
+    from sw.network import IntegerNetwork
+
+DEFAULT_BAUD = 1_000_000
+FORMS = "serial:PORT, serial:PORT@BAUD or sim:"
+
+# Of a USB adapter and a busy computer, on top of the time that the bytes take.
+_SERIAL_LATENCY = 0.3
+# A byte with its start and stop bits.
+_BITS_PER_BYTE = 10
+# How often a wait for bytes looks at the clock.
+_SERIAL_SLICE = 0.05
+
+
+class LinkError(ResiduumError):
+    """A link cannot be opened, or broke off."""
+
+
+class Link(Protocol):
+    """A byte stream to a device and back, which may lose or damage bytes but keeps their order.
+
+    Attributes
+    ----------
+    name
+        The address, for messages.
+    seconds_per_byte
+        What a byte takes in either direction.
+    latency
+        Seconds that an answer may take beyond the time of the bytes.
+    run_seconds
+        Seconds after which a run that has not ended counts as hung.
+    """
+
+    name: str
+    seconds_per_byte: float
+    latency: float
+    run_seconds: float
+
+    def send(self, data: bytes) -> None:
+        """Send all bytes; LinkError if the link is gone."""
+
+    def receive(self, timeout: float) -> bytes:
+        """Wait for at least one byte and return those that are there; ``b""`` if none came within
+        ``timeout`` seconds; LinkError if the link is gone."""
+
+    def close(self) -> None:
+        """Give the link back; it cannot be used again."""
+
+
+def open_link(
+    address: str, *, network: IntegerNetwork | None = None, steps: int | None = None
+) -> Link:
+    """Open the link that an address names.
+
+    Parameters
+    ----------
+    network, steps
+        What a simulated engine is built for; a real device has its sizes already.
+
+    Raises
+    ------
+    ResiduumError
+        With a sentence on what is wrong and what to do.
+    """
+    kind, colon, rest = address.partition(":")
+    if colon and kind == "serial" and rest:
+        return SerialLink(*split_baud(rest))
+    if colon and kind == "sim":
+        # The simulation uses this package; it is only needed, and imported, for this address.
+        from sim.link import open_simulated
+
+        return open_simulated(rest, network=network, steps=steps)
+    raise LinkError(f"{address!r} names no device; write {FORMS}")
+
+
+def split_baud(text: str) -> tuple[str, int]:
+    """Port and baud rate of ``PORT[@BAUD]``."""
+    port, at, baud = text.rpartition("@")
+    if not at:
+        return text, DEFAULT_BAUD
+    if not baud.isdecimal() or int(baud) == 0:
+        raise LinkError(f"{baud!r} in serial:{text} is no baud rate; write serial:PORT@BAUD")
+    return port, int(baud)
+
+
+class SerialLink:
+    """A serial port: 8 data bits, no parity, one stop bit, no flow control."""
+
+    run_seconds = 20.0
+
+    def __init__(self, port: str, baud: int = DEFAULT_BAUD):
+        self.name = f"serial:{port}@{baud}"
+        self.seconds_per_byte = _BITS_PER_BYTE / baud
+        self.latency = _SERIAL_LATENCY
+        self._port_name = port
+        self._port = self._open(port, baud)
+
+    def _open(self, port: str, baud: int) -> serial.Serial:
+        import serial
+
+        try:
+            return serial.Serial(
+                port, baud, timeout=_SERIAL_SLICE, write_timeout=2.0, exclusive=True
+            )
+        except (OSError, ValueError) as error:
+            raise LinkError(_why_not_open(port, baud, error)) from None
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except OSError as error:
+            raise self._broken(error) from None
+
+    def receive(self, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
+        try:
+            while True:
+                first: bytes = self._port.read(1)
+                if first:
+                    return first + bytes(self._port.read(self._port.in_waiting))
+                if time.monotonic() >= deadline:
+                    return b""
+        except (OSError, TypeError) as error:
+            # A port that vanished while it is read makes pyserial stumble over its own handle.
+            raise self._broken(error) from None
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._port.close()
+
+    def _broken(self, error: Exception) -> LinkError:
+        import serial
+
+        if isinstance(error, serial.SerialTimeoutException):
+            return LinkError(f"{self._port_name} takes no more bytes; unplug the board, try again")
+        return LinkError(
+            f"the connection to {self._port_name} broke off; check the cable, then start again"
+        )
+
+
+def _why_not_open(port: str, baud: int, error: Exception) -> str:
+    """The sentence on a port that could not be opened."""
+    reason = getattr(error, "errno", None)
+    if reason == errno.ENOENT:
+        from serial.tools.list_ports import comports
+
+        known = ", ".join(sorted(found.device for found in comports())) or "none"
+        return f"there is no serial port {port}; those of this computer: {known}"
+    if reason in (errno.EACCES, errno.EPERM):
+        return (
+            f"you may not use {port}; on Linux, add yourself to the group of the port "
+            f"(`sudo usermod -aG dialout $USER`) and log in again"
+        )
+    if reason in (errno.EBUSY, errno.EAGAIN):
+        return f"another program uses {port}; close it and try again"
+    if isinstance(error, ValueError):
+        return f"{port} cannot be set to {baud} baud; give another rate as serial:{port}@BAUD"
+    return f"{port} cannot be used as a serial port ({error}); is it the right one?"
