@@ -26,6 +26,8 @@ QUEUE_LATENCY = 2
 TABLE_LATENCY = 3
 # From a request for a row to the write of its occupancy into the queue.
 ROW_LATENCY = 5
+# Banks between the queue of rows and the bank at hand.
+WAITING_BANKS = 2
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,7 @@ class _FrontEnd:
         dropped: deque[int] = deque()
         outstanding = 0
         banks: deque[int] = deque()
+        waiting: deque[_Picked] = deque()
         picked: _Picked | None = None
         due: Request | None = None
         seen = False
@@ -278,24 +281,26 @@ class _FrontEnd:
             table_outstanding -= window_taken
             given_back = popped
 
-            # Queue of rows -> bank at hand.
-            head = rows[0][1] if rows and rows[0][0] <= cycle else None
-            popped = False
-            merged = False
+            # Waiting banks -> bank at hand.
+            room = len(waiting) < WAITING_BANKS
+            following: _Picked | None = None
+            merging: Request | None = None
             if take:
-                if head is not None:
-                    if not banks:
-                        banks = deque(head.events or (0,))
-                    slots = banks.popleft()
-                    last = not banks
-                    following = _Picked(slots, head if last and head.end else None)
-                    popped = last
-                else:
-                    following = None
-            elif head is not None and not head.events and more and picked and picked.end is None:
-                popped = merged = True
-            if popped:
-                rows.popleft()
+                following = waiting.popleft() if waiting else None
+            elif waiting and not waiting[0].slots and more and picked and picked.end is None:
+                merging = waiting.popleft().end
+
+            # Queue of rows -> waiting banks.
+            popped = False
+            if rows and rows[0][0] <= cycle and room:
+                head = rows[0][1]
+                if not banks:
+                    banks = deque(head.events or (0,))
+                slots = banks.popleft()
+                popped = not banks
+                waiting.append(_Picked(slots, head if popped and head.end else None))
+                if popped:
+                    rows.popleft()
 
             # Rows of the walker -> queue.
             ready = outstanding < ROW_QUEUE and scanning
@@ -332,8 +337,8 @@ class _FrontEnd:
                     picked.slots -= 1
             if closing is not None:
                 due, seen = closing, False
-            if merged and picked is not None and head is not None:
-                picked.end = head
+            if merging is not None and picked is not None:
+                picked.end = merging
             if take:
                 picked = following
             if flushed is not None and flushed.layer_last:

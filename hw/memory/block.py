@@ -80,7 +80,9 @@ class BlockMemory(wiring.Component):
         return m
 
     def _elaborate_inferred(self, m: Module) -> None:
-        m.submodules.storage = storage = memory.Memory(shape=self.width, depth=self.depth, init=self.init)
+        m.submodules.storage = storage = memory.Memory(
+            shape=self.width, depth=self.depth, init=self.init
+        )
         write = storage.write_port()
         read = storage.read_port()
         m.d.comb += [

@@ -1,5 +1,7 @@
 """Integrate-and-fire neurons, one per cycle, one pipeline stage per time step."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -54,10 +56,14 @@ class NeuronPipeline(wiring.Component):
     ``result`` describes the lane, ``train`` holds slot t in bit t and ``silenced`` above. A step
     takes two cycles: a, then b and the choice between them; no path crosses both, and nothing
     loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's rule.
+
+    While the engine is ``idle``, ``parameter`` shows what is stored at ``write_address``, two
+    cycles later. ``init`` are the first parameters at power-up.
     """
 
-    def __init__(self, config: EngineConfig):
+    def __init__(self, config: EngineConfig, *, init: Sequence[int] = ()):
         self.config = config
+        self.init = init
         super().__init__(
             {
                 "mode": In(mode_layout(config)),
@@ -69,6 +75,8 @@ class NeuronPipeline(wiring.Component):
                 "write_enable": In(1),
                 "write_address": In(config.group_bits + config.lane_bits),
                 "write_data": In(parameter_layout(config)),
+                "idle": In(1),
+                "parameter": Out(parameter_layout(config)),
                 "result_valid": Out(1),
                 "result": Out(slot_layout(config)),
                 "train": Out(config.steps + 1),
@@ -159,6 +167,7 @@ class NeuronPipeline(wiring.Component):
             width=parameter_layout(c).size,
             depth=max(2, c.channel_groups << c.lane_bits),
             ecp5=c.memory == "ecp5",
+            init=self.init,
         )
         group = Signal(c.group_bits, reset_less=True)
         with m.If(valid & slot.last & slot.how.group_last):
@@ -170,11 +179,12 @@ class NeuronPipeline(wiring.Component):
         threshold = Signal(signed(c.potential_bits), reset_less=True)
         planes = Signal(signed(c.potential_bits))
         m.d.comb += [
-            parameters.read_address.eq(Cat(slot.lane, group)),
+            parameters.read_address.eq(Mux(self.idle, self.write_address, Cat(slot.lane, group))),
             parameters.write_enable.eq(self.write_enable),
             parameters.write_address.eq(self.write_address),
             parameters.write_data.eq(self.write_data),
             word.eq(parameters.read_data),
+            self.parameter.eq(word),
             planes.eq(Mux(self.mode.pixels, plane_sum, 0)),
         ]
         m.d.sync += [constant.eq(word.bias + planes), threshold.eq(word.threshold)]

@@ -1,5 +1,7 @@
 """Event scanner: from rows of the feature memory to events, one per cycle, zeros skipped."""
 
+from dataclasses import dataclass
+
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, unsigned
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
@@ -61,6 +63,23 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
     )
 
 
+def bank_layout(config: EngineConfig) -> data.StructLayout:
+    """The spiking neurons (``slots``) of one bank of a row; ``lone`` if there is only one, not
+    ``spiking`` if there are none and it is but the end of a pass (``end``, ``how``)."""
+    return data.StructLayout(
+        {
+            "spiking": 1,
+            "lone": 1,
+            "slots": unsigned(config.bank_slots),
+            "bank": unsigned(config.bank_bits),
+            "row": unsigned(config.feature_row_bits),
+            "weight": unsigned(config.weight_row_bits),
+            "end": 1,
+            "how": end_layout(),
+        }
+    )
+
+
 class EventScanner(wiring.Component):
     """Reads occupancies ahead, queues rows that hold spikes, and picks their bits one by one.
 
@@ -99,8 +118,8 @@ class EventScanner(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         queue_out = self._read(m)
-        picked = self._pick_bank(m, queue_out)
-        self._pick_slot(m, picked)
+        waiting = self._pick_bank(m, queue_out)
+        self._pick_slot(m, waiting)
         return m
 
     def _read(self, m: Module) -> fifo.SyncFIFOBuffered:
@@ -175,8 +194,9 @@ class EventScanner(wiring.Component):
         m.d.comb += self.ready.eq(~outstanding[-1])
         return queue
 
-    def _pick_bank(self, m: Module, queue: fifo.SyncFIFOBuffered) -> dict[str, Signal]:
-        """The banks of a queued row that hold spikes, one per step."""
+    def _pick_bank(self, m: Module, queue: fifo.SyncFIFOBuffered) -> "_Waiting":
+        """The banks of a queued row that hold spikes, one per cycle, into two registers. Two, so
+        that a bank is taken from the row without looking whether one is taken behind them."""
         c = self.config
         entry = Signal(entry_layout(c))
         m.d.comb += entry.eq(queue.r_data)
@@ -191,105 +211,119 @@ class EventScanner(wiring.Component):
         last = Signal()
         m.d.comb += last.eq(Mux(begun, next_single, entry.single))
 
-        picked = {
-            "valid": Signal(name="picked_valid"),
-            "spiking": Signal(name="picked_spiking", reset_less=True),
-            "lone": Signal(name="picked_lone", reset_less=True),
-            "slots": Signal(c.bank_slots, name="picked_slots", reset_less=True),
-            "bank": Signal(c.bank_bits, name="picked_bank", reset_less=True),
-            "row": Signal(c.feature_row_bits, name="picked_row", reset_less=True),
-            "weight": Signal(c.weight_row_bits, name="picked_weight", reset_less=True),
-            "end": Signal(name="picked_end", reset_less=True),
-            "how": Signal(end_layout(), name="picked_how", reset_less=True),
-            "take": Signal(name="picked_take"),
-        }
-        # The end of a window that comes as a row without spikes goes to the bank before it, if that
-        # one still has a spike to give after this cycle; else it takes a cycle of its own.
-        more = picked["valid"] & picked["spiking"] & ~picked["lone"]
-        merge = queue.r_rdy & ~entry.spiking & more & ~picked["end"]
-        m.d.comb += queue.r_en.eq((picked["take"] & queue.r_rdy & last) | merge)
-        with m.If(merge):
-            m.d.sync += [picked["end"].eq(1), picked["how"].eq(entry.how)]
-        with m.If(picked["take"]):
+        found = Signal(bank_layout(c))
+        occupancies = [entry.occupancy.word_select(bank, c.bank_slots) for bank in range(c.banks)]
+        m.d.comb += [
+            found.spiking.eq(entry.spiking),
+            found.lone.eq((chosen & entry.lone).any()),
+            found.slots.eq(_select(chosen, occupancies)),
+            found.bank.eq(_index_of(chosen)),
+            found.row.eq(entry.row),
+            found.weight.eq(entry.weight),
+            found.end.eq(entry.end & last),
+            found.how.eq(entry.how),
+        ]
+
+        first, second = (Signal(bank_layout(c), reset_less=True) for _ in range(2))
+        first_valid, second_valid, taken = Signal(), Signal(), Signal()
+        push = Signal()
+        m.d.comb += [push.eq(queue.r_rdy & ~second_valid), queue.r_en.eq(push & last)]
+        with m.If(push):
             m.d.sync += [
-                picked["valid"].eq(queue.r_rdy),
-                picked["spiking"].eq(entry.spiking),
-                picked["lone"].eq((chosen & entry.lone).any()),
-                picked["slots"].eq(
-                    _select(
-                        chosen,
-                        [
-                            entry.occupancy.word_select(bank, c.bank_slots)
-                            for bank in range(c.banks)
-                        ],
-                    )
-                ),
-                picked["bank"].eq(_index_of(chosen)),
-                picked["row"].eq(entry.row),
-                picked["weight"].eq(entry.weight),
-                picked["end"].eq(entry.end & last),
-                picked["how"].eq(entry.how),
                 next_bank.eq(_lowest(others)),
                 next_others.eq(_rest(others)),
                 next_single.eq(_rest(others) == 0),
-                begun.eq(queue.r_rdy & ~last),
+                begun.eq(~last),
             ]
-        return picked
+        with m.If(~second_valid):
+            m.d.sync += second.eq(found)
+        with m.If(taken | ~first_valid):
+            m.d.sync += [
+                first.eq(Mux(second_valid, second, found)),
+                first_valid.eq(second_valid | push),
+                second_valid.eq(0),
+            ]
+        with m.Elif(push):
+            m.d.sync += second_valid.eq(1)
+        return _Waiting(first_valid, first, taken)
 
-    def _pick_slot(self, m: Module, picked: dict[str, Signal]) -> None:
+    def _pick_slot(self, m: Module, waiting: "_Waiting") -> None:
         """The spiking neurons of a bank, one per cycle, and the ends of windows between them."""
         c = self.config
-        valid, slots, end, how = (picked[n] for n in ("valid", "slots", "end", "how"))
+        valid = Signal()
+        bank = Signal(bank_layout(c), reset_less=True)
+        how = bank.how
+        take = Signal()
+
+        # The end of a window that comes as a row without spikes goes to the bank before it, if that
+        # one still has a spike to give after this cycle; else it takes a cycle of its own.
+        more = valid & bank.spiking & ~bank.lone
+        merge = waiting.valid & ~waiting.bank.spiking & more & ~bank.end
+        m.d.comb += waiting.taken.eq(take | merge)
 
         # `due`: a window is complete and its sums still are in the accumulators. `busy`: cycles
-        # until all slots given out so far leave room for the next flush; `free` if there are none.
+        # until all slots given out so far leave room for the next flush; `free` if there are none,
+        # `room` if a ticket may be added to them.
         due = Signal()
         due_how = Signal(end_layout(), reset_less=True)
         seen = Signal()
         busy = Signal(range(c.tile_lanes + MAX_TICKETS + 1))
-        free = Signal(init=1)
+        free, room = Signal(init=1), Signal(init=1)
 
         event, flush, empty, ticket, close = (
             Signal(name=name) for name in ("event", "flush", "empty", "ticket", "close")
         )
-        spiking = valid & picked["spiking"]
-        silent = valid & ~picked["spiking"] & ~seen & self.skip_empty & ~how.shared
+        spiking = valid & bank.spiking
+        silent = valid & ~bank.spiking & ~seen & self.skip_empty & ~how.shared
         flush_how = Signal(end_layout())
         m.d.comb += [flush_how.eq(due_how), flush.eq(due & free)]
         with m.If(spiking):
             m.d.comb += [
                 event.eq(~due | free),
-                picked["take"].eq(event & picked["lone"]),
-                close.eq(event & picked["lone"] & end),
+                take.eq((~due | free) & bank.lone),
+                close.eq((~due | free) & bank.lone & bank.end),
             ]
         with m.Elif(silent & how.group_last):
-            m.d.comb += [flush.eq(free), empty.eq(~due), picked["take"].eq(free & ~due)]
+            m.d.comb += [flush.eq(free), empty.eq(~due), take.eq(free & ~due)]
             with m.If(~due):
                 m.d.comb += flush_how.eq(how)
         with m.Elif(silent):
-            m.d.comb += [
-                ticket.eq(Mux(due, free, busy < MAX_TICKETS)),
-                picked["take"].eq(ticket),
-            ]
+            m.d.comb += [ticket.eq(Mux(due, free, room)), take.eq(Mux(due, free, room))]
         with m.Elif(valid):
-            m.d.comb += [close.eq(~due | free), picked["take"].eq(~due | free)]
+            m.d.comb += [close.eq(~due | free), take.eq(~due | free)]
         with m.Else():
-            m.d.comb += picked["take"].eq(1)
+            m.d.comb += take.eq(1)
 
         with m.If(flush & ~empty):
             m.d.sync += [
                 busy.eq(self.last_lane + ticket),
                 free.eq((self.last_lane == 0) & ~ticket),
+                room.eq(
+                    self.last_lane + ticket < MAX_TICKETS if c.tile_lanes >= MAX_TICKETS else 1
+                ),
                 due.eq(0),
             ]
         with m.Elif(~free):
-            m.d.sync += [busy.eq(busy - ~ticket), free.eq((busy == 1) & ~ticket)]
+            # A ticket is only added where there was room, so `busy` stays below that.
+            m.d.sync += [
+                busy.eq(busy - ~ticket),
+                free.eq((busy == 1) & ~ticket),
+                room.eq(busy <= MAX_TICKETS),
+            ]
         with m.If(event):
             m.d.sync += seen.eq(1)
         with m.If(close):
             m.d.sync += [due.eq(1), due_how.eq(how), seen.eq(0)]
-        with m.If(event & ~picked["take"]):
-            m.d.sync += [slots.eq(_rest(slots)), picked["lone"].eq(_rest(_rest(slots)) == 0)]
+        with m.If(take):
+            m.d.sync += [valid.eq(waiting.valid), bank.eq(waiting.bank)]
+        with m.Else():
+            with m.If(event):
+                m.d.sync += [
+                    bank.slots.eq(_rest(bank.slots)),
+                    bank.lone.eq(_rest(_rest(bank.slots)) == 0),
+                ]
+            with m.If(merge):
+                m.d.sync += [bank.end.eq(1), how.eq(waiting.bank.how)]
 
         token = Signal(token_layout(c))
         m.d.sync += [
@@ -298,14 +332,23 @@ class EventScanner(wiring.Component):
             token.empty.eq(empty),
             token.ticket.eq(ticket),
             token.how.eq(flush_how),
-            token.row.eq(picked["row"]),
-            token.lane.eq(_index_of(_lowest(slots))),
-            token.bank.eq(picked["bank"]),
-            token.weight.eq(picked["weight"]),
-            self.drain_stall.eq(valid & ~picked["take"] & ~event),
+            token.row.eq(bank.row),
+            token.lane.eq(_index_of(_lowest(bank.slots))),
+            token.bank.eq(bank.bank),
+            token.weight.eq(bank.weight),
+            self.drain_stall.eq(valid & ~take & ~event),
             self.scan_stall.eq(~valid),
         ]
         m.d.comb += self.token.eq(token)
+
+
+@dataclass
+class _Waiting:
+    """The next bank to be picked from, and the signal that takes it."""
+
+    valid: Signal
+    bank: Signal
+    taken: Signal
 
 
 def _lowest(bits):  # type: ignore[no-untyped-def]
