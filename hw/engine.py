@@ -182,10 +182,12 @@ class Engine(wiring.Component):
             ]
 
         mode = Signal(mode_layout(c), reset_less=True)
+        total = Signal(c.step_count_bits + 1, reset_less=True)
+        m.d.sync += total.eq(tau + inference)
         for step in range(c.steps):
             left = c.steps - 1 - step
             m.d.sync += [
-                mode.active[step].eq(tau + inference > left),
+                mode.active[step].eq(total > left),
                 mode.inference[step].eq(inference > left),
             ]
         m.d.sync += [mode.pixels.eq(sequencer.drain.pixels), mode.output.eq(sequencer.drain.output)]
@@ -372,10 +374,12 @@ class Engine(wiring.Component):
             counters.drain_stall.eq(scanner.drain_stall),
             counters.scan_stall.eq(scanner.scan_stall),
             counters.select.eq(sequencer.counter_select),
+            counts.read_address.eq(decoder.offset),
+        ]
+        m.d.sync += [
             counts.write_enable.eq(sequencer.counter_write),
             counts.write_address.eq(sequencer.counter_address),
             counts.write_data.eq(counters.value),
-            counts.read_address.eq(decoder.offset),
         ]
         self._counter = counts.read_data
 

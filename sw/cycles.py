@@ -176,7 +176,7 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     token, train, slot = 1, 3, 1
     neuron = 2 + 2 + 2 * config.steps
     if d.pixels:
-        neuron += bits_for_count(config.planes) - 1 + (config.passes > 1)
+        neuron += bits_for_count(config.planes) + (config.passes > 1)
     ripple = config.tiles - 1
     stored = 1
     total = token + train + slot + neuron + ripple + stored

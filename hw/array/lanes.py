@@ -10,6 +10,9 @@ from hw.memory.weights import weights_layout
 from hw.scanner.events import MAX_TICKETS
 from hw.scanner.walker import end_layout
 
+# Lanes that one multiplexer of the drain chooses from.
+NEIGHBOURS = 4
+
 
 def action_layout(config: EngineConfig) -> data.StructLayout:
     """What the array does in one cycle: with ``flush`` hand over the sums and start from zero; then
@@ -38,7 +41,7 @@ class LaneArray(wiring.Component):
 
     A flush copies all sums and clears them, in the same cycle in which the next window may add its
     first event. The copies are then given out lane by lane: ``slot`` tells the lane, 0 to
-    ``last_lane``, ``sums`` its S sums one cycle later. Tickets, windows without events, follow it,
+    ``last_lane``, ``sums`` its S sums two cycles later. Tickets, windows without events, follow it,
     one slot each. The scanner times its flushes so that all slots before have been given out.
 
     Adding is a clock enable, clearing without adding a synchronous reset, and clearing while adding
@@ -116,10 +119,19 @@ class LaneArray(wiring.Component):
                 tickets.eq(tickets + action.ticket - waiting),
             ]
 
-        for step in range(c.steps):
-            column = Array(held[lane][step] for lane in range(c.tile_lanes))
-            chosen = Signal(signed(c.accumulator_bits), name=f"chosen_{step}", reset_less=True)
-            m.d.sync += chosen.eq(column[slot.lane])
-            m.d.comb += self.sums[step].eq(chosen)
+        # The lane is chosen among neighbours first, then among the groups of neighbours.
         m.d.comb += self.slot.eq(slot)
+        group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
+        m.d.sync += group.eq(slot.lane // NEIGHBOURS)
+        for step in range(c.steps):
+            column = [held[lane][step] for lane in range(c.tile_lanes)]
+            chosen = []
+            for low in range(0, c.tile_lanes, NEIGHBOURS):
+                few = Signal.like(column[0], name=f"chosen_{step}_{low}")
+                lanes = column[low : low + NEIGHBOURS]
+                m.d.sync += few.eq(Array(lanes)[slot.lane % NEIGHBOURS])
+                chosen.append(few)
+            one = Signal.like(column[0], name=f"chosen_{step}")
+            m.d.sync += one.eq(Array(chosen)[group] if len(chosen) > 1 else chosen[0])
+            m.d.comb += self.sums[step].eq(one)
         return m

@@ -52,10 +52,9 @@ class NeuronPipeline(wiring.Component):
     and v after the last step is the logit of an output layer, whose neurons never fire, and where
     TH = 0 makes V0 = 0.
 
-    ``slot``/``sums`` come from `LaneArray`; results leave in order, one neuron per cycle:
+    ``slot`` and, two cycles later, ``sums`` come from `LaneArray`; results leave in order, one neuron per cycle:
     ``result`` describes the lane, ``train`` holds slot t in bit t and ``silenced`` above. A step
-    takes two cycles: a, then b and the choice between them; no path crosses both, and nothing
-    loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's rule.
+    takes two cycles: the choice and a, then b; no path crosses both, and nothing loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's rule.
 
     While the engine is ``idle``, ``parameter`` shows what is stored at ``write_address``, two
     cycles later. ``init`` are the first parameters at power-up.
@@ -91,7 +90,7 @@ class NeuronPipeline(wiring.Component):
     @property
     def _pixel_delay(self) -> int:
         """Cycles by which the parameters wait for the sum over bit-planes."""
-        return self._tree_levels - 1 + (self.config.passes > 1)
+        return self._tree_levels + (self.config.passes > 1)
 
     @property
     def latency(self) -> int:
@@ -105,7 +104,7 @@ class NeuronPipeline(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        slots = _delayed(m, "slot", self.slot_valid, self.slot, 1 + self._tree_levels)
+        slots = _delayed(m, "slot", self.slot_valid, self.slot, 2 + self._tree_levels)
         plane_sum = self._sum_planes(m, slots)
 
         # The drained slot, or its delayed copy where the sum over planes has to be waited for.
@@ -149,7 +148,7 @@ class NeuronPipeline(wiring.Component):
         read = store.read_port(domain="comb")
         write = store.write_port()
         gathered = Signal(shape, reset_less=True)
-        valid, slot = slots[1 + self._tree_levels]
+        valid, slot = slots[2 + self._tree_levels]
         before = Mux(slot.how.first, 0, read.data)
         m.d.comb += [
             read.addr.eq(slot.lane),
@@ -200,7 +199,11 @@ class NeuronPipeline(wiring.Component):
             m.d.sync += signal.eq(value)
             return signal
 
-        potential = register("start", threshold >> 1)
+        # After a step, v is `reduced` if the neuron has fired, else `kept`: which of them is found
+        # out at the end of one cycle, and chosen at the start of the next.
+        kept = register("start", threshold >> 1)
+        reduced = Signal(shape, name="none_reduced")
+        fired = Signal(name="not_fired")
         train: Signal | None = None
         silenced = Signal(name="never")
         constant_next = constant
@@ -208,7 +211,7 @@ class NeuronPipeline(wiring.Component):
         for step in range(c.steps):
             # Sums wait for the parameters and for the steps before; pixels enter as a constant.
             waiting = self.sums[step]
-            for stage in range(PARAMETER_LATENCY + 2 * step):
+            for stage in range(PARAMETER_LATENCY + 2 * step - 1):
                 delayed = Signal(
                     signed(c.accumulator_bits), name=f"wait_{step}_{stage}", reset_less=True
                 )
@@ -219,7 +222,7 @@ class NeuronPipeline(wiring.Component):
                 waiting = delayed
             current = register(f"current_{step}", (waiting << c.fraction_bits) + constant_next)
 
-            before = register(f"before_{step}", potential + current)
+            before = register(f"before_{step}", Mux(fired, reduced, kept) + current)
             threshold_here = register(f"threshold_{step}", threshold_now)
             silenced_here = register(f"silenced_{step}", silenced, 1)
             train_here = register(f"train_{step}", train, step) if train is not None else None
@@ -229,24 +232,29 @@ class NeuronPipeline(wiring.Component):
             m.d.comb += [after.eq(before - threshold_here), spike.eq(~after[-1] & ~mode.output)]
             bit = Signal(name=f"bit_{step}")
             m.d.comb += bit.eq(spike & mode.active[step] & ~(mode.inference[step] & silenced_here))
-            chosen = Mux(spike, after, before)
-            verdict = silenced_here
+            keeping, firing, verdict = before, spike, silenced_here
             if step + 1 < c.steps:
                 now, then = mode.active[step : step + 2], mode.inference[step : step + 2]
                 probe_ends = register(f"probe_ends_{step}", now[0] & ~then[0] & then[1], 1)
                 restart = register(f"restart_{step}", (~now[0] & now[1]) | (~then[0] & then[1]), 1)
-                chosen = Mux(restart, threshold_here >> 1, chosen)
+                keeping = Mux(restart, threshold_here >> 1, before)
+                firing = spike & ~restart
                 verdict = Mux(probe_ends, before[-1], silenced_here)
-            potential = register(f"potential_{step}", chosen)
+            kept = register(f"kept_{step}", keeping)
+            reduced = register(f"reduced_{step}", after)
+            fired = register(f"fired_{step}", firing, 1)
             silenced = register(f"verdict_{step}", verdict, 1)
             train = register(
-                f"fired_{step}", Cat(train_here, bit) if train_here is not None else bit, step + 1
+                f"train_next_{step}",
+                Cat(train_here, bit) if train_here is not None else bit,
+                step + 1,
             )
             threshold_now = register(f"threshold_next_{step}", threshold_here)
             constant_next = register(
                 f"constant_{step}", register(f"constant_next_{step}", constant_next)
             )
-        m.d.comb += [self.potential.eq(potential), self.train.eq(Cat(train, silenced))]
+        # The neurons of an output layer never fire.
+        m.d.comb += [self.potential.eq(kept), self.train.eq(Cat(train, silenced))]
 
 
 def _delayed(m, name, valid, slot, cycles):  # type: ignore[no-untyped-def]
