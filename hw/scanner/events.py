@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, unsigned
-from amaranth.lib import data, fifo, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import EngineConfig
+from hw.scanner.queue import QUEUE_DEPTH, Queue
 from hw.scanner.walker import end_layout, request_layout
-
-QUEUE_DEPTH = 16
 
 # Windows without events that may wait for the drain.
 MAX_TICKETS = 15
@@ -122,7 +121,7 @@ class EventScanner(wiring.Component):
         self._pick_slot(m, waiting)
         return m
 
-    def _read(self, m: Module) -> fifo.SyncFIFOBuffered:
+    def _read(self, m: Module) -> Queue:
         """Occupancy of the requested rows, masked to the window, into the queue."""
         c = self.config
         m.d.comb += self.occupancy_row.eq(self.request.row)
@@ -179,27 +178,25 @@ class EventScanner(wiring.Component):
             dropped.eq(valid[4] & ~(banks.any() | late.end)),
         ]
 
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
-            width=entry_layout(c).size, depth=QUEUE_DEPTH
-        )
-        m.d.comb += [queue.w_en.eq(useful), queue.w_data.eq(entry)]
+        m.submodules.queue = queue = Queue(entry_layout(c).size)
+        m.d.comb += [queue.write.eq(useful), queue.write_data.eq(entry)]
 
         # Requests in flight and queued rows never outnumber the queue.
         outstanding = Signal(range(QUEUE_DEPTH + 1))
         taken = Signal()
         m.d.sync += [
             outstanding.eq(outstanding + self.advance - dropped - taken),
-            taken.eq(queue.r_en),
+            taken.eq(queue.valid & queue.take),
         ]
         m.d.comb += self.ready.eq(~outstanding[-1])
         return queue
 
-    def _pick_bank(self, m: Module, queue: fifo.SyncFIFOBuffered) -> "_Waiting":
+    def _pick_bank(self, m: Module, queue: Queue) -> "_Waiting":
         """The banks of a queued row that hold spikes, one per cycle, into two registers. Two, so
         that a bank is taken from the row without looking whether one is taken behind them."""
         c = self.config
         entry = Signal(entry_layout(c))
-        m.d.comb += entry.eq(queue.r_data)
+        m.d.comb += entry.eq(queue.data)
 
         # Behind the first bank of a row: the present one, those left after it, if there are none.
         begun = Signal()
@@ -227,7 +224,7 @@ class EventScanner(wiring.Component):
         first, second = (Signal(bank_layout(c), reset_less=True) for _ in range(2))
         first_valid, second_valid, taken = Signal(), Signal(), Signal()
         push = Signal()
-        m.d.comb += [push.eq(queue.r_rdy & ~second_valid), queue.r_en.eq(push & last)]
+        m.d.comb += [push.eq(queue.valid & ~second_valid), queue.take.eq(push & last)]
         with m.If(push):
             m.d.sync += [
                 next_bank.eq(_lowest(others)),

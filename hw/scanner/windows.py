@@ -1,13 +1,13 @@
 """The windows of a layer, one after another, from its two axis tables."""
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import EngineConfig
 from hw.program import AxisEntry, LayerDescriptor
+from hw.scanner.queue import QUEUE_DEPTH, Queue
 
-QUEUE_DEPTH = 16
 TABLE_LATENCY = 2
 
 
@@ -82,9 +82,7 @@ class WindowGenerator(wiring.Component):
         tag = Signal(tag_layout)
         issue = Signal()
 
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
-            width=window_layout(c).size, depth=QUEUE_DEPTH
-        )
+        m.submodules.queue = queue = Queue(window_layout(c).size)
         # Windows on their way or queued never outnumber the queue.
         outstanding = Signal(range(QUEUE_DEPTH + 1))
         taken = Signal()
@@ -185,10 +183,10 @@ class WindowGenerator(wiring.Component):
             m.d.sync += base_weight.eq(base_weight + layer.weight_group)
 
         m.d.comb += [
-            queue.w_en.eq(window_valid),
-            queue.w_data.eq(window),
-            self.windows.valid.eq(queue.r_rdy),
-            self.windows.payload.eq(queue.r_data),
-            queue.r_en.eq(self.windows.ready),
+            queue.write.eq(window_valid),
+            queue.write_data.eq(window),
+            self.windows.valid.eq(queue.valid),
+            self.windows.payload.eq(queue.data),
+            queue.take.eq(self.windows.ready),
         ]
         return m
