@@ -52,9 +52,11 @@ class NeuronPipeline(wiring.Component):
     and v after the last step is the logit of an output layer, whose neurons never fire, and where
     TH = 0 makes V0 = 0.
 
-    ``slot`` and, two cycles later, ``sums`` come from `LaneArray`; results leave in order, one neuron per cycle:
-    ``result`` describes the lane, ``train`` holds slot t in bit t and ``silenced`` above. A step
-    takes two cycles: the choice and a, then b; no path crosses both, and nothing loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's rule.
+    ``slot`` and, two cycles later, ``sums`` come from `LaneArray`; results leave in order, one
+    neuron per cycle: ``result`` describes the lane, ``train`` holds slot t in bit t and
+    ``silenced`` above. A step takes two cycles, the choice and a, then b; no path crosses both, and
+    nothing loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's
+    rule.
 
     While the engine is ``idle``, ``parameter`` shows what is stored at ``write_address``, two
     cycles later. ``init`` are the first parameters at power-up.
