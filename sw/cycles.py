@@ -173,10 +173,10 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     """Cycles from the decision for the last flush to the layer's last result, of a window that
     drains in one cycle."""
     d = plan.descriptor
-    token, train, slot = 1, 3, 1
+    token, train, slot = 1, 3, 2
     neuron = 2 + 2 + 2 * config.steps
     if d.pixels:
-        neuron += bits_for_count(config.planes) + (config.passes > 1)
+        neuron += bits_for_count(config.planes) - 1 + (config.passes > 1)
     ripple = config.tiles - 1
     stored = 1
     total = token + train + slot + neuron + ripple + stored

@@ -41,7 +41,7 @@ class LaneArray(wiring.Component):
 
     A flush copies all sums and clears them, in the same cycle in which the next window may add its
     first event. The copies are then given out lane by lane: ``slot`` tells the lane, 0 to
-    ``last_lane``, ``sums`` its S sums two cycles later. Tickets, windows without events, follow it,
+    ``last_lane``, ``sums`` its S sums one cycle later. Tickets, windows without events, follow it,
     one slot each. The scanner times its flushes so that all slots before have been given out.
 
     Adding is a clock enable, clearing without adding a synchronous reset, and clearing while adding
@@ -93,17 +93,18 @@ class LaneArray(wiring.Component):
                 held[lane].append(copy)
 
         slot = Signal(slot_layout(c), reset_less=True)
+        slot_valid = Signal()
         tickets = Signal(range(MAX_TICKETS + 1))
         with m.If(action.flush):
             m.d.sync += [
-                self.slot_valid.eq(1),
+                slot_valid.eq(1),
                 slot.lane.eq(0),
                 slot.last.eq(action.empty | (self.last_lane == 0)),
                 slot.empty.eq(action.empty),
                 slot.how.eq(action.how),
                 tickets.eq(action.ticket),
             ]
-        with m.Elif(self.slot_valid & ~slot.last):
+        with m.Elif(slot_valid & ~slot.last):
             m.d.sync += [
                 slot.lane.eq(slot.lane + 1),
                 slot.last.eq(slot.lane + 1 == self.last_lane),
@@ -112,7 +113,7 @@ class LaneArray(wiring.Component):
         with m.Else():
             waiting = (tickets != 0) | action.ticket
             m.d.sync += [
-                self.slot_valid.eq(waiting),
+                slot_valid.eq(waiting),
                 slot.last.eq(1),
                 slot.empty.eq(1),
                 slot.how.eq(0),
@@ -120,7 +121,7 @@ class LaneArray(wiring.Component):
             ]
 
         # The lane is chosen among neighbours first, then among the groups of neighbours.
-        m.d.comb += self.slot.eq(slot)
+        m.d.sync += [self.slot_valid.eq(slot_valid), self.slot.eq(slot)]
         group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
         m.d.sync += group.eq(slot.lane // NEIGHBOURS)
         for step in range(c.steps):

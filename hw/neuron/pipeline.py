@@ -52,11 +52,10 @@ class NeuronPipeline(wiring.Component):
     and v after the last step is the logit of an output layer, whose neurons never fire, and where
     TH = 0 makes V0 = 0.
 
-    ``slot`` and, two cycles later, ``sums`` come from `LaneArray`; results leave in order, one
-    neuron per cycle: ``result`` describes the lane, ``train`` holds slot t in bit t and
-    ``silenced`` above. A step takes two cycles, the choice and a, then b; no path crosses both, and
-    nothing loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's
-    rule.
+    ``slot``/``sums`` come from `LaneArray`; results leave in order, one neuron per cycle:
+    ``result`` describes the lane, ``train`` holds slot t in bit t and ``silenced`` above. A step
+    takes two cycles, the choice and a, then b; no path crosses both, and nothing loops. With S < 8
+    the planes come in passes, highest planes first, gathered by Horner's rule.
 
     While the engine is ``idle``, ``parameter`` shows what is stored at ``write_address``, two
     cycles later. ``init`` are the first parameters at power-up.
@@ -92,7 +91,7 @@ class NeuronPipeline(wiring.Component):
     @property
     def _pixel_delay(self) -> int:
         """Cycles by which the parameters wait for the sum over bit-planes."""
-        return self._tree_levels + (self.config.passes > 1)
+        return self._tree_levels - 1 + (self.config.passes > 1)
 
     @property
     def latency(self) -> int:
@@ -106,7 +105,7 @@ class NeuronPipeline(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        slots = _delayed(m, "slot", self.slot_valid, self.slot, 2 + self._tree_levels)
+        slots = _delayed(m, "slot", self.slot_valid, self.slot, 1 + self._tree_levels)
         plane_sum = self._sum_planes(m, slots)
 
         # The drained slot, or its delayed copy where the sum over planes has to be waited for.
@@ -150,7 +149,7 @@ class NeuronPipeline(wiring.Component):
         read = store.read_port(domain="comb")
         write = store.write_port()
         gathered = Signal(shape, reset_less=True)
-        valid, slot = slots[2 + self._tree_levels]
+        valid, slot = slots[1 + self._tree_levels]
         before = Mux(slot.how.first, 0, read.data)
         m.d.comb += [
             read.addr.eq(slot.lane),
@@ -213,7 +212,7 @@ class NeuronPipeline(wiring.Component):
         for step in range(c.steps):
             # Sums wait for the parameters and for the steps before; pixels enter as a constant.
             waiting = self.sums[step]
-            for stage in range(PARAMETER_LATENCY + 2 * step - 1):
+            for stage in range(PARAMETER_LATENCY + 2 * step):
                 delayed = Signal(
                     signed(c.accumulator_bits), name=f"wait_{step}_{stage}", reset_less=True
                 )
