@@ -43,7 +43,9 @@ class Classifier:
         try:
             self.program: Program = compile_network(network, device.identity.config, tau=tau, T=T)
         except ResiduumError as error:
-            raise ResiduumError(f"{network.name} does not fit {device.link.name}: {error}") from None
+            raise ResiduumError(
+                f"{network.name} does not fit {device.link.name}: {error}"
+            ) from None
 
     def load(self, *, done: Done = ignore) -> None:
         """Write the program into the device; ``done`` is told how many words after every frame."""
