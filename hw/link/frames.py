@@ -1,11 +1,11 @@
 """Whole frames: checked on their way into a buffer, given their CRC on their way out."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, ResetInserter, Signal, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from hw.config import bits_for_count
+from hw.link.crc import Crc32
 from hw.link.protocol import MAX_FRAME_WORDS, MIN_FRAME_WORDS, WORD_BYTES
 from hw.link.slip import SlipDecoder, SlipEncoder
 from hw.program import HOST_WORD_BITS
@@ -65,27 +65,24 @@ class Framer(wiring.Component):
         m = Module()
         m.submodules.decoder = decoder = SlipDecoder()
         m.submodules.encoder = encoder = SlipEncoder()
-        # Started by a reset rather than by its own input, which would cost a choice per bit.
-        crc = CRC32_ISO_HDLC().create()
-        crc_clear = Signal()
-        m.submodules.crc = ResetInserter(crc_clear)(crc)
+        m.submodules.crc = crc = Crc32()
         wiring.connect(m, wiring.flipped(self.rx), decoder.coded)
         wiring.connect(m, encoder.coded, wiring.flipped(self.tx))
 
         sending, sent = Signal(), Signal()
         m.d.comb += [
             decoder.coded_damaged.eq(self.rx_damaged),
-            crc.data.eq(Mux(sending, encoder.plain.payload.byte, decoder.byte)),
+            crc.byte.eq(Mux(sending, encoder.plain.payload.byte, decoder.byte)),
             crc.valid.eq(Mux(sending, sent, decoder.valid)),
         ]
-        self._send(m, encoder, crc, crc_clear, sending, sent)
+        self._send(m, encoder, crc, sending, sent)
         settled = self._receive(m, decoder, crc, sending)
         with m.If(~sending):
-            m.d.comb += crc_clear.eq(decoder.end)
+            m.d.comb += crc.clear.eq(decoder.end)
         m.d.comb += self.active.eq(~settled | sending | self.tx.valid)
         return m
 
-    def _send(self, m: Module, encoder, crc, crc_clear, sending, sent) -> None:  # type: ignore[no-untyped-def]
+    def _send(self, m: Module, encoder, crc, sending, sent) -> None:  # type: ignore[no-untyped-def]
         place = Signal(range(WORD_BYTES))
         tail = Signal()
         plain = encoder.plain
@@ -96,7 +93,7 @@ class Framer(wiring.Component):
                 with m.If(self.words.valid):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
-                m.d.comb += [crc_clear.eq(1), plain.valid.eq(1), plain.payload.end.eq(1)]
+                m.d.comb += [crc.clear.eq(1), plain.valid.eq(1), plain.payload.end.eq(1)]
                 with m.If(taken):
                     m.next = "CHOOSE"
             with m.State("CHOOSE"):
@@ -117,7 +114,7 @@ class Framer(wiring.Component):
                         with m.If(tail):
                             m.next = "END"
             with m.State("END"):
-                m.d.comb += [crc_clear.eq(1), plain.valid.eq(1), plain.payload.end.eq(1)]
+                m.d.comb += [crc.clear.eq(1), plain.valid.eq(1), plain.payload.end.eq(1)]
                 with m.If(taken):
                     m.next = "IDLE"
         m.d.comb += sending.eq(~fsm.ongoing("IDLE"))
@@ -146,7 +143,7 @@ class Framer(wiring.Component):
         m.d.sync += [
             ended.eq(decoder.end & (some | void | decoder.damaged)),
             whole.eq(enough),
-            matched.eq(crc.match_detected),
+            matched.eq(crc.match),
             self.dropped.eq(ended & ~(whole & matched)),
         ]
         with m.If(decoder.end):

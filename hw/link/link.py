@@ -99,36 +99,122 @@ class HostLink(wiring.Component):
         wiring.connect(m, wiring.flipped(self.rx), framer.rx)
         wiring.connect(m, framer.tx, wiring.flipped(self.tx))
 
-        self._second = second = Signal()  # where the next frame has its head
-        self._of_run = of_run = Signal()  # read the frame of the last RUN
-        self._index = index = Signal(INDEX_BITS)
+        self._second = Signal()  # where the next frame has its head
+        self._of_run = Signal()  # read the frame of the last RUN
+        self._index = Signal(INDEX_BITS)  # of the word that is read
         self._read_data = buffer.read_data
-        self._request = request = Signal(request_layout(config))
-        self._running = running = Signal()
+        self._request = Signal(request_layout(config))
+        self._word = Signal(HOST_WORD_BITS, reset_less=True)
+        self._status = Signal(Status)
+        self._running = Signal()
         self._remembered = Signal()  # the last request that was executed is the RUN in the buffer
         self._same = Signal()  # this request is that RUN
-        self._status = Signal(Status)
-        self._word = Signal(HOST_WORD_BITS, reset_less=True)
-        self._step = step = Signal(3)
+        self._step = Signal(3)  # cycles in a state that counts them
+        self._none_left = Signal()  # count is zero, one cycle late
+        self._part = Signal(range(HEADER_WORDS + 1))  # of a reply: word of the header, or payload
+        self._source = Signal(Source)
         m.d.comb += [
             framer.rx_damaged.eq(self.rx_damaged),
             buffer.write_enable.eq(framer.write),
-            buffer.write_address.eq(_buffer_address(framer.index, second)),
+            buffer.write_address.eq(_buffer_address(framer.index, self._second)),
             buffer.write_data.eq(framer.word),
-            buffer.read_address.eq(_buffer_address(index, second ^ of_run)),
-            check.request.eq(request),
+            buffer.read_address.eq(_buffer_address(self._index, self._second ^ self._of_run)),
+            check.request.eq(self._request),
             check.words.eq(framer.length),
-            check.running.eq(running),
+            check.running.eq(self._running),
         ]
-        m.d.sync += [step.eq(0), self.engine_reset.eq(0), self.host.read.eq(0)]
+
+        # What the states ask of the registers that several of them use.
+        self._index_next, self._index_clear = Signal(), Signal()
+        self._address_next, self._address_control = Signal(), Signal()
+        self._control = Signal(Control)
+        self._count_next, self._hold = Signal(), Signal()
+        self._issue, self._written = Signal(), Signal()
+        self._cycles_clear, self._refuse = Signal(), Signal()
+        m.d.sync += [self._step.eq(0), self.engine_reset.eq(0), self.host.read.eq(0)]
         self._count(m)
-        written = self._write(m)
+        self._choose(m)
+        self._write(m)
         with m.FSM() as fsm:
             self._fetch(m)
-            self._execute(m, written)
+            self._execute(m)
             self._reply(m)
-        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE") | running | framer.active)
+        self._point(m)
+        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE") | self._running | framer.active)
         return m
+
+    def _point(self, m: Module) -> None:
+        """The place in the buffer, and that in the engine."""
+        host_map = HostMap(self.identity.config)
+        index, address = self._index, self._request.address
+        offset = address[: host_map.offset_bits]
+        with m.If(self._index_next):
+            m.d.sync += index.eq(index + 1)
+        with m.If(self._index_clear):
+            m.d.sync += index.eq(0)
+        m.d.sync += self._none_left.eq(self._request.count == 0)
+        with m.If(self._count_next):
+            m.d.sync += self._request.count.eq(self._request.count - 1)
+        with m.If(self.host.write | self._address_next):
+            m.d.sync += offset.eq(offset + 1)
+        with m.If(self._address_control):
+            # In two parts, so that most of it is a reset.
+            bits = len(self._control)
+            m.d.sync += [
+                address[bits:].eq(host_map.address(Region.CONTROL) >> bits),
+                address[:bits].eq(self._control),
+            ]
+        m.d.comb += self.host.address.eq(address)
+
+    def _choose(self, m: Module) -> None:
+        """The next word of a reply; after its source, words of the buffer as they come."""
+        data, word = self._read_data, self._word
+        Array(Const(value, HOST_WORD_BITS) for value in self.identity.words())
+        with m.If(~self._hold), m.Switch(self._source):
+            with m.Case(Source.FIRST):
+                status = Cat(self._status, Const(0, 8 - len(self._status)))
+                m.d.sync += word.eq(Cat(data[:8], status, data[16:]))
+            with m.Case(Source.REQUEST):
+                m.d.sync += word.eq(data)
+            with m.Case(Source.COUNT):
+                in_header = self._part != HEADER_WORDS
+                m.d.sync += word.eq(Mux(in_header, self._request.count, self._running))
+            with m.Case(Source.IDENTITY):
+                m.d.sync += word.eq(identity[self._index])
+            with m.Case(Source.ENGINE):
+                m.d.sync += word.eq(self.host.read_data)
+            with m.Case(Source.CYCLES):
+                m.d.sync += word.eq(self._cycles)
+            with m.Case(Source.DROPPED):
+                m.d.sync += word.eq(self._dropped)
+            with m.Case(Source.REFUSED):
+                m.d.sync += word.eq(self._refused)
+
+    def _write(self, m: Module) -> None:
+        """Words of the buffer to the engine, one in each cycle in which ``issue`` is high.
+
+        A word of the buffer is there two cycles after its index, at the host port one later.
+        """
+        byte = Signal(range(WORD_BYTES))
+        byte_late = [Signal.like(byte, name=f"byte_{stage}") for stage in range(2)]
+        issued = Signal(2)
+        as_bytes = Signal()
+        data = self._read_data
+        m.d.sync += [
+            as_bytes.eq(self._request.command == Command.WRITE_BYTES),
+            byte.eq(0),
+            byte_late[0].eq(byte),
+            byte_late[1].eq(byte_late[0]),
+            issued.eq(Cat(self._issue, issued)),
+            self.host.write.eq(issued[1]),
+            self.host.write_data.eq(Mux(as_bytes, data.word_select(byte_late[1], 8), data)),
+        ]
+        with m.If(self._issue):
+            m.d.comb += self._count_next.eq(1)
+            m.d.sync += byte.eq(byte + as_bytes)
+            with m.If(~as_bytes | (byte == WORD_BYTES - 1)):
+                m.d.comb += self._index_next.eq(1)
+        m.d.comb += self._written.eq(self._none_left & ~issued.any() & ~self.host.write)
 
     def _count(self, m: Module) -> None:
         """Counters, and what the LED of errors shows."""
@@ -136,7 +222,6 @@ class HostLink(wiring.Component):
         self._cycles, self._dropped, self._refused = (
             Signal(HOST_WORD_BITS, name=name) for name in ("cycles", "dropped", "refused")
         )
-        self._cycles_clear, self._refuse = Signal(), Signal()
         m.d.sync += self._engine_busy.eq(self.engine_busy)
         with m.If(self._engine_busy):
             m.d.sync += self._cycles.eq(self._cycles + 1)
@@ -147,50 +232,13 @@ class HostLink(wiring.Component):
         with m.If(self._refuse):
             m.d.sync += self._refused.eq(self._refused + 1)
 
-    def _write(self, m: Module) -> Signal:
-        """Words of the buffer to the engine, one per cycle while ``issue``; whether all are there.
-
-        A word of the buffer is there two cycles after its index, at the host port one later.
-        """
-        self._issue, self._address_next = Signal(), Signal()
-        index, count = self._index, self._request.count
-        byte = Signal(range(WORD_BYTES))
-        byte_late = [Signal.like(byte, name=f"byte_{stage}") for stage in range(2)]
-        issued = Signal(2)
-        as_bytes = Signal()
-        issue = self._issue & (count != 0)
-        m.d.sync += [
-            as_bytes.eq(self._request.command == Command.WRITE_BYTES),
-            byte.eq(0),
-            byte_late[0].eq(byte),
-            byte_late[1].eq(byte_late[0]),
-            issued.eq(Cat(issue, issued)),
-            self.host.write.eq(issued[1]),
-            self.host.write_data.eq(
-                Mux(as_bytes, self._read_data.word_select(byte_late[1], 8), self._read_data)
-            ),
-        ]
-        with m.If(issue):
-            m.d.sync += [count.eq(count - 1), byte.eq(Mux(as_bytes, byte + 1, 0))]
-            with m.If(~as_bytes | (byte == WORD_BYTES - 1)):
-                m.d.sync += index.eq(index + 1)
-        offset = self._request.address[: HostMap(self.identity.config).offset_bits]
-        with m.If(self.host.write | self._address_next):
-            m.d.sync += offset.eq(offset + 1)
-        m.d.comb += self.host.address.eq(self._request.address)
-        return (count == 0) & ~issued.any() & ~self.host.write
-
-    def _control(self, m: Module, word: Control) -> None:
-        """Points to a control register of the engine."""
-        place = HostMap(self.identity.config).address(Region.CONTROL, word=word)
-        m.d.sync += self._request.address.eq(place)
-
     def _fetch(self, m: Module) -> None:
         """A request out of the buffer, and what the check says to it."""
         data, request = self._read_data, self._request
         host_map = HostMap(self.identity.config)
         with m.State("IDLE"):
-            m.d.sync += [self._index.eq(0), self._of_run.eq(0)]
+            m.d.comb += self._index_clear.eq(1)
+            m.d.sync += [self._of_run.eq(0), self._source.eq(Source.REQUEST)]
             with m.If(self._running & ~self._engine_busy):
                 m.d.sync += [self._running.eq(0), request.command.eq(Command.RUN)]
                 m.next = "RESULT"
@@ -201,7 +249,7 @@ class HostLink(wiring.Component):
         with m.State("FETCH"):
             m.d.sync += self._step.eq(self._step + 1)
             with m.If(self._step < MIN_FRAME_WORDS):
-                m.d.sync += self._index.eq(self._index + 1)
+                m.d.comb += self._index_next.eq(1)
             with m.Else():
                 m.d.sync += self._of_run.eq(1)
             half = HOST_WORD_BITS // 2
@@ -226,14 +274,17 @@ class HostLink(wiring.Component):
                     ]
                 with m.Case(5):
                     m.d.sync += request.steps_plain.eq(high_plain)
-                with m.Case(6):
-                    m.d.sync += self._word.eq(data)
                 with m.Case(7):
                     m.d.sync += [self._same.eq(self._word == data), self._of_run.eq(0)]
                     m.next = "CHECK"
 
         with m.State("CHECK"):
             m.d.sync += [self._step.eq(self._step + 1), self._status.eq(self._check.status)]
+            # The payload comes next.
+            m.d.comb += [
+                self._index_clear.eq(self._step == 0),
+                self._index_next.eq(self._step != 0),
+            ]
             with m.If(self._step == 3):
                 m.next = "EXECUTE"
                 # The reply to a run in progress comes at its end.
@@ -241,7 +292,7 @@ class HostLink(wiring.Component):
                     m.d.comb += self._framer.release.eq(1)
                     m.next = "IDLE"
 
-    def _execute(self, m: Module, written: Signal) -> None:
+    def _execute(self, m: Module) -> None:
         request, of_run = self._request, self._of_run
         with m.State("EXECUTE"):
             m.next = "REPLY"
@@ -250,41 +301,44 @@ class HostLink(wiring.Component):
                     m.d.sync += self._remembered.eq(request.command == Command.RUN)
                 with m.Switch(request.command):
                     with m.Case(Command.WRITE, Command.WRITE_BYTES):
-                        m.d.sync += self._index.eq(HEADER_WORDS)
                         m.next = "WRITE"
                     with m.Case(Command.RUN):
                         m.d.comb += self._framer.release.eq(1)
-                        m.d.sync += [of_run.eq(1), self._index.eq(HEADER_WORDS)]
+                        m.d.sync += of_run.eq(1)
                         m.next = "RESULT"
                         with m.If(~(self._remembered & self._same)):
                             m.d.sync += [self._second.eq(~self._second), self._running.eq(1)]
-                            self._control(m, Control.STEPS)
+                            m.d.comb += [
+                                self._address_control.eq(1),
+                                self._control.eq(Control.STEPS),
+                            ]
                             m.next = "WRITE"
                     with m.Case(Command.RESET):
                         m.d.sync += [self.engine_reset.eq(1), self._running.eq(0)]
         with m.State("WRITE"):
-            m.d.comb += self._issue.eq(1)
-            with m.If(written):
+            m.d.comb += self._issue.eq(request.count != 0)
+            with m.If(self._written):
+                m.d.comb += self._index_clear.eq(1)
                 m.next = "REPLY"
                 with m.If(of_run):
-                    # The address of the request is the word that starts the engine.
-                    m.d.sync += [self._index.eq(1), request.count.eq(1)]
-                    self._control(m, Control.RUN)
                     m.next = "START"
+        # The address of the request is the word that starts the engine. Ends when the engine can be
+        # seen to be busy.
         with m.State("START"):
-            m.d.comb += [self._issue.eq(1), self._cycles_clear.eq(1)]
-            with m.If(written):
-                m.next = "STARTED"
-        # Until the engine can be seen to be busy.
-        with m.State("STARTED"):
             m.d.sync += self._step.eq(self._step + 1)
+            m.d.comb += [
+                self._index_next.eq(self._step == 0),
+                self._issue.eq(self._step == 1),
+                self._cycles_clear.eq(self._step == 1),
+            ]
+            m.d.comb += [self._address_control.eq(1), self._control.eq(Control.RUN)]
             with m.If(self._step == 7):
                 m.next = "IDLE"
 
         # Whether the engine took the run, then the reply.
         with m.State("RESULT"):
             m.d.sync += [of_run.eq(1), self.host.read.eq(1)]
-            self._control(m, Control.STATUS)
+            m.d.comb += [self._address_control.eq(1), self._control.eq(Control.STATUS)]
             m.next = "TAKEN"
         with m.State("TAKEN"):
             m.d.sync += self._status.eq(Mux(self.host.read_data[1], Status.REFUSED, Status.OK))
@@ -292,22 +346,22 @@ class HostLink(wiring.Component):
                 m.next = "REPLY"
 
     def _reply(self, m: Module) -> None:
-        command, index, left = self._request.command, self._index, self._request.count
-        part = Signal(range(HEADER_WORDS + 1))  # word of the header, or the payload
+        command, index, source, part = self._request.command, self._index, self._source, self._part
         waited = Signal()
-        source = Signal(Source)
         with m.State("REPLY"):
             good = self._status == Status.OK
-            m.d.sync += [index.eq(0), part.eq(0), self.error.eq(~good)]
-            m.d.comb += self._refuse.eq(~good)
-            with m.If(~good):
-                m.d.sync += left.eq(0)
-            with m.Elif(command == Command.IDENTIFY):
-                m.d.sync += left.eq(IDENTITY_WORDS)
-            with m.Elif(command == Command.RUN):
-                m.d.sync += left.eq(RUN_WORDS)
-            with m.Elif(command == Command.STATUS):
-                m.d.sync += left.eq(STATUS_WORDS)
+            m.d.sync += [part.eq(0), self.error.eq(~good)]
+            m.d.comb += [self._index_clear.eq(1), self._refuse.eq(~good)]
+            payload = Signal(range(IDENTITY_WORDS + 1))
+            with m.Switch(command):
+                with m.Case(Command.IDENTIFY):
+                    m.d.comb += payload.eq(IDENTITY_WORDS)
+                with m.Case(Command.RUN):
+                    m.d.comb += payload.eq(RUN_WORDS)
+                with m.Case(Command.STATUS):
+                    m.d.comb += payload.eq(STATUS_WORDS)
+            with m.If(~good | (command != Command.READ)):
+                m.d.sync += self._request.count.eq(Mux(good, payload, 0))
             m.next = "CHOOSE"
 
         with m.State("CHOOSE"):
@@ -328,48 +382,28 @@ class HostLink(wiring.Component):
                         self.host.read.eq(~is_cycles),
                     ]
 
-        identity = Array(Const(value, HOST_WORD_BITS) for value in self.identity.words())
         with m.State("LOAD"):
             m.d.sync += waited.eq(1)
-            word = self._word
-            with m.Switch(source):
-                with m.Case(Source.FIRST):
-                    tag = self._read_data[16:]
-                    status = Cat(self._status, Const(0, 8 - len(self._status)))
-                    m.d.sync += word.eq(Cat(self._read_data[:8], status, tag))
-                with m.Case(Source.REQUEST):
-                    m.d.sync += word.eq(self._read_data)
-                with m.Case(Source.COUNT):
-                    m.d.sync += word.eq(Mux(part == HEADER_WORDS, self._running, left))
-                with m.Case(Source.IDENTITY):
-                    m.d.sync += word.eq(identity[index])
-                with m.Case(Source.ENGINE):
-                    m.d.sync += word.eq(self.host.read_data)
-                with m.Case(Source.CYCLES):
-                    m.d.sync += word.eq(self._cycles)
-                with m.Case(Source.DROPPED):
-                    m.d.sync += word.eq(self._dropped)
-                with m.Case(Source.REFUSED):
-                    m.d.sync += word.eq(self._refused)
-            with m.If(Mux(source == Source.ENGINE, self.host.read_valid, waited)):
-                m.d.comb += self._address_next.eq(source == Source.ENGINE)
+            of_engine = source == Source.ENGINE
+            with m.If(Mux(of_engine, self.host.read_valid, waited)):
+                m.d.comb += self._address_next.eq(of_engine)
                 m.next = "SEND"
         with m.State("SEND"):
             words = self._framer.words
-            last = part[1] & (left == 0)
+            last = part[1] & self._none_left
             m.d.comb += [
+                self._hold.eq(1),
                 words.valid.eq(1),
                 words.payload.word.eq(self._word),
                 words.payload.last.eq(last),
             ]
             with m.If(words.ready):
-                m.d.sync += index.eq(index + 1)
-                with m.If(part[1]):
-                    m.d.sync += left.eq(left - 1)
+                m.d.comb += self._index_next.eq(1)
+                m.d.comb += self._count_next.eq(part[1])
                 with m.If(part != HEADER_WORDS):
                     m.d.sync += part.eq(part + 1)
                 with m.If(part == HEADER_WORDS - 1):
-                    m.d.sync += index.eq(0)
+                    m.d.comb += self._index_clear.eq(1)
                 m.next = "CHOOSE"
                 with m.If(last):
                     m.d.comb += self._framer.release.eq(~self._of_run)
