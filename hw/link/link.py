@@ -169,6 +169,7 @@ class HostLink(wiring.Component):
     def _choose(self, m: Module) -> None:
         """The next word of a reply; after its source, words of the buffer as they come."""
         data, word = self._read_data, self._word
+        identity = Array(Const(value, HOST_WORD_BITS) for value in self.identity.words())
         Array(Const(value, HOST_WORD_BITS) for value in self.identity.words())
         with m.If(~self._hold), m.Switch(self._source):
             with m.Case(Source.FIRST):
