@@ -64,6 +64,7 @@ class ChildLink:
     # A simulated link loses nothing; but a wide engine on a busy computer is slow.
     latency = 20.0
     run_seconds = 600.0
+    advice = "this is a fault of the simulated engine, which hangs"
 
     def __init__(self, program: Path, *, name: str = "sim:", arguments: Sequence[str] = ()):
         self.name = name
@@ -131,7 +132,7 @@ def simulated_config(
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
         if key not in values or not value.isdecimal():
-            raise LinkError(f"sim: takes {' and '.join(values)}, as in sim:lanes=32, not {option!r}")
+            raise LinkError(f"{option!r} is no option of sim:, as lanes=32 and steps=16 are")
         values[key] = int(value)
     try:
         config = EngineConfig.for_lanes(**values)

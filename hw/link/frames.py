@@ -1,11 +1,11 @@
-"""Whole frames: checked and put into a buffer on their way in, given their CRC on their way out."""
+"""Whole frames: checked on their way into a buffer, given their CRC on their way out."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from hw.config import bits_for_count
+from hw.link.crc import Crc32
 from hw.link.protocol import MAX_FRAME_WORDS, MIN_FRAME_WORDS, WORD_BYTES
 from hw.link.slip import SlipDecoder, SlipEncoder
 from hw.program import HOST_WORD_BITS
@@ -13,18 +13,21 @@ from hw.program import HOST_WORD_BITS
 INDEX_BITS = bits_for_count(MAX_FRAME_WORDS)
 
 
-class FrameReceiver(wiring.Component):
-    """Writes the words of a frame to a buffer and tells whether it is whole.
+class Framer(wiring.Component):
+    """Takes frames from one stream of bytes and puts frames on another, one at a time: the CRC unit
+    serves both ways.
 
-    A frame is dropped if it is cut, too long, or damaged, or if one of its bytes comes while the
-    buffer is ``full``. An END always ends it: the next frame is not concerned.
+    A frame that comes is dropped if it is cut, too long, or damaged, or if one of its bytes comes
+    while the buffer is ``full`` or a frame is being sent. An END always ends it: the next frame is
+    not concerned. A frame goes out as END, its words lowest byte first, their CRC, END; a byte
+    every second cycle at most.
 
     Members
     -------
-    coded : In(stream of bytes), coded_damaged : In(1)
+    rx : In(stream of bytes), rx_damaged : In(1)
         See `SlipDecoder`.
     write : Out(1), index : Out, word : Out(32)
-        Word `index` of the frame, for the buffer.
+        Word `index` of the frame that comes, for the buffer.
     full : Out(1)
         From the end of a whole frame until ``release``: nothing is written.
     length : Out
@@ -32,15 +35,19 @@ class FrameReceiver(wiring.Component):
     release : In(1)
     dropped : Out(1)
         Pulse: a frame was dropped.
+    words : In(stream of {word, last})
+        What is to be sent; ``last`` ends the frame.
+    tx : Out(stream of bytes)
     active : Out(1)
-        Something that came has not had its effect yet.
+        Something that came has not had its effect yet, or something is still to be sent.
     """
 
     def __init__(self) -> None:
+        outgoing = data.StructLayout({"word": unsigned(HOST_WORD_BITS), "last": unsigned(1)})
         super().__init__(
             {
-                "coded": In(stream.Signature(8)),
-                "coded_damaged": In(1),
+                "rx": In(stream.Signature(8)),
+                "rx_damaged": In(1),
                 "write": Out(1),
                 "index": Out(INDEX_BITS),
                 "word": Out(HOST_WORD_BITS),
@@ -48,140 +55,103 @@ class FrameReceiver(wiring.Component):
                 "length": Out(INDEX_BITS),
                 "release": In(1),
                 "dropped": Out(1),
+                "words": In(stream.Signature(outgoing)),
+                "tx": Out(stream.Signature(8)),
                 "active": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.slip = slip = SlipDecoder()
-        m.submodules.crc = crc = CRC32_ISO_HDLC().create()
-        wiring.connect(m, wiring.flipped(self.coded), slip.coded)
-        m.d.comb += [
-            slip.coded_damaged.eq(self.coded_damaged),
-            crc.data.eq(slip.byte),
-            crc.valid.eq(slip.valid),
-            crc.start.eq(slip.end),
-        ]
+        m.submodules.decoder = decoder = SlipDecoder()
+        m.submodules.encoder = encoder = SlipEncoder()
+        m.submodules.crc = crc = Crc32()
+        wiring.connect(m, wiring.flipped(self.rx), decoder.coded)
+        wiring.connect(m, encoder.coded, wiring.flipped(self.tx))
 
+        sending, sent = Signal(), Signal()
+        m.d.comb += [
+            decoder.coded_damaged.eq(self.rx_damaged),
+            crc.byte.eq(Mux(sending, encoder.plain.payload.byte, decoder.byte)),
+            crc.valid.eq(Mux(sending, sent, decoder.valid)),
+        ]
+        self._send(m, encoder, crc, sending, sent)
+        settled = self._receive(m, decoder, crc, sending)
+        with m.If(~sending):
+            m.d.comb += crc.clear.eq(decoder.end)
+        m.d.comb += self.active.eq(~settled | sending | self.tx.valid)
+        return m
+
+    def _send(self, m: Module, encoder, crc, sending, sent) -> None:  # type: ignore[no-untyped-def]
+        place = Signal(range(WORD_BYTES))
+        tail = Signal()
+        plain = encoder.plain
+        taken = plain.valid & plain.ready
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                m.d.sync += tail.eq(0)
+                with m.If(self.words.valid):
+                    m.next = "BEGIN"
+            with m.State("BEGIN"):
+                m.d.comb += [crc.clear.eq(1), plain.valid.eq(1), plain.payload.end.eq(1)]
+                with m.If(taken):
+                    m.next = "CHOOSE"
+            with m.State("CHOOSE"):
+                m.d.sync += plain.payload.byte.eq(
+                    Mux(tail, crc.crc, self.words.payload.word).word_select(place, 8)
+                )
+                with m.If(self.words.valid | tail):
+                    m.next = "PUT"
+            with m.State("PUT"):
+                m.d.comb += plain.valid.eq(1)
+                with m.If(taken):
+                    m.d.comb += sent.eq(~tail)
+                    m.d.sync += place.eq(place + 1)
+                    m.next = "CHOOSE"
+                    with m.If(place == WORD_BYTES - 1):
+                        m.d.comb += self.words.ready.eq(~tail)
+                        m.d.sync += tail.eq(self.words.payload.last)
+                        with m.If(tail):
+                            m.next = "END"
+            with m.State("END"):
+                m.d.comb += [crc.clear.eq(1), plain.valid.eq(1), plain.payload.end.eq(1)]
+                with m.If(taken):
+                    m.next = "IDLE"
+        m.d.comb += sending.eq(~fsm.ongoing("IDLE"))
+
+    def _receive(self, m: Module, decoder, crc, sending):  # type: ignore[no-untyped-def]
         words = Signal(INDEX_BITS)
         place = Signal(range(WORD_BYTES))
-        void, some = Signal(), Signal()
+        some, void = Signal(), Signal()
         m.d.sync += self.write.eq(0)
-        with m.If(slip.valid):
+        with m.If(decoder.valid):
             m.d.sync += [
-                self.word.eq(Cat(self.word[8:], slip.byte)),
+                self.word.eq(Cat(self.word[8:], decoder.byte)),
                 place.eq(place + 1),
                 some.eq(1),
             ]
-            with m.If(self.full | (words == MAX_FRAME_WORDS)):
+            with m.If(self.full | sending | (words == MAX_FRAME_WORDS)):
                 m.d.sync += void.eq(1)
             with m.Elif(place == WORD_BYTES - 1):
-                m.d.sync += [
-                    self.write.eq(~void),
-                    self.index.eq(words),
-                    words.eq(words + 1),
-                ]
-        with m.If(slip.damaged):
+                m.d.sync += [self.write.eq(~void), self.index.eq(words), words.eq(words + 1)]
+        with m.If(decoder.damaged | (sending & some)):
             m.d.sync += void.eq(1)
 
         # The verdict takes two cycles: lengths in the first, the CRC in the second.
         ended, whole, matched = Signal(), Signal(), Signal()
-        enough = ~void & ~slip.damaged & (place == 0) & (words >= MIN_FRAME_WORDS)
+        enough = ~(void | decoder.damaged | sending) & (place == 0) & (words >= MIN_FRAME_WORDS)
         m.d.sync += [
-            ended.eq(slip.end & (some | void | slip.damaged)),
+            ended.eq(decoder.end & (some | void | decoder.damaged)),
             whole.eq(enough),
-            matched.eq(crc.match_detected),
+            matched.eq(crc.match),
             self.dropped.eq(ended & ~(whole & matched)),
         ]
-        with m.If(slip.end):
-            m.d.sync += [place.eq(0), words.eq(0), void.eq(0), some.eq(0)]
+        with m.If(decoder.end):
+            m.d.sync += [place.eq(0), words.eq(0), some.eq(0), void.eq(0)]
             with m.If(enough & ~self.full):
                 m.d.sync += self.length.eq(words)
         with m.If(self.release):
             m.d.sync += self.full.eq(0)
         with m.If(ended & whole & matched):
             m.d.sync += self.full.eq(1)
-        m.d.comb += self.active.eq(slip.valid | slip.end | ended | self.full)
-        return m
-
-
-class FrameSender(wiring.Component):
-    """Sends words as a frame: END, the words lowest byte first, their CRC, END.
-
-    Members
-    -------
-    words : In(stream of {word, last})
-        ``last`` ends the frame.
-    coded : Out(stream of bytes)
-    active : Out(1)
-        Something is still to be sent.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            {
-                "words": In(
-                    stream.Signature(
-                        data.StructLayout({"word": unsigned(HOST_WORD_BITS), "last": unsigned(1)})
-                    )
-                ),
-                "coded": Out(stream.Signature(8)),
-                "active": Out(1),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Elaboratable:
-        m = Module()
-        m.submodules.slip = slip = SlipEncoder()
-        m.submodules.crc = crc = CRC32_ISO_HDLC().create()
-        wiring.connect(m, slip.coded, wiring.flipped(self.coded))
-
-        left = Signal(HOST_WORD_BITS, reset_less=True)
-        place = Signal(range(WORD_BYTES))
-        last = Signal()
-        sent = Signal()
-        m.d.comb += [
-            slip.plain.payload.byte.eq(left[:8]),
-            sent.eq(slip.plain.valid & slip.plain.ready),
-            crc.data.eq(left[:8]),
-        ]
-
-        def send_bytes(then: str) -> None:
-            m.d.comb += slip.plain.valid.eq(1)
-            with m.If(sent):
-                m.d.sync += [left.eq(left[8:]), place.eq(place + 1)]
-                with m.If(place == WORD_BYTES - 1):
-                    m.next = then
-
-        def send_end(then: str) -> None:
-            m.d.comb += [slip.plain.valid.eq(1), slip.plain.payload.end.eq(1)]
-            with m.If(sent):
-                m.next = then
-
-        with m.FSM() as fsm:
-            with m.State("IDLE"):
-                m.d.comb += crc.start.eq(1)
-                with m.If(self.words.valid):
-                    m.next = "BEGIN"
-            with m.State("BEGIN"):
-                send_end("TAKE")
-            with m.State("TAKE"):
-                m.d.comb += self.words.ready.eq(1)
-                m.d.sync += [left.eq(self.words.payload.word), last.eq(self.words.payload.last)]
-                with m.If(self.words.valid):
-                    m.next = "WORD"
-            with m.State("WORD"):
-                m.d.comb += crc.valid.eq(sent)
-                send_bytes("NEXT")
-            with m.State("NEXT"):
-                m.d.sync += left.eq(crc.crc)
-                m.next = "TAKE"
-                with m.If(last):
-                    m.next = "CRC"
-            with m.State("CRC"):
-                send_bytes("END")
-            with m.State("END"):
-                send_end("IDLE")
-        m.d.comb += self.active.eq(~fsm.ongoing("IDLE") | self.coded.valid)
-        return m
+        return ~(decoder.valid | decoder.end | ended | self.full)

@@ -263,15 +263,9 @@ class Device:
         return f"refused {name} of {frame.count} words at address {frame.address:#x}"
 
     def _silence(self, frame: Frame) -> str:
-        if self._known:
-            return (
-                f"{self.link.name} answers no more (to {Command(frame.command).name}); check power "
-                f"and cable, then start again"
-            )
-        return (
-            f"nothing answers at {self.link.name}; check that it is the right port, that the board "
-            f"is loaded (`make program`), and its baud rate"
-        )
+        name = self.link.name
+        silent = f"{name} answers no more" if self._known else f"nothing answers at {name}"
+        return f"{silent} (to {Command(frame.command).name}); {self.link.advice}"
 
 
 def _cut(address: int, count: int, size: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Links: byte streams to a device, opened by an address like ``serial:/dev/ttyUSB0`` or ``sim:``."""
+"""Links: byte streams to a device, opened by an address (``serial:/dev/ttyUSB0``, ``sim:``)."""
 
 from __future__ import annotations
 
@@ -42,9 +42,12 @@ class Link(Protocol):
         Seconds that an answer may take beyond the time of the bytes.
     run_seconds
         Seconds after which a run that has not ended counts as hung.
+    advice
+        What to do when nothing answers.
     """
 
     name: str
+    advice: str
     seconds_per_byte: float
     latency: float
     run_seconds: float
@@ -100,6 +103,10 @@ class SerialLink:
     """A serial port: 8 data bits, no parity, one stop bit, no flow control."""
 
     run_seconds = 20.0
+    advice = (
+        "check that this is the right port, that the board has power and is loaded "
+        "(`make program`), and the baud rate"
+    )
 
     def __init__(self, port: str, baud: int = DEFAULT_BAUD):
         self.name = f"serial:{port}@{baud}"

@@ -1,0 +1,70 @@
+"""CRC-32 of zlib and Ethernet, a byte per cycle.
+
+The same as ``amaranth.lib.crc`` in half the tables: each bit is a sum over state XOR byte, and to
+start again is a reset.
+"""
+
+import zlib
+from functools import reduce
+from operator import xor
+
+from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+CRC_BITS = 32
+ONES = (1 << CRC_BITS) - 1
+
+
+def _feedback(byte: int) -> int:
+    """What a byte that is shifted out of the state adds to the rest of it: the CRC is linear, and
+    the state before the first byte is all ones."""
+    return zlib.crc32(bytes([byte ^ 0xFF])) ^ ONES ^ ONES >> 8
+
+
+# RFC 1952: shifting a whole frame through, its CRC included, leaves this state.
+RESIDUE = zlib.crc32(zlib.crc32(b"").to_bytes(4, "little")) ^ ONES
+
+
+class Crc32(wiring.Component):
+    """Members
+    -------
+    clear : In(1)
+        Start again; a byte of the same cycle is not taken.
+    byte : In(8), valid : In(1)
+    crc : Out(32)
+        The CRC of the bytes before this cycle.
+    match : Out(1)
+        These bytes end in the CRC of those before it, lowest byte first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "clear": In(1),
+                "byte": In(8),
+                "valid": In(1),
+                "crc": Out(CRC_BITS),
+                "match": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        state = Signal(CRC_BITS, init=ONES)
+        out = Signal(8)
+        m.d.comb += [
+            out.eq(state[:8] ^ self.byte),
+            self.crc.eq(~state),
+            self.match.eq(state == RESIDUE),
+        ]
+        Cat(state[8:], 0)
+        with m.If(self.valid):
+            for index in range(CRC_BITS):
+                terms = [out[bit] for bit in range(8) if _feedback(1 << bit) >> index & 1]
+                if index < CRC_BITS - 8:
+                    terms.append(state[index + 8])
+                m.d.sync += state[index].eq(reduce(xor, terms))
+        with m.If(self.clear):
+            m.d.sync += state.eq(ONES)
+        return m

@@ -1,0 +1,145 @@
+"""Requests: their registers, and whether they may be executed."""
+
+from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import EngineConfig
+from hw.link.frames import INDEX_BITS
+from hw.link.protocol import MAX_BYTES, MAX_WORDS, MIN_FRAME_WORDS, WORD_BYTES, Command, Status
+from hw.program import READABLE, WRITABLE, HostMap
+
+LAYER_BITS = 8
+
+
+def request_layout(config: EngineConfig) -> data.StructLayout:
+    """The words of a request, cut to the bits that may be other than zero; the ``_plain`` fields
+    tell whether the others were zero."""
+    return data.StructLayout(
+        {
+            "command": unsigned(Const(max(Command)).width),
+            "command_plain": 1,
+            "address": max(HostMap(config).address_bits, 2 * LAYER_BITS),
+            "address_plain": 1,
+            "count": unsigned(Const(MAX_BYTES).width),
+            "count_plain": 1,
+            "steps_plain": 1,
+        }
+    )
+
+
+class RequestCheck(wiring.Component):
+    """Says how a request would end, three cycles after it was laid on.
+
+    Members
+    -------
+    request : In(request_layout)
+    words : In
+        Words of its frame.
+    running : In(1)
+        A run is going: only STATUS and RESET are executed.
+    status : Out(Status)
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "request": In(request_layout(config)),
+                "words": In(INDEX_BITS),
+                "running": In(1),
+                "status": Out(Status),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        request = self.request
+        command = request.command
+        known = Signal()
+        m.d.sync += known.eq(request.command_plain & (command != 0))
+        length_good = self._length(m)
+        inside, layers_good = self._range(m), self._layers(m)
+
+        in_range = Signal()
+        with m.Switch(command):
+            with m.Case(Command.READ, Command.WRITE, Command.WRITE_BYTES):
+                m.d.comb += in_range.eq(inside)
+            with m.Case(Command.RUN):
+                m.d.comb += in_range.eq(layers_good)
+            with m.Default():
+                m.d.comb += in_range.eq(1)
+        always = (command == Command.STATUS) | (command == Command.RESET)
+        with m.If(self.running & ~(known & always)):
+            m.d.sync += self.status.eq(Status.BUSY)
+        with m.Elif(~known):
+            m.d.sync += self.status.eq(Status.UNKNOWN)
+        with m.Elif(~length_good):
+            m.d.sync += self.status.eq(Status.LENGTH)
+        with m.Elif(~in_range):
+            m.d.sync += self.status.eq(Status.RANGE)
+        with m.Elif((command == Command.RUN) & ~request.steps_plain):
+            m.d.sync += self.status.eq(Status.REFUSED)
+        with m.Else():
+            m.d.sync += self.status.eq(Status.OK)
+        return m
+
+    def _length(self, m: Module) -> Signal:
+        """Whether count, payload and the limits agree.
+
+        That a frame holds no more than `MAX_WORDS` need not be checked where they are in it.
+        """
+        count, command = self.request.count, self.request.command
+        payload = Signal(range(WORD_BYTES * (MAX_BYTES + 1)))  # in bytes
+        count_good = Signal()
+        with m.Switch(command):
+            with m.Case(Command.READ):
+                m.d.comb += count_good.eq((count != 0) & (count <= MAX_WORDS))
+            with m.Case(Command.WRITE):
+                m.d.comb += [count_good.eq(count != 0), payload.eq(count * WORD_BYTES)]
+            with m.Case(Command.WRITE_BYTES):
+                m.d.comb += [count_good.eq(count != 0), payload.eq(count)]
+            with m.Case(Command.RUN):
+                m.d.comb += [count_good.eq(count == 1), payload.eq(WORD_BYTES)]
+            with m.Default():
+                m.d.comb += count_good.eq(count == 0)
+        words = Signal(len(payload))
+        counted, good = Signal(), Signal()
+        m.d.sync += [
+            words.eq((payload + MIN_FRAME_WORDS * WORD_BYTES + WORD_BYTES - 1) // WORD_BYTES),
+            counted.eq(count_good & self.request.count_plain),
+            good.eq(counted & (words == self.words)),
+        ]
+        return good
+
+    def _range(self, m: Module) -> Signal:
+        """Whether all addresses lie in one region, and it may be accessed."""
+        host_map = HostMap(self.config)
+        address = self.request.address
+        offset = address[: host_map.offset_bits]
+        size = Signal(host_map.offset_bits + 1)
+        end = Signal(max(len(offset), len(self.request.count)) + 1)
+        good = Signal()
+        with m.Switch(address[host_map.offset_bits : host_map.address_bits]):
+            for region in READABLE:
+                with m.Case(region):
+                    allowed = (
+                        Const(1) if region in WRITABLE else self.request.command == Command.READ
+                    )
+                    m.d.sync += size.eq(Mux(allowed, host_map.size(region), 0))
+            with m.Default():
+                m.d.sync += size.eq(0)
+        m.d.sync += [
+            end.eq(offset + self.request.count),
+            good.eq(self.request.address_plain & (end <= size)),
+        ]
+        return good
+
+    def _layers(self, m: Module) -> Signal:
+        """Whether there are such layers, in this order."""
+        address = self.request.address
+        first, last = address[:LAYER_BITS], address[LAYER_BITS : 2 * LAYER_BITS]
+        plain = self.request.address_plain & (address[2 * LAYER_BITS :] == 0)
+        good = Signal()
+        m.d.sync += good.eq(plain & (first <= last) & (last < self.config.layers))
+        return good

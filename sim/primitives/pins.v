@@ -1,0 +1,37 @@
+// Pins and clock lines of ECP5 as nextpnr writes them. What is not modelled (tristate, registers of a
+// pin, clock enable) has no port here, so that a netlist which uses it does not compile.
+
+// TRELLIS_IO with DIR "INPUT" and "OUTPUT": sim/netlist.py puts the direction into the name, since in
+// Verilog a parameter cannot decide on the direction of a port.
+module TRELLIS_IO_INPUT #(
+    parameter DIR = "INPUT",
+    parameter DATAMUX_ODDR = "PADDO",
+    parameter DATAMUX_MDDR = "PADDO"
+) (
+    input  wire B,
+    output wire O
+);
+  /*verilator inline_module*/
+  assign O = B;
+endmodule
+
+module TRELLIS_IO_OUTPUT #(
+    parameter DIR = "OUTPUT",
+    parameter DATAMUX_ODDR = "PADDO",
+    parameter DATAMUX_MDDR = "PADDO"
+) (
+    input  wire I,
+    output wire B
+);
+  /*verilator inline_module*/
+  assign B = I;
+endmodule
+
+// The way of a clock onto a global line.
+module DCCA (
+    input  wire CLKI,
+    output wire CLKO
+);
+  /*verilator inline_module*/
+  assign CLKO = CLKI;
+endmodule
