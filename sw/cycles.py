@@ -23,7 +23,7 @@ MAX_TICKETS = 15
 # From a write into a queue until its reader sees it.
 QUEUE_LATENCY = 2
 # From a table read to the write of the window into the queue.
-TABLE_LATENCY = 3
+TABLE_LATENCY = 4
 # From a request for a row to the write of its occupancy into the queue.
 ROW_LATENCY = 5
 # Banks between the queue of rows and the bank at hand.

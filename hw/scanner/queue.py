@@ -62,5 +62,8 @@ class Queue(wiring.Component):
             self.valid.eq(some | (self.valid & ~self.take)),
         ]
         with m.If(advance):
-            m.d.sync += [data.eq(read.data), taken.eq(taken + 1)]
+            m.d.sync += taken.eq(taken + 1)
+        # Without a word in the memory this takes one without a meaning.
+        with m.If(~self.valid | self.take):
+            m.d.sync += data.eq(read.data)
         return m

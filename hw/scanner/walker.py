@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, signed, 
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.array.adder import GatedAdder
 from hw.config import DIMENSION_BITS, EngineConfig
 from hw.scanner.windows import scan_layout, window_layout
 
@@ -125,8 +126,8 @@ class RowWalker(wiring.Component):
         next_row_x = row_x + layer.pitch_x
         next_row_y = row_y + layer.pitch_y
         next_row_pass = row_pass + layer.pass_pitch
-        next_weight_x = weight_x + Mux(pool_x[-1], layer.weight_x, 0)
-        next_weight_y = weight_y + Mux(pool_y[-1], layer.weight_y, 0)
+        next_weight_x = self._step(m, "x", weight_x, layer.weight_x, stay=~pool_x[-1])
+        next_weight_y = self._step(m, "y", weight_y, layer.weight_y, stay=~pool_y[-1])
         steps = [
             [
                 row.eq(row + 1),
@@ -202,3 +203,12 @@ class RowWalker(wiring.Component):
         with m.Elif(self.advance):
             m.d.sync += active.eq(0)
         return m
+
+    def _step(self, m: Module, axis: str, weight, pitch, *, stay):  # type: ignore[no-untyped-def]
+        """The weight row one kernel position on, or the same one within a pooled position."""
+        c = self.config
+        m.submodules[f"weight_adder_{axis}"] = adder = GatedAdder(
+            width=c.weight_row_bits, b_width=c.weight_row_bits, ecp5=c.memory == "ecp5"
+        )
+        m.d.comb += [adder.a.eq(pitch), adder.b.eq(weight), adder.clear.eq(stay)]
+        return adder.total.as_unsigned()

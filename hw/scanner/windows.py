@@ -8,7 +8,8 @@ from hw.config import EngineConfig
 from hw.program import AxisEntry, LayerDescriptor
 from hw.scanner.queue import QUEUE_DEPTH, Queue
 
-TABLE_LATENCY = 2
+# From the issue of a table read to its answer; the address has a register of its own.
+TABLE_LATENCY = 3
 
 
 def scan_layout(config: EngineConfig, names: tuple[str, ...]) -> data.StructLayout:
@@ -118,11 +119,8 @@ class WindowGenerator(wiring.Component):
                 with m.If(credit):
                     m.next = "LINE"
             with m.State("LINE"):
-                m.d.comb += [
-                    issue.eq(credit),
-                    tag.vertical.eq(1),
-                    self.table_address.eq(entry_y),
-                ]
+                m.d.comb += [issue.eq(credit), tag.vertical.eq(1)]
+                m.d.sync += self.table_address.eq(entry_y)
                 m.d.sync += [positions.eq(layer.windows_x - 1), entry_x.eq(layer.table_x)]
                 with m.If(credit):
                     m.d.sync += entry_y.eq(entry_y + 1)
@@ -133,8 +131,8 @@ class WindowGenerator(wiring.Component):
                     issue.eq(credit),
                     tag.group_last.eq(group_last),
                     tag.layer_last.eq(group_last & groups[-1]),
-                    self.table_address.eq(entry_x),
                 ]
+                m.d.sync += self.table_address.eq(entry_x)
                 with m.If(credit):
                     m.d.sync += [entry_x.eq(entry_x + 1), positions.eq(positions - 1)]
                     with m.If(positions[-1]):
