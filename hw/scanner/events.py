@@ -285,7 +285,8 @@ class EventScanner(wiring.Component):
             with m.If(~due):
                 m.d.comb += flush_how.eq(how)
         with m.Elif(silent):
-            m.d.comb += [ticket.eq(Mux(due, free, room)), take.eq(Mux(due, free, room))]
+            may_wait = Mux(due, free, room)
+            m.d.comb += [ticket.eq(may_wait), take.eq(may_wait)]
         with m.Elif(valid):
             m.d.comb += [close.eq(~due | free), take.eq(~due | free)]
         with m.Else():

@@ -94,11 +94,11 @@ MUTANTS = [
     ),
     *_of(
         "neuron/argmax.py",
-        ("argmax-takes-the-last-of-equals", "logit > largest", "logit >= largest"),
+        ("argmax-takes-the-last-of-equals", "(largest - logit)[-1]", "(largest - logit) <= 0"),
         (
             "argmax-unsigned",
-            "logit > largest",
-            "(logit & ~(-1 << len(logit))) > (largest & ~(-1 << len(logit)))",
+            "(largest - logit)[-1]",
+            "(largest.as_unsigned() - logit.as_unsigned())[-1]",
         ),
     ),
     *_of(
@@ -143,13 +143,13 @@ MUTANTS = [
         ("shared-train-of-group-0", "self.empty_row + request[2].index", "self.empty_row"),
         (
             "end-given-to-a-bank-with-an-end",
-            ' & picked["more"] & ~picked["end"]',
-            ' & picked["more"]',
+            " & more & ~bank.end",
+            " & more",
         ),
-        ("end-never-merged", ' & picked["more"] & ~picked["end"]', " & 0", Oracle.COUNTERS),
+        ("end-never-merged", " & more & ~bank.end", " & 0", Oracle.COUNTERS),
         (
             "ticket-waits-for-the-drain",
-            "Mux(due, free, busy < MAX_TICKETS)",
+            "Mux(due, free, room)",
             "free",
             Oracle.COUNTERS,
         ),
@@ -159,11 +159,16 @@ MUTANTS = [
             "due_how.eq(how)",
             Oracle.COUNTERS,
         ),
-        ("flush-one-cycle-early", "free = busy == 0", "free = busy <= 1", Oracle.REPETITION),
+        (
+            "flush-one-cycle-early",
+            "free.eq((busy == 1) & ~ticket)",
+            "free.eq((busy <= 2) & ~ticket)",
+            Oracle.REPETITION,
+        ),
         (
             "flush-one-cycle-late",
-            "busy.eq(self.last_lane + ticket)",
-            "busy.eq(self.last_lane + 1 + ticket)",
+            "free.eq((busy == 1) & ~ticket)",
+            "free.eq((busy == 0) & ~ticket)",
             Oracle.COUNTERS,
         ),
         (
@@ -174,7 +179,7 @@ MUTANTS = [
             WIDE,
         ),
         ("flush-named-by-the-empty-window", "with m.If(~due):", "with m.If(1):"),
-        ("dropped-rows-not-given-back", " - dropped - queue", " - queue", Oracle.HANG),
+        ("dropped-rows-not-given-back", " - dropped - taken", " - taken", Oracle.HANG),
     ),
     *_of(
         "scanner/walker.py",
@@ -182,13 +187,13 @@ MUTANTS = [
         ("weight-row-of-the-next-group-wrong", "weight + c.lanes", "weight + 1"),
         (
             "weight-row-of-a-kernel-row-wrong",
-            "Mux(pool_y == 0, layer.weight_y, 0)",
-            "Mux(pool_y == 0, layer.weight_x, 0)",
+            'm, "y", weight_y, layer.weight_y',
+            'm, "y", weight_y, layer.weight_x',
         ),
         (
             "pool-counter-off-by-one",
-            "Mux(pool_x == 0, layer.weight_x, 0)",
-            "Mux(pool_x == layer.pool_x, layer.weight_x, 0)",
+            "stay=~pool_x[-1]",
+            "stay=pool_x != layer.pool_x - 1",
         ),
         (
             "layer-ends-with-a-partial-pass",
@@ -215,8 +220,8 @@ MUTANTS = [
         ),
         (
             "steps-left-aligned",
-            "mode.active[step].eq(tau + inference > left)",
-            "mode.active[step].eq(tau + inference > step)",
+            "mode.active[step].eq(total > left)",
+            "mode.active[step].eq(total > step)",
         ),
         (
             "scan-before-the-results",
