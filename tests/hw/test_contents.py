@@ -1,0 +1,71 @@
+"""Contents: what a host would write, as the words of the memories."""
+
+import random
+
+import pytest
+
+from hw.config import EngineConfig
+from hw.contents import STORED, Contents
+from hw.program import HostMap, Region
+from tests.hw.simulation import refusal
+
+CONFIG = EngineConfig(lanes=8, tile_lanes=4, weight_bits=12, weight_rows=20, channel_groups=3)
+
+
+def test_parts_are_put_together_lowest_first():
+    address = HostMap(CONFIG).address
+    writes = {
+        address(Region.WEIGHTS, row=2, bank=1, part=0): 0x89ABCDEF,
+        address(Region.WEIGHTS, row=2, bank=1, part=1): 0x4567,
+        address(Region.WEIGHTS, row=0, bank=1, part=1): 0xFFFF_0001,
+        address(Region.WEIGHTS, row=1, bank=0, part=0): 5,
+    }
+    contents = Contents(CONFIG, writes)
+    assert contents.words(Region.WEIGHTS, 48, bank=0) == [0, 5]
+    # What the memory has no bits for is left out.
+    assert contents.words(Region.WEIGHTS, 48, bank=1) == [1 << 32, 0, 0x456789ABCDEF]
+
+
+def test_a_word_lies_where_the_memory_is_addressed():
+    """Fields that are neither bank nor part make the address within the memory, lowest first."""
+    writes = {HostMap(CONFIG).address(Region.PARAMETERS, lane=3, bank=1, group=2, part=1): 7}
+    words = Contents(CONFIG, writes).words(Region.PARAMETERS, 64, bank=1)
+    assert words == [0] * (2 * 4 + 3) + [7 << 32]
+
+
+@pytest.mark.parametrize("region", sorted(STORED))
+def test_nothing_is_left_out(region):
+    """Every address of a region holds a word of its own."""
+    config = EngineConfig(
+        lanes=8, tile_lanes=4, weight_rows=16, channel_groups=4, table_entries=16, layers=2
+    )
+    rng = random.Random(region)
+    host_map = HostMap(config)
+    first = host_map.address(region)
+    writes = {first + i: rng.getrandbits(32) for i in range(host_map.size(region))}
+    banks = dict(host_map.fields(region)).get("bank", 0)
+    contents = Contents(config, writes)
+    seen = []
+    for bank in range(1 << banks):
+        for word in contents.words(region, 128, bank=bank):
+            seen += [word >> low & 0xFFFFFFFF for low in range(0, 128, 32)]
+    parts = 1 << dict(host_map.fields(region)).get("part", 0)
+    found = [value for index, value in enumerate(seen) if index % 4 < parts]
+    assert sorted(found) == sorted(writes.values())
+
+
+@pytest.mark.parametrize(
+    ("address", "word", "error"),
+    [
+        (HostMap(CONFIG).address(Region.TRAINS), 0, "address must be that of a stored memory"),
+        (HostMap(CONFIG).address(Region.CONTROL), 0, "address must be that of a stored memory"),
+        (HostMap(CONFIG).address(Region.WEIGHTS, row=20), 0, "address must be that of a stored"),
+        (1 << 30, 0, "address must be that of a stored memory"),
+        (HostMap(CONFIG).address(Region.WEIGHTS), 1 << 32, "word must fit 32 bits"),
+        (HostMap(CONFIG).address(Region.WEIGHTS), -1, "word must fit 32 bits"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(address, word, error):
+    kind, message = refusal(lambda: Contents(CONFIG, {address: word}))
+    assert kind is ValueError
+    assert message.startswith(error)

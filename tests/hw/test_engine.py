@@ -1,0 +1,111 @@
+"""What the memories of the engine hold, written by a host or there at power-up, is read back."""
+
+import random
+
+import pytest
+
+from hw.config import EngineConfig
+from hw.engine import READ_LATENCY, Engine
+from hw.program import AxisEntry, HostMap, Region
+from tests.hw.simulation import simulate
+
+CONFIGS = {
+    "one lane": EngineConfig(
+        lanes=1,
+        tile_lanes=1,
+        steps=1,
+        weight_rows=3,
+        feature_rows=4,
+        channel_groups=1,
+        table_entries=2,
+        layers=1,
+    ),
+    "three tiles": EngineConfig(
+        lanes=12,
+        tile_lanes=4,
+        steps=2,
+        weight_bits=12,
+        weight_rows=5,
+        feature_rows=5,
+        channel_groups=2,
+        table_entries=3,
+        layers=3,
+    ),
+}
+STORED = (Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS)
+
+
+def places(config: EngineConfig, region: Region) -> list[tuple[int, int]]:
+    """(address, bits that are held there) of everything stored in a region."""
+    host_map = HostMap(config)
+    widths = {
+        Region.DESCRIPTORS: [32],
+        Region.TABLES: [32] * (AxisEntry.width(config) // 32) + [AxisEntry.width(config) % 32],
+        Region.PARAMETERS: [config.potential_bits] * 2,
+        Region.WEIGHTS: [32] * (config.tile_lanes * config.weight_bits // 32)
+        + [config.tile_lanes * config.weight_bits % 32],
+        Region.TRAINS: [config.steps + 1],
+    }[region]
+    counts = {"bank": config.tiles, "lane": config.tile_lanes, "part": len(widths)}
+    found = []
+    for offset in range(host_map.size(region)):
+        rest, part, there = offset, 0, True
+        for name, bits in host_map.fields(region):
+            value = rest & (1 << bits) - 1
+            rest >>= bits
+            there &= value < counts.get(name, 1 << bits)
+            part = value if name == "part" else part
+        if there and widths[part]:
+            found.append((host_map.address(region) + offset, widths[part]))
+    return found
+
+
+def read_back(dut: Engine, writes: dict[int, int], addresses: list[int]) -> list[int]:
+    answers: list[int] = []
+
+    async def testbench(ctx):
+        for address, word in writes.items():
+            ctx.set(dut.host.address, address)
+            ctx.set(dut.host.write_data, word)
+            ctx.set(dut.host.write, 1)
+            await ctx.tick()
+        ctx.set(dut.host.write, 0)
+        for address in [*addresses, *[0] * (READ_LATENCY + 1)]:
+            ctx.set(dut.host.address, address)
+            ctx.set(dut.host.read, len(answers) < len(addresses) and address > 0)
+            if ctx.get(dut.host.read_valid):
+                answers.append(ctx.get(dut.host.read_data))
+            await ctx.tick()
+
+    simulate(dut, testbench)
+    return answers
+
+
+def as_read(word: int, bits: int, region: Region) -> int:
+    """Parameters are signed, everything else is not."""
+    if region == Region.PARAMETERS and word >> bits - 1:
+        return word | (1 << 32) - (1 << bits)
+    return word
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("region", [*STORED, Region.TRAINS])
+def test_a_host_reads_what_it_wrote(config, region):
+    rng = random.Random(region)
+    stored = {address: (rng.getrandbits(bits), bits) for address, bits in places(config, region)}
+    writes = {address: word for address, (word, _) in stored.items()}
+    answers = read_back(Engine(config), writes, list(writes))
+    assert answers == [as_read(word, bits, region) for word, bits in stored.values()]
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_an_engine_starts_with_its_contents(config):
+    rng = random.Random(1)
+    stored = {
+        address: (rng.getrandbits(bits), bits, region)
+        for region in STORED
+        for address, bits in places(config, region)
+    }
+    contents = {address: word for address, (word, *_) in stored.items()}
+    answers = read_back(Engine(config, contents=contents), {}, list(contents))
+    assert answers == [as_read(*expected) for expected in stored.values()]
