@@ -62,7 +62,7 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.link = link = HostLink(self.identity)
-        engine = Engine(self.identity.config)
+        engine = Engine(self.identity.config, contents=self.program)
         m.submodules.engine = ResetInserter(link.engine_reset)(engine)
         wiring.connect(m, wiring.flipped(self.rx), link.rx)
         wiring.connect(m, link.tx, wiring.flipped(self.tx))
@@ -72,5 +72,6 @@ class Accelerator(wiring.Component):
             link.engine_busy.eq(engine.busy),
             self.busy.eq(link.busy),
             self.error.eq(link.error),
+            self.best.eq(engine.best),
         ]
         return m

@@ -7,6 +7,8 @@
      sequencer: descriptors, axis tables                        logits, argmax
 """
 
+from collections.abc import Mapping, Sequence
+
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -14,6 +16,7 @@ from amaranth.lib.wiring import In, Out
 from hw.array.lanes import action_layout
 from hw.array.tile import Tile, target_layout
 from hw.config import EngineConfig
+from hw.contents import Contents
 from hw.link.host import HostDecoder, HostPort, address_view
 from hw.memory.block import BlockMemory
 from hw.memory.feature import FeatureBank, write_layout
@@ -40,8 +43,9 @@ from hw.sequencer.sequencer import Sequencer
 # to the first tile after one cycle, so that the weights, two cycles later, meet the train.
 TRAIN_LATENCY = 3
 
-# Cycles from a host read to its answer: the decoder, the slowest store, the choice between stores.
-READ_LATENCY = 4
+# Cycles from a host read to its answer: the decoder, a store, the choice of its bank and part, the
+# choice between stores.
+READ_LATENCY = 5
 
 
 class Engine(wiring.Component):
@@ -51,22 +55,34 @@ class Engine(wiring.Component):
     ----------
     config : EngineConfig
         All sizes.
+    contents : mapping of int to int
+        A program that the memories hold at power-up: host addresses and words, as a host would
+        write them (`hw.contents.Contents`).
 
     Members
     -------
     host : In(HostPort)
-        Program, weights, images in; trains, logits, counters out (`hw.program.HostMap`). Memories
-        may be accessed only while the engine is not busy.
+        Program, weights, images in; the same, trains, logits and counters out
+        (`hw.program.HostMap`). Memories may be accessed only while the engine is not busy.
     busy : Out(1)
         High from the cycle after a write to the control registers until the run that it may have
         started has stored its last result.
+    best : Out
+        The class found by the latest run that ended with an output layer.
     """
 
-    def __init__(self, config: EngineConfig):
+    def __init__(self, config: EngineConfig, *, contents: Mapping[int, int] | None = None):
         if not isinstance(config, EngineConfig):
             raise TypeError(f"config must be an EngineConfig, not {config!r}")
         self.config = config
-        super().__init__({"host": In(HostPort(config)), "busy": Out(1)})
+        self.contents = Contents(config, contents or {})
+        super().__init__(
+            {
+                "host": In(HostPort(config)),
+                "busy": Out(1),
+                "best": Out(config.group_bits + config.slot_bits),
+            }
+        )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -84,7 +100,7 @@ class Engine(wiring.Component):
         m.submodules.counters = counters = Counters(c)
         m.submodules.argmax = argmax = ArgMax(c)
         banks = [FeatureBank(c) for _ in range(c.banks)]
-        tiles = [Tile(c) for _ in range(c.tiles)]
+        tiles = [self._tile(index) for index in range(c.tiles)]
         for index, bank in enumerate(banks):
             m.submodules[f"bank_{index}"] = bank
         for index, tile in enumerate(tiles):
@@ -95,25 +111,42 @@ class Engine(wiring.Component):
         self._accumulate(m, sequencer, scanner, banks, tiles, mode, counters)
         self._finish(m, decoder, sequencer, tiles, argmax)
         self._write(m, decoder, sequencer, banks, tiles)
-        counter_value = self._count(m, decoder, sequencer, scanner, counters)
-        self._answer(m, decoder, sequencer, banks, argmax, counter_value)
+        self._count(m, decoder, sequencer, scanner, counters)
+        self._answer(m, decoder, sequencer, banks, tiles, argmax)
         return m
 
-    def _memory(self, *, width: int, depth: int) -> BlockMemory:
-        return BlockMemory(width=width, depth=depth, ecp5=self.config.memory == "ecp5")
+    def _memory(self, *, width: int, depth: int, init: Sequence[int] = ()) -> BlockMemory:
+        return BlockMemory(width=width, depth=depth, ecp5=self.config.memory == "ecp5", init=init)
+
+    def _tile(self, index: int) -> Tile:
+        """A tile with its share of the program."""
+        c = self.config
+        bits = c.potential_bits
+        mask = (1 << bits) - 1
+        pairs = self.contents.words(Region.PARAMETERS, 2 * HOST_WORD_BITS, bank=index)
+        return Tile(
+            c,
+            weights=self.contents.words(Region.WEIGHTS, weights_layout(c).size, bank=index),
+            parameters=[pair & mask | (pair >> HOST_WORD_BITS & mask) << bits for pair in pairs],
+        )
 
     def _control(self, m: Module, decoder: HostDecoder, sequencer: Sequencer):  # type: ignore[no-untyped-def]
         """Run and step registers; which slots are probe and inference."""
         c = self.config
         wiring.connect(m, decoder.port, wiring.flipped(self.host))
         m.submodules.descriptors = descriptors = self._memory(
-            width=HOST_WORD_BITS, depth=c.layers * DESCRIPTOR_WORDS
+            width=HOST_WORD_BITS,
+            depth=c.layers * DESCRIPTOR_WORDS,
+            init=self.contents.words(Region.DESCRIPTORS, HOST_WORD_BITS),
         )
+        self._descriptor = descriptors.read_data
         m.d.comb += [
             descriptors.write_enable.eq(decoder.write[Region.DESCRIPTORS]),
             descriptors.write_address.eq(decoder.offset),
             descriptors.write_data.eq(decoder.word(HOST_WORD_BITS)),
-            descriptors.read_address.eq(sequencer.descriptor_address),
+            descriptors.read_address.eq(
+                Mux(sequencer.busy, sequencer.descriptor_address, decoder.offset)
+            ),
             sequencer.descriptor_data.eq(descriptors.read_data),
         ]
 
@@ -149,10 +182,12 @@ class Engine(wiring.Component):
             ]
 
         mode = Signal(mode_layout(c), reset_less=True)
+        total = Signal(c.step_count_bits + 1, reset_less=True)
+        m.d.sync += total.eq(tau + inference)
         for step in range(c.steps):
             left = c.steps - 1 - step
             m.d.sync += [
-                mode.active[step].eq(tau + inference > left),
+                mode.active[step].eq(total > left),
                 mode.inference[step].eq(inference > left),
             ]
         m.d.sync += [mode.pixels.eq(sequencer.drain.pixels), mode.output.eq(sequencer.drain.output)]
@@ -161,7 +196,12 @@ class Engine(wiring.Component):
     def _scan(self, m, decoder, sequencer, windows, walker, scanner, refill, banks):  # type: ignore[no-untyped-def]
         """Axis tables -> windows -> rows -> occupancies -> tokens."""
         c = self.config
-        m.submodules.tables = tables = self._memory(width=AxisEntry.width(c), depth=c.table_entries)
+        m.submodules.tables = tables = self._memory(
+            width=AxisEntry.width(c),
+            depth=c.table_entries,
+            init=self.contents.words(Region.TABLES, AxisEntry.width(c)),
+        )
+        self._table_entry = tables.read_data
         address = address_view(c, Region.TABLES, decoder.offset)
         wiring.connect(m, windows.refill, refill.groups)
         wiring.connect(m, windows.windows, walker.windows)
@@ -171,7 +211,7 @@ class Engine(wiring.Component):
             ),
             tables.write_address.eq(address.entry),
             tables.write_data.eq(decoder.word(AxisEntry.width(c))),
-            tables.read_address.eq(windows.table_address),
+            tables.read_address.eq(Mux(sequencer.busy, windows.table_address, address.entry)),
             windows.table_data.eq(tables.read_data),
             windows.start.eq(sequencer.prepare),
             windows.layer.eq(sequencer.scan),
@@ -272,7 +312,6 @@ class Engine(wiring.Component):
                 ),
                 argmax.logits[index].eq(tile.logit),
             ]
-        self._logits = [tile.logit for tile in tiles]
 
     def _write(self, m, decoder, sequencer, banks, tiles):  # type: ignore[no-untyped-def]
         """Writes of the host: weights and parameters of the tiles, trains of the banks."""
@@ -302,6 +341,7 @@ class Engine(wiring.Component):
                 ),
                 tile.parameter_write_address.eq(Cat(parameters.lane, parameters.group)),
                 tile.parameter_write_data.eq(parameter),
+                tile.idle.eq(~sequencer.busy),
             ]
         host_write = Signal(write_layout(c))
         m.d.comb += [
@@ -334,49 +374,76 @@ class Engine(wiring.Component):
             counters.drain_stall.eq(scanner.drain_stall),
             counters.scan_stall.eq(scanner.scan_stall),
             counters.select.eq(sequencer.counter_select),
+            counts.read_address.eq(decoder.offset),
+        ]
+        m.d.sync += [
             counts.write_enable.eq(sequencer.counter_write),
             counts.write_address.eq(sequencer.counter_address),
             counts.write_data.eq(counters.value),
-            counts.read_address.eq(decoder.offset),
         ]
-        return counts.read_data
+        self._counter = counts.read_data
 
-    def _answer(self, m, decoder, sequencer, banks, argmax, counter_value):  # type: ignore[no-untyped-def]
-        """Reads of the host: all stores answer after two cycles, then the right one is chosen."""
+    def _answer(self, m, decoder, sequencer, banks, tiles, argmax):  # type: ignore[no-untyped-def]
+        """Reads of the host: all stores answer after two cycles; then the bank and the part of each
+        is chosen, then the store."""
         c = self.config
-        readable = (Region.CONTROL, Region.TRAINS, Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
-        valid = Cat(decoder.read[region] for region in readable)
-        offset = decoder.offset
+        m.d.comb += self.best.eq(argmax.best)
+
+        asked = [Cat(decoder.read)]
+        offsets = [decoder.offset]
         for stage in range(READ_LATENCY - 2):
-            valid_next = Signal(len(readable), name=f"read_valid_{stage}")
-            offset_next = Signal(len(offset), name=f"read_offset_{stage}", reset_less=True)
-            m.d.sync += [valid_next.eq(valid), offset_next.eq(offset)]
-            valid, offset = valid_next, offset_next
+            asked_next = Signal(len(Region), name=f"read_{stage}")
+            offset_next = Signal(len(decoder.offset), name=f"read_offset_{stage}", reset_less=True)
+            m.d.sync += [asked_next.eq(asked[-1]), offset_next.eq(offsets[-1])]
+            asked.append(asked_next)
+            offsets.append(offset_next)
+        offset = offsets[READ_LATENCY - 3]
 
-        def field(region: Region, name: str):  # type: ignore[no-untyped-def]
-            return address_view(c, region, offset)[name]
+        def chosen(region: Region, name: str, words):  # type: ignore[no-untyped-def]
+            """The word that an address field selects, a field of no bits the only one."""
+            field = getattr(address_view(c, region, offset), name)
+            return Array(words)[field] if len(field) else words[0]
 
-        def of_bank(words, region: Region):  # type: ignore[no-untyped-def]
-            return Array(words)[field(region, "bank")] if c.bank_bits else words[0]
+        def parts(region: Region, value):  # type: ignore[no-untyped-def]
+            words = range(0, len(value), HOST_WORD_BITS)
+            return chosen(region, "part", [value[low : low + HOST_WORD_BITS] for low in words])
 
-        status = Mux(
-            field(Region.CONTROL, "word") == Control.CLASS,
-            argmax.best,
-            Cat(sequencer.busy, self._refused),
-        )
-        logit = Signal(signed(HOST_WORD_BITS))
-        m.d.comb += logit.eq(of_bank(self._logits, Region.LOGITS))
-        values = (
-            status,
-            of_bank([bank.train for bank in banks], Region.TRAINS),
-            of_bank([bank.occupancy for bank in banks], Region.OCCUPANCY),
-            logit,
-            counter_value,
-        )
+        def of_banks(region: Region, words):  # type: ignore[no-untyped-def]
+            return chosen(region, "bank", list(words))
+
+        def extended(value):  # type: ignore[no-untyped-def]
+            word = Signal(signed(HOST_WORD_BITS))
+            m.d.comb += word.eq(value)
+            return word
+
+        control = address_view(c, Region.CONTROL, offset).word
+        parameter = ([tile.parameter.bias, tile.parameter.threshold] for tile in tiles)
+        values = {
+            Region.CONTROL: Mux(
+                control == Control.CLASS, argmax.best, Cat(sequencer.busy, self._refused)
+            ),
+            Region.DESCRIPTORS: self._descriptor,
+            Region.TABLES: parts(Region.TABLES, self._table_entry),
+            Region.PARAMETERS: extended(
+                of_banks(
+                    Region.PARAMETERS,
+                    (chosen(Region.PARAMETERS, "part", pair) for pair in parameter),
+                )
+            ),
+            Region.WEIGHTS: of_banks(
+                Region.WEIGHTS, (parts(Region.WEIGHTS, tile.weights.as_value()) for tile in tiles)
+            ),
+            Region.TRAINS: of_banks(Region.TRAINS, (bank.train for bank in banks)),
+            Region.OCCUPANCY: of_banks(Region.OCCUPANCY, (bank.occupancy for bank in banks)),
+            Region.LOGITS: extended(of_banks(Region.LOGITS, (tile.logit for tile in tiles))),
+            Region.COUNTERS: self._counter,
+        }
         answer = Signal(HOST_WORD_BITS, reset_less=True)
         answered = Signal()
-        m.d.sync += answered.eq(valid.any())
-        for index, value in enumerate(values):
-            with m.If(valid[index]):
-                m.d.sync += answer.eq(value)
+        m.d.sync += answered.eq(asked[-1].any())
+        for region, value in values.items():
+            found = Signal.like(value, name=f"found_{region.name.lower()}", reset_less=True)
+            m.d.sync += found.eq(value)
+            with m.If(asked[-1][region]):
+                m.d.sync += answer.eq(found)
         m.d.comb += [self.host.read_data.eq(answer), self.host.read_valid.eq(answered)]

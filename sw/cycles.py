@@ -17,15 +17,17 @@ from hw.program import COUNTER_WORDS, FIELDS, Counter
 from sw.compiler import LayerPlan, Program
 from sw.golden import Trace
 
-WINDOW_QUEUE = 8
+WINDOW_QUEUE = 16
 ROW_QUEUE = 16
 MAX_TICKETS = 15
 # From a write into a queue until its reader sees it.
 QUEUE_LATENCY = 2
-# From a table read to the write of its answer into the queue.
-TABLE_LATENCY = 2
+# From a table read to the write of the window into the queue.
+TABLE_LATENCY = 4
 # From a request for a row to the write of its occupancy into the queue.
-ROW_LATENCY = 4
+ROW_LATENCY = 5
+# Banks between the queue of rows and the bank at hand.
+WAITING_BANKS = 2
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     """Cycles from the decision for the last flush to the layer's last result, of a window that
     drains in one cycle."""
     d = plan.descriptor
-    token, train, slot = 1, 3, 1
+    token, train, slot = 1, 3, 2
     neuron = 2 + 2 + 2 * config.steps
     if d.pixels:
         neuron += bits_for_count(config.planes) - 1 + (config.passes > 1)
@@ -216,14 +218,15 @@ class _FrontEnd:
         cycles more than one its drain takes."""
         tags = deque(self._tags())
         windows = iter(self.requests)
-        table: deque[tuple[int, str]] = deque()
+        table: deque[int] = deque()
         table_outstanding = 0
-        window_valid = False
+        window_taken = popped = False
         walking: deque[Request] = deque()
         rows: deque[tuple[int, Request]] = deque()
         dropped: deque[int] = deque()
         outstanding = 0
         banks: deque[int] = deque()
+        waiting: deque[_Picked] = deque()
         picked: _Picked | None = None
         due: Request | None = None
         seen = False
@@ -273,34 +276,41 @@ class _FrontEnd:
                 self.events += event
                 self.windows += flush + ticket
 
-            # Queue of rows -> bank at hand.
-            head = rows[0][1] if rows and rows[0][0] <= cycle else None
-            popped = False
-            merged = False
+            # A place in a queue is given back a cycle after its entry was taken.
+            issuing = table_outstanding < WINDOW_QUEUE
+            table_outstanding -= window_taken
+            given_back = popped
+
+            # Waiting banks -> bank at hand.
+            room = len(waiting) < WAITING_BANKS
+            following: _Picked | None = None
+            merging: Request | None = None
             if take:
-                if head is not None:
-                    if not banks:
-                        banks = deque(head.events or (0,))
-                    slots = banks.popleft()
-                    last = not banks
-                    following = _Picked(slots, head if last and head.end else None)
-                    popped = last
-                else:
-                    following = None
-            elif head is not None and not head.events and more and picked and picked.end is None:
-                popped = merged = True
-            if popped:
-                rows.popleft()
+                following = waiting.popleft() if waiting else None
+            elif waiting and not waiting[0].slots and more and picked and picked.end is None:
+                merging = waiting.popleft().end
+
+            # Queue of rows -> waiting banks.
+            popped = False
+            if rows and rows[0][0] <= cycle and room:
+                head = rows[0][1]
+                if not banks:
+                    banks = deque(head.events or (0,))
+                slots = banks.popleft()
+                popped = not banks
+                waiting.append(_Picked(slots, head if popped and head.end else None))
+                if popped:
+                    rows.popleft()
 
             # Rows of the walker -> queue.
             ready = outstanding < ROW_QUEUE and scanning
             advance = ready and bool(walking)
             window_end = advance and len(walking) == 1
-            window_taken = window_valid and (not walking or window_end)
+            window_taken = bool(table) and table[0] <= cycle and (not walking or window_end)
             drops = bool(dropped) and dropped[0] == cycle
             if drops:
                 dropped.popleft()
-            outstanding += advance - popped - drops
+            outstanding += advance - given_back - drops
             if advance:
                 request = walking.popleft()
                 if request.events or request.end:
@@ -309,25 +319,12 @@ class _FrontEnd:
                     dropped.append(cycle + ROW_LATENCY)
 
             # Table -> windows.
-            entry = table[0][1] if table and table[0][0] <= cycle else None
-            room = not window_valid or window_taken
-            consume = entry == "line" or (entry == "window" and room)
-            issue = None
-            if tags:
-                if tags[0] == "group":
-                    tags.popleft()
-                elif table_outstanding < WINDOW_QUEUE:
-                    issue = tags.popleft()
-            table_outstanding += (issue is not None) - consume
             if window_taken:
-                walking = deque(next(windows))
-                window_valid = False
-            if consume:
                 table.popleft()
-                if entry == "window":
-                    window_valid = True
-            if issue is not None:
-                table.append((cycle + TABLE_LATENCY + QUEUE_LATENCY, issue))
+                walking = deque(next(windows))
+            if tags and (tags[0] == "group" or issuing) and tags.popleft() == "window":
+                table.append(cycle + TABLE_LATENCY + QUEUE_LATENCY)
+                table_outstanding += 1
 
             # State of the picker in the next cycle.
             if flush and not empty:
@@ -340,8 +337,8 @@ class _FrontEnd:
                     picked.slots -= 1
             if closing is not None:
                 due, seen = closing, False
-            if merged and picked is not None and head is not None:
-                picked.end = head
+            if merging is not None and picked is not None:
+                picked.end = merging
             if take:
                 picked = following
             if flushed is not None and flushed.layer_last:

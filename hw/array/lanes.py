@@ -10,6 +10,9 @@ from hw.memory.weights import weights_layout
 from hw.scanner.events import MAX_TICKETS
 from hw.scanner.walker import end_layout
 
+# Lanes that one multiplexer of the drain chooses from.
+NEIGHBOURS = 4
+
 
 def action_layout(config: EngineConfig) -> data.StructLayout:
     """What the array does in one cycle: with ``flush`` hand over the sums and start from zero; then
@@ -90,17 +93,18 @@ class LaneArray(wiring.Component):
                 held[lane].append(copy)
 
         slot = Signal(slot_layout(c), reset_less=True)
+        slot_valid = Signal()
         tickets = Signal(range(MAX_TICKETS + 1))
         with m.If(action.flush):
             m.d.sync += [
-                self.slot_valid.eq(1),
+                slot_valid.eq(1),
                 slot.lane.eq(0),
                 slot.last.eq(action.empty | (self.last_lane == 0)),
                 slot.empty.eq(action.empty),
                 slot.how.eq(action.how),
                 tickets.eq(action.ticket),
             ]
-        with m.Elif(self.slot_valid & ~slot.last):
+        with m.Elif(slot_valid & ~slot.last):
             m.d.sync += [
                 slot.lane.eq(slot.lane + 1),
                 slot.last.eq(slot.lane + 1 == self.last_lane),
@@ -109,17 +113,26 @@ class LaneArray(wiring.Component):
         with m.Else():
             waiting = (tickets != 0) | action.ticket
             m.d.sync += [
-                self.slot_valid.eq(waiting),
+                slot_valid.eq(waiting),
                 slot.last.eq(1),
                 slot.empty.eq(1),
                 slot.how.eq(0),
                 tickets.eq(tickets + action.ticket - waiting),
             ]
 
+        # The lane is chosen among neighbours first, then among the groups of neighbours.
+        m.d.sync += [self.slot_valid.eq(slot_valid), self.slot.eq(slot)]
+        group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
+        m.d.sync += group.eq(slot.lane // NEIGHBOURS)
         for step in range(c.steps):
-            column = Array(held[lane][step] for lane in range(c.tile_lanes))
-            chosen = Signal(signed(c.accumulator_bits), name=f"chosen_{step}", reset_less=True)
-            m.d.sync += chosen.eq(column[slot.lane])
-            m.d.comb += self.sums[step].eq(chosen)
-        m.d.comb += self.slot.eq(slot)
+            column = [held[lane][step] for lane in range(c.tile_lanes)]
+            chosen = []
+            for low in range(0, c.tile_lanes, NEIGHBOURS):
+                few = Signal.like(column[0], name=f"chosen_{step}_{low}")
+                lanes = column[low : low + NEIGHBOURS]
+                m.d.sync += few.eq(Array(lanes)[slot.lane % NEIGHBOURS])
+                chosen.append(few)
+            one = Signal.like(column[0], name=f"chosen_{step}")
+            m.d.sync += one.eq(Array(chosen)[group] if len(chosen) > 1 else chosen[0])
+            m.d.comb += self.sums[step].eq(one)
         return m

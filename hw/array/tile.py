@@ -1,5 +1,7 @@
 """A tile: some lanes with their weights, accumulators, neurons and a bank to write to."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -35,10 +37,27 @@ class Tile(wiring.Component):
     ``load`` starts a layer with ``mode`` and ``target``. Results leave on ``write`` for the tile's
     bank of the feature memory (an output layer's go to the logit memory instead, read through
     ``logit_address`` with two cycles of latency). ``done`` pulses with the layer's last result.
+
+    While the engine is ``idle`` the host reads through the array's ports: ``weights`` and
+    ``parameter`` show what is stored at the addresses for writing, two cycles later.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        All sizes.
+    weights, parameters : sequence of int
+        The first weight rows and parameters at power-up.
     """
 
-    def __init__(self, config: EngineConfig):
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        weights: Sequence[int] = (),
+        parameters: Sequence[int] = (),
+    ):
         self.config = config
+        self._init = weights, parameters
         address_bits = config.group_bits + config.lane_bits
         super().__init__(
             {
@@ -60,15 +79,19 @@ class Tile(wiring.Component):
                 "parameter_write": In(1),
                 "parameter_write_address": In(address_bits),
                 "parameter_write_data": In(parameter_layout(config)),
+                "idle": In(1),
+                "weights": Out(weights_layout(config)),
+                "parameter": Out(parameter_layout(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         c = self.config
-        m.submodules.weights = weights = WeightColumns(c)
+        init_weights, init_parameters = self._init
+        m.submodules.weights = weights = WeightColumns(c, init=init_weights)
         m.submodules.lanes = lanes = LaneArray(c)
-        m.submodules.neurons = neurons = NeuronPipeline(c)
+        m.submodules.neurons = neurons = NeuronPipeline(c, init=init_parameters)
 
         row_next = Signal(c.weight_row_bits, reset_less=True)
         action_next = Signal(action_layout(c), reset_less=True)
@@ -76,7 +99,7 @@ class Tile(wiring.Component):
         m.d.comb += [
             self.weight_row_next.eq(row_next),
             self.action_next.eq(action_next),
-            weights.row.eq(self.weight_row),
+            weights.row.eq(Mux(self.idle, self.weight_write_row, self.weight_row)),
             weights.write_enable.eq(self.weight_write),
             weights.write_row.eq(self.weight_write_row),
             weights.write_data.eq(self.weight_write_data),
@@ -93,6 +116,9 @@ class Tile(wiring.Component):
             neurons.write_enable.eq(self.parameter_write),
             neurons.write_address.eq(self.parameter_write_address),
             neurons.write_data.eq(self.parameter_write_data),
+            neurons.idle.eq(self.idle),
+            self.weights.eq(weights.weights),
+            self.parameter.eq(neurons.parameter),
         ]
         self._place_results(m, neurons)
         return m

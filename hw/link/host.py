@@ -68,13 +68,12 @@ class HostDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         host_map = HostMap(self.config)
-        write, read = Signal(), Signal()
-        address = Signal(host_map.address_bits, reset_less=True)
+        write = Signal()
+        offset = Signal(host_map.offset_bits, reset_less=True)
         word = Signal(HOST_WORD_BITS, reset_less=True)
         m.d.sync += [
             write.eq(self.port.write),
-            read.eq(self.port.read),
-            address.eq(self.port.address),
+            offset.eq(self.port.address),
             word.eq(self.port.write_data),
         ]
         earlier = Signal((self.longest - 1) * HOST_WORD_BITS, reset_less=True)
@@ -82,12 +81,13 @@ class HostDecoder(wiring.Component):
             m.d.sync += earlier.eq(Cat(earlier, word)[HOST_WORD_BITS:])
         m.d.comb += [
             self.words.eq(Cat(earlier, word)),
-            self.offset.eq(address[: host_map.offset_bits]),
+            self.offset.eq(offset),
         ]
+        # The region is found out in front of the registers; behind them, one bit of it is enough.
+        number = self.port.address[host_map.offset_bits :]
         for region in Region:
-            chosen = address[host_map.offset_bits :] == region
-            m.d.comb += [
-                self.write[region].eq(write & chosen),
-                self.read[region].eq(read & chosen),
+            m.d.sync += [
+                self.write[region].eq(self.port.write & (number == region)),
+                self.read[region].eq(self.port.read & (number == region)),
             ]
         return m

@@ -1,5 +1,7 @@
 """Simple dual-port memory with an output register: every store of the engine is made of these."""
 
+from collections.abc import Iterator, Sequence
+
 from amaranth.hdl import Array, Cat, ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -39,14 +41,22 @@ class BlockMemory(wiring.Component):
         Bits of a word, and words.
     ecp5 : bool
         Instantiate DP16KD primitives instead of describing the behaviour.
+    init : sequence of int
+        The first words at power-up; the others are 0.
     """
 
-    def __init__(self, *, width: int, depth: int, ecp5: bool = False):
+    def __init__(self, *, width: int, depth: int, ecp5: bool = False, init: Sequence[int] = ()):
         for name, value in (("width", width), ("depth", depth)):
             if not isinstance(value, int):
                 raise TypeError(f"{name} must be an integer, not {value!r}")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value!r}")
+        if len(init) > depth:
+            raise ValueError(f"init must hold at most {depth} words, not {len(init)!r}")
+        for word in init:
+            if not 0 <= word < 1 << width:
+                raise ValueError(f"words of init must fit {width} bits, not {word!r}")
+        self.init = tuple(init)
         self.width = width
         self.depth = depth
         self.ecp5 = ecp5
@@ -70,7 +80,9 @@ class BlockMemory(wiring.Component):
         return m
 
     def _elaborate_inferred(self, m: Module) -> None:
-        m.submodules.storage = storage = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        m.submodules.storage = storage = memory.Memory(
+            shape=self.width, depth=self.depth, init=self.init
+        )
         write = storage.write_port()
         read = storage.read_port()
         m.d.comb += [
@@ -100,6 +112,10 @@ class BlockMemory(wiring.Component):
             slices = []
             for low in range(0, self.width, bits):
                 data = self.write_data[low : low + bits]
+                init = [
+                    word >> low & (1 << bits) - 1
+                    for word in self.init[block * words : (block + 1) * words]
+                ]
                 output = Signal(bits, name=f"output_{block}_{low}")
                 m.submodules[f"ebr_{block}_{low}"] = _dp16kd(
                     bits=bits,
@@ -108,6 +124,7 @@ class BlockMemory(wiring.Component):
                     write_data=data,
                     read_address=self.read_address[:word_bits],
                     read_data=output,
+                    init=init,
                 )
                 slices.append(output[: len(data)])
             outputs.append(Cat(*slices))
@@ -121,8 +138,29 @@ class BlockMemory(wiring.Component):
             m.d.comb += self.read_data.eq(Array(outputs)[select])
 
 
+def ebr_init(words: Sequence[int], *, bits: int) -> Iterator[int]:
+    """The parameters INITVAL_00 to INITVAL_3F of a DP16KD that starts with these words.
+
+    Each one holds 16 groups of 18 bits, 20 bits apart. Words of 9, 18 and 36 bits fill them one
+    after another; smaller ones leave the highest bit of each 9 free.
+    """
+    group_bits = 18 if bits >= 9 else 16
+    image = 0
+    for word in reversed(words):
+        image = image << bits | word
+    for _ in range(64):
+        value = 0
+        for position in range(0, 320, 20):
+            group = image & (1 << group_bits) - 1
+            if group_bits == 16:
+                group = group >> 8 << 9 | group & 0xFF
+            value |= group << position
+            image >>= group_bits
+        yield value
+
+
 def _dp16kd(  # type: ignore[no-untyped-def]
-    *, bits, write_enable, write_address, write_data, read_address, read_data
+    *, bits, write_enable, write_address, write_data, read_address, read_data, init
 ):
     """A DP16KD that writes through port A and reads through port B, with output registers.
 
@@ -158,7 +196,12 @@ def _dp16kd(  # type: ignore[no-untyped-def]
         p_CSDECODE_B="0b000",
         p_WRITEMODE_A="NORMAL",
         p_WRITEMODE_B="NORMAL",
-        p_GSR="AUTO",
+        p_GSR="DISABLED",
+        **{
+            f"p_INITVAL_{index:02X}": Const(value, 320)
+            for index, value in enumerate(ebr_init(init, bits=bits))
+            if init
+        },
         i_CLKA=ClockSignal("sync"),
         i_CLKB=ClockSignal("sync"),
         i_CEA=Const(1),

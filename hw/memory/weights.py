@@ -1,5 +1,7 @@
 """Weight store: where the array gets its weight rows from."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Elaboratable, Module, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -17,11 +19,12 @@ class WeightColumns(wiring.Component):
     """The weights of one tile's lanes: a row address in, that row out two cycles later.
 
     One row per cycle. The interface is that of a cache as well: `OnChipRefill` answers for a store
-    that holds every row.
+    that holds every row. ``init`` are the first rows at power-up.
     """
 
-    def __init__(self, config: EngineConfig):
+    def __init__(self, config: EngineConfig, *, init: Sequence[int] = ()):
         self.config = config
+        self.init = init
         super().__init__(
             {
                 "row": In(config.weight_row_bits),
@@ -36,7 +39,10 @@ class WeightColumns(wiring.Component):
         m = Module()
         c = self.config
         m.submodules.rows = rows = BlockMemory(
-            width=weights_layout(c).size, depth=max(2, c.weight_rows), ecp5=c.memory == "ecp5"
+            width=weights_layout(c).size,
+            depth=max(2, c.weight_rows),
+            ecp5=c.memory == "ecp5",
+            init=self.init,
         )
         m.d.comb += [
             rows.read_address.eq(self.row),

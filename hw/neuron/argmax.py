@@ -52,11 +52,12 @@ class ArgMax(wiring.Component):
         m.d.comb += self.address.eq(Cat(lane, group))
 
         stage_layout = data.StructLayout(
-            {"valid": 1, "last": 1, "tile": tile.shape(), "index": index.shape()}
+            {"valid": 1, "first": 1, "last": 1, "tile": tile.shape(), "index": index.shape()}
         )
         stage = Signal(stage_layout)
         m.d.comb += [
             stage.valid.eq(active),
+            stage.first.eq(index == 0),
             stage.last.eq(index == self.classes),
             stage.tile.eq(tile),
             stage.index.eq(index),
@@ -72,7 +73,9 @@ class ArgMax(wiring.Component):
             stage = delayed
 
         largest = Signal(signed(c.potential_bits))
-        with m.If(stage.valid & ((stage.index == 0) | (logit > largest))):
+        # The sign of the difference rather than a comparison: no table behind the carry chain.
+        larger = (largest - logit)[-1]
+        with m.If(stage.valid & (stage.first | larger)):
             m.d.sync += [largest.eq(logit), self.best.eq(stage.index)]
         m.d.sync += self.done.eq(stage.valid & stage.last)
         return m

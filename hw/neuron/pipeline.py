@@ -1,5 +1,7 @@
 """Integrate-and-fire neurons, one per cycle, one pipeline stage per time step."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -52,12 +54,16 @@ class NeuronPipeline(wiring.Component):
 
     ``slot``/``sums`` come from `LaneArray`; results leave in order, one neuron per cycle:
     ``result`` describes the lane, ``train`` holds slot t in bit t and ``silenced`` above. A step
-    takes two cycles: a, then b and the choice between them; no path crosses both, and nothing
-    loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's rule.
+    takes two cycles, the choice and a, then b; no path crosses both, and nothing loops. With S < 8
+    the planes come in passes, highest planes first, gathered by Horner's rule.
+
+    While the engine is ``idle``, ``parameter`` shows what is stored at ``write_address``, two
+    cycles later. ``init`` are the first parameters at power-up.
     """
 
-    def __init__(self, config: EngineConfig):
+    def __init__(self, config: EngineConfig, *, init: Sequence[int] = ()):
         self.config = config
+        self.init = init
         super().__init__(
             {
                 "mode": In(mode_layout(config)),
@@ -69,6 +75,8 @@ class NeuronPipeline(wiring.Component):
                 "write_enable": In(1),
                 "write_address": In(config.group_bits + config.lane_bits),
                 "write_data": In(parameter_layout(config)),
+                "idle": In(1),
+                "parameter": Out(parameter_layout(config)),
                 "result_valid": Out(1),
                 "result": Out(slot_layout(config)),
                 "train": Out(config.steps + 1),
@@ -159,6 +167,7 @@ class NeuronPipeline(wiring.Component):
             width=parameter_layout(c).size,
             depth=max(2, c.channel_groups << c.lane_bits),
             ecp5=c.memory == "ecp5",
+            init=self.init,
         )
         group = Signal(c.group_bits, reset_less=True)
         with m.If(valid & slot.last & slot.how.group_last):
@@ -170,11 +179,12 @@ class NeuronPipeline(wiring.Component):
         threshold = Signal(signed(c.potential_bits), reset_less=True)
         planes = Signal(signed(c.potential_bits))
         m.d.comb += [
-            parameters.read_address.eq(Cat(slot.lane, group)),
+            parameters.read_address.eq(Mux(self.idle, self.write_address, Cat(slot.lane, group))),
             parameters.write_enable.eq(self.write_enable),
             parameters.write_address.eq(self.write_address),
             parameters.write_data.eq(self.write_data),
             word.eq(parameters.read_data),
+            self.parameter.eq(word),
             planes.eq(Mux(self.mode.pixels, plane_sum, 0)),
         ]
         m.d.sync += [constant.eq(word.bias + planes), threshold.eq(word.threshold)]
@@ -190,7 +200,11 @@ class NeuronPipeline(wiring.Component):
             m.d.sync += signal.eq(value)
             return signal
 
-        potential = register("start", threshold >> 1)
+        # After a step, v is `reduced` if the neuron has fired, else `kept`: which of them is found
+        # out at the end of one cycle, and chosen at the start of the next.
+        kept = register("start", threshold >> 1)
+        reduced = Signal(shape, name="none_reduced")
+        fired = Signal(name="not_fired")
         train: Signal | None = None
         silenced = Signal(name="never")
         constant_next = constant
@@ -209,7 +223,7 @@ class NeuronPipeline(wiring.Component):
                 waiting = delayed
             current = register(f"current_{step}", (waiting << c.fraction_bits) + constant_next)
 
-            before = register(f"before_{step}", potential + current)
+            before = register(f"before_{step}", Mux(fired, reduced, kept) + current)
             threshold_here = register(f"threshold_{step}", threshold_now)
             silenced_here = register(f"silenced_{step}", silenced, 1)
             train_here = register(f"train_{step}", train, step) if train is not None else None
@@ -219,24 +233,29 @@ class NeuronPipeline(wiring.Component):
             m.d.comb += [after.eq(before - threshold_here), spike.eq(~after[-1] & ~mode.output)]
             bit = Signal(name=f"bit_{step}")
             m.d.comb += bit.eq(spike & mode.active[step] & ~(mode.inference[step] & silenced_here))
-            chosen = Mux(spike, after, before)
-            verdict = silenced_here
+            keeping, firing, verdict = before, spike, silenced_here
             if step + 1 < c.steps:
                 now, then = mode.active[step : step + 2], mode.inference[step : step + 2]
                 probe_ends = register(f"probe_ends_{step}", now[0] & ~then[0] & then[1], 1)
                 restart = register(f"restart_{step}", (~now[0] & now[1]) | (~then[0] & then[1]), 1)
-                chosen = Mux(restart, threshold_here >> 1, chosen)
+                keeping = Mux(restart, threshold_here >> 1, before)
+                firing = spike & ~restart
                 verdict = Mux(probe_ends, before[-1], silenced_here)
-            potential = register(f"potential_{step}", chosen)
+            kept = register(f"kept_{step}", keeping)
+            reduced = register(f"reduced_{step}", after)
+            fired = register(f"fired_{step}", firing, 1)
             silenced = register(f"verdict_{step}", verdict, 1)
             train = register(
-                f"fired_{step}", Cat(train_here, bit) if train_here is not None else bit, step + 1
+                f"train_next_{step}",
+                Cat(train_here, bit) if train_here is not None else bit,
+                step + 1,
             )
             threshold_now = register(f"threshold_next_{step}", threshold_here)
             constant_next = register(
                 f"constant_{step}", register(f"constant_next_{step}", constant_next)
             )
-        m.d.comb += [self.potential.eq(potential), self.train.eq(Cat(train, silenced))]
+        # The neurons of an output layer never fire.
+        m.d.comb += [self.potential.eq(kept), self.train.eq(Cat(train, silenced))]
 
 
 def _delayed(m, name, valid, slot, cycles):  # type: ignore[no-untyped-def]

@@ -1,13 +1,14 @@
 """Event scanner: from rows of the feature memory to events, one per cycle, zeros skipped."""
 
+from dataclasses import dataclass
+
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, unsigned
-from amaranth.lib import data, fifo, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import EngineConfig
+from hw.scanner.queue import QUEUE_DEPTH, Queue
 from hw.scanner.walker import end_layout, request_layout
-
-QUEUE_DEPTH = 16
 
 # Windows without events that may wait for the drain.
 MAX_TICKETS = 15
@@ -38,12 +39,38 @@ def token_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:
-    """A scanned row with at least one spiking neuron, or the last row of a pass; ``occupancy`` by
-    bank, ``banks`` those with a spike."""
+    """A scanned row with at least one spiking neuron, or the last row of a pass.
+
+    ``occupancy`` by bank. All that the picking would otherwise have to find out in one cycle comes
+    along: the ``first`` bank with a spike and the ``others`` (one bit each), banks with a
+    ``lone`` spike, whether there is any spike (``spiking``), and in no more than one bank
+    (``single``).
+    """
     return data.StructLayout(
         {
             "occupancy": unsigned(config.row_slots),
-            "banks": unsigned(config.banks),
+            "first": unsigned(config.banks),
+            "others": unsigned(config.banks),
+            "lone": unsigned(config.banks),
+            "spiking": 1,
+            "single": 1,
+            "row": unsigned(config.feature_row_bits),
+            "weight": unsigned(config.weight_row_bits),
+            "end": 1,
+            "how": end_layout(),
+        }
+    )
+
+
+def bank_layout(config: EngineConfig) -> data.StructLayout:
+    """The spiking neurons (``slots``) of one bank of a row; ``lone`` if there is only one, not
+    ``spiking`` if there are none and it is but the end of a pass (``end``, ``how``)."""
+    return data.StructLayout(
+        {
+            "spiking": 1,
+            "lone": 1,
+            "slots": unsigned(config.bank_slots),
+            "bank": unsigned(config.bank_bits),
             "row": unsigned(config.feature_row_bits),
             "weight": unsigned(config.weight_row_bits),
             "end": 1,
@@ -64,7 +91,8 @@ class EventScanner(wiring.Component):
 
     ``ready`` tells the walker that a request is taken in this cycle; ``request`` counts when
     ``advance`` is high. ``drain_stall`` and ``scan_stall`` mark cycles in which the array gets
-    nothing because the drain is busy, or because no event has been found.
+    nothing because the drain is busy, or because no event has been found, a cycle late as the
+    ``token``.
     """
 
     def __init__(self, config: EngineConfig):
@@ -89,11 +117,11 @@ class EventScanner(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         queue_out = self._read(m)
-        picked = self._pick_bank(m, queue_out)
-        self._pick_slot(m, picked)
+        waiting = self._pick_bank(m, queue_out)
+        self._pick_slot(m, waiting)
         return m
 
-    def _read(self, m: Module) -> fifo.SyncFIFOBuffered:
+    def _read(self, m: Module) -> Queue:
         """Occupancy of the requested rows, masked to the window, into the queue."""
         c = self.config
         m.d.comb += self.occupancy_row.eq(self.request.row)
@@ -122,148 +150,177 @@ class EventScanner(wiring.Component):
             row.eq(Mux(self.occupancy_empty, self.empty_row + request[2].index, request[2].row)),
         ]
 
+        # Which banks have spikes, then which of them is the first.
+        found = Signal(c.row_slots, reset_less=True)
+        found_row = Signal(c.feature_row_bits, reset_less=True)
+        banks = Signal(c.banks, reset_less=True)
+        lone = Signal(c.banks, reset_less=True)
+        m.d.sync += [found.eq(occupancy), found_row.eq(row)]
+        for bank in range(c.banks):
+            slots = occupancy.word_select(bank, c.bank_slots)
+            m.d.sync += [banks[bank].eq(slots.any()), lone[bank].eq(_rest(slots) == 0)]
+
         entry = Signal(entry_layout(c), reset_less=True)
-        banks = [
-            occupancy[low : low + c.bank_slots].any() for low in range(0, c.row_slots, c.bank_slots)
-        ]
-        useful = Signal(reset_less=True)
-        late = request[3]
+        useful, dropped = Signal(), Signal()
+        late = request[4]
         m.d.sync += [
-            entry.occupancy.eq(occupancy),
-            entry.banks.eq(Cat(*banks)),
-            entry.row.eq(row),
+            entry.occupancy.eq(found),
+            entry.first.eq(_lowest(banks)),
+            entry.others.eq(_rest(banks)),
+            entry.lone.eq(lone),
+            entry.spiking.eq(banks.any()),
+            entry.single.eq(_rest(banks) == 0),
+            entry.row.eq(found_row),
             entry.weight.eq(late.weight),
             entry.end.eq(late.end),
             entry.how.eq(late.how),
-            useful.eq(Cat(*banks).any() | late.end),
+            useful.eq(valid[4] & (banks.any() | late.end)),
+            dropped.eq(valid[4] & ~(banks.any() | late.end)),
         ]
 
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
-            width=entry_layout(c).size, depth=QUEUE_DEPTH
-        )
-        m.d.comb += [queue.w_en.eq(valid[4] & useful), queue.w_data.eq(entry)]
+        m.submodules.queue = queue = Queue(entry_layout(c).size)
+        m.d.comb += [queue.write.eq(useful), queue.write_data.eq(entry)]
 
         # Requests in flight and queued rows never outnumber the queue.
         outstanding = Signal(range(QUEUE_DEPTH + 1))
-        dropped = valid[4] & ~useful
-        m.d.sync += outstanding.eq(outstanding + self.advance - dropped - queue.r_en)
-        m.d.comb += self.ready.eq(outstanding < QUEUE_DEPTH)
+        taken = Signal()
+        m.d.sync += [
+            outstanding.eq(outstanding + self.advance - dropped - taken),
+            taken.eq(queue.valid & queue.take),
+        ]
+        m.d.comb += self.ready.eq(~outstanding[-1])
         return queue
 
-    def _pick_bank(self, m: Module, queue: fifo.SyncFIFOBuffered) -> dict[str, Signal]:
-        """The banks of a queued row that hold spikes, one per step."""
+    def _pick_bank(self, m: Module, queue: Queue) -> "_Waiting":
+        """The banks of a queued row that hold spikes, one per cycle, into two registers. Two, so
+        that a bank is taken from the row without looking whether one is taken behind them."""
         c = self.config
         entry = Signal(entry_layout(c))
-        m.d.comb += entry.eq(queue.r_data)
+        m.d.comb += entry.eq(queue.data)
 
-        done = Signal(c.banks)
-        left = entry.banks & ~done
-        chosen = Signal(c.banks)
-        m.d.comb += chosen.eq(left & (-left)[: c.banks])
+        # Behind the first bank of a row: the present one, those left after it, if there are none.
+        begun = Signal()
+        next_bank = Signal(c.banks, reset_less=True)
+        next_others = Signal(c.banks, reset_less=True)
+        next_single = Signal(reset_less=True)
+        chosen = Mux(begun, next_bank, entry.first)
+        others = Mux(begun, next_others, entry.others)
         last = Signal()
-        m.d.comb += last.eq((left & (left - 1)[: c.banks]) == 0)
+        m.d.comb += last.eq(Mux(begun, next_single, entry.single))
 
-        picked = {
-            "valid": Signal(name="picked_valid"),
-            "slots": Signal(c.bank_slots, name="picked_slots", reset_less=True),
-            "bank": Signal(c.bank_bits, name="picked_bank", reset_less=True),
-            "row": Signal(c.feature_row_bits, name="picked_row", reset_less=True),
-            "weight": Signal(c.weight_row_bits, name="picked_weight", reset_less=True),
-            "end": Signal(name="picked_end", reset_less=True),
-            "how": Signal(end_layout(), name="picked_how", reset_less=True),
-            "take": Signal(name="picked_take"),
-            "more": Signal(name="picked_more"),
-        }
-        # The end of a window that comes as a row without spikes goes to the bank before it, if that
-        # one still has a spike to give after this cycle; else it takes a cycle of its own.
-        take = picked["take"] & queue.r_rdy
-        merge = queue.r_rdy & ~entry.banks.any() & picked["more"] & ~picked["end"]
-        m.d.comb += queue.r_en.eq((take & last) | merge)
-        with m.If(merge):
-            m.d.sync += [picked["end"].eq(1), picked["how"].eq(entry.how)]
-        with m.If(picked["take"]):
-            m.d.sync += picked["valid"].eq(queue.r_rdy)
-        with m.If(take):
+        found = Signal(bank_layout(c))
+        occupancies = [entry.occupancy.word_select(bank, c.bank_slots) for bank in range(c.banks)]
+        m.d.comb += [
+            found.spiking.eq(entry.spiking),
+            found.lone.eq((chosen & entry.lone).any()),
+            found.slots.eq(_select(chosen, occupancies)),
+            found.bank.eq(_index_of(chosen)),
+            found.row.eq(entry.row),
+            found.weight.eq(entry.weight),
+            found.end.eq(entry.end & last),
+            found.how.eq(entry.how),
+        ]
+
+        first, second = (Signal(bank_layout(c), reset_less=True) for _ in range(2))
+        first_valid, second_valid, taken = Signal(), Signal(), Signal()
+        push = Signal()
+        m.d.comb += [push.eq(queue.valid & ~second_valid), queue.take.eq(push & last)]
+        with m.If(push):
             m.d.sync += [
-                done.eq(Mux(last, 0, done | chosen)),
-                picked["row"].eq(entry.row),
-                picked["weight"].eq(entry.weight),
-                picked["end"].eq(entry.end & last),
-                picked["how"].eq(entry.how),
-                picked["slots"].eq(
-                    _select(
-                        chosen,
-                        [
-                            entry.occupancy[low : low + c.bank_slots]
-                            for low in range(0, c.row_slots, c.bank_slots)
-                        ],
-                    )
-                ),
-                picked["bank"].eq(_index_of(chosen)),
+                next_bank.eq(_lowest(others)),
+                next_others.eq(_rest(others)),
+                next_single.eq(_rest(others) == 0),
+                begun.eq(~last),
             ]
-        return picked
+        with m.If(~second_valid):
+            m.d.sync += second.eq(found)
+        with m.If(taken | ~first_valid):
+            m.d.sync += [
+                first.eq(Mux(second_valid, second, found)),
+                first_valid.eq(second_valid | push),
+                second_valid.eq(0),
+            ]
+        with m.Elif(push):
+            m.d.sync += second_valid.eq(1)
+        return _Waiting(first_valid, first, taken)
 
-    def _pick_slot(self, m: Module, picked: dict[str, Signal]) -> None:
+    def _pick_slot(self, m: Module, waiting: "_Waiting") -> None:
         """The spiking neurons of a bank, one per cycle, and the ends of windows between them."""
         c = self.config
-        valid, slots, end, how = (picked[n] for n in ("valid", "slots", "end", "how"))
+        valid = Signal()
+        bank = Signal(bank_layout(c), reset_less=True)
+        how = bank.how
+        take = Signal()
 
-        # `due`: a window is complete and its sums still are in the accumulators.
+        # The end of a window that comes as a row without spikes goes to the bank before it, if that
+        # one still has a spike to give after this cycle; else it takes a cycle of its own.
+        more = valid & bank.spiking & ~bank.lone
+        merge = waiting.valid & ~waiting.bank.spiking & more & ~bank.end
+        m.d.comb += waiting.taken.eq(take | merge)
+
+        # `due`: a window is complete and its sums still are in the accumulators. `busy`: cycles
+        # until all slots given out so far leave room for the next flush; `free` if there are none,
+        # `room` if a ticket may be added to them.
         due = Signal()
         due_how = Signal(end_layout(), reset_less=True)
         seen = Signal()
         busy = Signal(range(c.tile_lanes + MAX_TICKETS + 1))
-        free = busy == 0
+        free, room = Signal(init=1), Signal(init=1)
 
-        first = slots & (-slots)[: c.bank_slots]
-        rest = slots & (slots - 1)[: c.bank_slots]
         event, flush, empty, ticket, close = (
             Signal(name=name) for name in ("event", "flush", "empty", "ticket", "close")
         )
+        spiking = valid & bank.spiking
+        silent = valid & ~bank.spiking & ~seen & self.skip_empty & ~how.shared
         flush_how = Signal(end_layout())
-        m.d.comb += [
-            flush_how.eq(due_how),
-            self.drain_stall.eq(valid & ~picked["take"] & ~event),
-            self.scan_stall.eq(~valid),
-        ]
-        with m.If(valid & slots.any()):
+        m.d.comb += [flush_how.eq(due_how), flush.eq(due & free)]
+        with m.If(spiking):
             m.d.comb += [
                 event.eq(~due | free),
-                flush.eq(due & free),
-                picked["take"].eq(event & (rest == 0)),
-                picked["more"].eq(rest != 0),
-                close.eq(event & (rest == 0) & end),
+                take.eq((~due | free) & bank.lone),
+                close.eq((~due | free) & bank.lone & bank.end),
             ]
-        with m.Elif(valid & ~seen & self.skip_empty & ~how.shared & how.group_last):
-            m.d.comb += [flush.eq(free), empty.eq(~due), picked["take"].eq(free & ~due)]
+        with m.Elif(silent & how.group_last):
+            m.d.comb += [flush.eq(free), empty.eq(~due), take.eq(free & ~due)]
             with m.If(~due):
                 m.d.comb += flush_how.eq(how)
-        with m.Elif(valid & ~seen & self.skip_empty & ~how.shared):
-            m.d.comb += [
-                flush.eq(due & free),
-                ticket.eq(Mux(due, free, busy < MAX_TICKETS)),
-                picked["take"].eq(ticket),
-            ]
+        with m.Elif(silent):
+            m.d.comb += [ticket.eq(Mux(due, free, room)), take.eq(Mux(due, free, room))]
         with m.Elif(valid):
-            m.d.comb += [
-                flush.eq(due & free),
-                close.eq(~due | free),
-                picked["take"].eq(~due | free),
-            ]
+            m.d.comb += [close.eq(~due | free), take.eq(~due | free)]
         with m.Else():
-            m.d.comb += [flush.eq(due & free), picked["take"].eq(1)]
+            m.d.comb += take.eq(1)
 
-        # Cycles until all slots given out so far leave room for the next flush.
         with m.If(flush & ~empty):
-            m.d.sync += [busy.eq(self.last_lane + ticket), due.eq(0)]
+            m.d.sync += [
+                busy.eq(self.last_lane + ticket),
+                free.eq((self.last_lane == 0) & ~ticket),
+                room.eq(
+                    self.last_lane + ticket < MAX_TICKETS if c.tile_lanes >= MAX_TICKETS else 1
+                ),
+                due.eq(0),
+            ]
         with m.Elif(~free):
-            m.d.sync += busy.eq(busy - ~ticket)
+            # A ticket is only added where there was room, so `busy` stays below that.
+            m.d.sync += [
+                busy.eq(busy - ~ticket),
+                free.eq((busy == 1) & ~ticket),
+                room.eq(busy <= MAX_TICKETS),
+            ]
         with m.If(event):
             m.d.sync += seen.eq(1)
         with m.If(close):
             m.d.sync += [due.eq(1), due_how.eq(how), seen.eq(0)]
-        with m.If(event & ~picked["take"]):
-            m.d.sync += slots.eq(rest)
+        with m.If(take):
+            m.d.sync += [valid.eq(waiting.valid), bank.eq(waiting.bank)]
+        with m.Else():
+            with m.If(event):
+                m.d.sync += [
+                    bank.slots.eq(_rest(bank.slots)),
+                    bank.lone.eq(_rest(_rest(bank.slots)) == 0),
+                ]
+            with m.If(merge):
+                m.d.sync += [bank.end.eq(1), how.eq(waiting.bank.how)]
 
         token = Signal(token_layout(c))
         m.d.sync += [
@@ -272,12 +329,33 @@ class EventScanner(wiring.Component):
             token.empty.eq(empty),
             token.ticket.eq(ticket),
             token.how.eq(flush_how),
-            token.row.eq(picked["row"]),
-            token.lane.eq(_index_of(first)),
-            token.bank.eq(picked["bank"]),
-            token.weight.eq(picked["weight"]),
+            token.row.eq(bank.row),
+            token.lane.eq(_index_of(_lowest(bank.slots))),
+            token.bank.eq(bank.bank),
+            token.weight.eq(bank.weight),
+            self.drain_stall.eq(valid & ~take & ~event),
+            self.scan_stall.eq(~valid),
         ]
         m.d.comb += self.token.eq(token)
+
+
+@dataclass
+class _Waiting:
+    """The next bank to be picked from, and the signal that takes it."""
+
+    valid: Signal
+    bank: Signal
+    taken: Signal
+
+
+def _lowest(bits):  # type: ignore[no-untyped-def]
+    """The lowest set bit alone. Written as tables, not as a subtraction: no carry chain."""
+    return Cat(bits[index] & ~bits[:index].any() for index in range(len(bits)))
+
+
+def _rest(bits):  # type: ignore[no-untyped-def]
+    """All set bits but the lowest."""
+    return Cat(bits[index] & bits[:index].any() for index in range(len(bits)))
 
 
 def _select(one_hot, values):  # type: ignore[no-untyped-def]

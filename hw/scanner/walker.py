@@ -1,9 +1,10 @@
 """The feature memory rows of a window, one per cycle."""
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.array.adder import GatedAdder
 from hw.config import DIMENSION_BITS, EngineConfig
 from hw.scanner.windows import scan_layout, window_layout
 
@@ -77,22 +78,28 @@ class RowWalker(wiring.Component):
         def weight_signal(name: str) -> Signal:
             return Signal(c.weight_row_bits, name=name, reset_less=True)
 
+        def counter(name: str) -> Signal:
+            return Signal(signed(DIMENSION_BITS + 1), name=name, reset_less=True)
+
         row, row_x, row_y, row_pass = (row_signal(f"row{s}") for s in ("", "_x", "_y", "_pass"))
         weight, weight_x, weight_y = (weight_signal(f"weight{s}") for s in ("", "_x", "_y"))
-        passes = Signal.like(layer.passes)
-        left_y = Signal(DIMENSION_BITS, reset_less=True)
-        left_x = Signal(DIMENSION_BITS, reset_less=True)
-        left = Signal(DIMENSION_BITS, reset_less=True)
+        # All less two, so that the sign tells the last one.
+        left, left_x, left_y = (counter(f"left{s}") for s in ("", "_x", "_y"))
+        pool_x, pool_y = (counter(f"pool{s}") for s in ("_x", "_y"))
+        passes = Signal(signed(len(layer.passes) + 1), reset_less=True)
         index = Signal(DIMENSION_BITS, reset_less=True)
-        pool_y = Signal(DIMENSION_BITS, reset_less=True)
-        pool_x = Signal(DIMENSION_BITS, reset_less=True)
+        first_row = Signal(reset_less=True)
+        first_pass = Signal(reset_less=True)
 
-        last_row = left == 0
-        last_x = left_x == 0
-        last_y = left_y == 0
-        last_pass = passes == 0
-        pass_end = last_row & last_x & last_y
-        window_end = pass_end & last_pass
+        # The loops, innermost first: what is left, and what each starts with again. ``ends[k]``:
+        # the present row is the last one of loop k, and so of all inside it.
+        loops = [(left, window.span), (left_x, window.count_x), (left_y, window.count_y)]
+        if c.passes > 1:
+            loops.append((passes, layer.passes - 1))
+        ends = Signal(len(loops), init=-1)
+        segment_end, line_end, pass_end, *_ = ends
+        window_end = ends[-1]
+        last_pass = passes[-1] if c.passes > 1 else Const(1)
         how = self.request.how
         m.d.comb += [
             self.advance.eq(active & self.ready),
@@ -101,84 +108,107 @@ class RowWalker(wiring.Component):
             self.request.index.eq(index),
             self.request.head.eq(window.head),
             self.request.tail.eq(window.tail),
-            self.request.first.eq(index == 0),
-            self.request.last.eq(last_row),
+            self.request.first.eq(first_row),
+            self.request.last.eq(segment_end),
             self.request.end.eq(pass_end),
             how.partial.eq(~last_pass),
-            how.first.eq(passes == layer.passes),
+            how.first.eq(first_pass),
             how.shared.eq(window.shared),
             how.group_last.eq(window.group_last & last_pass),
             how.layer_last.eq(window.layer_last & last_pass),
-            self.windows.ready.eq(~active | (self.ready & window_end)),
+            self.windows.ready.eq(window_end & (~active | self.ready)),
         ]
 
-        start_segment = [left.eq(window.span), index.eq(0)]
-        start_line = [left_x.eq(window.count_x), pool_x.eq(layer.pool_x), *start_segment]
-        start_pass = [left_y.eq(window.count_y), pool_y.eq(layer.pool_y), *start_line]
+        start_segment = [left.eq(window.span), index.eq(0), first_row.eq(1)]
+        start_line = [left_x.eq(window.count_x), pool_x.eq(layer.pool_x - 1), *start_segment]
+        start_pass = [left_y.eq(window.count_y), pool_y.eq(layer.pool_y - 1), *start_line]
 
         next_row_x = row_x + layer.pitch_x
         next_row_y = row_y + layer.pitch_y
         next_row_pass = row_pass + layer.pass_pitch
-        next_weight_x = weight_x + Mux(pool_x == 0, layer.weight_x, 0)
-        next_weight_y = weight_y + Mux(pool_y == 0, layer.weight_y, 0)
+        next_weight_x = self._step(m, "x", weight_x, layer.weight_x, stay=~pool_x[-1])
+        next_weight_y = self._step(m, "y", weight_y, layer.weight_y, stay=~pool_y[-1])
+        steps = [
+            [
+                row.eq(row + 1),
+                weight.eq(weight + c.lanes),
+                left.eq(left - 1),
+                index.eq(index + 1),
+                first_row.eq(0),
+            ],
+            [
+                *start_segment,
+                left_x.eq(left_x - 1),
+                pool_x.eq(Mux(pool_x[-1], layer.pool_x, pool_x) - 1),
+                row_x.eq(next_row_x),
+                row.eq(next_row_x),
+                weight_x.eq(next_weight_x),
+                weight.eq(next_weight_x),
+            ],
+            [
+                *start_line,
+                left_y.eq(left_y - 1),
+                pool_y.eq(Mux(pool_y[-1], layer.pool_y, pool_y) - 1),
+                row_y.eq(next_row_y),
+                row_x.eq(next_row_y),
+                row.eq(next_row_y),
+                weight_y.eq(next_weight_y),
+                weight_x.eq(next_weight_y),
+                weight.eq(next_weight_y),
+            ],
+            [
+                *start_pass,
+                passes.eq(passes - 1),
+                first_pass.eq(0),
+                row_pass.eq(next_row_pass),
+                row_y.eq(next_row_pass),
+                row_x.eq(next_row_pass),
+                row.eq(next_row_pass),
+                weight_y.eq(window.weight),
+                weight_x.eq(window.weight),
+                weight.eq(window.weight),
+            ],
+        ][: len(loops)]
+        start_window = [
+            window.eq(loaded),
+            passes.eq(layer.passes - 1),
+            first_pass.eq(1),
+            left_y.eq(loaded.count_y),
+            left_x.eq(loaded.count_x),
+            left.eq(loaded.span),
+            index.eq(0),
+            first_row.eq(1),
+            pool_y.eq(layer.pool_y - 1),
+            pool_x.eq(layer.pool_x - 1),
+            *(signal.eq(loaded.row) for signal in (row, row_x, row_y, row_pass)),
+            *(signal.eq(loaded.weight) for signal in (weight, weight_x, weight_y)),
+        ]
 
-        with m.If(self.advance):
-            with m.If(~last_row):
-                m.d.sync += [
-                    row.eq(row + 1),
-                    weight.eq(weight + c.lanes),
-                    left.eq(left - 1),
-                    index.eq(index + 1),
-                ]
-            with m.Elif(~last_x):
-                m.d.sync += [
-                    *start_segment,
-                    left_x.eq(left_x - 1),
-                    pool_x.eq(Mux(pool_x == 0, layer.pool_x, pool_x - 1)),
-                    row_x.eq(next_row_x),
-                    row.eq(next_row_x),
-                    weight_x.eq(next_weight_x),
-                    weight.eq(next_weight_x),
-                ]
-            with m.Elif(~last_y):
-                m.d.sync += [
-                    *start_line,
-                    left_y.eq(left_y - 1),
-                    pool_y.eq(Mux(pool_y == 0, layer.pool_y, pool_y - 1)),
-                    row_y.eq(next_row_y),
-                    row_x.eq(next_row_y),
-                    row.eq(next_row_y),
-                    weight_y.eq(next_weight_y),
-                    weight_x.eq(next_weight_y),
-                    weight.eq(next_weight_y),
-                ]
-            with m.Elif(~last_pass):
-                m.d.sync += [
-                    *start_pass,
-                    passes.eq(passes - 1),
-                    row_pass.eq(next_row_pass),
-                    row_y.eq(next_row_pass),
-                    row_x.eq(next_row_pass),
-                    row.eq(next_row_pass),
-                    weight_y.eq(window.weight),
-                    weight_x.eq(window.weight),
-                    weight.eq(window.weight),
-                ]
+        def ends_after(counts):  # type: ignore[no-untyped-def]
+            """``ends`` of a row, from what is left in all loops."""
+            lasts = [count[-1] for count in counts]
+            return Cat(Cat(lasts[: k + 1]).all() for k in range(len(lasts)))
+
+        # One condition for all registers, two tables deep; which of them change is in `ends`.
+        # Between windows `ends` is all ones.
+        with m.If(Mux(window_end, self.windows.valid & (~active | self.ready), self.ready)):
+            for k, step in enumerate(steps):
+                counts = [start for _, start in loops[:k]]
+                counts += [loops[k][0] - 1, *(count for count, _ in loops[k + 1 :])]
+                with (m.Elif if k else m.If)(~ends[k]):
+                    m.d.sync += [*step, ends.eq(ends_after(counts))]
             with m.Else():
-                m.d.sync += active.eq(0)
-
-        with m.If(self.windows.valid & self.windows.ready):
-            m.d.sync += [
-                active.eq(1),
-                window.eq(loaded),
-                passes.eq(layer.passes),
-                left_y.eq(loaded.count_y),
-                left_x.eq(loaded.count_x),
-                left.eq(loaded.span),
-                index.eq(0),
-                pool_y.eq(layer.pool_y),
-                pool_x.eq(layer.pool_x),
-                *(signal.eq(loaded.row) for signal in (row, row_x, row_y, row_pass)),
-                *(signal.eq(loaded.weight) for signal in (weight, weight_x, weight_y)),
-            ]
+                counts = [loaded.span, loaded.count_x, loaded.count_y, layer.passes - 1]
+                m.d.sync += [*start_window, active.eq(1), ends.eq(ends_after(counts[: len(loops)]))]
+        with m.Elif(self.advance):
+            m.d.sync += active.eq(0)
         return m
+
+    def _step(self, m: Module, axis: str, weight, pitch, *, stay):  # type: ignore[no-untyped-def]
+        """The weight row one kernel position on, or the same one within a pooled position."""
+        c = self.config
+        m.submodules[f"weight_adder_{axis}"] = adder = GatedAdder(
+            width=c.weight_row_bits, b_width=c.weight_row_bits, ecp5=c.memory == "ecp5"
+        )
+        m.d.comb += [adder.a.eq(pitch), adder.b.eq(weight), adder.clear.eq(stay)]
+        return adder.total.as_unsigned()

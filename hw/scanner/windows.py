@@ -1,14 +1,15 @@
 """The windows of a layer, one after another, from its two axis tables."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import EngineConfig
 from hw.program import AxisEntry, LayerDescriptor
+from hw.scanner.queue import QUEUE_DEPTH, Queue
 
-QUEUE_DEPTH = 8
-TABLE_LATENCY = 2
+# From the issue of a table read to its answer; the address has a register of its own.
+TABLE_LATENCY = 3
 
 
 def scan_layout(config: EngineConfig, names: tuple[str, ...]) -> data.StructLayout:
@@ -23,7 +24,8 @@ def axis_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def window_layout(config: EngineConfig) -> data.StructLayout:
-    """Where a window starts, and how far it reaches; counts are stored less one.
+    """Where a window starts, and how far it reaches. Counts are signed and stored less two, so
+    that the sign tells the last one and no counter needs a comparison.
 
     With ``shared`` it holds no input at all: it stands for all windows without events.
     """
@@ -32,9 +34,9 @@ def window_layout(config: EngineConfig) -> data.StructLayout:
         {
             "row": unsigned(widths["row"]),
             "weight": unsigned(widths["weight"]),
-            "count_y": unsigned(widths["count"]),
-            "count_x": unsigned(widths["count"]),
-            "span": unsigned(widths["span"]),
+            "count_y": signed(widths["count"] + 1),
+            "count_x": signed(widths["count"] + 1),
+            "span": signed(widths["span"] + 1),
             "head": unsigned(widths["head"]),
             "tail": unsigned(widths["tail"]),
             "shared": 1,
@@ -49,7 +51,9 @@ class WindowGenerator(wiring.Component):
 
     A pulse on ``start`` begins the layer that ``layer`` describes. A window is the sum of a
     vertical and a horizontal table entry, so that clipping at the border, stride, padding and
-    pooling cost no logic here. One window per cycle, and one cycle more per output line.
+    pooling cost no logic here. One window per cycle, and one cycle more per output line. Nothing
+    between the tables and the queue of windows can be held up: a window is begun only when the
+    queue has a place for it.
 
     Before the first window of a group its first weight row goes out on ``refill``; a weight store
     that does not hold all rows delays the group by delaying ``ready``.
@@ -78,28 +82,33 @@ class WindowGenerator(wiring.Component):
         )
         tag = Signal(tag_layout)
         issue = Signal()
-        consume = Signal()
 
-        # Table reads in flight or queued never outnumber the queue.
+        m.submodules.queue = queue = Queue(window_layout(c).size)
+        # Windows on their way or queued never outnumber the queue.
         outstanding = Signal(range(QUEUE_DEPTH + 1))
-        m.d.sync += outstanding.eq(outstanding + issue - consume)
-        credit = outstanding < QUEUE_DEPTH
+        taken = Signal()
+        m.d.sync += [
+            outstanding.eq(outstanding + (issue & ~tag.vertical) - taken),
+            taken.eq(self.windows.valid & self.windows.ready),
+        ]
+        credit = ~outstanding[-1]
 
-        groups = Signal.like(layer.groups)
-        lines = Signal.like(layer.windows_y)
-        positions = Signal.like(layer.windows_x)
+        # Less two each, like the counts of a window.
+        groups = Signal(signed(len(layer.groups) + 1), reset_less=True)
+        lines = Signal(signed(len(layer.windows_y) + 1), reset_less=True)
+        positions = Signal(signed(len(layer.windows_x) + 1), reset_less=True)
         entry_y = Signal(c.table_bits, reset_less=True)
         entry_x = Signal(c.table_bits, reset_less=True)
         group_weight = Signal(c.weight_row_bits, reset_less=True)
 
         with m.FSM(name="walk"):
             with m.State("IDLE"):
-                m.d.sync += [groups.eq(layer.groups), group_weight.eq(layer.weight_row)]
+                m.d.sync += [groups.eq(layer.groups - 1), group_weight.eq(layer.weight_row)]
                 with m.If(self.start):
                     m.next = "GROUP"
             with m.State("GROUP"):
                 m.d.comb += [self.refill.valid.eq(1), self.refill.payload.eq(group_weight)]
-                m.d.sync += [lines.eq(layer.windows_y), entry_y.eq(layer.table_y)]
+                m.d.sync += [lines.eq(layer.windows_y - 1), entry_y.eq(layer.table_y)]
                 with m.If(self.refill.ready):
                     m.d.sync += group_weight.eq(group_weight + layer.weight_group)
                     m.next = "LINE"
@@ -110,26 +119,23 @@ class WindowGenerator(wiring.Component):
                 with m.If(credit):
                     m.next = "LINE"
             with m.State("LINE"):
-                m.d.comb += [
-                    issue.eq(credit),
-                    tag.vertical.eq(1),
-                    self.table_address.eq(entry_y),
-                ]
-                m.d.sync += [positions.eq(layer.windows_x), entry_x.eq(layer.table_x)]
+                m.d.comb += [issue.eq(credit), tag.vertical.eq(1)]
+                m.d.sync += self.table_address.eq(entry_y)
+                m.d.sync += [positions.eq(layer.windows_x - 1), entry_x.eq(layer.table_x)]
                 with m.If(credit):
                     m.d.sync += entry_y.eq(entry_y + 1)
                     m.next = "POSITION"
             with m.State("POSITION"):
-                group_last = (positions == 0) & (lines == 0)
+                group_last = positions[-1] & lines[-1]
                 m.d.comb += [
                     issue.eq(credit),
                     tag.group_last.eq(group_last),
-                    tag.layer_last.eq(group_last & (groups == 0)),
-                    self.table_address.eq(entry_x),
+                    tag.layer_last.eq(group_last & groups[-1]),
                 ]
+                m.d.sync += self.table_address.eq(entry_x)
                 with m.If(credit):
                     m.d.sync += [entry_x.eq(entry_x + 1), positions.eq(positions - 1)]
-                    with m.If(positions == 0):
+                    with m.If(positions[-1]):
                         m.d.sync += lines.eq(lines - 1)
                         m.next = "LINE"
                     with m.If(group_last):
@@ -138,64 +144,47 @@ class WindowGenerator(wiring.Component):
                     with m.If(tag.layer_last):
                         m.next = "IDLE"
 
-        in_flight: list[tuple[Signal, Signal]] = []
         valid, stage = issue, tag
         for index in range(TABLE_LATENCY):
             valid_next = Signal(name=f"valid_{index}")
             stage_next = Signal(tag_layout, name=f"tag_{index}", reset_less=True)
             m.d.sync += [valid_next.eq(valid), stage_next.eq(stage)]
-            in_flight.append((valid_next, stage_next))
             valid, stage = valid_next, stage_next
 
-        table_width = axis_layout(c).size
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
-            width=table_width + tag_layout.size, depth=QUEUE_DEPTH
-        )
-        m.d.comb += [
-            queue.w_en.eq(valid),
-            queue.w_data.eq(Cat(self.table_data, stage)),
-            queue.r_en.eq(consume),
-        ]
-        entry = Signal(axis_layout(c))
-        entry_tag = Signal(tag_layout)
-        m.d.comb += Cat(entry, entry_tag).eq(queue.r_data)
-
+        entry = self.table_data
         base_weight = Signal(c.weight_row_bits, reset_less=True)
         line = Signal(axis_layout(c), reset_less=True)
         window = Signal(window_layout(c), reset_less=True)
         window_valid = Signal()
-        free = ~window_valid | self.windows.ready
-        m.d.comb += [
-            consume.eq(queue.r_rdy & (entry_tag.vertical | free)),
-            self.windows.valid.eq(window_valid),
-            self.windows.payload.eq(window),
+        m.d.sync += [
+            window_valid.eq(valid & ~stage.vertical),
+            window.row.eq(line.row + entry.row),
+            window.weight.eq(line.weight + entry.weight),
+            window.count_y.eq(Mux(stage.shared, 0, line.count) - 1),
+            window.count_x.eq(Mux(stage.shared, 0, entry.count) - 1),
+            window.span.eq(Mux(stage.shared, 0, entry.span) - 1),
+            window.head.eq(entry.head),
+            window.tail.eq(entry.tail),
+            window.shared.eq(stage.shared),
+            window.group_last.eq(stage.group_last),
+            window.layer_last.eq(stage.layer_last),
         ]
-        with m.If(self.windows.ready):
-            m.d.sync += window_valid.eq(0)
+        with m.If(valid & stage.vertical):
+            m.d.sync += [
+                line.row.eq(entry.row + layer.input_row),
+                line.weight.eq(entry.weight + base_weight),
+                line.count.eq(entry.count),
+            ]
         with m.If(self.start):
             m.d.sync += base_weight.eq(layer.weight_row)
-        with m.If(consume):
-            with m.If(entry_tag.vertical):
-                m.d.sync += [
-                    line.row.eq(entry.row + layer.input_row),
-                    line.weight.eq(entry.weight + base_weight),
-                    line.count.eq(entry.count),
-                ]
-            with m.Else():
-                alone = entry_tag.shared
-                m.d.sync += [
-                    window_valid.eq(1),
-                    window.row.eq(line.row + entry.row),
-                    window.weight.eq(line.weight + entry.weight),
-                    window.count_y.eq(Mux(alone, 0, line.count)),
-                    window.count_x.eq(Mux(alone, 0, entry.count)),
-                    window.span.eq(Mux(alone, 0, entry.span)),
-                    window.head.eq(entry.head),
-                    window.tail.eq(entry.tail),
-                    window.shared.eq(entry_tag.shared),
-                    window.group_last.eq(entry_tag.group_last),
-                    window.layer_last.eq(entry_tag.layer_last),
-                ]
-                with m.If(entry_tag.group_last):
-                    m.d.sync += base_weight.eq(base_weight + layer.weight_group)
+        with m.Elif(valid & stage.group_last):
+            m.d.sync += base_weight.eq(base_weight + layer.weight_group)
+
+        m.d.comb += [
+            queue.write.eq(window_valid),
+            queue.write_data.eq(window),
+            self.windows.valid.eq(queue.valid),
+            self.windows.payload.eq(queue.data),
+            queue.take.eq(self.windows.ready),
+        ]
         return m

@@ -119,13 +119,12 @@ class Sequencer(wiring.Component):
                     m.next = "WAIT"
             with m.State("WAIT"), m.If(finished & filed):
                 m.d.comb += self.start.eq(1)
-                m.d.sync += finished.eq(0)
+                m.d.sync += [finished.eq(0), self.counting.eq(1)]
                 m.next = "SCAN"
             with m.State("SCAN"):
-                m.d.comb += self.counting.eq(1)
                 m.d.sync += [word.eq(0), counted.eq(layer)]
                 with m.If(self.events_done):
-                    m.d.sync += filing.eq(0)
+                    m.d.sync += [filing.eq(0), self.counting.eq(0)]
                     m.next = "FETCH"
                     with m.If(layer == final):
                         m.next = "FINISH"

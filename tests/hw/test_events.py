@@ -130,7 +130,7 @@ def scan(
     advance=lambda: True,
     reset_after: int | None = None,
 ) -> list[dict]:
-    """Tokens, and the stalls of the cycle before each (the token is registered). With `reset_after`
+    """Tokens, and the stalls beside them. With `reset_after`
     a first attempt is cut off by a reset after so many cycles, and only the second one counts."""
     dut = EventScanner(c)
     reset = Signal()
@@ -147,7 +147,6 @@ def scan(
         left = list(requests)
         ends, quiet = 0, 0
         read = [0] * OCCUPANCY_LATENCY
-        stalls = {"drain_stall": 0, "scan_stall": 0}
         for _ in range(cycles):
             # A while longer than needed, for what ought not to come.
             quiet = quiet + 1 if ends >= len(passes) else 0
@@ -162,8 +161,8 @@ def scan(
                 ctx.set(dut.request, left.pop(0))
             token = plain(ctx.get(dut.token))
             ends += token["flush"] + token["ticket"]
+            stalls = {name: ctx.get(getattr(dut, name)) for name in ("drain_stall", "scan_stall")}
             seen.append(token | stalls)
-            stalls = {name: ctx.get(getattr(dut, name)) for name in stalls}
             read = [ctx.get(dut.occupancy_row), *read[:-1]]
             await ctx.tick()
 

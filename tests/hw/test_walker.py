@@ -89,7 +89,9 @@ def run(
             held = bool(left) and (held or valid())
             ctx.set(dut.windows.valid, held)
             if held:
-                ctx.set(dut.windows.payload, left[0])
+                # Counts of a window go in less two.
+                counts = {name: left[0][name] - 1 for name in ("count_y", "count_x", "span")}
+                ctx.set(dut.windows.payload, left[0] | counts)
             is_ready = ready()
             ctx.set(dut.ready, is_ready)
             if ctx.get(dut.advance):

@@ -59,7 +59,7 @@ def expected(layer: Layer, table: list[AxisEntry]) -> list[dict | int]:
         base = layer.weight_row + group * layer.weight_group
         result.append(base % weights)
         if layer.skip_empty:
-            counts = {"count_y": 0, "count_x": 0, "span": 0}
+            counts = {"count_y": -1, "count_x": -1, "span": -1}
             result.append({**counts, "shared": 1, "group_last": 0, "layer_last": 0})
         for line, position in itertools.product(range(layer.lines), range(layer.positions)):
             y, x = table[layer.table_y + line], table[layer.table_x + position]
@@ -68,9 +68,10 @@ def expected(layer: Layer, table: list[AxisEntry]) -> list[dict | int]:
                 {
                     "row": (layer.input_row + y.row + x.row) % rows,
                     "weight": (base + y.weight + x.weight) % weights,
-                    "count_y": y.count,
-                    "count_x": x.count,
-                    "span": x.span,
+                    # Less one in the table, less two here.
+                    "count_y": y.count - 1,
+                    "count_x": x.count - 1,
+                    "span": x.span - 1,
                     "head": x.head,
                     "tail": x.tail,
                     "shared": 0,

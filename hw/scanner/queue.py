@@ -1,0 +1,69 @@
+"""A queue whose writer keeps count: windows and rows wait here for whoever takes them."""
+
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+# Words that fit: a LUT memory of ECP5 has 16.
+QUEUE_DEPTH = 16
+
+
+class Queue(wiring.Component):
+    """First in, first out; ``QUEUE_DEPTH`` words, one in and one out per cycle.
+
+    A word is seen two cycles after its ``write``. It is taken in a cycle with ``valid`` and
+    ``take``. There is no signal for "full", since whoever reads a memory ahead must have reserved
+    the place long before: the writer never has more words on their way or here than there are
+    places. All that ``take`` meets are registers and two tables, which is why this is not the queue
+    of Amaranth's library.
+
+    Parameters
+    ----------
+    width : int
+        Bits of a word.
+    """
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__(
+            {
+                "write": In(1),
+                "write_data": In(width),
+                "valid": Out(1),
+                "data": Out(width),
+                "take": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.words = words = memory.Memory(shape=self.width, depth=QUEUE_DEPTH, init=[])
+        write = words.write_port()
+        read = words.read_port(domain="comb")
+        written = Signal(range(QUEUE_DEPTH))
+        taken = Signal(range(QUEUE_DEPTH))
+        # Words in the memory: how many, whether there are any.
+        count = Signal(range(QUEUE_DEPTH + 1))
+        some = Signal()
+        advance = Signal()
+        data = Signal(self.width, reset_less=True)
+        m.d.comb += [
+            write.addr.eq(written),
+            write.data.eq(self.write_data),
+            write.en.eq(self.write),
+            read.addr.eq(taken),
+            advance.eq(some & (~self.valid | self.take)),
+            self.data.eq(data),
+        ]
+        m.d.sync += [
+            written.eq(written + self.write),
+            count.eq(count + self.write - advance),
+            some.eq(self.write | Mux(advance, count[1:].any(), some)),
+            self.valid.eq(some | (self.valid & ~self.take)),
+        ]
+        with m.If(advance):
+            m.d.sync += taken.eq(taken + 1)
+        # Without a word in the memory this takes one without a meaning.
+        with m.If(~self.valid | self.take):
+            m.d.sync += data.eq(read.data)
+        return m
