@@ -1,6 +1,6 @@
 """Requests: their registers, and whether they may be executed."""
 
-from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,11 +17,11 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
     tell whether the others were zero."""
     return data.StructLayout(
         {
-            "command": unsigned(Const(max(Command)).width),
+            "command": max(Command).bit_length(),
             "command_plain": 1,
             "address": max(HostMap(config).address_bits, 2 * LAYER_BITS),
             "address_plain": 1,
-            "count": unsigned(Const(MAX_BYTES).width),
+            "count": MAX_BYTES.bit_length(),
             "count_plain": 1,
             "steps_plain": 1,
         }

@@ -10,12 +10,15 @@ from amaranth.lib import data
 from amaranth.sim import Simulator
 
 
-def simulate(dut, *testbenches, reset=None) -> None:
-    """Runs all testbenches to their end; `reset` is a signal that they may use to reset `dut`."""
+def simulate(dut, *testbenches, reset=None, background=()) -> None:
+    """Runs all testbenches to their end; `reset` is a signal that they may use to reset `dut`.
+    Those in `background` may run for ever."""
     simulator = Simulator(dut if reset is None else ResetInserter(reset)(dut))
     simulator.add_clock(1e-6)
     for testbench in testbenches:
         simulator.add_testbench(testbench)
+    for testbench in background:
+        simulator.add_testbench(testbench, background=True)
     simulator.run()
 
 

@@ -1,0 +1,450 @@
+"""HostLink: what every request does and answers, and that nothing else has any effect."""
+
+import random
+
+import pytest
+from amaranth.hdl import Signal
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw.config import EngineConfig
+from hw.link import protocol
+from hw.link.link import HostLink
+from hw.link.protocol import Command, Frame, FrameReader, Identity, Status
+from hw.program import Control, HostMap, Region
+from tests.hw.host import IDENTITY, SMALL, FakeEngine, converse
+from tests.hw.simulation import refusal
+from tests.hw.streams import PAUSES, wait
+
+MAP = HostMap(SMALL)
+TRAINS = MAP.address(Region.TRAINS)
+RUN = protocol.run(0, 2, tau=1, T=2).with_tag(7)
+
+
+def asked(*requests, **options) -> tuple[list[list[Frame]], FakeEngine]:
+    """The replies to each request, one request after the other."""
+    replies = []
+
+    async def script(ctx, host, engine):
+        for request in requests:
+            replies.append(await host.ask(ctx, request))
+
+    engine = converse(script, **options)
+    return replies, engine
+
+
+def reply(request: Frame, payload=(), status: Status = Status.OK) -> list[Frame]:
+    return [
+        Frame(
+            command=request.command & 0xFF,
+            tag=request.tag,
+            address=request.address,
+            count=len(payload),
+            payload=tuple(payload),
+            status=status,
+        )
+    ]
+
+
+def test_identify():
+    request = protocol.identify().with_tag(0xC0DB)
+    assert asked(request)[0] == [reply(request, IDENTITY.words())]
+
+
+@pytest.mark.parametrize("pauses", PAUSES.values(), ids=PAUSES)
+@pytest.mark.parametrize("latency", [1, 4, 9])
+def test_what_was_written_is_read(pauses, latency):
+    words = [0xC0C0_C0C0, 0xDBDB_DBDB, 0, 0xFFFF_FFFF, 0x0102_0304]
+    write = protocol.write(TRAINS + 3, words).with_tag(1)
+    read = protocol.read(TRAINS + 2, 7).with_tag(2)
+    replies, engine = asked(write, read, pauses=pauses, latency=latency)
+    assert replies == [reply(write), reply(read, [0, *words, 0])]
+    assert engine.writes == [(TRAINS + 3 + place, word) for place, word in enumerate(words)]
+
+
+@pytest.mark.parametrize("config", [SMALL, EngineConfig()], ids=["small", "usual"])
+def test_the_longest_write_and_read(config):
+    address = HostMap(config).address(Region.TABLES)
+    rng = random.Random(1)
+    words = [rng.getrandbits(32) for _ in range(HostMap(config).size(Region.TABLES))][:256]
+    write, read = protocol.write(address, words), protocol.read(address, len(words))
+    replies, engine = asked(write, read, config=config)
+    assert replies == [reply(write), reply(read, words)]
+    assert engine.writes == [(address + place, word) for place, word in enumerate(words)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 23, 24])
+def test_bytes_become_words(size):
+    data = bytes(range(200, 200 + size))
+    request = protocol.write_bytes(TRAINS, data).with_tag(3)
+    replies, engine = asked(request)
+    assert replies == [reply(request)]
+    assert engine.writes == [(TRAINS + place, byte) for place, byte in enumerate(data)]
+
+
+def test_as_many_bytes_as_a_frame_holds():
+    address = HostMap(EngineConfig()).address(Region.TRAINS)
+    data = random.Random(2).randbytes(1024)
+    request = protocol.write_bytes(address, data)
+    replies, engine = asked(request, config=EngineConfig())
+    assert replies == [reply(request)]
+    assert engine.writes == [(address + place, byte) for place, byte in enumerate(data)]
+
+
+CONTROL = [(MAP.address(Region.CONTROL, word=word), word) for word in Control]
+
+
+def test_a_run():
+    replies, engine = asked(RUN, run_cycles=123)
+    steps, run = (MAP.address(Region.CONTROL, word=word) for word in (Control.STEPS, Control.RUN))
+    assert engine.writes == [(steps, 2 << 8 | 1), (run, 2 << 8)]
+    assert replies == [reply(RUN, [0, 0, 123])]
+
+
+def test_the_class_comes_with_the_reply():
+    async def script(ctx, host, engine):
+        engine.words[engine.control[Control.CLASS]] = 9
+        assert await host.ask(ctx, RUN) == reply(RUN, [0, 9, 40])
+
+    converse(script)
+
+
+@pytest.mark.parametrize("run_cycles", [1, 2, 3, 8, 20])
+def test_runs_of_any_length_are_counted(run_cycles):
+    again = RUN.with_tag(8)
+    replies, engine = asked(RUN, again, run_cycles=run_cycles)
+    assert replies == [reply(RUN, [0, 0, run_cycles]), reply(again, [0, 0, run_cycles])]
+    assert engine.starts == 2
+
+
+def test_a_repeated_run_is_answered_again_and_not_executed_again():
+    replies, engine = asked(RUN, RUN, RUN)
+    assert replies == [reply(RUN, [0, 0, 40])] * 3
+    assert engine.starts == 1
+
+
+def test_the_next_run_under_another_tag_is_executed():
+    other = RUN.with_tag(8)
+    replies, engine = asked(RUN, other, RUN, other, other)
+    assert [r[0].tag for r in replies] == [7, 8, 7, 8, 8]
+    assert engine.starts == 4
+
+
+@pytest.mark.parametrize(
+    ("between", "starts"),
+    [
+        (protocol.identify(), 2),
+        (protocol.read(TRAINS, 1), 2),
+        (protocol.write(TRAINS, [1]), 2),
+        (protocol.write_bytes(TRAINS, b"1"), 2),
+        (protocol.reset(), 2),
+        (protocol.status(), 1),
+        (protocol.read(TRAINS, 0), 1),
+        (b"\xc0noise\xc0", 1),
+    ],
+)
+def test_only_the_last_executed_request_is_remembered(between, starts):
+    assert asked(RUN, between, RUN)[1].starts == starts
+
+
+def test_a_run_that_the_engine_refuses():
+    async def script(ctx, host, engine):
+        engine.refuses = True
+        for _ in range(2):
+            assert await host.ask(ctx, RUN) == reply(RUN, status=Status.REFUSED)
+        assert engine.starts == 1
+        engine.refuses = False
+        assert await host.ask(ctx, RUN.with_tag(8)) == reply(RUN.with_tag(8), [0, 0, 40])
+
+    converse(script)
+
+
+ERRORS = {
+    "no command": (Frame(command=0), Status.UNKNOWN),
+    "unknown command": (Frame(command=8), Status.UNKNOWN),
+    "command with a high bit": (Frame(command=0x82, address=TRAINS, count=1), Status.UNKNOWN),
+    "request with a status": (Frame(command=6, status=2), Status.UNKNOWN),
+    "nothing to read": (protocol.read(TRAINS, 0), Status.LENGTH),
+    "too much to read": (protocol.read(TRAINS, 257), Status.LENGTH),
+    "count of 32 bits": (protocol.read(TRAINS, 1 << 31 | 1), Status.LENGTH),
+    "identify with a count": (Frame(command=1, count=1), Status.LENGTH),
+    "reset with a payload": (Frame(command=7, payload=(1,)), Status.LENGTH),
+    "write with a word too few": (
+        Frame(command=3, address=TRAINS, count=2, payload=(1,)),
+        Status.LENGTH,
+    ),
+    "write with a word too many": (
+        Frame(command=3, address=TRAINS, count=1, payload=(1, 2)),
+        Status.LENGTH,
+    ),
+    "bytes with a word too many": (
+        Frame(command=4, address=TRAINS, count=4, payload=(1, 2)),
+        Status.LENGTH,
+    ),
+    "run without steps": (Frame(command=5, count=1), Status.LENGTH),
+    "write to control": (protocol.write(MAP.address(Region.CONTROL), [0]), Status.RANGE),
+    "read of control": (protocol.read(MAP.address(Region.CONTROL, word=2), 1), Status.RANGE),
+    "write to logits": (protocol.write(MAP.address(Region.LOGITS), [0]), Status.RANGE),
+    "write across the end": (
+        protocol.write(TRAINS + MAP.size(Region.TRAINS) - 1, [1, 2]),
+        Status.RANGE,
+    ),
+    "no such region": (protocol.read(15 << MAP.offset_bits, 1), Status.RANGE),
+    "address with a high bit": (protocol.read(TRAINS | 1 << 31, 1), Status.RANGE),
+    "no such layer": (protocol.run(0, 3, tau=1, T=1), Status.RANGE),
+    "layers in the wrong order": (protocol.run(2, 1, tau=1, T=1), Status.RANGE),
+    "layers with a high bit": (protocol.run(0, 1 << 8, tau=1, T=1), Status.RANGE),
+    "steps with a high bit": (protocol.run(0, 1, tau=1, T=1 << 8), Status.REFUSED),
+}
+
+
+@pytest.mark.parametrize(("request_", "status"), ERRORS.values(), ids=ERRORS)
+def test_a_request_that_cannot_be_is_refused_without_effect(request_, status):
+    request_ = request_.with_tag(0xBEEF)
+    counters = protocol.status()
+    replies, engine = asked(request_, counters)
+    assert replies == [reply(request_, status=status), reply(counters, [0, 0, 1])]
+    assert (engine.writes, engine.reads, engine.resets) == ([], [], 0)
+
+
+def test_requests_in_a_run():
+    # What is not allowed in a run is not even looked at.
+    refused = [
+        protocol.identify(),
+        protocol.read(TRAINS, 1),
+        protocol.write(TRAINS, [1] * 24),
+        protocol.write_bytes(TRAINS, b"123"),
+        protocol.read(TRAINS, 0),
+        Frame(command=9),
+        RUN.with_tag(8),
+    ]
+
+    async def script(ctx, host, engine):
+        async def during(request: Frame) -> list[Frame]:
+            await host.send(ctx, request.encode())
+            await wait(ctx, 300)
+            replies, host.replies = host.replies, []
+            return replies
+
+        await host.send(ctx, RUN.encode())
+        await wait(ctx, 50)
+        for request in refused:
+            assert await during(request) == reply(request, status=Status.BUSY)
+        assert await during(RUN) == []
+        status = protocol.status().with_tag(5)
+        assert await during(status) == reply(status, [1, 0, len(refused)])
+        await host.rest(ctx)
+        assert host.replies == reply(RUN, [0, 0, 5000])
+
+    engine = converse(script, run_cycles=5000)
+    assert (engine.starts, len(engine.writes), engine.reads) == (1, 2, [2, 2, 3])
+
+
+def test_a_reset_ends_a_run_which_then_gets_no_reply():
+    reset = protocol.reset().with_tag(8)
+
+    async def script(ctx, host, engine):
+        await host.send(ctx, RUN.encode())
+        await wait(ctx, 100)
+        assert await host.ask(ctx, reset) == reply(reset)
+        assert (engine.resets, engine.starts) == (1, 1)
+        engine.run_cycles = 40
+        assert await host.ask(ctx, RUN) == reply(RUN, [0, 0, 40])
+        assert engine.starts == 2
+
+    converse(script, run_cycles=100_000)
+
+
+def test_a_reset_without_a_run():
+    reset = protocol.reset()
+    replies, engine = asked(reset, reset)
+    assert (replies, engine.resets, engine.writes) == ([reply(reset)] * 2, 2, [])
+
+
+@pytest.mark.parametrize("gap", range(0, 90, 7))
+def test_a_frame_during_another_is_dropped(gap):
+    # Whether it comes while the first is executed or while it is answered.
+    read, write = protocol.read(TRAINS, 2).with_tag(1), protocol.write(TRAINS, [1]).with_tag(2)
+
+    async def script(ctx, host, engine):
+        await host.send(ctx, read.encode())
+        await wait(ctx, gap)
+        assert await host.ask(ctx, write) == reply(read, [0, 0])
+        assert engine.writes == []
+        assert await host.ask(ctx, protocol.status()) == reply(protocol.status(), [0, 1, 0])
+
+    converse(script)
+
+
+@pytest.mark.parametrize("start", range(60, 140, 5))
+def test_a_status_around_the_end_of_a_run_hangs_nothing(start):
+    status = protocol.status().with_tag(9)
+
+    async def script(ctx, host, engine):
+        await host.send(ctx, RUN.encode())
+        await wait(ctx, start)
+        replies = await host.ask(ctx, status)
+        answers = [r for r in replies if r.command == Command.RUN]
+        assert answers == reply(RUN, [0, 0, 100])
+        assert [r.payload[1:] for r in replies if r.command == Command.STATUS] in ([], [(0, 0)])
+        assert await host.ask(ctx, RUN) == reply(RUN, [0, 0, 100])
+        assert engine.starts == 1
+
+    converse(script, run_cycles=100)
+
+
+WRITE = protocol.write(TRAINS, [0xC0, 2, 3]).with_tag(0xDB)
+PACKED = WRITE.pack()
+DAMAGED = {
+    "wrong bit in the command": protocol.slip_encode(bytes([PACKED[0] ^ 4]) + PACKED[1:]),
+    "wrong bit in the payload": protocol.slip_encode(PACKED[:13] + b"\xff" + PACKED[14:]),
+    "wrong bit in the CRC": protocol.slip_encode(PACKED[:-1] + bytes([PACKED[-1] ^ 1])),
+    "a byte lost": protocol.slip_encode(PACKED[:14] + PACKED[15:]),
+    "a word lost": protocol.slip_encode(PACKED[:12] + PACKED[16:]),
+    "a byte too many": protocol.slip_encode(PACKED + b"\0"),
+    "a word too many": protocol.slip_encode(PACKED + bytes(4)),
+    "cut by an END": WRITE.encode()[:17] + b"\xc0",
+    "an escape that means nothing": WRITE.encode()[:4] + b"\xdb\x01" + WRITE.encode()[4:],
+    "three words": protocol.slip_encode(protocol.add_crc(bytes(8))),
+    "one byte": b"\xc0\1\xc0",
+    "longer than the buffer": protocol.slip_encode(protocol.add_crc(PACKED + bytes(4 * 256))),
+    "much longer than the buffer": protocol.slip_encode(protocol.add_crc(PACKED + bytes(5000))),
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("running", [False, True], ids=["idle", "in a run"])
+def test_a_damaged_frame_has_no_effect_and_is_counted(data, running):
+    async def script(ctx, host, engine):
+        if running:
+            await host.send(ctx, RUN.encode())
+            await wait(ctx, 60)
+        writes = len(engine.writes)
+        await host.send(ctx, data)
+        await wait(ctx, 40)
+        assert (host.replies, len(engine.writes)) == ([], writes)
+        assert ctx.get(host.dut.error)
+        status = protocol.status()
+        await host.send(ctx, status.encode())
+        await wait(ctx, 300)
+        assert host.replies == reply(status, [running, 1, 0])
+        assert not ctx.get(host.dut.error)
+
+    converse(script, run_cycles=10_000)
+
+
+@pytest.mark.parametrize("place", [1, 5, 10, len(WRITE.encode()) - 1])
+def test_a_byte_that_the_wire_lost_voids_its_frame_only(place):
+    data = WRITE.encode()
+
+    async def script(ctx, host, engine):
+        await host.send(ctx, data[:place])
+        await host.damage(ctx)
+        assert await host.ask(ctx, data[place:]) == []
+        assert engine.writes == []
+        assert await host.ask(ctx, WRITE) == reply(WRITE)
+
+    converse(script)
+
+
+@pytest.mark.parametrize("place", range(1, len(WRITE.encode()) - 1, 5))
+def test_a_host_that_died_in_mid_frame(place):
+    replies, engine = asked(WRITE.encode()[:place], WRITE)
+    assert replies == [[], reply(WRITE)]
+    assert len(engine.writes) == 3
+
+
+def test_empty_frames_are_nothing():
+    status = protocol.status()
+    assert asked(b"\xc0" * 9, status)[0] == [[], reply(status, [0, 0, 0])]
+
+
+PIECES = st.one_of(
+    st.binary(max_size=8),
+    st.just(b"\xc0"),
+    st.sampled_from([WRITE, RUN, protocol.read(TRAINS, 2), protocol.status()]).flatmap(
+        lambda frame: st.tuples(st.integers(0, 30), st.integers(0, 8)).map(
+            lambda cut: frame.encode()[: cut[0]] + frame.encode()[cut[0] + cut[1] :]
+        )
+    ),
+    st.binary(min_size=8, max_size=40).map(lambda data: protocol.slip_encode(data)),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(PIECES, max_size=6))
+def test_only_whole_frames_have_an_effect(pieces):
+    noise = b"".join(pieces)
+    # One request at a time: what is whole is tested elsewhere.
+    if FrameReader().feed(noise + b"\xc0"):
+        return
+    before = FrameReader()
+    before.feed(noise + b"\xc0")
+    status = protocol.status()
+    replies, engine = asked(noise, status)
+    assert replies == [[], reply(status, [0, before.dropped, 0])]
+    assert (engine.writes, engine.reads, engine.resets) == ([], [], 0)
+
+
+@pytest.mark.parametrize("give", [0, 1, 7])
+@pytest.mark.parametrize("accept", PAUSES.values(), ids=PAUSES)
+def test_pauses_on_the_wire_change_nothing(give, accept):
+    read = protocol.read(TRAINS, 3).with_tag(2)
+
+    async def script(ctx, host, engine):
+        for request, answer in ((WRITE, ()), (read, WRITE.payload)):
+            await host.send(ctx, request.encode(), pause=give)
+            assert await host.ask(ctx, b"") == reply(request, answer)
+
+    converse(script, pauses=accept)
+
+
+def test_nothing_goes_on_when_it_is_not_busy():
+    async def script(ctx, host, engine):
+        for request in (WRITE, RUN, protocol.identify(), b"\xc0noise\xc0"):
+            await host.ask(ctx, request)
+            before = len(engine.writes), len(engine.reads)
+            for _ in range(100):
+                await ctx.tick()
+                assert not ctx.get(host.dut.busy)
+                assert not ctx.get(host.dut.tx.valid)
+            assert (len(engine.writes), len(engine.reads)) == before
+
+    converse(script)
+
+
+@pytest.mark.parametrize("cycles", [3, 20, 45, 60, 75, 100])
+def test_a_reset_of_the_link_at_any_time(cycles):
+    reset = Signal()
+
+    async def script(ctx, host, engine):
+        async def interrupt() -> None:
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+
+        data = WRITE.encode()
+        await host.send(ctx, data[:cycles])
+        await wait(ctx, max(0, cycles - len(data)))
+        await interrupt()
+        host.reader.feed(b"\xc0")
+        host.replies.clear()
+        assert await host.ask(ctx, WRITE) == reply(WRITE)
+
+    converse(script, reset=reset)
+
+
+def test_what_is_no_identity_is_refused():
+    assert refusal(lambda: HostLink(SMALL)) == (
+        TypeError,
+        f"identity must be an Identity, not {SMALL!r}",
+    )
+
+
+def test_an_engine_with_too_many_addresses_is_refused():
+    config = EngineConfig(lanes=1024, tile_lanes=16, feature_rows=1 << 20, weight_rows=1 << 20)
+    identity = Identity(config=config, clock_hz=1)
+    assert refusal(lambda: HostLink(identity)) == (
+        ValueError,
+        "host addresses must fit 32 bits, but those of this engine have 34",
+    )

@@ -1,0 +1,150 @@
+"""RequestCheck against the rules as plain Python, over random requests near every limit."""
+
+import random
+
+import pytest
+
+from hw.config import EngineConfig
+from hw.link.protocol import Command, Status
+from hw.link.request import RequestCheck
+from hw.program import HostMap, Region
+from tests.hw.simulation import simulate
+
+SMALL = EngineConfig(
+    lanes=6, tile_lanes=2, steps=3, weight_rows=5, feature_rows=6, channel_groups=3, layers=3
+)
+ONE = EngineConfig(
+    lanes=1, tile_lanes=1, steps=1, weight_rows=1, feature_rows=2, channel_groups=1, layers=1
+)
+CONFIGS = pytest.mark.parametrize("c", [SMALL, ONE, EngineConfig()], ids=["small", "one", "usual"])
+LATENCY = 3
+
+# Written out, not taken from hw.program.
+READS = {r for r in Region if r.name != "CONTROL"}
+WRITES = {Region[name] for name in ["DESCRIPTORS", "TABLES", "PARAMETERS", "WEIGHTS", "TRAINS"]}
+
+
+def rows(c: EngineConfig, region: Region) -> int:
+    """Values of the highest address field."""
+    return {
+        "DESCRIPTORS": c.layers,
+        "TABLES": c.table_entries,
+        "PARAMETERS": c.channel_groups,
+        "WEIGHTS": c.weight_rows,
+        "TRAINS": c.feature_rows,
+        "OCCUPANCY": c.feature_rows,
+        "LOGITS": c.channel_groups,
+        "COUNTERS": c.layers,
+        "CONTROL": 4,
+    }[region.name]
+
+
+def row_size(c: EngineConfig, region: Region) -> int:
+    """Addresses of one value of the highest address field."""
+    return 1 << sum(width for _, width in HostMap(c).fields(region)[:-1])
+
+
+def expected(c: EngineConfig, request: dict, words: int, running: bool) -> Status:
+    """How a request must end; `request` holds whole 32-bit words."""
+    command, address, count = (request[name] for name in ("command", "address", "count"))
+    if running and command not in (Command.STATUS, Command.RESET):
+        return Status.BUSY
+    if command not in list(Command):
+        return Status.UNKNOWN
+    payload = {
+        Command.READ: 0 if 1 <= count <= 256 else None,
+        Command.WRITE: count if 1 <= count <= 256 else None,
+        Command.WRITE_BYTES: -(-count // 4) if 1 <= count <= 1024 else None,
+        Command.RUN: 1 if count == 1 else None,
+    }.get(command, 0 if count == 0 else None)
+    if words - 4 != payload:
+        return Status.LENGTH
+    if command in (Command.READ, Command.WRITE, Command.WRITE_BYTES):
+        region, offset = divmod(address, 1 << HostMap(c).offset_bits)
+        allowed = READS if command == Command.READ else WRITES
+        if region not in allowed or offset + count > rows(c, Region(region)) * row_size(
+            c, Region(region)
+        ):
+            return Status.RANGE
+    if command == Command.RUN:
+        first, last = address & 0xFF, address >> 8
+        if not first <= last < c.layers:
+            return Status.RANGE
+        if request["steps"] >> 16:
+            return Status.REFUSED
+    return Status.OK
+
+
+def check(c: EngineConfig, cases: list[tuple[dict, int, bool]]) -> list[Status]:
+    dut = RequestCheck(c)
+    seen = []
+
+    async def testbench(ctx):
+        for request, words, running in cases:
+            fields = {"steps_plain": request["steps"] >> 16 == 0}
+            for name in ("command", "address", "count"):
+                value, width = request[name], dut.request.shape()[name].width
+                if name == "address":
+                    plain = value >> HostMap(c).address_bits == 0
+                else:
+                    plain = value >> width == 0
+                fields |= {name: value & (1 << width) - 1, f"{name}_plain": plain}
+            ctx.set(dut.request, fields)
+            ctx.set(dut.words, words)
+            ctx.set(dut.running, running)
+            await ctx.tick().repeat(LATENCY)
+            seen.append(Status(ctx.get(dut.status)))
+
+    simulate(dut, testbench)
+    return seen
+
+
+def near(rng: random.Random, value: int) -> int:
+    """The value, or one beside it, or one with a bit too many."""
+    value = max(0, value + rng.choice([0, 0, 0, 0, -1, 1]))
+    return value ^ (1 << rng.randrange(32) if rng.random() < 0.1 else 0)
+
+
+def random_case(rng: random.Random, c: EngineConfig) -> tuple[dict, int, bool]:
+    command = rng.choice([*Command, *Command, 0, 8, rng.randrange(1 << 16)])
+    region = rng.choice([*Region, *Region, *range(9, 16)])
+    size = rows(c, region) * row_size(c, region) if region in list(Region) else 16
+    limit = {Command.READ: 256, Command.WRITE: 256, Command.WRITE_BYTES: 1024}.get(command, 1)
+    count = rng.choice([1, limit, rng.randint(0, limit), size, rng.randint(0, size)])
+    offset = max(0, rng.choice([size - count, rng.randint(0, size)]))
+    address = (region << HostMap(c).offset_bits) + near(rng, offset)
+    if command == Command.RUN:
+        first, last = (rng.choice([0, c.layers - 1, rng.randint(0, c.layers)]) for _ in range(2))
+        address = near(rng, first | last << 8)
+    if command not in (Command.READ, Command.WRITE, Command.WRITE_BYTES):
+        count = int(command == Command.RUN)
+    count = near(rng, count)
+    payload = {Command.WRITE: count, Command.WRITE_BYTES: -(-count // 4), Command.RUN: 1}
+    words = max(4, min(260, 4 + payload.get(command, 0) + rng.choice([0] * 9 + [1])))
+    steps = rng.choice([0x301, 0x1_0301, rng.getrandbits(16)])
+    request = {"command": command, "address": address, "count": count, "steps": steps}
+    return request, words, rng.random() < 0.1
+
+
+@CONFIGS
+@pytest.mark.parametrize("seed", range(3))
+def test_every_request_ends_as_the_rules_say(c, seed):
+    rng = random.Random(seed)
+    cases = [random_case(rng, c) for _ in range(700)]
+    wanted = [expected(c, *case) for case in cases]
+    assert set(wanted) == set(Status)
+    assert list(zip(cases, check(c, cases), strict=True)) == list(zip(cases, wanted, strict=True))
+
+
+@CONFIGS
+@pytest.mark.parametrize("command", [Command.READ, Command.WRITE, Command.WRITE_BYTES])
+@pytest.mark.parametrize("region", Region)
+def test_the_last_address_of_a_region_and_the_one_behind_it(c, command, region):
+    last = HostMap(c).address(region) + rows(c, region) * row_size(c, region) - 1
+    payload = {Command.READ: (0, 0), Command.WRITE: (1, 2), Command.WRITE_BYTES: (1, 1)}[command]
+    cases = [
+        ({"command": command, "address": last, "count": count, "steps": 0}, 4 + words, False)
+        for count, words in zip((1, 2), payload, strict=True)
+    ]
+    allowed = READS if command == Command.READ else WRITES
+    assert check(c, cases) == [Status.OK if region in allowed else Status.RANGE, Status.RANGE]
