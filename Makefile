@@ -12,6 +12,10 @@ LANES  = 16
 STEPS  = 8
 WAVES  =
 UNIT   = engine
+BOARD  =
+PRESET =
+FREQ   =
+SEEDS  = 3
 JOBS   = 2
 
 PYTHON   =
@@ -21,15 +25,20 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup sim test lint format train synth clean again
+.PHONY: help setup sim test lint format train synth bitstream program timing netlist clean again
 
 help:
 	@echo "make sim [MODEL=digits|mnist] [IMAGES=100] [TAU=4] [T=4] [LANES=16] [WAVES=1]"
 	@echo "                             run a trained network on the simulated engine, compare every spike"
 	@echo "make test                    lint, types and all tests"
 	@echo "make train MODEL=digits      train, convert and store a network"
+	@echo "make bitstream BOARD=ulx3s-12f [MODEL=digits] [PRESET=12f] [FREQ=150]"
+	@echo "                             build the bitstream of a board; \`residuum boards\` lists them"
+	@echo "make program BOARD=ulx3s-12f load it with openFPGALoader"
+	@echo "make timing [SEEDS=3]        the clock that two boards reach, as a table"
 	@echo "make synth [UNIT=engine] [LANES=16] [STEPS=8]"
 	@echo "                             synthesise for ECP5 and print the resources"
+	@echo "make netlist [MODEL=digits]  simulate the ECP5 netlists of a small accelerator, compare every spike"
 	@echo "make lint, make format       check the sources, put them in form"
 	@echo "make clean                   remove what was built; the set-up in $(VENV) stays"
 	@echo
@@ -60,6 +69,19 @@ train: $(READY)
 
 synth: $(READY)
 	@$(PY) -m sw.cli synth --unit $(UNIT) --lanes $(LANES) --steps $(STEPS)
+
+netlist: $(READY)
+	@$(PY) -m sw.cli netlist $(MODEL)
+
+bitstream: $(READY)
+	@$(PY) -m sw.cli bitstream $(BOARD) --model '$(MODEL)' \
+	    $(if $(PRESET),--preset $(PRESET)) $(if $(FREQ),--freq $(FREQ))
+
+program: $(READY)
+	@$(PY) -m sw.cli program $(BOARD)
+
+timing: $(READY)
+	@$(PY) -m sw.cli timing --seeds $(SEEDS)
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis residuum.egg-info

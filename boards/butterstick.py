@@ -1,0 +1,34 @@
+"""ButterStick r1.0 by Greg Davill.
+
+The I/O voltage of its SYZYGY ports is set by gateware; the microSD socket has a fixed 3.3 V, so
+the UART is on two contacts of it (a microSD breakout board leads them out).
+"""
+
+from amaranth.build import Attrs, Pins, Resource
+from amaranth_boards.butterstick import ButterStickPlatform
+from amaranth_boards.resources import LEDResources, UARTResource
+
+from boards.board import Board, Led
+
+_LVCMOS33 = Attrs(IO_TYPE="LVCMOS33")
+
+BOARDS = (
+    Board(
+        name="butterstick",
+        make_platform=ButterStickPlatform,
+        preset="85f",
+        target_mhz=150,
+        baud=1_000_000,
+        serial="microSD: CMD, CLK",
+        leds=tuple(Led("status_led", number) for number in range(7)),
+        lights="0, 1, 2; class on 3..6",
+        resources=(
+            UARTResource(0, rx="A13", tx="B13", attrs=Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP")),
+            *LEDResources("status_led", pins="C13 D12 U2 T3 D13 E13 C16", attrs=_LVCMOS33),
+            # All seven share one wire for each colour.
+            Resource("green", 0, Pins("U1", dir="o"), _LVCMOS33),
+        ),
+        steady=("green",),
+        loader=("--dfu", "--vid", "0x1209", "--pid", "0x5af1", "--altsetting", "0"),
+    ),
+)

@@ -1,0 +1,20 @@
+"""Engine configurations by name, one for each size of ECP5."""
+
+from collections.abc import Mapping
+
+from hw.config import EngineConfig
+from sw.errors import ResiduumError
+
+PRESETS: Mapping[str, EngineConfig] = {
+    "12f": EngineConfig.for_lanes(16, weight_rows=2048, memory="ecp5"),
+    "25f": EngineConfig.for_lanes(16, weight_rows=3072, memory="ecp5"),
+    "45f": EngineConfig.for_lanes(32, weight_rows=2048, memory="ecp5"),
+    "85f": EngineConfig.for_lanes(64, weight_rows=2048, memory="ecp5"),
+}
+
+
+def preset(name: str) -> EngineConfig:
+    """The configuration called ``name``; ResiduumError naming the known ones if there is none."""
+    if name not in PRESETS:
+        raise ResiduumError(f"there is no preset {name!r}; the presets are {', '.join(PRESETS)}")
+    return PRESETS[name]

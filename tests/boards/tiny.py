@@ -1,0 +1,42 @@
+"""A design of a few registers that goes through the whole build in seconds."""
+
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import io
+
+from boards.board import MHZ
+from boards.build import Order, elaborate
+from boards.catalogue import find
+from boards.pll import PllDividers, solve
+from boards.top import add_clock
+
+
+class Blinky(Elaboratable):
+    """A counter that starts from the digest, on a LED."""
+
+    def __init__(self, dividers: PllDividers, digest: bytes):
+        self.dividers = dividers
+        self.digest = digest
+
+    def elaborate(self, platform):
+        m = Module()
+        add_clock(m, platform, self.dividers)
+        count = Signal(24, init=int.from_bytes(self.digest[:3], "little"))
+        m.d.sync += count.eq(count + 1)
+        m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.d.comb += led.o.eq(count[-1])
+        return m
+
+
+def order_and_design(target_mhz, name="ulx3s-12f"):
+    """What `boards.bitstream.prepare` gives, of the tiny design."""
+    board = find(name)
+    dividers = solve(board.oscillator_hz, target_mhz * MHZ)
+    order = Order(
+        board=board,
+        preset="12f",
+        lanes=16,
+        steps=8,
+        target_mhz=float(dividers.output_hz) / MHZ,
+        seed=1,
+    )
+    return order, elaborate(board, lambda digest: Blinky(dividers, digest))
