@@ -6,6 +6,7 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.config import bits_for_count
 from hw.link.frames import INDEX_BITS, Framer
 from hw.link.host import HostPort
 from hw.link.protocol import (
@@ -29,19 +30,20 @@ BUFFER_WORDS = 512
 # until the next one, for its reply and to know a repeated one, while other requests come in.
 HEAD_BITS = 3
 SECOND_HEAD = -(-MAX_FRAME_WORDS >> HEAD_BITS)
+# The end of the buffer holds the identity from the start.
+IDENTITY_PLACE = BUFFER_WORDS - (1 << bits_for_count(IDENTITY_WORDS))
 
 
 class Source(enum.IntEnum):
     """Where a word of a reply comes from."""
 
     FIRST = 0  # the first word of the request, with the status
-    REQUEST = 1
+    BUFFER = 1  # the request, or the identity
     COUNT = 2
-    IDENTITY = 3
-    ENGINE = 4
-    CYCLES = 5
-    DROPPED = 6
-    REFUSED = 7
+    ENGINE = 3
+    CYCLES = 4
+    DROPPED = 5
+    REFUSED = 6
 
 
 class HostLink(wiring.Component):
@@ -93,7 +95,10 @@ class HostLink(wiring.Component):
         config = self.identity.config
         m.submodules.framer = self._framer = framer = Framer()
         m.submodules.buffer = buffer = BlockMemory(
-            width=HOST_WORD_BITS, depth=BUFFER_WORDS, ecp5=config.memory == "ecp5"
+            width=HOST_WORD_BITS,
+            depth=BUFFER_WORDS,
+            ecp5=config.memory == "ecp5",
+            init=(0,) * IDENTITY_PLACE + self.identity.words(),
         )
         m.submodules.check = self._check = check = RequestCheck(config)
         wiring.connect(m, wiring.flipped(self.rx), framer.rx)
@@ -111,6 +116,7 @@ class HostLink(wiring.Component):
         self._same = Signal()  # this request is that RUN
         self._step = Signal(3)  # cycles in a state that counts them
         self._none_left = Signal()  # count is zero, one cycle late
+        self._through = Signal()  # count was zero before it was counted down the last time
         self._part = Signal(range(HEADER_WORDS + 1))  # of a reply: word of the header, or payload
         self._source = Signal(Source)
         m.d.comb += [
@@ -125,7 +131,7 @@ class HostLink(wiring.Component):
         ]
 
         # What the states ask of the registers that several of them use.
-        self._index_next, self._index_clear = Signal(), Signal()
+        self._index_next, self._index_clear, self._index_identity = Signal(), Signal(), Signal()
         self._address_next, self._address_control = Signal(), Signal()
         self._control = Signal(Control)
         self._count_next, self._hold = Signal(), Signal()
@@ -152,9 +158,12 @@ class HostLink(wiring.Component):
             m.d.sync += index.eq(index + 1)
         with m.If(self._index_clear):
             m.d.sync += index.eq(0)
+        with m.If(self._index_identity):
+            m.d.sync += index.eq(IDENTITY_PLACE)
         m.d.sync += self._none_left.eq(self._request.count == 0)
         with m.If(self._count_next):
-            m.d.sync += self._request.count.eq(self._request.count - 1)
+            count = self._request.count
+            m.d.sync += Cat(count, self._through).eq(count - 1)
         with m.If(self.host.write | self._address_next):
             m.d.sync += offset.eq(offset + 1)
         with m.If(self._address_control):
@@ -169,19 +178,15 @@ class HostLink(wiring.Component):
     def _choose(self, m: Module) -> None:
         """The next word of a reply; after its source, words of the buffer as they come."""
         data, word = self._read_data, self._word
-        identity = Array(Const(value, HOST_WORD_BITS) for value in self.identity.words())
-        Array(Const(value, HOST_WORD_BITS) for value in self.identity.words())
         with m.If(~self._hold), m.Switch(self._source):
             with m.Case(Source.FIRST):
                 status = Cat(self._status, Const(0, 8 - len(self._status)))
                 m.d.sync += word.eq(Cat(data[:8], status, data[16:]))
-            with m.Case(Source.REQUEST):
+            with m.Case(Source.BUFFER):
                 m.d.sync += word.eq(data)
             with m.Case(Source.COUNT):
                 in_header = self._part != HEADER_WORDS
                 m.d.sync += word.eq(Mux(in_header, self._request.count, self._running))
-            with m.Case(Source.IDENTITY):
-                m.d.sync += word.eq(identity[self._index])
             with m.Case(Source.ENGINE):
                 m.d.sync += word.eq(self.host.read_data)
             with m.Case(Source.CYCLES):
@@ -215,7 +220,7 @@ class HostLink(wiring.Component):
             m.d.sync += byte.eq(byte + as_bytes)
             with m.If(~as_bytes | (byte == WORD_BYTES - 1)):
                 m.d.comb += self._index_next.eq(1)
-        m.d.comb += self._written.eq(self._none_left & ~issued.any() & ~self.host.write)
+        m.d.comb += self._written.eq(self._through & ~issued.any() & ~self.host.write)
 
     def _count(self, m: Module) -> None:
         """Counters, and what the LED of errors shows."""
@@ -237,9 +242,11 @@ class HostLink(wiring.Component):
         """A request out of the buffer, and what the check says to it."""
         data, request = self._read_data, self._request
         host_map = HostMap(self.identity.config)
+        half = HOST_WORD_BITS // 2
+        same_half = Signal(2)
         with m.State("IDLE"):
             m.d.comb += self._index_clear.eq(1)
-            m.d.sync += [self._of_run.eq(0), self._source.eq(Source.REQUEST)]
+            m.d.sync += [self._of_run.eq(0), self._source.eq(Source.BUFFER)]
             with m.If(self._running & ~self._engine_busy):
                 m.d.sync += [self._running.eq(0), request.command.eq(Command.RUN)]
                 m.next = "RESULT"
@@ -253,7 +260,6 @@ class HostLink(wiring.Component):
                 m.d.comb += self._index_next.eq(1)
             with m.Else():
                 m.d.sync += self._of_run.eq(1)
-            half = HOST_WORD_BITS // 2
             high_plain = ~data[half:].any()
             with m.Switch(self._step):
                 with m.Case(2):
@@ -276,11 +282,20 @@ class HostLink(wiring.Component):
                 with m.Case(5):
                     m.d.sync += request.steps_plain.eq(high_plain)
                 with m.Case(7):
-                    m.d.sync += [self._same.eq(self._word == data), self._of_run.eq(0)]
+                    m.d.sync += [
+                        same_half.eq(
+                            Cat(self._word[:half] == data[:half], self._word[half:] == data[half:])
+                        ),
+                        self._of_run.eq(0),
+                    ]
                     m.next = "CHECK"
 
         with m.State("CHECK"):
-            m.d.sync += [self._step.eq(self._step + 1), self._status.eq(self._check.status)]
+            m.d.sync += [
+                self._step.eq(self._step + 1),
+                self._status.eq(self._check.status),
+                self._same.eq(same_half.all()),
+            ]
             # The payload comes next.
             m.d.comb += [
                 self._index_clear.eq(self._step == 0),
@@ -302,6 +317,7 @@ class HostLink(wiring.Component):
                     m.d.sync += self._remembered.eq(request.command == Command.RUN)
                 with m.Switch(request.command):
                     with m.Case(Command.WRITE, Command.WRITE_BYTES):
+                        m.d.comb += self._count_next.eq(1)
                         m.next = "WRITE"
                     with m.Case(Command.RUN):
                         m.d.comb += self._framer.release.eq(1)
@@ -312,12 +328,13 @@ class HostLink(wiring.Component):
                             m.d.comb += [
                                 self._address_control.eq(1),
                                 self._control.eq(Control.STEPS),
+                                self._count_next.eq(1),
                             ]
                             m.next = "WRITE"
                     with m.Case(Command.RESET):
                         m.d.sync += [self.engine_reset.eq(1), self._running.eq(0)]
         with m.State("WRITE"):
-            m.d.comb += self._issue.eq(request.count != 0)
+            m.d.comb += self._issue.eq(~self._through)
             with m.If(self._written):
                 m.d.comb += self._index_clear.eq(1)
                 m.next = "REPLY"
@@ -372,7 +389,7 @@ class HostLink(wiring.Component):
                 m.d.sync += source.eq(part)
             with m.Else(), m.Switch(command):
                 with m.Case(Command.IDENTIFY):
-                    m.d.sync += source.eq(Source.IDENTITY)
+                    m.d.sync += source.eq(Source.BUFFER)
                 with m.Case(Command.STATUS):
                     places = Array([Source.COUNT, Source.DROPPED, Source.REFUSED])
                     m.d.sync += source.eq(places[index[:2]])
@@ -399,12 +416,14 @@ class HostLink(wiring.Component):
                 words.payload.last.eq(last),
             ]
             with m.If(words.ready):
-                m.d.comb += self._index_next.eq(1)
-                m.d.comb += self._count_next.eq(part[1])
+                m.d.comb += [self._index_next.eq(1), self._count_next.eq(part[1])]
                 with m.If(part != HEADER_WORDS):
                     m.d.sync += part.eq(part + 1)
                 with m.If(part == HEADER_WORDS - 1):
-                    m.d.comb += self._index_clear.eq(1)
+                    m.d.comb += [
+                        self._index_clear.eq(1),
+                        self._index_identity.eq(command == Command.IDENTIFY),
+                    ]
                 m.next = "CHOOSE"
                 with m.If(last):
                     m.d.comb += self._framer.release.eq(~self._of_run)

@@ -29,7 +29,7 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
 
 
 class RequestCheck(wiring.Component):
-    """Says how a request would end, three cycles after it was laid on.
+    """Says how a request would end, four cycles after it was laid on.
 
     Members
     -------
@@ -91,18 +91,19 @@ class RequestCheck(wiring.Component):
         """
         count, command = self.request.count, self.request.command
         payload = Signal(range(WORD_BYTES * (MAX_BYTES + 1)))  # in bytes
-        count_good = Signal()
+        count_good, none, one, few = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [none.eq(count == 0), one.eq(count == 1), few.eq(count <= MAX_WORDS)]
         with m.Switch(command):
             with m.Case(Command.READ):
-                m.d.comb += count_good.eq((count != 0) & (count <= MAX_WORDS))
+                m.d.comb += count_good.eq(~none & few)
             with m.Case(Command.WRITE):
-                m.d.comb += [count_good.eq(count != 0), payload.eq(count * WORD_BYTES)]
+                m.d.comb += [count_good.eq(~none), payload.eq(count * WORD_BYTES)]
             with m.Case(Command.WRITE_BYTES):
-                m.d.comb += [count_good.eq(count != 0), payload.eq(count)]
+                m.d.comb += [count_good.eq(~none), payload.eq(count)]
             with m.Case(Command.RUN):
-                m.d.comb += [count_good.eq(count == 1), payload.eq(WORD_BYTES)]
+                m.d.comb += [count_good.eq(one), payload.eq(WORD_BYTES)]
             with m.Default():
-                m.d.comb += count_good.eq(count == 0)
+                m.d.comb += count_good.eq(none)
         words = Signal(len(payload))
         counted, good = Signal(), Signal()
         m.d.sync += [

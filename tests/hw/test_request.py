@@ -17,7 +17,7 @@ ONE = EngineConfig(
     lanes=1, tile_lanes=1, steps=1, weight_rows=1, feature_rows=2, channel_groups=1, layers=1
 )
 CONFIGS = pytest.mark.parametrize("c", [SMALL, ONE, EngineConfig()], ids=["small", "one", "usual"])
-LATENCY = 3
+LATENCY = 4
 
 # Written out, not taken from hw.program.
 READS = {r for r in Region if r.name != "CONTROL"}
