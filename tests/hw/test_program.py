@@ -14,7 +14,9 @@ from hw.program import (
     DRAIN_FIELDS,
     FIELDS,
     HOST_WORD_BITS,
+    READABLE,
     SCAN_FIELDS,
+    WRITABLE,
     AxisEntry,
     Counter,
     HostMap,
@@ -170,3 +172,33 @@ def test_counters_fit_the_words_of_a_layer():
 
 def test_a_host_word_holds_every_field():
     assert max(LayerDescriptor.widths(EngineConfig()).values()) <= HOST_WORD_BITS
+
+
+def test_sizes_of_regions():
+    # 6 rows of 2 lanes (1 bit) in 3 banks (2 bits), 3 layers of 32 and of 8 words, and so on.
+    sizes = {region.name: HostMap(TILES).size(region) for region in Region}
+    assert sizes == {
+        "CONTROL": 4,
+        "DESCRIPTORS": 3 * 32,
+        "TABLES": 5,
+        "PARAMETERS": 3 * 2 * 2 * 4,
+        "WEIGHTS": 5 * 4,
+        "TRAINS": 6 * 2 * 4,
+        "OCCUPANCY": 6 * 4,
+        "LOGITS": 3 * 2 * 4,
+        "COUNTERS": 3 * 8,
+    }
+
+
+@CONFIGS
+@pytest.mark.parametrize("region", Region)
+def test_a_region_ends_in_its_address_space(c, region):
+    host_map = HostMap(c)
+    assert 0 < host_map.size(region) <= 1 << sum(width for _, width in host_map.fields(region))
+
+
+def test_what_a_host_may_access():
+    assert set(Region) - READABLE == {Region.CONTROL}
+    results = {Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS}
+    assert results == READABLE - WRITABLE
+    assert WRITABLE < READABLE

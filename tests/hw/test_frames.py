@@ -1,0 +1,136 @@
+"""Framer alone: buffer and verdicts on one side, words on the other, and both at once."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw.link.frames import Framer
+from hw.link.protocol import FrameReader, add_crc, pack_words, slip_encode, unpack_words
+from tests.hw.simulation import simulate
+from tests.hw.streams import NO_PAUSE, PAUSES, put, take, wait
+
+WORD = st.integers(0, 0xFFFF_FFFF) | st.sampled_from([0xC0C0_DBDB, 0xDCDD_C0DB])
+
+
+def receive(pieces: list[bytes], *, release: bool = True) -> list:
+    """What the buffer holds at the end of each whole frame, and "dropped", in order."""
+    dut = Framer()
+    seen: list = []
+    buffer: dict[int, int] = {}
+
+    async def watch(ctx):
+        while True:
+            _, _, write, index, word, dropped, full, length = await ctx.tick().sample(
+                dut.write, dut.index, dut.word, dut.dropped, dut.full, dut.length
+            )
+            seen.extend(["dropped"] * dropped)
+            if write:
+                buffer[index] = word
+            if full and release:
+                seen.append([buffer[place] for place in range(length)])
+                buffer.clear()
+                ctx.set(dut.release, 1)
+                await ctx.tick()
+                ctx.set(dut.release, 0)
+
+    async def testbench(ctx):
+        for piece in pieces:
+            await put(ctx, dut.rx, piece)
+            await wait(ctx, 8)
+        if not release:
+            seen.append([buffer[place] for place in range(ctx.get(dut.length))])
+
+    simulate(dut, testbench, background=[watch])
+    return seen
+
+
+def send(frames: list[list[int]], *, give=NO_PAUSE, accept=NO_PAUSE) -> bytes:
+    """What goes over the wire for the words of some frames."""
+    dut = Framer()
+    sent = bytearray()
+    words = [
+        {"word": word, "last": place == len(frame) - 1}
+        for frame in frames
+        for place, word in enumerate(frame)
+    ]
+
+    async def testbench(ctx):
+        await put(ctx, dut.words, words, give)
+        while ctx.get(dut.active):
+            await ctx.tick()
+        await ctx.tick()
+
+    async def taker(ctx):
+        await take(ctx, dut.tx, sent.append, accept)
+
+    simulate(dut, testbench, background=[taker])
+    return bytes(sent)
+
+
+def packed(words: list[int]) -> bytes:
+    return add_crc(pack_words(words))
+
+
+@settings(max_examples=20)
+@given(st.lists(st.lists(WORD, min_size=3, max_size=9), max_size=3))
+def test_whole_frames_are_in_the_buffer(frames):
+    data = [packed(frame) for frame in frames]
+    seen = receive([slip_encode(frame) for frame in data])
+    assert seen == [list(unpack_words(frame)) for frame in data]
+
+
+@pytest.mark.parametrize(("words", "whole"), [(2, False), (3, True), (259, True), (260, False)])
+def test_the_lengths_of_frames(words, whole):
+    data = packed(list(range(words)))
+    expected = list(unpack_words(data)) if whole else "dropped"
+    assert receive([slip_encode(data)]) == [expected]
+
+
+def test_a_full_buffer_is_not_overwritten():
+    first, second = packed([1, 2, 3]), packed([4, 5, 6, 7])
+    seen = receive([slip_encode(first), slip_encode(second), b"\xc0"], release=False)
+    assert seen == ["dropped", list(unpack_words(first))]
+
+
+@pytest.mark.parametrize("give", PAUSES.values(), ids=PAUSES)
+@pytest.mark.parametrize("accept", PAUSES.values(), ids=PAUSES)
+@settings(max_examples=5)
+@given(frames=st.lists(st.lists(WORD, min_size=3, max_size=5), min_size=1, max_size=2))
+def test_frames_are_sent(give, accept, frames):
+    expected = b"".join(slip_encode(packed(frame)) for frame in frames)
+    assert send(frames, give=give, accept=accept) == expected
+
+
+@pytest.mark.parametrize("start", range(0, 40, 3))
+def test_a_frame_that_comes_while_one_is_sent_harms_neither(start):
+    # They may only not overlap, or the one that comes is dropped.
+    dut = Framer()
+    reader, replies, dropped = FrameReader(), [], []
+
+    async def watch(ctx):
+        while True:
+            _, _, lost = await ctx.tick().sample(dut.dropped)
+            dropped.extend([1] * lost)
+
+    async def taker(ctx):
+        await take(ctx, dut.tx, lambda byte: replies.extend(reader.feed(bytes([byte]))))
+
+    async def sender(ctx):
+        await wait(ctx, start)
+        words = [{"word": word, "last": word == 3} for word in (1, 2, 3)]
+        await put(ctx, dut.words, words)
+
+    async def testbench(ctx):
+        await put(ctx, dut.rx, slip_encode(packed([4, 5, 6])))
+        await wait(ctx, 100)
+        assert ctx.get(dut.full) + len(dropped) == 1
+        # The next one finds nothing left over.
+        ctx.set(dut.release, 1)
+        await ctx.tick()
+        ctx.set(dut.release, 0)
+        await put(ctx, dut.rx, slip_encode(packed([4, 5, 6])))
+        await wait(ctx, 5)
+        assert ctx.get(dut.full)
+
+    simulate(dut, testbench, sender, background=[watch, taker])
+    assert (len(replies), reader.dropped) == (1, 0)
