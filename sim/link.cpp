@@ -99,9 +99,11 @@ class Far {
 public:
     Far(Vtop& top, double bit_cycles) : top_(top), bit_(bit_cycles) { top_.serial_rx = 1; }
 
-    bool free() const { return sent_ == kBits; }
+    bool free() const { return sent_ == bits_; }
     void send(const Symbol& symbol) {
-        frame_ = symbol.value << 1 | (symbol.kind == kDamage ? 0 : 1 << 9);
+        // The line is idle after a stop bit that is low: else nobody finds the next start bit.
+        frame_ = symbol.value << 1 | (symbol.kind == kDamage ? 1 << 10 : 3 << 9);
+        bits_ = symbol.kind == kDamage ? kBits + 1 : kBits;
         sent_ = 0;
         until_ = bit_;
     }
@@ -138,7 +140,7 @@ private:
     static constexpr int kBits = 10;
     Vtop& top_;
     double bit_, until_ = 0, sample_ = 0;
-    int sent_ = kBits, heard_ = -1;
+    int bits_ = kBits, sent_ = kBits, heard_ = -1;
     unsigned frame_ = 0, byte_ = 0;
 };
 

@@ -12,8 +12,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
 from hw.accelerator import Accelerator
 from hw.config import EngineConfig
+from hw.link.uart import Uart
 from sim.verilator import build_program, verilog_text
 from sw.compiler import grow_to_fit
 from sw.errors import ResiduumError
@@ -45,6 +50,35 @@ def build_accelerator(config: EngineConfig) -> Path:
     """The child program of an accelerator with that engine."""
     text = verilog_text(Accelerator(config))
     return build_link({"design.v": text}, name=f"link-{config.lanes}")
+
+
+def build_pins(config: EngineConfig, *, clock_hz: int, baud: int) -> Path:
+    """The child program of an accelerator behind the pins of a UART."""
+    text = verilog_text(_Pins(config, clock_hz=clock_hz, baud=baud))
+    return build_link({"design.v": text}, name=f"pins-{config.lanes}", pins=True)
+
+
+class _Pins(wiring.Component):
+    """An accelerator with the UART of a board."""
+
+    def __init__(self, config: EngineConfig, *, clock_hz: int, baud: int):
+        super().__init__({"serial_rx": In(1, init=1), "serial_tx": Out(1, init=1), "busy": Out(1)})
+        self._uart = Uart(clock_hz=clock_hz, baud=baud)
+        self._accelerator = Accelerator(config, clock_hz=clock_hz)
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.uart = uart = self._uart
+        m.submodules.accelerator = accelerator = self._accelerator
+        wiring.connect(m, uart.rx, accelerator.rx)
+        wiring.connect(m, accelerator.tx, uart.tx)
+        m.d.comb += [
+            uart.rx_pin.eq(self.serial_rx),
+            accelerator.rx_damaged.eq(uart.rx_damaged),
+            self.serial_tx.eq(uart.tx_pin),
+            self.busy.eq(accelerator.busy),
+        ]
+        return m
 
 
 class ChildLink:
@@ -101,8 +135,13 @@ class ChildLink:
         rest, _ = self._child.communicate()
         return rest
 
-    def close(self) -> None:
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
         self._child.kill()
+        self._child.wait()
+
+    def close(self) -> None:
+        self.kill()
         self._child.communicate()
 
     def _broken(self) -> LinkError:

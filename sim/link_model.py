@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from hw.config import EngineConfig
-from hw.program import HostMap, Region
+from hw.program import AxisEntry, HostMap, Region
 
 IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET = range(1, 8)
 OK, UNKNOWN, LENGTH, RANGE, BUSY, REFUSED = range(6)
@@ -83,6 +83,11 @@ class Memory:
         self.host_map = HostMap(config)
         self.words: dict[int, int] = {}
         self._gathered = [0] * config.banks
+        self._bits = {
+            Region.TABLES: AxisEntry.width(config),
+            Region.WEIGHTS: config.tile_lanes * config.weight_bits,
+            Region.TRAINS: config.steps + 1,
+        }
 
     def size(self, region: Region) -> int:
         """Addresses of a region, from its first one on."""
@@ -113,14 +118,15 @@ class Memory:
         return self.words.get(address, 0)
 
     def write(self, address: int, value: int) -> None:
+        region = Region(address >> self.host_map.offset_bits)
+        value &= (1 << self._bits.get(region, 32)) - 1
         self.words[address] = value
-        if address >> self.host_map.offset_bits == Region.TRAINS:
-            self._write_train(address, value)
+        if region == Region.TRAINS:
+            self._gather(address, value)
 
-    def _write_train(self, address: int, value: int) -> None:
+    def _gather(self, address: int, value: int) -> None:
         """The engine gathers the occupancy of a row, lane by lane, and stores it with the last."""
         c = self.config
-        self.words[address] = value & (1 << c.steps + 1) - 1
         offset = address & (1 << self.host_map.offset_bits) - 1
         lane = offset & (1 << c.lane_bits) - 1
         bank = offset >> c.lane_bits & (1 << c.bank_bits) - 1

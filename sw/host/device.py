@@ -230,8 +230,8 @@ class Device:
 
     def _reply_to(self, frame: Frame, timeout: float) -> Frame | None:
         deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            for reply in self._reader.feed(self.link.receive(left)):
+        while (left := deadline - time.monotonic()) > 0 and (data := self.link.receive(left)):
+            for reply in self._reader.feed(data):
                 if (reply.command, reply.tag, reply.address) == (
                     frame.command,
                     frame.tag,

@@ -1,0 +1,191 @@
+"""The accelerator behind its link: as bytes, behind a pseudo terminal, at the pins of a UART."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sim.fuzz import CONFIG, TAU, T, small_network
+from sim.link import ChildLink, build_accelerator, build_pins, open_simulated
+from sim.pty import PseudoPort, pseudo_port
+from sw.compare import compare
+from sw.golden import simulate
+from sw.host.classifier import Classifier
+from sw.host.device import Device
+from sw.host.links import LinkError, SerialLink, open_link
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def program():
+    """The child program of a small accelerator."""
+    return build_accelerator(CONFIG)
+
+
+@pytest.fixture
+def child(program):
+    link = ChildLink(program)
+    yield link
+    link.close()
+
+
+def images(count: int) -> np.ndarray:
+    shape = (count, *small_network().input_shape)
+    return np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
+
+
+def mismatches(device: Device, count: int = 3) -> int:
+    """Classify and trace images on a device; values that are not those of the golden model."""
+    network = small_network()
+    classifier = Classifier(device, network, tau=TAU, T=T)
+    classifier.load()
+    wrong = 0
+    for image in images(count):
+        golden = simulate(network, image[None], tau=TAU, T=T)
+        wrong += classifier.classify(image).prediction != golden.prediction[0]
+        wrong += compare(network, classifier.trace(image), golden).mismatches
+    return wrong + classifier.differing_words()
+
+
+def test_every_spike_over_the_link(child):
+    with Device(child) as device:
+        assert mismatches(device) == 0
+        assert (device.retries, device.status().dropped, device.status().refused) == (0, 0, 0)
+
+
+def test_cycles_of_a_run_are_those_of_its_layers(child):
+    network = small_network()
+    with Device(child) as device:
+        classifier = Classifier(device, network, tau=TAU, T=T)
+        classifier.load()
+        (image,) = images(1)
+        cycles = classifier.classify(image).cycles
+        layers = classifier.trace(image).counters[0, :, -1].sum()
+    assert layers <= cycles <= layers + 16
+
+
+def test_time_stands_still_while_nothing_happens(program):
+    def cycles(pause: float) -> int:
+        child = subprocess.Popen(
+            [program, "--cycles"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        time.sleep(pause)
+        return int(child.communicate(b"\xc0")[1])
+
+    assert abs(cycles(0.5) - cycles(0)) < 200
+
+
+def test_a_simulation_that_ended(child):
+    device = Device(child)
+    child.kill()
+    with pytest.raises(LinkError, match="the simulation behind sim: ended"):
+        device.status()
+
+
+@pytest.mark.parametrize("network", [None, small_network()])
+def test_sim_addresses(network, monkeypatch):
+    asked = []
+    monkeypatch.setattr("sim.link.build_accelerator", asked.append)
+    monkeypatch.setattr("sim.link.ChildLink", lambda *_, **__: None)
+    open_link("sim:lanes=2,steps=5", network=network, steps=9)
+    assert (asked[0].lanes, asked[0].steps) == (2, 5)
+    open_simulated("", network=network, steps=9)
+    assert (asked[1].lanes, asked[1].steps) == (16, 9)
+
+
+def test_serial_port(child):
+    with pseudo_port(child) as port:
+        for baud in (115_200, 1_000_000):
+            with Device(open_link(f"serial:{port.path}@{baud}")) as device:
+                assert mismatches(device, 1) == 0
+
+
+def test_the_second_program_on_a_port_is_told(child):
+    with pseudo_port(child) as port:
+        first = SerialLink(port.path)
+        with pytest.raises(LinkError, match="another program uses /dev/"):
+            SerialLink(port.path)
+        first.close()
+
+
+def test_pulled_cable(child):
+    port = PseudoPort(child)
+    device = Device(SerialLink(port.path))
+    port.close()
+    with pytest.raises(LinkError, match=f"connection to {port.path} broke off; check the cable"):
+        device.status()
+    device.link.close()
+
+
+def test_a_host_that_died_in_the_middle_of_a_frame(child):
+    with pseudo_port(child) as port:
+        first = SerialLink(port.path)
+        first.send(b"\xc0\x03\x00\x00\x00" + b"\x01" * 40)
+        first.close()
+        with Device(SerialLink(port.path)) as device:
+            assert device.status().dropped == 1
+            assert mismatches(device, 1) == 0
+
+
+@pytest.fixture(scope="module")
+def pins():
+    """A small accelerator behind the pins of a UART, with the clocks of a bit."""
+    return build_pins(CONFIG, clock_hz=100_000_000, baud=12_000_000), 100 / 12
+
+
+@pytest.mark.parametrize("off", [-0.02, 0.0, 0.02])
+def test_pins_bit_by_bit(pins, off):
+    """The far side has a clock of its own, which may be off."""
+    program, bit = pins
+    link = ChildLink(program, arguments=["--bit-cycles", str(bit * (1 + off))])
+    with Device(link) as device:
+        assert mismatches(device, 1) == 0
+        assert (device.retries, device.status().dropped) == (0, 0)
+
+
+def test_a_damaged_byte_at_the_pins(pins):
+    """A frame with a framing error is dropped, and the next one is not concerned."""
+    program, bit = pins
+    wire = b"\xc0\x06\x00\x00\x00" + bytes(8) + b"\x00" * 4 + b"\xc0"
+    symbols = b"".join(bytes([int(index == 7), value]) for index, value in enumerate(wire))
+    link = ChildLink(program, arguments=["--marked", "--bit-cycles", str(bit)])
+    link.send(symbols)
+    link.send = lambda data, send=link.send: send(b"".join(bytes([0, value]) for value in data))
+    with Device(link) as device:
+        assert device.status().dropped == 1
+
+
+def test_serve_and_the_commands_on_it(tmp_path):
+    """``residuum serve`` in a process of its own, and what a user does with a board."""
+    command = [sys.executable, "-m", "sw.cli"]
+    with subprocess.Popen(
+        [*command, "serve", "--model", "digits"], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as server:
+        try:
+            address = re.search(r"serial:\S+", server.stdout.readline())[0]
+
+            def residuum(*words: str) -> str:
+                done = subprocess.run(
+                    [*command, *words, "--device", address],
+                    capture_output=True,
+                    text=True,
+                    cwd=ROOT,
+                )
+                assert done.returncode == 0, done.stderr
+                return done.stdout
+
+            assert re.search(r"lanes +│ +16", residuum("info"))
+            assert "digits: 4 of 4 images right (100.00 %)" in residuum("run", "--images", "4")
+            assert "2 images, tau 4, T 4: 0 mismatches, 0 of" in residuum(
+                "check", "--images", "2", "--loaded"
+            )
+        finally:
+            server.terminate()

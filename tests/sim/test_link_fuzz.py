@@ -1,0 +1,23 @@
+"""Bad frames against the simulated link; ``python -m sim.fuzz`` runs many more of them."""
+
+import pytest
+
+from hw.program import HostMap
+from sim.fuzz import fuzz, main
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_bad_frames_have_no_effect(seed):
+    report = fuzz(frames=1500, seed=seed)
+    assert report.frames == 1500
+    assert report.dropped > 1000
+    assert report.refused > 200
+    assert report.classified > 3
+
+
+def test_a_wrong_effect_is_found(monkeypatch, capsys):
+    """An accelerator that takes one address too many of every region."""
+    size = HostMap.size
+    monkeypatch.setattr("hw.link.request.HostMap.size", lambda self, region: size(self, region) + 1)
+    assert main(["--frames", "1000", "--seed", "4"]) == 1
+    assert "residuum: seed 4: burst" in capsys.readouterr().err

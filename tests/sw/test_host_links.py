@@ -1,0 +1,74 @@
+"""Addresses of devices, and one sentence on everything that is wrong with them."""
+
+import errno
+
+import pytest
+
+from sw.cli import main
+from sw.host.links import (
+    DEFAULT_BAUD,
+    SerialLink,
+    _why_not_open,
+    split_baud,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "port", "baud"),
+    [
+        ("/dev/ttyUSB0", "/dev/ttyUSB0", DEFAULT_BAUD),
+        ("/dev/ttyUSB0@115200", "/dev/ttyUSB0", 115200),
+        ("/dev/by@id/x@3000000", "/dev/by@id/x", 3_000_000),
+        ("COM3", "COM3", DEFAULT_BAUD),
+    ],
+)
+def test_port_and_baud(text, port, baud):
+    assert split_baud(text) == (port, baud)
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("", "'' names no device; write serial:PORT, serial:PORT@BAUD or sim:"),
+        ("sim", "'sim' names no device"),
+        ("serial:", "'serial:' names no device"),
+        ("/dev/ttyUSB0", "'/dev/ttyUSB0' names no device"),
+        ("usb:1", "'usb:1' names no device"),
+        ("serial:/dev/ttyUSB0@fast", "'fast' in serial:/dev/ttyUSB0@fast is no baud rate"),
+        ("serial:/dev/ttyUSB0@0", "'0' in serial:/dev/ttyUSB0@0 is no baud rate"),
+        ("serial:/dev/residuum-no-such-port", "no serial port /dev/residuum-no-such-port; those"),
+        ("serial:/dev/null", "/dev/null cannot be used as a serial port"),
+        ("sim:tiles=3", "'tiles=3' is no option of sim:, as lanes=32 and steps=16 are"),
+        ("sim:lanes", "'lanes' is no option of sim:"),
+        (
+            "sim:lanes=4096",
+            "the engine of sim:lanes=4096 cannot be built: lanes must be in 1..1024",
+        ),
+    ],
+)
+def test_wrong_addresses(address, sentence, capsys):
+    assert main(["info", "--device", address]) == 1
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.EACCES, "denied"), "you may not use /dev/x; on Linux, add yourself to"),
+        (OSError(errno.EBUSY, "busy"), "another program uses /dev/x; close it"),
+        (OSError(errno.EAGAIN, "locked"), "another program uses /dev/x; close it"),
+        (ValueError("baud"), "/dev/x cannot be set to 7 baud; give another rate"),
+        (OSError(errno.EIO, "broken"), "/dev/x cannot be used as a serial port"),
+    ],
+)
+def test_ports_that_cannot_be_opened(error, sentence):
+    assert sentence in _why_not_open("/dev/x", 7, error)
+
+
+def test_timeouts_follow_the_baud_rate(monkeypatch):
+    monkeypatch.setattr(SerialLink, "_open", lambda *_: None)
+    slow, fast = SerialLink("x", 9600), SerialLink("x", 3_000_000)
+    assert slow.seconds_per_byte == pytest.approx(10 / 9600)
+    assert fast.seconds_per_byte == pytest.approx(10 / 3_000_000)
