@@ -130,6 +130,9 @@ class ChildLink:
             raise self._broken()
         return data
 
+    def change_rate(self) -> bool:
+        return False
+
     def finish(self) -> bytes:
         """End of the input: everything that the child still sends until it has nothing to do."""
         rest, _ = self._child.communicate()

@@ -22,8 +22,8 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="sim:",
         metavar="ADDRESS",
-        help="serial:PORT, serial:PORT@BAUD, or sim: for the simulated engine, which may have "
-        "options as in sim:lanes=32 (default %(default)s)",
+        help="serial:PORT (the rates of the boards are tried), serial:PORT@BAUD, or sim: for the "
+        "simulated engine, which may have options as in sim:lanes=32 (default %(default)s)",
     )
 
 

@@ -19,6 +19,8 @@ from sw.host.links import Link
 Done = Callable[[int], None]
 
 ATTEMPTS = 5
+# While a device is looked for, at every bit rate.
+ATTEMPTS_TO_FIND = 3
 # Unwanted words between two wanted ones that are read along: they take less time than a request.
 BRIDGED_WORDS = 16
 
@@ -191,6 +193,14 @@ class Device:
         self._request(protocol.reset(), 0)
 
     def _find(self) -> Identity:
+        while True:
+            try:
+                return self._identify_idle()
+            except NoAnswer:
+                if not self.link.change_rate():
+                    raise
+
+    def _identify_idle(self) -> Identity:
         try:
             return self.identify()
         except Refused as refusal:
@@ -218,8 +228,9 @@ class Device:
         answer_bytes = _FRAME_BYTES + 2 * _WORD_BYTES * reply_words
         timeout = self.link.latency + (len(data) + answer_bytes) * self.link.seconds_per_byte
         limit = time.monotonic() + patience
+        attempts = ATTEMPTS if self._known else ATTEMPTS_TO_FIND
         attempt = 0
-        while attempt < ATTEMPTS or time.monotonic() < limit:
+        while attempt < attempts or time.monotonic() < limit:
             self.retries += attempt > 0
             attempt += 1
             self.link.send(data)

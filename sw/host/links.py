@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from sw.errors import ResiduumError
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from sw.network import IntegerNetwork
 
-DEFAULT_BAUD = 1_000_000
+# The rates of the boards, those of the fastest first; `residuum boards` tells which has which.
+RATES = (3_000_000, 1_000_000, 115_200)
 FORMS = "serial:PORT, serial:PORT@BAUD or sim:"
 
 # Of a USB adapter and a busy computer, on top of the time that the bytes take.
@@ -59,6 +61,9 @@ class Link(Protocol):
         """Wait for at least one byte and return those that are there; ``b""`` if none came within
         ``timeout`` seconds; LinkError if the link is gone."""
 
+    def change_rate(self) -> bool:
+        """Go on to another bit rate, at which a device may be listening; False if none is left."""
+
     def close(self) -> None:
         """Give the link back; it cannot be used again."""
 
@@ -80,7 +85,8 @@ def open_link(
     """
     kind, colon, rest = address.partition(":")
     if colon and kind == "serial" and rest:
-        return SerialLink(*split_baud(rest))
+        port, rates = split_baud(rest)
+        return SerialLink(port, rates)
     if colon and kind == "sim":
         # The simulation uses this package; it is only needed, and imported, for this address.
         from sim.link import open_simulated
@@ -89,31 +95,38 @@ def open_link(
     raise LinkError(f"{address!r} names no device; write {FORMS}")
 
 
-def split_baud(text: str) -> tuple[str, int]:
-    """Port and baud rate of ``PORT[@BAUD]``."""
+def split_baud(text: str) -> tuple[str, tuple[int, ...]]:
+    """Port and possible baud rates of ``PORT[@BAUD]``."""
     port, at, baud = text.rpartition("@")
     if not at:
-        return text, DEFAULT_BAUD
+        return text, RATES
     if not baud.isdecimal() or int(baud) == 0:
         raise LinkError(f"{baud!r} in serial:{text} is no baud rate; write serial:PORT@BAUD")
-    return port, int(baud)
+    return port, (int(baud),)
 
 
 class SerialLink:
-    """A serial port: 8 data bits, no parity, one stop bit, no flow control."""
+    """A serial port: 8 data bits, no parity, one stop bit, no flow control; at the first of some
+    baud rates until `change_rate`."""
 
     run_seconds = 20.0
     advice = (
         "check that this is the right port, that the board has power and is loaded "
-        "(`make program`), and the baud rate"
+        "(`make program`), and its baud rate (serial:PORT@BAUD)"
     )
 
-    def __init__(self, port: str, baud: int = DEFAULT_BAUD):
-        self.name = f"serial:{port}@{baud}"
-        self.seconds_per_byte = _BITS_PER_BYTE / baud
-        self.latency = _SERIAL_LATENCY
+    latency = _SERIAL_LATENCY
+
+    def __init__(self, port: str, rates: Sequence[int] = RATES):
+        self.name = f"serial:{port}"
         self._port_name = port
-        self._port = self._open(port, baud)
+        self._rates = list(rates)
+        self._port = self._open(port, self._next_rate())
+
+    def _next_rate(self) -> int:
+        rate = self._rates.pop(0)
+        self.seconds_per_byte = _BITS_PER_BYTE / rate
+        return rate
 
     def _open(self, port: str, baud: int) -> serial.Serial:
         import serial
@@ -124,6 +137,16 @@ class SerialLink:
             )
         except (OSError, ValueError) as error:
             raise LinkError(_why_not_open(port, baud, error)) from None
+
+    def change_rate(self) -> bool:
+        if not self._rates:
+            return False
+        rate = self._next_rate()
+        try:
+            self._port.baudrate = rate
+        except (OSError, ValueError) as error:
+            raise LinkError(_why_not_open(self._port_name, rate, error)) from None
+        return True
 
     def send(self, data: bytes) -> None:
         try:

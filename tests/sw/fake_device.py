@@ -38,6 +38,8 @@ class FakeLink:
         What was sent, in the order of sending.
     runs : int
         Runs that were done.
+    rates : int
+        Bit rates that are left, with the present one.
     """
 
     name = "fake:"
@@ -51,6 +53,7 @@ class FakeLink:
         self.model = LinkModel(words or identity(), Memory(CONFIG), self._engine)
         self.requests: list[bytes] = []
         self.runs = 0
+        self.rates = 1
         self.closed = False
         self._coming: list[bytes] = []
         self._random = random.Random(0)
@@ -70,6 +73,10 @@ class FakeLink:
 
     def receive(self, timeout: float) -> bytes:
         return self._coming.pop(0) if self._coming else b""
+
+    def change_rate(self) -> bool:
+        self.rates -= 1
+        return self.rates > 0
 
     def close(self) -> None:
         self.closed = True

@@ -8,7 +8,7 @@ import pytest
 
 from hw.program import HostMap, Region
 from sw.host.classifier import Classifier
-from sw.host.device import ATTEMPTS, Device, DeviceError, NoAnswer, Refused
+from sw.host.device import ATTEMPTS, ATTEMPTS_TO_FIND, Device, DeviceError, NoAnswer, Refused
 from sw.host.links import LinkError
 from sw.library import load_network
 from tests.sw.fake_device import CLOCK_HZ, CONFIG, PASSING, FakeLink, identity
@@ -86,8 +86,15 @@ def test_nothing_answers():
     link = FakeLink(faults=itertools.repeat("request lost"))
     with pytest.raises(NoAnswer, match="nothing answers at fake: .to IDENTIFY.; this is only"):
         Device(link)
-    assert (len(link.requests), link.closed) == (ATTEMPTS, True)
+    assert (len(link.requests), link.closed) == (ATTEMPTS_TO_FIND, True)
     assert len(set(link.requests)) == 1
+
+
+def test_a_device_is_found_at_another_rate():
+    link = FakeLink(faults=["request lost"] * 2 * ATTEMPTS_TO_FIND)
+    link.rates = 3
+    assert Device(link).identity.config == CONFIG
+    assert link.rates == 1
 
 
 def test_it_answers_no_more():

@@ -6,7 +6,7 @@ import pytest
 
 from sw.cli import main
 from sw.host.links import (
-    DEFAULT_BAUD,
+    RATES,
     SerialLink,
     _why_not_open,
     split_baud,
@@ -14,16 +14,16 @@ from sw.host.links import (
 
 
 @pytest.mark.parametrize(
-    ("text", "port", "baud"),
+    ("text", "port", "rates"),
     [
-        ("/dev/ttyUSB0", "/dev/ttyUSB0", DEFAULT_BAUD),
-        ("/dev/ttyUSB0@115200", "/dev/ttyUSB0", 115200),
-        ("/dev/by@id/x@3000000", "/dev/by@id/x", 3_000_000),
-        ("COM3", "COM3", DEFAULT_BAUD),
+        ("/dev/ttyUSB0", "/dev/ttyUSB0", RATES),
+        ("/dev/ttyUSB0@115200", "/dev/ttyUSB0", (115200,)),
+        ("/dev/by@id/x@3000000", "/dev/by@id/x", (3_000_000,)),
+        ("COM3", "COM3", RATES),
     ],
 )
-def test_port_and_baud(text, port, baud):
-    assert split_baud(text) == (port, baud)
+def test_port_and_rates(text, port, rates):
+    assert split_baud(text) == (port, rates)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,10 @@ def test_ports_that_cannot_be_opened(error, sentence):
 
 
 def test_timeouts_follow_the_baud_rate(monkeypatch):
-    monkeypatch.setattr(SerialLink, "_open", lambda *_: None)
-    slow, fast = SerialLink("x", 9600), SerialLink("x", 3_000_000)
-    assert slow.seconds_per_byte == pytest.approx(10 / 9600)
-    assert fast.seconds_per_byte == pytest.approx(10 / 3_000_000)
+    port = type("Port", (), {"baudrate": 9600})()
+    monkeypatch.setattr(SerialLink, "_open", lambda *_: port)
+    link = SerialLink("x", (9600, 3_000_000))
+    assert link.seconds_per_byte == pytest.approx(10 / 9600)
+    assert link.change_rate()
+    assert link.seconds_per_byte == pytest.approx(10 / 3_000_000)
+    assert (port.baudrate, link.change_rate()) == (3_000_000, False)
