@@ -9,17 +9,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.array.access import ANSWER_LATENCY, TileAccess, access_layout
 from hw.array.lanes import action_layout
 from hw.array.tile import Tile, target_layout
 from hw.config import EngineConfig
 from hw.contents import Contents
 from hw.link.host import HostDecoder, HostPort, address_view
 from hw.memory.block import BlockMemory
-from hw.memory.feature import FeatureBank, write_layout
+from hw.memory.feature import FeatureBank
 from hw.memory.weights import OnChipRefill, weights_layout
 from hw.neuron.argmax import ArgMax
 from hw.neuron.pipeline import mode_layout, parameter_layout
@@ -43,9 +44,14 @@ from hw.sequencer.sequencer import Sequencer
 # to the first tile after one cycle, so that the weights, two cycles later, meet the train.
 TRAIN_LATENCY = 3
 
-# Cycles from a host read to its answer: the decoder, a store, the choice of its bank and part, the
-# choice between stores.
-READ_LATENCY = 5
+# The memories of the tiles that a host accesses, by their names on the bus.
+TILE_REGIONS = {
+    "weights": Region.WEIGHTS,
+    "parameters": Region.PARAMETERS,
+    "trains": Region.TRAINS,
+    "occupancy": Region.OCCUPANCY,
+    "logits": Region.LOGITS,
+}
 
 
 class Engine(wiring.Component):
@@ -101,19 +107,28 @@ class Engine(wiring.Component):
         m.submodules.argmax = argmax = ArgMax(c)
         banks = [FeatureBank(c) for _ in range(c.banks)]
         tiles = [self._tile(index) for index in range(c.tiles)]
+        stops = [TileAccess(c, index) for index in range(c.tiles)]
         for index, bank in enumerate(banks):
             m.submodules[f"bank_{index}"] = bank
         for index, tile in enumerate(tiles):
             m.submodules[f"tile_{index}"] = tile
+            m.submodules[f"access_{index}"] = stops[index]
 
         mode = self._control(m, decoder, sequencer)
-        self._scan(m, decoder, sequencer, windows, walker, scanner, refill, banks)
+        self._scan(m, decoder, sequencer, windows, walker, scanner, refill, banks, stops)
         self._accumulate(m, sequencer, scanner, banks, tiles, mode, counters)
-        self._finish(m, decoder, sequencer, tiles, argmax)
-        self._write(m, decoder, sequencer, banks, tiles)
+        self._finish(m, sequencer, tiles, stops, argmax)
         self._count(m, decoder, sequencer, scanner, counters)
-        self._answer(m, decoder, sequencer, banks, tiles, argmax)
+        answer = self._answer(m, decoder, sequencer, argmax)
+        answer = self._access(m, decoder, sequencer, banks, tiles, stops, answer)
+        m.d.comb += self.host.read_data.eq(answer)
         return m
+
+    @property
+    def read_latency(self) -> int:
+        """Cycles from a host read to its answer: decoder, bus, a memory, and the way through all
+        tiles."""
+        return 1 + ANSWER_LATENCY + self.config.tiles
 
     def _memory(self, *, width: int, depth: int, init: Sequence[int] = ()) -> BlockMemory:
         return BlockMemory(width=width, depth=depth, ecp5=self.config.memory == "ecp5", init=init)
@@ -193,7 +208,7 @@ class Engine(wiring.Component):
         m.d.sync += [mode.pixels.eq(sequencer.drain.pixels), mode.output.eq(sequencer.drain.output)]
         return mode
 
-    def _scan(self, m, decoder, sequencer, windows, walker, scanner, refill, banks):  # type: ignore[no-untyped-def]
+    def _scan(self, m, decoder, sequencer, windows, walker, scanner, refill, banks, stops):  # type: ignore[no-untyped-def]
         """Axis tables -> windows -> rows -> occupancies -> tokens."""
         c = self.config
         m.submodules.tables = tables = self._memory(
@@ -227,21 +242,14 @@ class Engine(wiring.Component):
         ]
 
         # The host reads through the same ports while the engine is not busy.
-        host_train = address_view(c, Region.TRAINS, decoder.offset)
-        host_occupancy = address_view(c, Region.OCCUPANCY, decoder.offset)
         token = scanner.token
-        for bank in banks:
+        for bank, stop in zip(banks, stops, strict=True):
+            access = stop.access
             m.d.comb += [
                 bank.occupancy_row.eq(
-                    Mux(sequencer.busy, scanner.occupancy_row, host_occupancy.row)
+                    Mux(access.idle, access.address[c.lane_bits :], scanner.occupancy_row)
                 ),
-                bank.train_address.eq(
-                    Mux(
-                        sequencer.busy,
-                        Cat(token.lane, token.row),
-                        Cat(host_train.lane, host_train.row),
-                    )
-                ),
+                bank.train_address.eq(Mux(access.idle, access.address, Cat(token.lane, token.row))),
             ]
 
     @staticmethod
@@ -284,78 +292,99 @@ class Engine(wiring.Component):
             target.parameter_group.eq(drain.parameter_group),
             target.last_lane.eq(drain.last_lane),
         ]
-        row, act = weight_row, action
+        bus = (weight_row, action, sequencer.load, mode, target)
         for tile in tiles:
-            m.d.comb += [
-                tile.weight_row.eq(row),
-                tile.action.eq(act),
-                tile.load.eq(sequencer.load),
-                tile.mode.eq(mode),
-                tile.target.eq(target),
-            ]
-            row, act = tile.weight_row_next, tile.action_next
+            ports = (tile.weight_row, tile.action, tile.load, tile.mode, tile.target)
+            m.d.comb += [port.eq(value) for port, value in zip(ports, bus, strict=True)]
+            bus = (
+                tile.weight_row_next,
+                tile.action_next,
+                tile.load_next,
+                tile.mode_next,
+                tile.target_next,
+            )
 
-    def _finish(self, m, decoder, sequencer, tiles, argmax):  # type: ignore[no-untyped-def]
+    def _finish(self, m, sequencer, tiles, stops, argmax):  # type: ignore[no-untyped-def]
         """Ends of layers; the argmax of an output layer."""
-        c = self.config
-        host = address_view(c, Region.LOGITS, decoder.offset)
         done = tiles[-1].done
         m.d.comb += [
             argmax.start.eq(done & sequencer.drain.output),
             argmax.classes.eq(sequencer.drain.classes),
             sequencer.results_done.eq(Mux(sequencer.drain.output, argmax.done, done)),
         ]
-        for index, tile in enumerate(tiles):
+        for index, (tile, stop) in enumerate(zip(tiles, stops, strict=True)):
             m.d.comb += [
-                tile.logit_address.eq(
-                    Mux(sequencer.busy, argmax.address, Cat(host.lane, host.group))
-                ),
+                tile.logit_address.eq(Mux(stop.access.idle, stop.access.address, argmax.address)),
                 argmax.logits[index].eq(tile.logit),
             ]
 
-    def _write(self, m, decoder, sequencer, banks, tiles):  # type: ignore[no-untyped-def]
-        """Writes of the host: weights and parameters of the tiles, trains of the banks."""
+    def _access(self, m, decoder, sequencer, banks, tiles, stops, answer):  # type: ignore[no-untyped-def]
+        """Host accesses to the memories of the tiles, on a bus that ripples; the last answer."""
         c = self.config
-        weights, parameters, trains = (
-            address_view(c, region, decoder.offset)
-            for region in (Region.WEIGHTS, Region.PARAMETERS, Region.TRAINS)
-        )
         width = weights_layout(c).size
-        parameter = Signal(parameter_layout(c))
+        view = {
+            name: address_view(c, region, decoder.offset) for name, region in TILE_REGIONS.items()
+        }
+        weights, parameters, trains = (view[n] for n in ("weights", "parameters", "trains"))
         pair = decoder.word(2 * HOST_WORD_BITS)
+        parameter = Signal(parameter_layout(c))
         m.d.comb += [
             parameter.bias.eq(pair[:HOST_WORD_BITS]),
             parameter.threshold.eq(pair[HOST_WORD_BITS:]),
         ]
-        for index, tile in enumerate(tiles):
+        access = Signal(access_layout(c), reset_less=True)
+        addresses = {
+            "weights": weights.row,
+            "parameters": Cat(parameters.lane, parameters.group),
+            "trains": Cat(trains.lane, trains.row),
+            "occupancy": Cat(Const(0, c.lane_bits), view["occupancy"].row),
+            "logits": Cat(view["logits"].lane, view["logits"].group),
+        }
+        words = {
+            "weights": decoder.word(width),
+            "parameters": parameter.as_value(),
+            "trains": decoder.word(HOST_WORD_BITS),
+        }
+        last_parts = {
+            "weights": self._last_part(weights, width),
+            "parameters": parameters.part[0],
+        }
+        m.d.sync += [access.idle.eq(~sequencer.busy), access.write.eq(0)]
+        for name, region in TILE_REGIONS.items():
+            written = decoder.write[region] & last_parts.get(name, 1)
+            m.d.sync += access[name].eq(written | decoder.read[region])
+            with m.If(decoder.write[region] | decoder.read[region]):
+                m.d.sync += [
+                    access.write.eq(decoder.write[region]),
+                    access.tile.eq(view[name].bank),
+                    access.address.eq(addresses[name]),
+                ]
+                if name in words:
+                    m.d.sync += access.word.eq(words[name])
+                if name in last_parts:
+                    m.d.sync += access.part.eq(view[name].part)
+
+        for bank, tile, stop in zip(banks, tiles, stops, strict=True):
             m.d.comb += [
-                tile.weight_write.eq(
-                    decoder.write[Region.WEIGHTS]
-                    & (weights.bank == index)
-                    & self._last_part(weights, width)
-                ),
-                tile.weight_write_row.eq(weights.row),
-                tile.weight_write_data.eq(decoder.word(width)),
-                tile.parameter_write.eq(
-                    decoder.write[Region.PARAMETERS] & (parameters.bank == index) & parameters.part
-                ),
-                tile.parameter_write_address.eq(Cat(parameters.lane, parameters.group)),
-                tile.parameter_write_data.eq(parameter),
-                tile.idle.eq(~sequencer.busy),
+                stop.access.eq(access),
+                stop.answer.eq(answer),
+                tile.idle.eq(access.idle),
+                tile.weight_write.eq(stop.write_weights),
+                tile.weight_write_row.eq(access.address),
+                tile.weight_write_data.eq(access.word),
+                tile.parameter_write.eq(stop.write_parameters),
+                tile.parameter_write_address.eq(access.address),
+                tile.parameter_write_data.eq(access.word),
+                bank.write_valid.eq(Mux(access.idle, stop.write_train, tile.write_valid)),
+                bank.write.eq(Mux(access.idle, stop.train_written, tile.write)),
+                stop.weights.eq(tile.weights),
+                stop.parameter.eq(tile.parameter),
+                stop.train.eq(bank.train),
+                stop.occupancy.eq(bank.occupancy),
+                stop.logit.eq(tile.logit),
             ]
-        host_write = Signal(write_layout(c))
-        m.d.comb += [
-            host_write.row.eq(trains.row),
-            host_write.lane.eq(trains.lane),
-            host_write.train.eq(decoder.word(HOST_WORD_BITS)),
-            host_write.last.eq(trains.lane == c.tile_lanes - 1),
-        ]
-        for index, (bank, tile) in enumerate(zip(banks, tiles, strict=True)):
-            chosen = decoder.write[Region.TRAINS] & (trains.bank == index)
-            m.d.comb += [
-                bank.write_valid.eq(Mux(sequencer.busy, tile.write_valid, chosen)),
-                bank.write.eq(Mux(sequencer.busy, tile.write, host_write)),
-            ]
+            access, answer = stop.access_next, stop.answer_next
+        return answer
 
     def _count(self, m, decoder, sequencer, scanner, counters):  # type: ignore[no-untyped-def]
         """Counters, and the memory that keeps those of every layer."""
@@ -383,67 +412,37 @@ class Engine(wiring.Component):
         ]
         self._counter = counts.read_data
 
-    def _answer(self, m, decoder, sequencer, banks, tiles, argmax):  # type: ignore[no-untyped-def]
-        """Reads of the host: all stores answer after two cycles; then the bank and the part of each
-        is chosen, then the store."""
+    def _answer(self, m, decoder, sequencer, argmax):  # type: ignore[no-untyped-def]
+        """Answers to the host out of the memories that are not in tiles, and their time."""
         c = self.config
         m.d.comb += self.best.eq(argmax.best)
+        read = Signal()
+        m.d.comb += read.eq(Cat(decoder.read).any())
+        for stage in range(self.read_latency - 1):
+            read_next = Signal(name=f"read_{stage}")
+            m.d.sync += read_next.eq(read)
+            read = read_next
+        m.d.comb += self.host.read_valid.eq(read)
 
-        asked = [Cat(decoder.read)]
-        offsets = [decoder.offset]
-        for stage in range(READ_LATENCY - 2):
-            asked_next = Signal(len(Region), name=f"read_{stage}")
-            offset_next = Signal(len(decoder.offset), name=f"read_offset_{stage}", reset_less=True)
-            m.d.sync += [asked_next.eq(asked[-1]), offset_next.eq(offsets[-1])]
-            asked.append(asked_next)
-            offsets.append(offset_next)
-        offset = offsets[READ_LATENCY - 3]
-
-        def chosen(region: Region, name: str, words):  # type: ignore[no-untyped-def]
-            """The word that an address field selects, a field of no bits the only one."""
-            field = getattr(address_view(c, region, offset), name)
-            return Array(words)[field] if len(field) else words[0]
-
-        def parts(region: Region, value):  # type: ignore[no-untyped-def]
-            words = range(0, len(value), HOST_WORD_BITS)
-            return chosen(region, "part", [value[low : low + HOST_WORD_BITS] for low in words])
-
-        def of_banks(region: Region, words):  # type: ignore[no-untyped-def]
-            return chosen(region, "bank", list(words))
-
-        def extended(value):  # type: ignore[no-untyped-def]
-            word = Signal(signed(HOST_WORD_BITS))
-            m.d.comb += word.eq(value)
-            return word
+        asked, offset = Cat(decoder.read), decoder.offset
+        for stage in range(2):
+            asked_next = Signal(len(Region), name=f"asked_{stage}")
+            offset_next = Signal(len(offset), name=f"offset_{stage}", reset_less=True)
+            m.d.sync += [asked_next.eq(asked), offset_next.eq(offset)]
+            asked, offset = asked_next, offset_next
 
         control = address_view(c, Region.CONTROL, offset).word
-        parameter = ([tile.parameter.bias, tile.parameter.threshold] for tile in tiles)
+        part = address_view(c, Region.TABLES, offset).part
         values = {
             Region.CONTROL: Mux(
                 control == Control.CLASS, argmax.best, Cat(sequencer.busy, self._refused)
             ),
             Region.DESCRIPTORS: self._descriptor,
-            Region.TABLES: parts(Region.TABLES, self._table_entry),
-            Region.PARAMETERS: extended(
-                of_banks(
-                    Region.PARAMETERS,
-                    (chosen(Region.PARAMETERS, "part", pair) for pair in parameter),
-                )
-            ),
-            Region.WEIGHTS: of_banks(
-                Region.WEIGHTS, (parts(Region.WEIGHTS, tile.weights.as_value()) for tile in tiles)
-            ),
-            Region.TRAINS: of_banks(Region.TRAINS, (bank.train for bank in banks)),
-            Region.OCCUPANCY: of_banks(Region.OCCUPANCY, (bank.occupancy for bank in banks)),
-            Region.LOGITS: extended(of_banks(Region.LOGITS, (tile.logit for tile in tiles))),
+            Region.TABLES: self._table_entry.word_select(part, HOST_WORD_BITS),
             Region.COUNTERS: self._counter,
         }
         answer = Signal(HOST_WORD_BITS, reset_less=True)
-        answered = Signal()
-        m.d.sync += answered.eq(asked[-1].any())
         for region, value in values.items():
-            found = Signal.like(value, name=f"found_{region.name.lower()}", reset_less=True)
-            m.d.sync += found.eq(value)
-            with m.If(asked[-1][region]):
-                m.d.sync += answer.eq(found)
-        m.d.comb += [self.host.read_data.eq(answer), self.host.read_valid.eq(answered)]
+            with m.If(asked[region]):
+                m.d.sync += answer.eq(value)
+        return answer

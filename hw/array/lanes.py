@@ -47,7 +47,7 @@ class LaneArray(wiring.Component):
     Adding is a clock enable, clearing without adding a synchronous reset, and clearing while adding
     part of the carry cell (`GatedAdder`), so that no logic stands in front of the carry chain.
     Nothing else is reset, since that would be ORed into every reset net; ``load``, at the start of
-    a layer, clears what a run that was stopped by a reset may have left.
+    a layer and after a reset, clears sums and slots that a run may have left.
     """
 
     def __init__(self, config: EngineConfig):
@@ -93,9 +93,11 @@ class LaneArray(wiring.Component):
                 held[lane].append(copy)
 
         slot = Signal(slot_layout(c), reset_less=True)
-        slot_valid = Signal()
-        tickets = Signal(range(MAX_TICKETS + 1))
-        with m.If(action.flush):
+        slot_valid = Signal(reset_less=True)
+        tickets = Signal(range(MAX_TICKETS + 1), reset_less=True)
+        with m.If(self.load):
+            m.d.sync += [slot_valid.eq(0), tickets.eq(0), slot.last.eq(1)]
+        with m.Elif(action.flush):
             m.d.sync += [
                 slot_valid.eq(1),
                 slot.lane.eq(0),
@@ -121,7 +123,9 @@ class LaneArray(wiring.Component):
             ]
 
         # The lane is chosen among neighbours first, then among the groups of neighbours.
-        m.d.sync += [self.slot_valid.eq(slot_valid), self.slot.eq(slot)]
+        drained, drained_valid = Signal.like(slot), Signal(reset_less=True)
+        m.d.sync += [drained_valid.eq(slot_valid & ~self.load), drained.eq(slot)]
+        m.d.comb += [self.slot_valid.eq(drained_valid), self.slot.eq(drained)]
         group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
         m.d.sync += group.eq(slot.lane // NEIGHBOURS)
         for step in range(c.steps):

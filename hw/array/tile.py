@@ -32,9 +32,11 @@ class Tile(wiring.Component):
 
     The event bus enters with ``weight_row``, and two cycles later the ``action`` that meets these
     weights; both leave, registered, for the next tile. So the bus ripples from tile to tile, and no
-    wire gets longer when tiles are added.
+    wire gets longer when tiles are added. ``load``, which starts a layer with ``mode`` and
+    ``target``, travels in the same way; it also forgets what a run that was stopped by a reset has
+    left. Nothing in a tile has another reset, which would be a wire to every corner of the device.
 
-    ``load`` starts a layer with ``mode`` and ``target``. Results leave on ``write`` for the tile's
+    Results leave on ``write`` for the tile's
     bank of the feature memory (an output layer's go to the logit memory instead, read through
     ``logit_address`` with two cycles of latency). ``done`` pulses with the layer's last result.
 
@@ -68,6 +70,9 @@ class Tile(wiring.Component):
                 "load": In(1),
                 "mode": In(mode_layout(config)),
                 "target": In(target_layout(config)),
+                "load_next": Out(1),
+                "mode_next": Out(mode_layout(config)),
+                "target_next": Out(target_layout(config)),
                 "write_valid": Out(1),
                 "write": Out(write_layout(config)),
                 "done": Out(1),
@@ -95,10 +100,22 @@ class Tile(wiring.Component):
 
         row_next = Signal(c.weight_row_bits, reset_less=True)
         action_next = Signal(action_layout(c), reset_less=True)
-        m.d.sync += [row_next.eq(self.weight_row), action_next.eq(self.action)]
+        load_next = Signal(reset_less=True)
+        mode_next = Signal(mode_layout(c), reset_less=True)
+        target_next = Signal(target_layout(c), reset_less=True)
+        m.d.sync += [
+            row_next.eq(self.weight_row),
+            action_next.eq(self.action),
+            load_next.eq(self.load),
+            mode_next.eq(self.mode),
+            target_next.eq(self.target),
+        ]
         m.d.comb += [
             self.weight_row_next.eq(row_next),
             self.action_next.eq(action_next),
+            self.load_next.eq(load_next),
+            self.mode_next.eq(mode_next),
+            self.target_next.eq(target_next),
             weights.row.eq(Mux(self.idle, self.weight_write_row, self.weight_row)),
             weights.write_enable.eq(self.weight_write),
             weights.write_row.eq(self.weight_write_row),
@@ -158,7 +175,9 @@ class Tile(wiring.Component):
             self.write.empty.eq(result.empty),
             self.write.shared.eq(how.shared),
         ]
-        m.d.sync += self.done.eq(window_done & how.layer_last)
+        done = Signal(reset_less=True)
+        m.d.sync += done.eq(window_done & how.layer_last & ~self.load)
+        m.d.comb += self.done.eq(done)
 
         m.submodules.logits = logits = BlockMemory(
             width=c.potential_bits,

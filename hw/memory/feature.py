@@ -62,7 +62,7 @@ class FeatureBank(wiring.Component):
             width=c.bank_slots + 1, depth=c.feature_rows, ecp5=ecp5
         )
 
-        valid = Signal()
+        valid = Signal(reset_less=True)
         write = Signal(write_layout(c), reset_less=True)
         spiking = Signal(reset_less=True)
         m.d.sync += [

@@ -57,6 +57,8 @@ class NeuronPipeline(wiring.Component):
     takes two cycles, the choice and a, then b; no path crosses both, and nothing loops. With S < 8
     the planes come in passes, highest planes first, gathered by Horner's rule.
 
+    ``load``, at the start of a layer and after a reset, forgets all neurons on their way.
+
     While the engine is ``idle``, ``parameter`` shows what is stored at ``write_address``, two
     cycles later. ``init`` are the first parameters at power-up.
     """
@@ -105,7 +107,7 @@ class NeuronPipeline(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        slots = _delayed(m, "slot", self.slot_valid, self.slot, 1 + self._tree_levels)
+        slots = self._delayed(m, "slot", self.slot_valid, self.slot, 1 + self._tree_levels)
         plane_sum = self._sum_planes(m, slots)
 
         # The drained slot, or its delayed copy where the sum over planes has to be waited for.
@@ -117,7 +119,7 @@ class NeuronPipeline(wiring.Component):
         ]
         bias, threshold = self._read_parameters(m, valid, slot, plane_sum)
         self._integrate(m, bias, threshold)
-        *_, (end_valid, end_slot) = _delayed(m, "end", valid, slot, self.latency)
+        *_, (end_valid, end_slot) = self._delayed(m, "end", valid, slot, self.latency)
         m.d.comb += [self.result_valid.eq(end_valid), self.result.eq(end_slot)]
         return m
 
@@ -257,14 +259,13 @@ class NeuronPipeline(wiring.Component):
         # The neurons of an output layer never fire.
         m.d.comb += [self.potential.eq(kept), self.train.eq(Cat(train, silenced))]
 
-
-def _delayed(m, name, valid, slot, cycles):  # type: ignore[no-untyped-def]
-    """(valid, slot) after 0, 1, ... cycles."""
-    stages = [(valid, slot)]
-    for index in range(cycles):
-        valid_next = Signal(name=f"{name}_valid_{index}")
-        slot_next = Signal(slot.shape(), name=f"{name}_{index}", reset_less=True)
-        m.d.sync += [valid_next.eq(valid), slot_next.eq(slot)]
-        valid, slot = valid_next, slot_next
-        stages.append((valid, slot))
-    return stages
+    def _delayed(self, m, name, valid, slot, cycles):  # type: ignore[no-untyped-def]
+        """(valid, slot) after 0, 1, ... cycles; a `load` lets none of them go on."""
+        stages = [(valid, slot)]
+        for index in range(cycles):
+            valid_next = Signal(name=f"{name}_valid_{index}", reset_less=True)
+            slot_next = Signal(slot.shape(), name=f"{name}_{index}", reset_less=True)
+            m.d.sync += [valid_next.eq(valid & ~self.load), slot_next.eq(slot)]
+            valid, slot = valid_next, slot_next
+            stages.append((valid, slot))
+        return stages

@@ -27,7 +27,7 @@ class Sequencer(wiring.Component):
     fetched: ``scan`` shows it at once, and ``prepare`` starts the making of windows. When all
     results are stored (``results_done``), ``start`` pulses and ``counting`` lets the rows of
     windows be read; from the next cycle on, in which ``load`` pulses, ``drain`` shows the new
-    layer.
+    layer. ``load`` also pulses after a reset: it is what resets the tiles.
 
     Counters of a layer are written to the counter memory, word by word from its last event on (the
     cycles with its last result), and before the next layer's ``start``.
@@ -44,7 +44,7 @@ class Sequencer(wiring.Component):
                 "begin": Out(1),
                 "prepare": Out(1),
                 "start": Out(1),
-                "load": Out(1),
+                "load": Out(1, init=1),
                 "counting": Out(1),
                 "finish": Out(1),
                 "events_done": In(1),

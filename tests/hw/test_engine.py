@@ -5,7 +5,7 @@ import random
 import pytest
 
 from hw.config import EngineConfig
-from hw.engine import READ_LATENCY, Engine
+from hw.engine import Engine
 from hw.program import AxisEntry, HostMap, Region
 from tests.hw.simulation import simulate
 
@@ -70,7 +70,7 @@ def read_back(dut: Engine, writes: dict[int, int], addresses: list[int]) -> list
             ctx.set(dut.host.write, 1)
             await ctx.tick()
         ctx.set(dut.host.write, 0)
-        for address in [*addresses, *[0] * (READ_LATENCY + 1)]:
+        for address in [*addresses, *[0] * (dut.read_latency + 1)]:
             ctx.set(dut.host.address, address)
             ctx.set(dut.host.read, len(answers) < len(addresses) and address > 0)
             if ctx.get(dut.host.read_valid):

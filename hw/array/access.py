@@ -1,0 +1,135 @@
+"""The host's way to the memories of the tiles."""
+
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import EngineConfig
+from hw.memory.feature import write_layout
+from hw.memory.weights import weights_layout
+from hw.neuron.pipeline import parameter_layout
+from hw.program import HOST_WORD_BITS, host_words
+
+# Cycles from an access to the answer of the same tile: a memory, and the choice.
+ANSWER_LATENCY = 3
+
+
+def access_layout(config: EngineConfig) -> data.StructLayout:
+    """What the host wants of one tile: to ``write`` a memory word, or else to read one.
+
+    One bit tells which memory; ``tile`` and ``address`` where, ``part`` which host word of a wide
+    memory word is read. ``idle`` goes with it: accesses have a meaning only while no run is going.
+    """
+    return data.StructLayout(
+        {
+            "idle": 1,
+            "write": 1,
+            "weights": 1,
+            "parameters": 1,
+            "trains": 1,
+            "occupancy": 1,
+            "logits": 1,
+            "tile": unsigned(config.bank_bits),
+            "part": unsigned((host_words(weights_layout(config).size) - 1).bit_length() or 1),
+            "address": unsigned(
+                max(
+                    config.weight_row_bits,
+                    config.group_bits + config.lane_bits,
+                    config.feature_row_bits + config.lane_bits,
+                )
+            ),
+            "word": unsigned(
+                max(
+                    weights_layout(config).size,
+                    parameter_layout(config).size,
+                    config.steps + 1,
+                )
+            ),
+        }
+    )
+
+
+class TileAccess(wiring.Component):
+    """One tile's stop on the host's bus.
+
+    ``access`` leaves, registered, for the next tile (``access_next``), so that no wire gets longer
+    when tiles are added. ``answer_next`` is this tile's answer to an access `ANSWER_LATENCY` cycles
+    before, if it was meant for this tile; else the ``answer`` of the tile before, which so arrives
+    with the access to the next. After the last tile all answers have taken the same time.
+
+    The other ports are those of the tile's memories: their words at ``access.address`` come two
+    cycles later, all at once.
+    """
+
+    def __init__(self, config: EngineConfig, index: int):
+        self.config = config
+        self.index = index
+        super().__init__(
+            {
+                "access": In(access_layout(config)),
+                "access_next": Out(access_layout(config)),
+                "answer": In(HOST_WORD_BITS),
+                "answer_next": Out(HOST_WORD_BITS),
+                "write_weights": Out(1),
+                "write_parameters": Out(1),
+                "write_train": Out(1),
+                "train_written": Out(write_layout(config)),
+                "weights": In(weights_layout(config).size),
+                "parameter": In(parameter_layout(config)),
+                "train": In(config.steps + 1),
+                "occupancy": In(config.bank_slots + 1),
+                "logit": In(signed(config.potential_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        c = self.config
+        access = self.access
+        next_access = Signal(access_layout(c), reset_less=True)
+        m.d.sync += next_access.eq(access)
+        chosen = access.tile == self.index
+        written = self.train_written
+        m.d.comb += [
+            self.access_next.eq(next_access),
+            self.write_weights.eq(access.write & access.weights & chosen),
+            self.write_parameters.eq(access.write & access.parameters & chosen),
+            self.write_train.eq(access.write & access.trains & chosen),
+            written.lane.eq(access.address[: c.lane_bits]),
+            written.row.eq(access.address[c.lane_bits :]),
+            written.train.eq(access.word),
+            written.last.eq(written.lane == c.tile_lanes - 1),
+        ]
+
+        wanted, part = access, access.part
+        mine: Signal | None = None
+        for stage in range(ANSWER_LATENCY - 1):
+            wanted_next = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
+            mine_next = Signal(name=f"mine_{stage}", reset_less=True)
+            m.d.sync += [wanted_next.eq(wanted), mine_next.eq(chosen if mine is None else mine)]
+            wanted, part, mine = wanted_next, wanted_next.part, mine_next
+
+        def word_of(value, number):  # type: ignore[no-untyped-def]
+            return value.word_select(number, HOST_WORD_BITS)
+
+        def extended(value, name: str):  # type: ignore[no-untyped-def]
+            word = Signal(signed(HOST_WORD_BITS), name=name)
+            m.d.comb += word.eq(value)
+            return word
+
+        values = {
+            "weights": word_of(self.weights, part),
+            "parameters": extended(
+                Mux(part[0], self.parameter.threshold, self.parameter.bias), "parameter_word"
+            ),
+            "trains": self.train,
+            "occupancy": self.occupancy,
+            "logits": extended(self.logit, "logit_word"),
+        }
+        answer = Signal(HOST_WORD_BITS, reset_less=True)
+        m.d.sync += answer.eq(self.answer)
+        for name, value in values.items():
+            with m.If(mine & wanted[name]):
+                m.d.sync += answer.eq(value)
+        m.d.comb += self.answer_next.eq(answer)
+        return m
