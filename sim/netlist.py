@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sw.compare import Comparison
 
-__all__ = ["build_netlist", "check", "netlist_config", "place_and_route", "synthesise_netlist"]
+__all__ = ["check", "netlist_config", "netlist_sources", "place_and_route", "synthesise_netlist"]
 
 DESCRIPTION = """\
 Synthesise a small accelerator for ECP5, place and route it, and run both netlists with models of
@@ -103,8 +103,8 @@ def place_and_route(folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
     return netlist
 
 
-def build_netlist(netlist: Netlist, folder: Path, *, name: str) -> Path:
-    """The program of a simulated link (`sim.link.ChildLink`) with this netlist.
+def netlist_sources(netlist: Netlist, folder: Path) -> dict[str, str]:
+    """Verilog of a netlist and of the primitives in it, texts by file name, as Verilator takes it.
 
     Names of cells and wires are dropped: as Verilog they take more room than what they name.
     """
@@ -115,15 +115,13 @@ def build_netlist(netlist: Netlist, folder: Path, *, name: str) -> Path:
             for index, cell in enumerate(_top(netlist)["cells"].values())
         },
     }
-    (folder / f"{name}.json").write_text(json.dumps({"modules": {"top": bare}}))
-    script = f"read_json {name}.json; write_verilog -noattr {name}.v"
-    log = f"{name}.yosys.log"
-    if toolchain.run("yosys", ["-q", "-p", script], folder=folder, log=log) != 0:
-        raise toolchain.failure("yosys", f"turn the netlist {name} into Verilog", folder / log)
+    (folder / "bare.json").write_text(json.dumps({"modules": {"top": bare}}))
+    script = "read_json bare.json; write_verilog -noattr bare.v"
+    if toolchain.run("yosys", ["-q", "-p", script], folder=folder, log="bare.log") != 0:
+        raise toolchain.failure("yosys", "turn the netlist into Verilog", folder / "bare.log")
     # The first line names the build of yosys.
-    text = (folder / f"{name}.v").read_text().split("*/\n", 1)[-1]
-    models = {path.name: path.read_text() for path in PRIMITIVES}
-    return build_link({f"{name}.v": text, **models}, name=name)
+    text = (folder / "bare.v").read_text().split("*/\n", 1)[-1]
+    return {"netlist.v": text} | {path.name: path.read_text() for path in PRIMITIVES}
 
 
 def check(
@@ -244,7 +242,7 @@ def run(args: argparse.Namespace) -> int:
 
     def simulated(stage: str, netlist: Netlist) -> None:
         with display.phase(stage, "compiling"):
-            program = build_netlist(netlist, BUILD, name=f"netlist-{stage}")
+            program = build_link(netlist_sources(netlist, BUILD), name=f"netlist-{stage}")
         link = ChildLink(program, name=f"the {stage} netlist")
         with display.phase(stage, f"{len(images)} images") as show:
             left = iter(range(len(images) - 1, -1, -1))

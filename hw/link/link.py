@@ -35,7 +35,7 @@ IDENTITY_PLACE = BUFFER_WORDS - (1 << bits_for_count(IDENTITY_WORDS))
 
 
 class Source(enum.IntEnum):
-    """Where a word of a reply comes from."""
+    """Where a word of a reply comes from; those of the header first."""
 
     FIRST = 0  # the first word of the request, with the status
     BUFFER = 1  # the request, or the identity
@@ -348,8 +348,9 @@ class HostLink(wiring.Component):
                 self._index_next.eq(self._step == 0),
                 self._issue.eq(self._step == 1),
                 self._cycles_clear.eq(self._step == 1),
+                self._address_control.eq(1),
+                self._control.eq(Control.RUN),
             ]
-            m.d.comb += [self._address_control.eq(1), self._control.eq(Control.RUN)]
             with m.If(self._step == 7):
                 m.next = "IDLE"
 

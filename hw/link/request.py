@@ -122,7 +122,7 @@ class RequestCheck(wiring.Component):
         end = Signal(max(len(offset), len(self.request.count)) + 1)
         good = Signal()
         with m.Switch(address[host_map.offset_bits : host_map.address_bits]):
-            for region in READABLE:
+            for region in sorted(READABLE):
                 with m.Case(region):
                     allowed = (
                         Const(1) if region in WRITABLE else self.request.command == Command.READ

@@ -1,0 +1,144 @@
+"""The synthesised netlist in its short form: few steps, one image, and faults that must be told."""
+
+import functools
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from sim import verilator
+from sim.link import ChildLink, build_link
+from sim.netlist import Netlist, check, netlist_config, netlist_sources, synthesise_netlist
+from sw.commands.evaluate import held_out
+from sw.errors import ResiduumError
+from sw.library import load_network
+
+STEPS = 2
+# The number of the fault that is there, of those that `planted` has put into the netlist.
+VARIABLE = "RESIDUUM_FAULT"
+CELLS = Path(__file__).with_name("netlist_faults.v")
+CHOICE = f"""
+    #include <cstdlib>
+    extern "C" int residuum_fault() {{
+        const char* number = std::getenv("{VARIABLE}");
+        return number ? std::atoi(number) : 0;
+    }}
+"""
+
+# Memories by their names in the netlist, and faults of their use that are tried. The memory of the
+# counters is missing: no train depends on it.
+REGISTER, WRITE, READ = "output register off", "write address bit tied", "read address bit tied"
+FAULTS = {
+    ("trains", r"bank_0\.trains\.ebr_0_0"): (REGISTER, WRITE, READ),
+    ("occupancies", r"bank_0\.occupancies\.ebr_0_0"): (REGISTER,),
+    ("descriptors", r"descriptors\.ebr_0_0"): (REGISTER, READ),
+    ("tables", r"tables\.ebr_0_0"): (REGISTER, WRITE),
+    ("weights", r"tile_0\.weights.*\.ebr_0_0"): (REGISTER, WRITE, READ),
+    ("parameters", r"tile_0\.neurons\.parameters\.ebr_0_36"): (REGISTER, READ),
+    ("logits", r"tile_1\.logits\.ebr_0_0"): (REGISTER, WRITE),
+    ("link", r"link\.buffer\.ebr_0_0"): (REGISTER,),
+}
+CASES = [(memory, fault) for (memory, _), faults in FAULTS.items() for fault in faults]
+
+
+class Planter:
+    """Puts faults into the block memories of a netlist, each asleep until it is chosen."""
+
+    def __init__(self, netlist: Netlist):
+        self.cells = netlist["modules"]["top"]["cells"]
+        self.numbers: dict[tuple[str, str], int] = {}
+        self._net = 1 + max(
+            bit
+            for cell in self.cells.values()
+            for bits in cell["connections"].values()
+            for bit in bits
+            if isinstance(bit, int)
+        )
+
+    def plant(self, memory: str, pattern: str) -> None:
+        (name,) = (name for name in self.cells if re.search(pattern + r"\.dp16kd$", name))
+        cell = self.cells[name]
+        assert cell["type"] == "DP16KD"
+        for port, fault in (("ADA", WRITE), ("ADB", READ)):
+            number = self._number(memory, fault)
+            # The lowest bit of the address; below it there are constants.
+            pins = (f"{port}{index}" for index in range(14))
+            pin = next(pin for pin in pins if isinstance(cell["connections"][pin][0], int))
+            good, cell["connections"][pin] = cell["connections"][pin], self._new()
+            self._add("fault_tied", number, good=good, pin=cell["connections"][pin])
+        number = self._number(memory, REGISTER)
+        unregistered = {"REGMODE_A": "NOREG", "REGMODE_B": "NOREG"}
+        other = {**cell, "parameters": cell["parameters"] | unregistered}
+        other["connections"] = dict(cell["connections"])
+        for pin, bits in list(cell["connections"].items()):
+            if cell["port_directions"][pin] == "output" and bits:
+                cell["connections"][pin], other["connections"][pin] = self._new(), self._new()
+                self._add(
+                    "fault_other",
+                    number,
+                    good=cell["connections"][pin],
+                    other=other["connections"][pin],
+                    pin=bits,
+                )
+        self.cells[f"{name} without output register"] = other
+
+    def _number(self, memory: str, fault: str) -> int:
+        return self.numbers.setdefault((memory, fault), len(self.numbers) + 1)
+
+    def _new(self) -> list[int]:
+        self._net += 1
+        return [self._net]
+
+    def _add(self, kind: str, number: int, **connections: list) -> None:
+        self.cells[f"{kind} {len(self.cells)}"] = {
+            "type": kind,
+            "parameters": {"NUMBER": f"{number:032b}"},
+            "port_directions": {p: "output" if p == "pin" else "input" for p in connections},
+            "connections": connections,
+        }
+
+
+@functools.cache
+def planted() -> tuple[Path, dict[tuple[str, str], int]]:
+    """The program of the netlist, and the numbers of the faults in it."""
+    config = netlist_config(load_network("digits", 8), steps=STEPS)
+    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
+        # One image: compiling takes longer than running.
+        flags = tuple(
+            flag.replace("OPT_FAST=-O3", "OPT_FAST=-O0") for flag in verilator._MAKE_FLAGS
+        )
+        patch.setattr(verilator, "_MAKE_FLAGS", flags)
+        netlist = synthesise_netlist(config, Path(scratch))
+        planter = Planter(netlist)
+        for memory, pattern in FAULTS:
+            planter.plant(memory, pattern)
+        sources = netlist_sources(netlist, Path(scratch))
+        sources |= {CELLS.name: CELLS.read_text(), "fault.cpp": CHOICE}
+        return build_link(sources, name="netlist-faults"), planter.numbers
+
+
+def mismatches(fault: tuple[str, str] | None) -> int | str:
+    """Values that differ from the golden model, or what the host said instead."""
+    program, numbers = planted()
+    network = load_network("digits", 8)
+    images, _ = held_out(network, "digits", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(numbers[fault] if fault else 0))
+        link = ChildLink(program, name="the netlist")
+        if fault:
+            # Not to wait long for an engine that a fault has stopped.
+            link.latency, link.run_seconds = 2.0, 0.0
+        try:
+            return check(link, network, images, tau=1, T=1).mismatches
+        except ResiduumError as error:
+            return str(error)
+
+
+def test_the_netlist_computes_the_trains_of_the_model():
+    assert mismatches(None) == 0
+
+
+@pytest.mark.parametrize(("memory", "fault"), CASES)
+def test_a_wrong_use_of_a_block_memory_is_told(memory, fault):
+    assert mismatches((memory, fault)) != 0
