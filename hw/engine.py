@@ -231,7 +231,9 @@ class Engine(wiring.Component):
             windows.start.eq(sequencer.prepare),
             windows.layer.eq(sequencer.scan),
             walker.layer.eq(sequencer.scan),
-            walker.ready.eq(scanner.ready & sequencer.counting),
+            walker.ready.eq(scanner.ready),
+            scanner.start.eq(sequencer.start),
+            scanner.stop.eq(sequencer.events_done),
             scanner.advance.eq(walker.advance),
             scanner.request.eq(walker.request),
             scanner.empty_row.eq(sequencer.scan.input_empty_row),
@@ -441,8 +443,11 @@ class Engine(wiring.Component):
             Region.TABLES: self._table_entry.word_select(part, HOST_WORD_BITS),
             Region.COUNTERS: self._counter,
         }
+        # As late as the first tile finds its answer.
         answer = Signal(HOST_WORD_BITS, reset_less=True)
+        late = Signal(HOST_WORD_BITS, reset_less=True)
         for region, value in values.items():
             with m.If(asked[region]):
                 m.d.sync += answer.eq(value)
-        return answer
+        m.d.sync += late.eq(answer)
+        return late

@@ -180,7 +180,7 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     ripple = config.tiles - 1
     stored = 1
     total = token + train + slot + neuron + ripple + stored
-    return total + (d.classes + 5 if d.output else 0)
+    return total + (2 * d.classes + 6 if d.output else 0)
 
 
 class _FrontEnd:

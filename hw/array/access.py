@@ -1,6 +1,9 @@
 """The host's way to the memories of the tiles."""
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed, unsigned
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,8 +13,11 @@ from hw.memory.weights import weights_layout
 from hw.neuron.pipeline import parameter_layout
 from hw.program import HOST_WORD_BITS, host_words
 
-# Cycles from an access to the answer of the same tile: a memory, and the choice.
-ANSWER_LATENCY = 3
+MEMORY_LATENCY = 2
+
+# Cycles from an access to the answer of its tile: a memory, the choice between the memories, and
+# between the tiles.
+ANSWER_LATENCY = MEMORY_LATENCY + 2
 
 
 def access_layout(config: EngineConfig) -> data.StructLayout:
@@ -101,13 +107,12 @@ class TileAccess(wiring.Component):
             written.last.eq(written.lane == c.tile_lanes - 1),
         ]
 
-        wanted, part = access, access.part
-        mine: Signal | None = None
-        for stage in range(ANSWER_LATENCY - 1):
+        wanted, mine = access, chosen
+        for stage in range(MEMORY_LATENCY):
             wanted_next = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
             mine_next = Signal(name=f"mine_{stage}", reset_less=True)
-            m.d.sync += [wanted_next.eq(wanted), mine_next.eq(chosen if mine is None else mine)]
-            wanted, part, mine = wanted_next, wanted_next.part, mine_next
+            m.d.sync += [wanted_next.eq(wanted), mine_next.eq(mine)]
+            wanted, mine = wanted_next, mine_next
 
         def word_of(value, number):  # type: ignore[no-untyped-def]
             return value.word_select(number, HOST_WORD_BITS)
@@ -118,18 +123,22 @@ class TileAccess(wiring.Component):
             return word
 
         values = {
-            "weights": word_of(self.weights, part),
+            "weights": word_of(self.weights, wanted.part),
             "parameters": extended(
-                Mux(part[0], self.parameter.threshold, self.parameter.bias), "parameter_word"
+                Mux(wanted.part[0], self.parameter.threshold, self.parameter.bias), "parameter_word"
             ),
             "trains": self.train,
             "occupancy": self.occupancy,
             "logits": extended(self.logit, "logit_word"),
         }
+        # An OR of all memories, those not meant being 0: no chain of choices.
+        found = Signal(HOST_WORD_BITS, reset_less=True)
+        found_mine = Signal(reset_less=True)
         answer = Signal(HOST_WORD_BITS, reset_less=True)
-        m.d.sync += answer.eq(self.answer)
-        for name, value in values.items():
-            with m.If(mine & wanted[name]):
-                m.d.sync += answer.eq(value)
+        m.d.sync += [
+            found.eq(reduce(or_, (Mux(wanted[name], value, 0) for name, value in values.items()))),
+            found_mine.eq(mine & Cat(wanted[name] for name in values).any()),
+            answer.eq(Mux(found_mine, found, self.answer)),
+        ]
         m.d.comb += self.answer_next.eq(answer)
         return m

@@ -10,9 +10,10 @@ LOGIT_LATENCY = 2
 
 
 class ArgMax(wiring.Component):
-    """Reads logits 0 .. ``classes`` (a count less one) after a pulse on ``start``, one per cycle.
+    """Reads logits 0 .. ``classes`` (a count less one) after a pulse on ``start``, two cycles each:
+    in the first it is compared with the largest before it, in the second it may take its place.
 
-    ``best`` is the lowest index among the largest. ``done`` pulses ``classes`` + 5 cycles after
+    ``best`` is the lowest index among the largest. ``done`` pulses 2 ``classes`` + 7 cycles after
     ``start``. ``address`` (lane, then group, in bits) goes to the logit memories of all tiles,
     ``logits`` are their answers two cycles later.
     """
@@ -34,6 +35,7 @@ class ArgMax(wiring.Component):
         m = Module()
         c = self.config
         active = Signal()
+        second = Signal()
         lane = Signal(c.lane_bits)
         tile = Signal(c.bank_bits)
         group = Signal(c.group_bits)
@@ -41,8 +43,11 @@ class ArgMax(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [active.eq(1), lane.eq(0), tile.eq(0), group.eq(0), index.eq(0)]
+            m.d.sync += second.eq(0)
+        with m.Elif(active & ~second):
+            m.d.sync += second.eq(1)
         with m.Elif(active):
-            m.d.sync += [index.eq(index + 1), tile.eq(tile + 1)]
+            m.d.sync += [second.eq(0), index.eq(index + 1), tile.eq(tile + 1)]
             with m.If(tile == c.tiles - 1):
                 m.d.sync += [tile.eq(0), lane.eq(lane + 1)]
                 with m.If(lane == c.tile_lanes - 1):
@@ -52,11 +57,19 @@ class ArgMax(wiring.Component):
         m.d.comb += self.address.eq(Cat(lane, group))
 
         stage_layout = data.StructLayout(
-            {"valid": 1, "first": 1, "last": 1, "tile": tile.shape(), "index": index.shape()}
+            {
+                "valid": 1,
+                "second": 1,
+                "first": 1,
+                "last": 1,
+                "tile": tile.shape(),
+                "index": index.shape(),
+            }
         )
         stage = Signal(stage_layout)
         m.d.comb += [
             stage.valid.eq(active),
+            stage.second.eq(second),
             stage.first.eq(index == 0),
             stage.last.eq(index == self.classes),
             stage.tile.eq(tile),
@@ -73,9 +86,9 @@ class ArgMax(wiring.Component):
             stage = delayed
 
         largest = Signal(signed(c.potential_bits))
-        # The sign of the difference rather than a comparison: no table behind the carry chain.
-        larger = (largest - logit)[-1]
-        with m.If(stage.valid & (stage.first | larger)):
+        larger = Signal()
+        m.d.sync += larger.eq(stage.first | (largest - logit)[-1])
+        with m.If(stage.valid & stage.second & larger):
             m.d.sync += [largest.eq(logit), self.best.eq(stage.index)]
-        m.d.sync += self.done.eq(stage.valid & stage.last)
+        m.d.sync += self.done.eq(stage.valid & stage.second & stage.last)
         return m

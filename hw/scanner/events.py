@@ -89,16 +89,18 @@ class EventScanner(wiring.Component):
     (with ``skip_empty``) takes one cycle of the drain, and one of the array, which need not be the
     same.
 
-    ``ready`` tells the walker that a request is taken in this cycle; ``request`` counts when
-    ``advance`` is high. ``drain_stall`` and ``scan_stall`` mark cycles in which the array gets
-    nothing because the drain is busy, or because no event has been found, a cycle late as the
-    ``token``.
+    ``ready`` tells the walker that a request is taken in this cycle, from ``start`` to ``stop`` as
+    long as there are places in the queue; ``request`` counts when ``advance`` is high.
+    ``drain_stall`` and ``scan_stall`` mark cycles in which the array gets nothing because the drain
+    is busy, or because no event has been found, a cycle late as the ``token``.
     """
 
     def __init__(self, config: EngineConfig):
         self.config = config
         super().__init__(
             {
+                "start": In(1),
+                "stop": In(1),
                 "ready": Out(1),
                 "advance": In(1),
                 "request": In(request_layout(config)),
@@ -181,13 +183,18 @@ class EventScanner(wiring.Component):
         m.submodules.queue = queue = Queue(entry_layout(c).size)
         m.d.comb += [queue.write.eq(useful), queue.write_data.eq(entry)]
 
-        # Requests in flight and queued rows never outnumber the queue.
-        outstanding = Signal(range(QUEUE_DEPTH + 1))
+        # Requests in flight and queued rows never outnumber the queue. Between layers it counts as
+        # full, so that a single bit says whether there is a place.
+        outstanding = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH)
         taken = Signal()
         m.d.sync += [
             outstanding.eq(outstanding + self.advance - dropped - taken),
             taken.eq(queue.valid & queue.take),
         ]
+        with m.If(self.start):
+            m.d.sync += outstanding.eq(0)
+        with m.Elif(self.stop):
+            m.d.sync += outstanding.eq(QUEUE_DEPTH)
         m.d.comb += self.ready.eq(~outstanding[-1])
         return queue
 

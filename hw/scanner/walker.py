@@ -97,6 +97,8 @@ class RowWalker(wiring.Component):
         if c.passes > 1:
             loops.append((passes, layer.passes - 1))
         ends = Signal(len(loops), init=-1)
+        # How many loops end there: the one that goes on, or a new window.
+        ended = Signal(range(len(loops) + 1), init=len(loops))
         segment_end, line_end, pass_end, *_ = ends
         window_end = ends[-1]
         last_pass = passes[-1] if c.passes > 1 else Const(1)
@@ -184,24 +186,29 @@ class RowWalker(wiring.Component):
             *(signal.eq(loaded.weight) for signal in (weight, weight_x, weight_y)),
         ]
 
-        def ends_after(counts):  # type: ignore[no-untyped-def]
-            """``ends`` of a row, from what is left in all loops."""
+        def set_ends(counts):  # type: ignore[no-untyped-def]
+            """``ends`` and ``ended`` of the next row, from what is left in all loops then."""
             lasts = [count[-1] for count in counts]
-            return Cat(Cat(lasts[: k + 1]).all() for k in range(len(lasts)))
+            after = [Cat(lasts[: k + 1]).all() for k in range(len(lasts))]
+            number = Const(0)
+            for k, end in enumerate(after):
+                number = Mux(end, k + 1, number)
+            return [ends.eq(Cat(after)), ended.eq(number)]
 
-        # One condition for all registers, two tables deep; which of them change is in `ends`.
-        # Between windows `ends` is all ones.
-        with m.If(Mux(window_end, self.windows.valid & (~active | self.ready), self.ready)):
+        # One condition for all registers, two tables deep; which of them change is in `ended`.
+        # Between windows all loops have ended.
+        go = Mux(window_end, self.windows.valid & (~active | self.ready), self.ready)
+        with m.If(self.advance & window_end):
+            m.d.sync += active.eq(0)
+        with m.If(go), m.Switch(ended):
             for k, step in enumerate(steps):
                 counts = [start for _, start in loops[:k]]
                 counts += [loops[k][0] - 1, *(count for count, _ in loops[k + 1 :])]
-                with (m.Elif if k else m.If)(~ends[k]):
-                    m.d.sync += [*step, ends.eq(ends_after(counts))]
-            with m.Else():
+                with m.Case(k):
+                    m.d.sync += [*step, *set_ends(counts)]
+            with m.Default():
                 counts = [loaded.span, loaded.count_x, loaded.count_y, layer.passes - 1]
-                m.d.sync += [*start_window, active.eq(1), ends.eq(ends_after(counts[: len(loops)]))]
-        with m.Elif(self.advance):
-            m.d.sync += active.eq(0)
+                m.d.sync += [*start_window, active.eq(1), *set_ends(counts[: len(loops)])]
         return m
 
     def _step(self, m: Module, axis: str, weight, pitch, *, stay):  # type: ignore[no-untyped-def]

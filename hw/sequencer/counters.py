@@ -48,12 +48,18 @@ class Counters(wiring.Component):
         with m.If(self.finish):
             m.d.sync += [taken.eq(cycles), cycles.eq(1)]
 
+        # Stalls are counted a cycle late: nothing stands before the carry chain.
+        drain_stall, scan_stall = Signal(), Signal()
+        m.d.sync += [
+            drain_stall.eq(self.drain_stall & self.counting),
+            scan_stall.eq(self.scan_stall & self.counting),
+        ]
         amounts = {
             Counter.EVENTS: self.event,
             Counter.SPIKES: self.spikes,
             Counter.WINDOWS: self.windows,
-            Counter.DRAIN_STALLS: self.drain_stall & self.counting,
-            Counter.SCAN_STALLS: self.scan_stall & self.counting,
+            Counter.DRAIN_STALLS: drain_stall,
+            Counter.SCAN_STALLS: scan_stall,
         }
         values = {Counter.CYCLES: taken}
         for which, amount in amounts.items():

@@ -143,6 +143,12 @@ def scan(
         bits = sum(1 << slot % c.tiles * c.bank_slots + slot // c.tiles for slot in row.spiking)
         return bits, row.refers
 
+    async def start(ctx) -> None:
+        assert not ctx.get(dut.ready)
+        ctx.set(dut.start, 1)
+        await ctx.tick()
+        ctx.set(dut.start, 0)
+
     async def attempt(ctx, cycles: int) -> None:
         left = list(requests)
         ends, quiet = 0, 0
@@ -171,6 +177,7 @@ def scan(
         ctx.set(dut.skip_empty, skip_empty)
         ctx.set(dut.last_lane, last_lane)
         if reset_after is not None:
+            await start(ctx)
             await attempt(ctx, reset_after)
             ctx.set(reset, 1)
             ctx.set(dut.advance, 0)
@@ -178,6 +185,7 @@ def scan(
             ctx.set(reset, 0)
             seen.clear()
         spikes = sum(len(row.spiking) for one in passes for row in one.rows)
+        await start(ctx)
         await attempt(ctx, 4 * len(requests) + spikes + len(passes) * (last_lane + 4) + 30)
 
     simulate(dut, testbench, reset=reset)
@@ -294,6 +302,21 @@ def spiking_rows(c: EngineConfig, counts: list[int]) -> list[Row]:
 
 def event_cycles(tokens: list[dict]) -> list[int]:
     return [now for now, token in enumerate(tokens) if token["event"]]
+
+
+def test_no_row_is_taken_behind_the_stop():
+    dut = EventScanner(config(2, 2))
+    seen = []
+
+    async def testbench(ctx):
+        for start, stop in [(0, 0), (1, 0), (0, 0), (0, 0), (0, 1), (0, 0), (0, 0), (1, 0), (0, 0)]:
+            ctx.set(dut.start, start)
+            ctx.set(dut.stop, stop)
+            seen.append(ctx.get(dut.ready))
+            await ctx.tick()
+
+    simulate(dut, testbench)
+    assert seen == [0, 0, 1, 1, 1, 0, 0, 0, 1]
 
 
 @SIZES
