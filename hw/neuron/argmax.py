@@ -13,7 +13,7 @@ class ArgMax(wiring.Component):
     """Reads logits 0 .. ``classes`` (a count less one) after a pulse on ``start``, two cycles each:
     in the first it is compared with the largest before it, in the second it may take its place.
 
-    ``best`` is the lowest index among the largest. ``done`` pulses 2 ``classes`` + 7 cycles after
+    ``best`` is the lowest index among the largest. ``done`` pulses 2 ``classes`` + 6 cycles after
     ``start``. ``address`` (lane, then group, in bits) goes to the logit memories of all tiles,
     ``logits`` are their answers two cycles later.
     """

@@ -31,7 +31,7 @@ def largest(c: EngineConfig, *runs: list[int]) -> list[tuple[int, int]]:
             addresses = [0] * LATENCY
             ctx.set(dut.classes, len(logits) - 1)
             done_after = []
-            for now in range(len(logits) + 12):
+            for now in range(2 * len(logits) + 12):
                 ctx.set(dut.start, now == 0)
                 for tile in range(c.tiles):
                     index = place(tile, addresses[-1])
@@ -92,5 +92,5 @@ def test_the_ends_of_the_range():
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 12])
-def test_done_comes_classes_and_five_cycles_after_start(count):
-    assert largest(config(4, 2, 3), [0] * count)[0][1] == (count - 1) + 5
+def test_done_comes_two_cycles_per_class_after_start(count):
+    assert largest(config(4, 2, 3), [0] * count)[0][1] == 2 * (count - 1) + 6
