@@ -63,7 +63,7 @@ def predict(program: Program, image: np.ndarray, golden: Trace, index: int) -> n
         spikes = _spike_counts(program, number, image, golden, index)
         scanned = _scanned_rows(plan, config.lanes)
         windows = list(_windows(plan, scanned, spikes > 0, config))
-        start = max(fetched + 1, finish + 2)
+        start = max(fetched + 2, finish + 3)
         front = _FrontEnd(windows, plan, config, prepare=fetched, start=start)
         last_flush, lanes = front.run()
         result = last_flush + _tail(plan, config) + lanes

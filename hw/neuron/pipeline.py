@@ -207,7 +207,7 @@ class NeuronPipeline(wiring.Component):
         kept = register("start", threshold >> 1)
         reduced = Signal(shape, name="none_reduced")
         fired = Signal(name="not_fired")
-        train: Signal | None = None
+        train = Signal(0, name="no_train")
         silenced = Signal(name="never")
         constant_next = constant
         threshold_now = register("threshold_start", threshold)
@@ -228,30 +228,28 @@ class NeuronPipeline(wiring.Component):
             before = register(f"before_{step}", Mux(fired, reduced, kept) + current)
             threshold_here = register(f"threshold_{step}", threshold_now)
             silenced_here = register(f"silenced_{step}", silenced, 1)
-            train_here = register(f"train_{step}", train, step) if train is not None else None
+            train_here = register(f"train_{step}", train, step)
 
             after = Signal(shape, name=f"after_{step}")
-            spike = Signal(name=f"spike_{step}")
-            m.d.comb += [after.eq(before - threshold_here), spike.eq(~after[-1] & ~mode.output)]
-            bit = Signal(name=f"bit_{step}")
-            m.d.comb += bit.eq(spike & mode.active[step] & ~(mode.inference[step] & silenced_here))
-            keeping, firing, verdict = before, spike, silenced_here
+            m.d.comb += after.eq(before - threshold_here)
+            spike = register(f"spike_{step}", ~after[-1] & ~mode.output, 1)
+            spoken = register(
+                f"spoken_{step}",
+                mode.active[step] & ~(mode.inference[step] & silenced_here),
+                1,
+            )
+            train = Cat(register(f"train_next_{step}", train_here, step), spike & spoken)
+            keeping, fired, verdict = before, spike, silenced_here
             if step + 1 < c.steps:
                 now, then = mode.active[step : step + 2], mode.inference[step : step + 2]
                 probe_ends = register(f"probe_ends_{step}", now[0] & ~then[0] & then[1], 1)
                 restart = register(f"restart_{step}", (~now[0] & now[1]) | (~then[0] & then[1]), 1)
                 keeping = Mux(restart, threshold_here >> 1, before)
-                firing = spike & ~restart
+                fired = spike & ~restart
                 verdict = Mux(probe_ends, before[-1], silenced_here)
             kept = register(f"kept_{step}", keeping)
             reduced = register(f"reduced_{step}", after)
-            fired = register(f"fired_{step}", firing, 1)
             silenced = register(f"verdict_{step}", verdict, 1)
-            train = register(
-                f"train_next_{step}",
-                Cat(train_here, bit) if train_here is not None else bit,
-                step + 1,
-            )
             threshold_now = register(f"threshold_next_{step}", threshold_here)
             constant_next = register(
                 f"constant_{step}", register(f"constant_next_{step}", constant_next)

@@ -118,6 +118,8 @@ class Sequencer(wiring.Component):
                     m.d.comb += self.prepare.eq(1)
                     m.next = "WAIT"
             with m.State("WAIT"), m.If(finished & filed):
+                m.next = "START"
+            with m.State("START"):
                 m.d.comb += self.start.eq(1)
                 m.d.sync += [finished.eq(0), self.counting.eq(1)]
                 m.next = "SCAN"

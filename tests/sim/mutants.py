@@ -225,8 +225,8 @@ MUTANTS = [
         ),
         (
             "scan-before-the-results",
-            "scanner.ready & sequencer.counting",
-            "scanner.ready",
+            "scanner.start.eq(sequencer.start)",
+            "scanner.start.eq(sequencer.prepare)",
             Oracle.COUNTERS,
             DEEP,
         ),
