@@ -17,6 +17,8 @@ PRESET =
 FREQ   =
 SEEDS  = 3
 JOBS   = 2
+FRAMES = 100000
+SEED   = 1
 
 PYTHON   =
 PIP_ARGS =
@@ -25,7 +27,7 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup sim test lint format train synth bitstream program timing netlist clean again
+.PHONY: help setup sim test lint format train synth bitstream program timing netlist fuzz clean again
 
 help:
 	@echo "make sim [MODEL=digits|mnist] [IMAGES=100] [TAU=4] [T=4] [LANES=16] [WAVES=1]"
@@ -38,6 +40,8 @@ help:
 	@echo "make timing [SEEDS=3]        the clock that two boards reach, as a table"
 	@echo "make synth [UNIT=engine] [LANES=16] [STEPS=8]"
 	@echo "                             synthesise for ECP5 and print the resources"
+	@echo "make fuzz [FRAMES=100000] [SEED=1]"
+	@echo "                             damaged and random frames against the simulated link"
 	@echo "make netlist [MODEL=digits]  simulate the ECP5 netlists of a small accelerator, compare every spike"
 	@echo "make lint, make format       check the sources, put them in form"
 	@echo "make clean                   remove what was built; the set-up in $(VENV) stays"
@@ -69,6 +73,9 @@ train: $(READY)
 
 synth: $(READY)
 	@$(PY) -m sw.cli synth --unit $(UNIT) --lanes $(LANES) --steps $(STEPS)
+
+fuzz: $(READY)
+	@$(PY) -m sim.fuzz --frames $(FRAMES) --seed $(SEED)
 
 netlist: $(READY)
 	@$(PY) -m sw.cli netlist $(MODEL)

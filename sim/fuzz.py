@@ -162,7 +162,8 @@ class Frames:
         count = rng.randint(1, 256)
         # The words beyond the end: one, some, or all of them.
         beyond = rng.choice((1, rng.randint(1, count), count, 500))
-        address = self._at(region, max(0, size + beyond - count))
+        last = (1 << self.memory.host_map.offset_bits) - 1
+        address = self._at(region, min(max(0, size + beyond - count), last))
         if rng.random() < 0.2:
             address = self._odd_number()
         if rng.random() < 0.3:
@@ -376,7 +377,8 @@ class Session:
         while True:
             symbols = self.damage.item()
             scanner = self.model.scanner.copy()
-            frames = (_take(scanner, *symbol) for symbol in symbols)
+            # An END of what comes next may complete what is cut here.
+            frames = (_take(scanner, *symbol) for symbol in [*symbols, (BYTE, 0xC0)])
             if not any(self._runs(frame) for frame in frames if frame is not None):
                 return symbols
 

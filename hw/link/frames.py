@@ -130,11 +130,11 @@ class Framer(wiring.Component):
                 place.eq(place + 1),
                 some.eq(1),
             ]
-            with m.If(self.full | sending | (words == MAX_FRAME_WORDS)):
+            with m.If(self.full | (words == MAX_FRAME_WORDS)):
                 m.d.sync += void.eq(1)
             with m.Elif(place == WORD_BYTES - 1):
                 m.d.sync += [self.write.eq(~void), self.index.eq(words), words.eq(words + 1)]
-        with m.If(decoder.damaged | (sending & some)):
+        with m.If(decoder.damaged | (sending & (some | decoder.valid))):
             m.d.sync += void.eq(1)
 
         # The verdict takes two cycles: lengths in the first, the CRC in the second.

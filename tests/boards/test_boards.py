@@ -131,6 +131,25 @@ def test_the_table_tells_everything_about_all_boards(capsys, monkeypatch):
             assert value in told
 
 
+def test_the_docs_have_the_same_tables():
+    boards = [
+        (
+            *(board.name, f"{board.device}-{board.speed_grade}"),
+            *(f"{board.oscillator_hz / MHZ:g} MHz", board.preset, board.serial),
+            *(*board.uart_pins(), f"{board.baud:,}", board.lights),
+        )
+        for board in BOARDS.values()
+    ]
+    presets = [
+        (name, str(config.lanes), f"{config.weight_rows:,}", str(config.steps))
+        for name, config in PRESETS.items()
+    ]
+    text = (Path(__file__).parents[2] / "docs" / "boards.md").read_text()
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in text.splitlines()]
+    assert [row for row in rows if row and row[0] in BOARDS] == boards
+    assert [row for row in rows if row and row[0] in PRESETS] == presets
+
+
 class _Pads:
     """A platform whose pads are signals."""
 

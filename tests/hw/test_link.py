@@ -305,6 +305,7 @@ DAMAGED = {
     "a word lost": protocol.slip_encode(PACKED[:12] + PACKED[16:]),
     "a byte too many": protocol.slip_encode(PACKED + b"\0"),
     "a word too many": protocol.slip_encode(PACKED + bytes(4)),
+    "no whole words": protocol.slip_encode(protocol.add_crc(PACKED[:14])),
     "cut by an END": WRITE.encode()[:17] + b"\xc0",
     "an escape that means nothing": WRITE.encode()[:4] + b"\xdb\x01" + WRITE.encode()[4:],
     "three words": protocol.slip_encode(protocol.add_crc(bytes(8))),

@@ -193,3 +193,136 @@ def test_a_memory_that_yosys_infers_is_that_of_the_source(name):
     )
     assert len(set(source)) > 1
     assert netlist == source
+
+
+# ---------------------------------------------------------------------------------------------
+# Pin by pin, after the guide: enables, selects, resets, pin multiplexers, ports of two widths.
+
+BUSES = {"CS": 3, "AD": 14, "DI": 18}
+SINGLES = ("CE", "OCE", "WE", "RST")
+WIDE = {"DATA_WIDTH_A": "36", "DATA_WIDTH_B": "36"}
+OUTREG = {"REGMODE_A": '"OUTREG"', "REGMODE_B": '"OUTREG"'}
+CELLS = {
+    "plain": {},
+    "registered": OUTREG,
+    "at_once": OUTREG | {"RESETMODE": '"ASYNC"'},
+    "selected": {"CSDECODE_A": '"0b101"', "CSDECODE_B": '"0b010"'},
+    "inverted": {"WEAMUX": '"INV"', "DIA0MUX": '"INV"', "DIA1MUX": '"1"', "ADA4MUX": '"0"'},
+    "nine_of_18": {"DATA_WIDTH_B": "9"},
+    "18_of_36": {"DATA_WIDTH_A": "36"},
+    "one_of_36": {"DATA_WIDTH_A": "36", "DATA_WIDTH_B": "1"},
+    "whole_36": WIDE,
+    "started": {
+        "INITVAL_00": f"320'd{(0x1ABCD << 20) + 0x25A5A}",
+        "INITVAL_3F": "{2'b0, 18'h31234, 300'b0}",
+    },
+}
+
+
+@functools.cache
+def pinned() -> Bench:
+    """One cell of each kind, whose pins are joined to buses ``ADA``, ``DIA`` and so on."""
+    modules, text = [], []
+    for name, parameters in CELLS.items():
+        inputs = {f"{bus}{port}": width for bus, width in BUSES.items() for port in "AB"}
+        inputs |= {f"{pin}{port}": 1 for pin in SINGLES for port in "AB"}
+        outputs = {"DOA": 18, "DOB": 18}
+        declared = [f"input [{width - 1}:0] {pin}" for pin, width in inputs.items()]
+        declared += [f"output [{width - 1}:0] {pin}" for pin, width in outputs.items()]
+        pins = [f".{pin}{port}({pin}{port})" for pin in SINGLES for port in "AB"]
+        pins += [f".CLK{port}(clk)" for port in "AB"]
+        for bus, width in [*BUSES.items(), ("DO", 18)]:
+            pins += [f".{bus}{p}{i}({bus}{p}[{i}])" for p in "AB" for i in range(width)]
+        given = ", ".join(f".{key}({value})" for key, value in parameters.items())
+        text.append(f"module pins_{name}(input clk, {', '.join(declared)});")
+        text.append(f"DP16KD #({given}) cell_({', '.join(pins)});\nendmodule\n")
+        modules.append(Module(f"pins_{name}", inputs, outputs))
+    return Bench("pins-of-dp16kd", MODELS | {"pins.v": "\n".join(text)}, modules)
+
+
+ON = {"CEA": 1, "CEB": 1, "OCEA": 1, "OCEB": 1}
+# A row, its two byte enables set.
+ROW = 3 << 4
+WRITE_ROW = {"WEA": 1, "ADA": ROW | 3, "ADB": 0}
+READ_ROW = {"ADB": ROW, "ADA": 0}
+
+
+def read_b(name: str, vectors: list[dict[str, int]]) -> list[int]:
+    return [row["DOB"] for row in pinned().run(f"pins_{name}", vectors)]
+
+
+def test_a_word_appears_at_the_clock_and_with_the_register_one_later():
+    steps = [ON | WRITE_ROW | {"DIA": 0x2BEEF}, ON | READ_ROW, ON, ON]
+    assert read_b("plain", steps) == [0, 0x2BEEF, 0, 0]
+    assert read_b("registered", steps) == [0, 0, 0x2BEEF, 0]
+
+
+def test_without_ce_a_port_neither_writes_nor_reads():
+    write, read = ON | WRITE_ROW | {"DIA": 7}, ON | READ_ROW
+    assert read_b("plain", [write | {"CEA": 0}, read]) == [0, 0]
+    assert read_b("plain", [write, read | {"CEB": 0}]) == [0, 0]
+    assert read_b("plain", [write, read, ON | {"CEB": 0}]) == [0, 7, 7]
+
+
+def test_without_oce_the_output_register_waits_and_nothing_else():
+    write, read = ON | WRITE_ROW | {"DIA": 7}, ON | READ_ROW
+    assert read_b("registered", [write, read, read | {"OCEB": 0}, read]) == [0, 0, 0, 7]
+    assert read_b("plain", [write, read | {"OCEB": 0}]) == [0, 7]
+
+
+def test_a_port_works_only_where_its_select_pins_say_so():
+    write, read = ON | WRITE_ROW | {"DIA": 7}, ON | READ_ROW
+    for a, b, word in ((5, 2, 7), (4, 2, 0), (5, 3, 0), (0, 0, 0)):
+        assert read_b("selected", [write | {"CSA": a}, read | {"CSB": b}]) == [0, word]
+
+
+def test_reset_clears_the_outputs_whatever_the_enables_and_blocks_writes():
+    write, read = ON | WRITE_ROW | {"DIA": 7}, ON | READ_ROW
+    reset = {"RSTB": 1, "CEB": 0, "OCEB": 0}
+    for name in ("registered", "at_once"):
+        # The array keeps its words.
+        assert read_b(name, [write, read, read, reset, read, read]) == [0, 0, 7, 0, 0, 7]
+        assert read_b(name, [write | {"RSTA": 1}, read, read]) == [0, 0, 0]
+
+
+def test_byte_enables():
+    both = ON | WRITE_ROW | {"DIA": 0x3FFFF}
+    for enables, word in ((0, 0), (1, 0x001FF), (2, 0x3FE00), (3, 0x3FFFF)):
+        steps = [both | {"ADA": ROW | enables}, ON | READ_ROW]
+        assert read_b("plain", steps) == [0, word]
+
+
+def test_pins_can_be_inverted_and_held():
+    # The write enable is inverted, bit 0 too, bit 1 is 1, and address pin 4 is 0: row 2, not row 3.
+    write = ON | WRITE_ROW | {"WEA": 0, "DIA": 0x10}
+    rest = ON | {"WEA": 1}
+    assert read_b("inverted", [write, rest | {"ADB": 2 << 4}, rest | {"ADB": 3 << 4}]) == [
+        0,
+        0x13,
+        0,
+    ]
+
+
+def test_ports_of_two_widths_see_the_same_rows():
+    row = ON | WRITE_ROW | {"DIA": 0x2BEEF}
+    halves = [ON | {"ADB": ROW | half << 3} for half in (0, 1)]
+    assert read_b("nine_of_18", [row, *halves]) == [0, 0x2BEEF & 0x1FF, 0x2BEEF >> 9]
+
+    pair = ON | {"WEA": 1, "ADA": (1 << 5) | 15, "DIA": 0x10001, "DIB": 0x20002}
+    rows = [ON | {"ADB": (1 << 5) | half << 4} for half in (0, 1)]
+    assert read_b("18_of_36", [pair, *rows]) == [0, 0x10001, 0x20002]
+
+    seen = pinned().run("pins_whole_36", [pair, ON | {"ADB": 1 << 5}])[1]
+    assert seen == {"DOA": 0x10001, "DOB": 0x20002}
+
+    # Without the ninth bits: the 32 others in order.
+    word = 0x1_0101_8055
+    pair |= {"DIA": word & 0x3FFFF, "DIB": word >> 18}
+    bits = [ON | {"ADB": (1 << 5) | bit} for bit in range(32)]
+    kept = [word >> 9 * byte + bit & 1 for byte in range(4) for bit in range(8)]
+    assert read_b("one_of_36", [pair, *bits])[1:] == kept
+
+
+def test_initial_words_lie_in_20_bits_each():
+    reads = [ON | {"ADB": row << 4} for row in (0, 1, 2, 1023)]
+    assert read_b("started", reads) == [0x25A5A, 0x1ABCD, 0, 0x31234]
