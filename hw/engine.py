@@ -13,7 +13,7 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.array.access import ANSWER_LATENCY, TileAccess, access_layout
+from hw.array.access import ANSWER_LATENCY, MEMORY_LATENCY, TileAccess, access_layout
 from hw.array.lanes import action_layout
 from hw.array.tile import Tile, target_layout
 from hw.config import EngineConfig
@@ -40,9 +40,9 @@ from hw.scanner.windows import WindowGenerator
 from hw.sequencer.counters import Counters
 from hw.sequencer.sequencer import Sequencer
 
-# Cycles from the scanner's token to its train: feature memory and bank select. Its weight row goes
-# to the first tile after one cycle, so that the weights, two cycles later, meet the train.
-TRAIN_LATENCY = 3
+# Cycles from the scanner's token to its train: feature memory, a register, bank select. Its weight
+# row goes to the first tile after two cycles; the weights, two cycles later, meet the train.
+TRAIN_LATENCY = 4
 
 # The memories of the tiles that a host accesses, by their names on the bus.
 TILE_REGIONS = {
@@ -246,7 +246,7 @@ class Engine(wiring.Component):
         # The host reads through the same ports while the engine is not busy.
         token = scanner.token
         for bank, stop in zip(banks, stops, strict=True):
-            access = stop.access
+            access = stop.here
             m.d.comb += [
                 bank.occupancy_row.eq(
                     Mux(access.idle, access.address[c.lane_bits :], scanner.occupancy_row)
@@ -267,12 +267,20 @@ class Engine(wiring.Component):
             m.d.sync += token.eq(tokens[-1])
             tokens.append(token)
 
+        weight_row_early = Signal(c.weight_row_bits, reset_less=True)
         weight_row = Signal(c.weight_row_bits, reset_less=True)
         slot = scanner.token.lane * c.tiles + scanner.token.bank
-        m.d.sync += weight_row.eq(scanner.token.weight + slot)
+        m.d.sync += [
+            weight_row_early.eq(scanner.token.weight + slot),
+            weight_row.eq(weight_row_early),
+        ]
 
         late = tokens[TRAIN_LATENCY - 1]
-        trains = Array(bank.train[: c.steps] for bank in banks)
+        found = [
+            Signal(c.steps, name=f"train_{index}", reset_less=True) for index in range(c.banks)
+        ]
+        m.d.sync += [train.eq(bank.train) for train, bank in zip(found, banks, strict=True)]
+        trains = Array(found)
         action = Signal(action_layout(c), reset_less=True)
         m.d.sync += [
             action.train.eq(Mux(late.event, trains[late.bank] if c.banks > 1 else trains[0], 0)),
@@ -316,7 +324,7 @@ class Engine(wiring.Component):
         ]
         for index, (tile, stop) in enumerate(zip(tiles, stops, strict=True)):
             m.d.comb += [
-                tile.logit_address.eq(Mux(stop.access.idle, stop.access.address, argmax.address)),
+                tile.logit_address.eq(Mux(stop.here.idle, stop.here.address, argmax.address)),
                 argmax.logits[index].eq(tile.logit),
             ]
 
@@ -367,25 +375,26 @@ class Engine(wiring.Component):
                     m.d.sync += access.part.eq(view[name].part)
 
         for bank, tile, stop in zip(banks, tiles, stops, strict=True):
+            here = stop.here
             m.d.comb += [
                 stop.access.eq(access),
                 stop.answer.eq(answer),
-                tile.idle.eq(access.idle),
+                tile.idle.eq(here.idle),
                 tile.weight_write.eq(stop.write_weights),
-                tile.weight_write_row.eq(access.address),
-                tile.weight_write_data.eq(access.word),
+                tile.weight_write_row.eq(here.address),
+                tile.weight_write_data.eq(here.word),
                 tile.parameter_write.eq(stop.write_parameters),
-                tile.parameter_write_address.eq(access.address),
-                tile.parameter_write_data.eq(access.word),
-                bank.write_valid.eq(Mux(access.idle, stop.write_train, tile.write_valid)),
-                bank.write.eq(Mux(access.idle, stop.train_written, tile.write)),
+                tile.parameter_write_address.eq(here.address),
+                tile.parameter_write_data.eq(here.word),
+                bank.write_valid.eq(Mux(here.idle, stop.write_train, tile.write_valid)),
+                bank.write.eq(Mux(here.idle, stop.train_written, tile.write)),
                 stop.weights.eq(tile.weights),
                 stop.parameter.eq(tile.parameter),
                 stop.train.eq(bank.train),
                 stop.occupancy.eq(bank.occupancy),
                 stop.logit.eq(tile.logit),
             ]
-            access, answer = stop.access_next, stop.answer_next
+            access, answer = here, stop.answer_next
         return answer
 
     def _count(self, m, decoder, sequencer, scanner, counters):  # type: ignore[no-untyped-def]
@@ -427,7 +436,7 @@ class Engine(wiring.Component):
         m.d.comb += self.host.read_valid.eq(read)
 
         asked, offset = Cat(decoder.read), decoder.offset
-        for stage in range(2):
+        for stage in range(MEMORY_LATENCY):
             asked_next = Signal(len(Region), name=f"asked_{stage}")
             offset_next = Signal(len(offset), name=f"offset_{stage}", reset_less=True)
             m.d.sync += [asked_next.eq(asked), offset_next.eq(offset)]
@@ -443,11 +452,13 @@ class Engine(wiring.Component):
             Region.TABLES: self._table_entry.word_select(part, HOST_WORD_BITS),
             Region.COUNTERS: self._counter,
         }
-        # As late as the first tile finds its answer.
         answer = Signal(HOST_WORD_BITS, reset_less=True)
-        late = Signal(HOST_WORD_BITS, reset_less=True)
         for region, value in values.items():
             with m.If(asked[region]):
                 m.d.sync += answer.eq(value)
-        m.d.sync += late.eq(answer)
-        return late
+        # As late as the first tile finds its answer.
+        for stage in range(ANSWER_LATENCY - MEMORY_LATENCY - 1):
+            late = Signal(HOST_WORD_BITS, name=f"answer_{stage}", reset_less=True)
+            m.d.sync += late.eq(answer)
+            answer = late
+        return answer

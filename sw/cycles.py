@@ -173,13 +173,13 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     """Cycles from the decision for the last flush to the layer's last result, of a window that
     drains in one cycle."""
     d = plan.descriptor
-    token, train, slot = 1, 3, 2
+    token, train, add, slot = 1, 4, 1, 2
     neuron = 2 + 2 + 2 * config.steps
     if d.pixels:
         neuron += bits_for_count(config.planes) - 1 + (config.passes > 1)
     ripple = config.tiles - 1
     stored = 1
-    total = token + train + slot + neuron + ripple + stored
+    total = token + train + add + slot + neuron + ripple + stored
     return total + (2 * d.classes + 6 if d.output else 0)
 
 

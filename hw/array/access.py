@@ -15,9 +15,9 @@ from hw.program import HOST_WORD_BITS, host_words
 
 MEMORY_LATENCY = 2
 
-# Cycles from an access to the answer of its tile: a memory, the choice between the memories, and
-# between the tiles.
-ANSWER_LATENCY = MEMORY_LATENCY + 2
+# Cycles from an access to the answer of its tile: a register, a memory, the part of its word, the
+# choice between the memories, and between the tiles.
+ANSWER_LATENCY = MEMORY_LATENCY + 4
 
 
 def access_layout(config: EngineConfig) -> data.StructLayout:
@@ -58,12 +58,13 @@ def access_layout(config: EngineConfig) -> data.StructLayout:
 class TileAccess(wiring.Component):
     """One tile's stop on the host's bus.
 
-    ``access`` leaves, registered, for the next tile (``access_next``), so that no wire gets longer
-    when tiles are added. ``answer_next`` is this tile's answer to an access `ANSWER_LATENCY` cycles
-    before, if it was meant for this tile; else the ``answer`` of the tile before, which so arrives
-    with the access to the next. After the last tile all answers have taken the same time.
+    ``access`` takes effect here from a register, ``here``, which is also the input of the next
+    tile: no wire gets longer when tiles are added. ``answer_next`` is this tile's answer to an
+    access `ANSWER_LATENCY` cycles before, if it was meant for this tile; else the ``answer`` of the
+    tile before, which so arrives with the access to the next. After the last tile all answers have
+    taken the same time.
 
-    The other ports are those of the tile's memories: their words at ``access.address`` come two
+    The other ports are those of the tile's memories: their words at ``here.address`` come two
     cycles later, all at once.
     """
 
@@ -73,7 +74,7 @@ class TileAccess(wiring.Component):
         super().__init__(
             {
                 "access": In(access_layout(config)),
-                "access_next": Out(access_layout(config)),
+                "here": Out(access_layout(config)),
                 "answer": In(HOST_WORD_BITS),
                 "answer_next": Out(HOST_WORD_BITS),
                 "write_weights": Out(1),
@@ -92,27 +93,35 @@ class TileAccess(wiring.Component):
         m = Module()
         c = self.config
         access = self.access
-        next_access = Signal(access_layout(c), reset_less=True)
-        m.d.sync += next_access.eq(access)
+        here = Signal(access_layout(c), reset_less=True)
         chosen = access.tile == self.index
+        mine = Signal(reset_less=True)
+        writes = (
+            (self.write_weights, access.weights),
+            (self.write_parameters, access.parameters),
+            (self.write_train, access.trains),
+        )
+        m.d.sync += [here.eq(access), mine.eq(chosen)]
+        for port, meant in writes:
+            strobe = Signal(name=f"{port.name}_strobe", reset_less=True)
+            m.d.sync += strobe.eq(access.write & meant & chosen)
+            m.d.comb += port.eq(strobe)
         written = self.train_written
         m.d.comb += [
-            self.access_next.eq(next_access),
-            self.write_weights.eq(access.write & access.weights & chosen),
-            self.write_parameters.eq(access.write & access.parameters & chosen),
-            self.write_train.eq(access.write & access.trains & chosen),
-            written.lane.eq(access.address[: c.lane_bits]),
-            written.row.eq(access.address[c.lane_bits :]),
-            written.train.eq(access.word),
+            self.here.eq(here),
+            written.lane.eq(here.address[: c.lane_bits]),
+            written.row.eq(here.address[c.lane_bits :]),
+            written.train.eq(here.word),
             written.last.eq(written.lane == c.tile_lanes - 1),
         ]
 
-        wanted, mine = access, chosen
-        for stage in range(MEMORY_LATENCY):
-            wanted_next = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
+        wanted = here
+        for stage in range(MEMORY_LATENCY + 1):
+            late = wanted
+            wanted = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
             mine_next = Signal(name=f"mine_{stage}", reset_less=True)
-            m.d.sync += [wanted_next.eq(wanted), mine_next.eq(mine)]
-            wanted, mine = wanted_next, mine_next
+            m.d.sync += [wanted.eq(late), mine_next.eq(mine)]
+            mine = mine_next
 
         def word_of(value, number):  # type: ignore[no-untyped-def]
             return value.word_select(number, HOST_WORD_BITS)
@@ -123,20 +132,25 @@ class TileAccess(wiring.Component):
             return word
 
         values = {
-            "weights": word_of(self.weights, wanted.part),
+            "weights": word_of(self.weights, late.part),
             "parameters": extended(
-                Mux(wanted.part[0], self.parameter.threshold, self.parameter.bias), "parameter_word"
+                Mux(late.part[0], self.parameter.threshold, self.parameter.bias), "parameter_word"
             ),
             "trains": self.train,
             "occupancy": self.occupancy,
             "logits": extended(self.logit, "logit_word"),
         }
+        parts = {}
+        for name, value in values.items():
+            parts[name] = Signal.like(value, name=f"part_of_{name}", reset_less=True)
+            m.d.sync += parts[name].eq(value)
+
         # An OR of all memories, those not meant being 0: no chain of choices.
         found = Signal(HOST_WORD_BITS, reset_less=True)
         found_mine = Signal(reset_less=True)
         answer = Signal(HOST_WORD_BITS, reset_less=True)
         m.d.sync += [
-            found.eq(reduce(or_, (Mux(wanted[name], value, 0) for name, value in values.items()))),
+            found.eq(reduce(or_, (Mux(wanted[name], part, 0) for name, part in parts.items()))),
             found_mine.eq(mine & Cat(wanted[name] for name in values).any()),
             answer.eq(Mux(found_mine, found, self.answer)),
         ]

@@ -100,12 +100,14 @@ class Tile(wiring.Component):
 
         row_next = Signal(c.weight_row_bits, reset_less=True)
         action_next = Signal(action_layout(c), reset_less=True)
+        weights_late = Signal(weights_layout(c), reset_less=True)
         load_next = Signal(reset_less=True)
         mode_next = Signal(mode_layout(c), reset_less=True)
         target_next = Signal(target_layout(c), reset_less=True)
         m.d.sync += [
             row_next.eq(self.weight_row),
             action_next.eq(self.action),
+            weights_late.eq(weights.weights),
             load_next.eq(self.load),
             mode_next.eq(self.mode),
             target_next.eq(self.target),
@@ -120,8 +122,8 @@ class Tile(wiring.Component):
             weights.write_enable.eq(self.weight_write),
             weights.write_row.eq(self.weight_write_row),
             weights.write_data.eq(self.weight_write_data),
-            lanes.weights.eq(weights.weights),
-            lanes.action.eq(self.action),
+            lanes.weights.eq(weights_late),
+            lanes.action.eq(action_next),
             lanes.last_lane.eq(self.target.last_lane),
             lanes.load.eq(self.load),
             neurons.slot_valid.eq(lanes.slot_valid),

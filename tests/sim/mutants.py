@@ -98,7 +98,7 @@ MUTANTS = [
         (
             "argmax-unsigned",
             "(largest - logit)[-1]",
-            "(largest.as_unsigned() - logit.as_unsigned())[-1]",
+            "((largest & ~(-1 << len(logit))) - (logit & ~(-1 << len(logit))))[-1]",
         ),
     ),
     *_of(
@@ -161,8 +161,8 @@ MUTANTS = [
         ),
         (
             "flush-one-cycle-early",
-            "free.eq((busy == 1) & ~ticket)",
-            "free.eq((busy <= 2) & ~ticket)",
+            "free.eq((self.last_lane == 0) & ~ticket)",
+            "free.eq((self.last_lane <= 1) & ~ticket)",
             Oracle.REPETITION,
         ),
         (
