@@ -151,5 +151,11 @@ def run(args: argparse.Namespace) -> int:
         f"{board.name}: {report['fmax_mhz']:.1f} MHz, {report['target_mhz']:g} MHz asked for; "
         f"{shares}"
     )
+    beyond = [key.upper() for key in offered if report[key] > offered[key]]
+    if beyond:
+        print(
+            f"note: this takes more {' and '.join(beyond)} than the data sheet of the "
+            f"{board.device} names"
+        )
     print(f"written: build/{board.name}/{BITSTREAM}, build/{board.name}/{REPORT}")
     return 0

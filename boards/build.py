@@ -29,7 +29,7 @@ DIGEST_BYTES = 16
 CLOCK_TOLERANCE = 0.001
 # The 12F is sold as a smaller device than the die that it is, which nextpnr knows. Data sheet
 # FPGA-DS-02012, table "Product Selection Guide".
-SOLD_AS: Mapping[str, Mapping[str, int]] = {
+SOLD_AS: dict[str, dict[str, int]] = {
     "LFE5U-12F": {"lut": 12_000, "ff": 12_000, "ebr": 32, "dsp": 28}
 }
 

@@ -30,6 +30,14 @@ def add_clock(m: Module, platform: Any, dividers: PllDividers) -> None:
     m.submodules.reset = ResetSynchronizer(~pll.lock, domain="sync")
 
 
+def add_steady(m: Module, platform: Any, board: Board) -> None:
+    """Switch on what a board must have on."""
+    for number, resource in enumerate(board.steady):
+        pin = platform.request(resource, dir="-")
+        m.submodules[f"steady_{number}"] = steady = io.Buffer("o", pin)
+        m.d.comb += steady.o.eq(1)
+
+
 class StatusLeds(Elaboratable):
     """Alive (blinks), busy, error, and the class in binary, on as many LEDs as the board has.
 
@@ -106,6 +114,7 @@ class BoardTop(Elaboratable):
         m = Module()
         clock_hz = round(self.dividers.output_hz)
         add_clock(m, platform, self.dividers)
+        add_steady(m, platform, self.board)
         m.submodules.uart = uart = Uart(clock_hz=clock_hz, baud=self.board.baud)
         m.submodules.accelerator = accelerator = Accelerator(
             self.config,
@@ -128,9 +137,4 @@ class BoardTop(Elaboratable):
             leds.error.eq(accelerator.error),
             leds.best.eq(accelerator.best),
         ]
-        for number, resource in enumerate(self.board.steady):
-            m.submodules[f"steady_{number}"] = steady = io.Buffer(
-                "o", platform.request(resource, dir="-")
-            )
-            m.d.comb += steady.o.eq(1)
         return m

@@ -7,6 +7,7 @@ runs it and is a link like a serial port (`sw.host.links.Link`). ``sim:`` addres
 
 from __future__ import annotations
 
+import functools
 import select
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,7 @@ def build_link(verilog: Mapping[str, str], *, name: str, pins: bool = False) -> 
     return build_program({**verilog, "link.cpp": main}, name=name)
 
 
+@functools.cache
 def build_accelerator(config: EngineConfig) -> Path:
     """The child program of an accelerator with that engine."""
     text = verilog_text(Accelerator(config))
@@ -132,11 +134,6 @@ class ChildLink:
 
     def change_rate(self) -> bool:
         return False
-
-    def finish(self) -> bytes:
-        """End of the input: everything that the child still sends until it has nothing to do."""
-        rest, _ = self._child.communicate()
-        return rest
 
     def kill(self) -> None:
         """End the process at once, as a crash would."""

@@ -2,12 +2,14 @@
 
 The accelerator with its link goes through yosys, and through nextpnr, as for a board. Both
 netlists, with models of the primitives (``sim/primitives``), become the program of a simulated link
-(`sim.link`); a host loads a network into it and compares every train with the golden model.
+(`sim.link`), and a host compares every train with the golden model.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import sys
 import time
@@ -19,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 from amaranth.back import rtlil
 
 from boards import toolchain
+from boards.progress import Step
 from boards.synth import synthesise
 from hw.accelerator import Accelerator
 from hw.config import EngineConfig
 from sim.link import ChildLink, build_link
-from sw.commands.arguments import add_network, positive_number
-from sw.compiler import grow_to_fit
+from sw.commands.arguments import positive_number
+from sw.compiler import Program, compile_network, grow_to_fit
 from sw.host.classifier import Classifier
 from sw.host.device import Device
 from sw.network import IntegerNetwork
@@ -34,13 +37,14 @@ if TYPE_CHECKING:
 
     from sw.compare import Comparison
 
-__all__ = ["check", "netlist_config", "netlist_sources", "place_and_route", "synthesise_netlist"]
+__all__ = ["check", "netlist_sources", "place_and_route", "small_config", "synthesise_netlist"]
 
 DESCRIPTION = """\
-Synthesise a small accelerator for ECP5, place and route it, and run both netlists with models of
-the primitives in Verilator: load a network over the link, classify images, compare every spike
-train, mask, logit and class with the golden model. Writes build/netlist/report.json; ends with
-status 1 if anything differs."""
+Synthesise a small accelerator for ECP5 that powers up with a network of 4-bit weights, place and
+route it, and run both netlists with models of the primitives in Verilator. Images are classified
+with the network that is there, then with one of 8-bit weights that is loaded over the link; every
+spike train, mask, logit and class is compared with the golden model. Writes
+build/netlist/report.json; ends with status 1 if anything differs."""
 EXAMPLES = """\
 examples:
   residuum netlist digits               5 digits on both netlists
@@ -66,8 +70,8 @@ def ignore_line(line: str) -> None:
     """Nobody looks at what a tool prints."""
 
 
-def netlist_config(network: IntegerNetwork, *, steps: int = STEPS) -> EngineConfig:
-    """A small engine of DP16KD that holds the network."""
+def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
+    """A small engine of DP16KD that holds any of the networks."""
     smallest = EngineConfig(
         lanes=LANES,
         tile_lanes=TILE_LANES,
@@ -79,14 +83,16 @@ def netlist_config(network: IntegerNetwork, *, steps: int = STEPS) -> EngineConf
         layers=1,
         memory="ecp5",
     )
-    return grow_to_fit(network, smallest)
+    return functools.reduce(
+        lambda config, network: grow_to_fit(network, config), networks, smallest
+    )
 
 
-def synthesise_netlist(
-    config: EngineConfig, folder: Path, *, on_line: OnLine = ignore_line
-) -> Netlist:
-    """The netlist of yosys's ``synth_ecp5`` for the accelerator with that engine."""
-    text = rtlil.convert(Accelerator(config), platform=None, emit_src=False)
+def synthesise_netlist(program: Program, folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
+    """The netlist of yosys's ``synth_ecp5`` for the accelerator that powers up with a program."""
+    held = dict(zip(program.addresses.tolist(), program.words.tolist(), strict=True))
+    accelerator = Accelerator(program.config, program=held, name=program.network.name)
+    text = rtlil.convert(accelerator, platform=None, emit_src=False)
     synthesise(text, name=NAME, folder=folder, on_line=on_line)
     return _load(folder / f"{NAME}.netlist.json")
 
@@ -131,30 +137,43 @@ def check(
     *,
     tau: int,
     T: int,
+    load: bool,
     done: Callable[[], None] = lambda: None,
 ) -> Comparison:
-    """Load the network over the link, classify the images, compare everything with the model.
+    """Classify images over the link and compare everything with the golden model.
 
-    ``done`` is called after each image.
+    Parameters
+    ----------
+    load
+        Load the network first; otherwise it must lie in the memories already, and words of the
+        program that are not there are mismatches.
+    done
+        Called after each image.
 
     Raises
     ------
     ResiduumError
         If the device gives no answer, or a wrong one.
     """
-    from sw.compare import compare
+    from sw.compare import Comparison, compare
     from sw.engine_trace import EngineTrace
     from sw.golden import simulate
 
-    traces = []
+    traces, words = [], 0
     with Device(link) as device:
         classifier = Classifier(device, network, tau=tau, T=T)
-        classifier.load()
+        if load:
+            classifier.load()
+        else:
+            words = classifier.differing_words()
         for image in images:
             traces.append(classifier.trace(image))
             done()
     golden = simulate(network, images, tau=tau, T=T)
-    return compare(network, EngineTrace.stack(traces), golden)
+    found = compare(network, EngineTrace.stack(traces), golden)
+    if words:
+        return Comparison(found.mismatches + words, f"{words} words of the program differ")
+    return found
 
 
 def cells(netlist: Netlist) -> dict[str, int]:
@@ -204,7 +223,7 @@ def _open(kind: str, pin: str) -> str | None:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``residuum netlist``."""
-    add_network(parser)
+    parser.add_argument("model", metavar="MODEL", help="name of a committed network")
     parser.add_argument(
         "--images",
         type=positive_number,
@@ -218,68 +237,70 @@ def run(args: argparse.Namespace) -> int:
     """``residuum netlist``: both netlists, a line for each, ``build/netlist/report.json``."""
     from rich.console import Console
 
-    from boards.progress import Display, LayoutLog, Step, SynthesisLog
+    from boards.progress import Display, LayoutLog, SynthesisLog
     from sw.commands.evaluate import held_out, write_report
     from sw.library import load_network
 
     started = time.monotonic()
-    network = load_network(args.model, args.bits)
-    images, _ = held_out(network, args.model, args.images)
-    config = netlist_config(network)
-    tau = config.steps // 2
-    T = config.steps - tau
-    report: dict[str, Any] = {
-        "model": network.name,
-        "bits": network.weight_bits,
-        "images": len(images),
-        "tau": tau,
-        "T": T,
-        "lanes": config.lanes,
-        "tile_lanes": config.tile_lanes,
-        "steps": config.steps,
-        "netlists": {},
-    }
+    held, loaded = load_network(args.model, 4), load_network(args.model, 8)
+    images, _ = held_out(held, args.model, args.images)
+    config = small_config(held, loaded)
+    steps = {"tau": config.steps // 2, "T": config.steps - config.steps // 2}
+    found: dict[str, dict[str, Any]] = {}
 
-    def simulated(stage: str, netlist: Netlist) -> None:
-        with display.phase(stage, "compiling"):
-            program = build_link(netlist_sources(netlist, BUILD), name=f"netlist-{stage}")
+    def classify(stage: str, program: Path, network: IntegerNetwork, load: bool) -> Comparison:
+        what = f"{len(images)} images, {network.weight_bits}-bit weights"
+        left = itertools.count(len(images) - 1, -1)
         link = ChildLink(program, name=f"the {stage} netlist")
-        with display.phase(stage, f"{len(images)} images") as show:
-            left = iter(range(len(images) - 1, -1, -1))
-            found = check(
-                link,
-                network,
-                images,
-                tau=tau,
-                T=T,
-                done=lambda: show(Step(f"{len(images)} images", f"{next(left)} left")),
-            )
-        report["netlists"][stage] = {
+        with display.phase(stage, what) as show:
+
+            def done() -> None:
+                show(Step(what, f"{next(left)} left"))
+
+            return check(link, network, images, **steps, load=load, done=done)
+
+    def simulate(stage: str, netlist: Netlist) -> None:
+        with display.phase(stage, "compilation"):
+            program = build_link(netlist_sources(netlist, BUILD), name=f"netlist-{stage}")
+        compared = [classify(stage, program, held, False), classify(stage, program, loaded, True)]
+        found[stage] = {
             "cells": cells(netlist),
-            "mismatches": found.mismatches,
-            "first": found.first,
+            "mismatches": sum(one.mismatches for one in compared),
+            "first": next((one.first for one in compared if one.first), ""),
         }
 
-    console = Console(stderr=True)
-    with Display(console) as display:
+    with Display(Console(stderr=True)) as display:
         with display.phase("netlist", "synthesis") as show:
             synthesis = SynthesisLog()
-            netlist = synthesise_netlist(config, BUILD, on_line=lambda line: show(synthesis(line)))
-        simulated("synthesised", netlist)
+            program = compile_network(held, config, **steps)
+            netlist = synthesise_netlist(program, BUILD, on_line=lambda line: show(synthesis(line)))
+        simulate("synthesised", netlist)
         with display.phase("netlist", "placement") as show:
             layout = LayoutLog()
             routed = place_and_route(BUILD, on_line=lambda line: show(layout(line)))
-        simulated("routed", routed)
+        simulate("routed", routed)
 
-    report["mismatches"] = sum(found["mismatches"] for found in report["netlists"].values())
-    report["tools"] = {tool: toolchain.version(tool) for tool in ("yosys", "nextpnr-ecp5")}
-    report["seconds"] = round(time.monotonic() - started, 1)
-    for stage, found in report["netlists"].items():
+    for stage, result in found.items():
         print(
-            f"{stage} netlist, {sum(found['cells'].values()):,} cells: {len(images)} images, "
-            f"tau {tau}, T {T}: {found['mismatches']} mismatches"
+            f"{stage} netlist of {sum(result['cells'].values()):,} cells: {len(images)} images "
+            f"each on the network it holds and on one loaded over it, {result['mismatches']} "
+            f"mismatches"
         )
-        if found["mismatches"]:
-            print(f"residuum: the first in the {stage} netlist: {found['first']}", file=sys.stderr)
+        if result["mismatches"]:
+            print(f"residuum: the first difference: {result['first']}", file=sys.stderr)
+    mismatches = sum(result["mismatches"] for result in found.values())
+    report = {
+        "model": args.model,
+        "held_bits": held.weight_bits,
+        "loaded_bits": loaded.weight_bits,
+        "images": len(images),
+        **steps,
+        "lanes": config.lanes,
+        "tile_lanes": config.tile_lanes,
+        "mismatches": mismatches,
+        "netlists": found,
+        "tools": {tool: toolchain.version(tool) for tool in ("yosys", "nextpnr-ecp5")},
+        "seconds": round(time.monotonic() - started, 1),
+    }
     write_report(BUILD / "report.json", report)
-    return int(report["mismatches"] > 0)
+    return int(mismatches > 0)

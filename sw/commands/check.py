@@ -17,7 +17,7 @@ examples:
   residuum check --device serial:/dev/ttyUSB0        the same on a board
   residuum check --model mnist --images 20           MNIST
   residuum check --tau 0 --T 8                       plain conversion without the probe
-  residuum check --loaded                            the network that the bitstream holds
+  residuum check --device serial:/dev/ttyUSB0 --loaded  the network that the bitstream holds
 """
 
 

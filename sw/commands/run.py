@@ -22,7 +22,7 @@ examples:
   residuum run --device serial:/dev/ttyUSB0          the same on a board
   residuum run --device serial:/dev/ttyUSB0@115200   at another baud rate
   residuum run --model mnist --images 1000           MNIST, a thousand images
-  residuum run --loaded                              with the network that the board holds already
+  residuum run --device serial:/dev/ttyUSB0 --loaded with the network that the board holds already
   residuum run --device sim:lanes=32                 a simulated engine with 32 lanes
 
 A board needs a bitstream first (`make bitstream`, `make program`); `residuum info` shows whether it

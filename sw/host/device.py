@@ -78,9 +78,6 @@ class Device:
     ----------
     link
         Closed with the device.
-    tag
-        Of the last request before the first one; drawn by default, so that no answer to an earlier
-        session can be taken for one of this.
 
     Attributes
     ----------
@@ -95,11 +92,12 @@ class Device:
         One sentence: nothing answers, another protocol version, the link broke off.
     """
 
-    def __init__(self, link: Link, *, tag: int | None = None):
+    def __init__(self, link: Link):
         self.link = link
         self.retries = 0
         self._reader = FrameReader()
-        self._tag = random.getrandbits(16) if tag is None else tag
+        # No answer to an earlier session may be taken for one of this.
+        self._tag = random.getrandbits(16)
         self._known = False
         try:
             self.identity = self._find()

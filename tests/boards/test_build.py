@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from boards import bitstream, toolchain
-from boards.build import build, read_layout, register_name
+from boards.build import SOLD_AS, build, read_layout, register_name
 from boards.presets import PRESETS
 from boards.progress import Display, LayoutLog, Step, SynthesisLog
 from hw.config import EngineConfig
@@ -65,6 +65,20 @@ def test_the_bitstream_is_one_for_the_device(built):
     content = (built[0] / "residuum.bit").read_bytes()
     assert b"\xff\xff\xbd\xb3" in content[:256]
     assert bytes.fromhex("e200000021111043") in content[:512]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("orangecrab-25f", "ecpix5-45", "versa-ecp5"),
+        *("butterstick", "icesugar-pro", "colorlight-5a75b"),
+    ],
+)
+def test_the_tools_take_the_pins_of_every_kind_of_board(name, tmp_path):
+    """Pins, voltages of banks, a clock on two wires: only place and route knows what is wrong."""
+    with Display(Console(file=io.StringIO())) as display:
+        report = build(*order_and_design(100, name, echo=True), tmp_path, display)
+    assert (report["board"], report["met"]) == (name, True)
 
 
 def test_a_missed_clock_leaves_no_bitstream_but_a_report(tmp_path):
@@ -202,12 +216,29 @@ def test_progress_is_visible_without_a_terminal(tmp_path):
     assert phases == ["looking for tools", "synthesis", "placement", "routing", "packing"]
 
 
+def test_progress_is_shown_live_on_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with Display(console) as display, display.phase("ulx3s", "placement") as show:
+        show(Step("placement", "iteration 7"))
+    assert "\x1b[2K" in console.file.getvalue()  # a line that was drawn and is drawn again
+
+
 def test_the_command_builds_and_prints(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bitstream, "ROOT", tmp_path)
     monkeypatch.setattr(bitstream, "prepare", lambda board, **_: order_and_design(150, board.name))
     assert main(["bitstream", "ulx3s-45f"]) == 0
-    assert re.search(r"ulx3s-45f: \d+\.\d MHz, 150 MHz asked for; .* LUT", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert re.search(r"ulx3s-45f: \d+\.\d MHz, 150 MHz asked for; .* LUT", printed)
+    assert "more" not in printed
     assert {"residuum.bit", "report.json"} <= {p.name for p in (tmp_path / "ulx3s-45f").iterdir()}
+
+
+def test_more_than_the_data_sheet_sells_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bitstream, "ROOT", tmp_path)
+    monkeypatch.setattr(bitstream, "prepare", lambda board, **_: order_and_design(150, board.name))
+    monkeypatch.setitem(SOLD_AS, "LFE5U-12F", {"lut": 10, "ff": 12_000})
+    assert main(["bitstream", "ulx3s-12f"]) == 0
+    assert "more LUT than the data sheet of the LFE5U-12F names" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

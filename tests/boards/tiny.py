@@ -2,12 +2,13 @@
 
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import io
+from amaranth.lib.cdc import FFSynchronizer
 
-from boards.board import MHZ
+from boards.board import MHZ, Board
 from boards.build import Order, elaborate
 from boards.catalogue import find
 from boards.pll import PllDividers, solve
-from boards.top import add_clock
+from boards.top import StatusLeds, add_clock, add_steady
 
 
 class Blinky(Elaboratable):
@@ -27,7 +28,27 @@ class Blinky(Elaboratable):
         return m
 
 
-def order_and_design(target_mhz, name="ulx3s-12f"):
+class Echo(Elaboratable):
+    """All pins of a board: what it receives is sent back, the LEDs show it."""
+
+    def __init__(self, board: Board, dividers: PllDividers):
+        self.board = board
+        self.dividers = dividers
+
+    def elaborate(self, platform):
+        m = Module()
+        add_clock(m, platform, self.dividers)
+        add_steady(m, platform, self.board)
+        m.submodules.leds = leds = StatusLeds(self.board, best_bits=5)
+        wires = platform.request("uart", 0, dir="-")
+        m.submodules.rx = rx = io.Buffer("i", wires.rx)
+        m.submodules.tx = tx = io.Buffer("o", wires.tx)
+        m.submodules.line = FFSynchronizer(rx.i, tx.o)
+        m.d.comb += [leds.busy.eq(tx.o), leds.best.eq(tx.o.replicate(5))]
+        return m
+
+
+def order_and_design(target_mhz, name="ulx3s-12f", *, echo=False):
     """What `boards.bitstream.prepare` gives, of the tiny design."""
     board = find(name)
     dividers = solve(board.oscillator_hz, target_mhz * MHZ)
@@ -39,4 +60,6 @@ def order_and_design(target_mhz, name="ulx3s-12f"):
         target_mhz=float(dividers.output_hz) / MHZ,
         seed=1,
     )
+    if echo:
+        return order, elaborate(board, lambda digest: Echo(board, dividers))
     return order, elaborate(board, lambda digest: Blinky(dividers, digest))

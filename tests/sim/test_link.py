@@ -12,6 +12,7 @@ import pytest
 from sim.fuzz import CONFIG, TAU, T, small_network
 from sim.link import ChildLink, build_accelerator, build_pins, open_simulated
 from sim.pty import PseudoPort, pseudo_port
+from sw import cli
 from sw.compare import compare
 from sw.golden import simulate
 from sw.host.classifier import Classifier
@@ -163,7 +164,35 @@ def test_a_damaged_byte_at_the_pins(pins):
         assert device.status().dropped == 1
 
 
-def test_serve_and_the_commands_on_it(tmp_path):
+def test_commands_on_the_simulated_engine(capsys):
+    assert cli.main(["run", "--device", "sim:", "--model", "digits", "--images", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "digits: 3 of 3 images right (100.00 %), 8-bit weights, tau 4, T 4" in printed
+    assert re.search(r"[\d,.]+ cycles per image: [\d.]+ us at the clock of the device", printed)
+    assert cli.main(["check", "--images", "1", "--tau", "0", "--T", "3"]) == 0
+    assert "1 images, tau 0, T 3: 0 mismatches, 0 of" in capsys.readouterr().out
+
+
+def test_a_mismatch_is_told_and_ends_with_status_1(monkeypatch, capsys):
+    """A model that silences nothing differs from the engine, which does."""
+
+    def unmasked(network, images, *, tau, T):
+        return simulate(network, images, tau=0, T=tau + T)
+
+    monkeypatch.setattr("sw.golden.simulate", unmasked)
+    assert cli.main(["check", "--images", "1"]) == 1
+    assert "values differ; the first: layer 'conv1', image 0, position" in capsys.readouterr().err
+
+
+def test_a_device_that_holds_nothing(capsys):
+    assert cli.main(["run", "--images", "1", "--loaded"]) == 1
+    assert re.search(
+        r"sim: does not hold digits: \d+ of \d+ words differ; leave --loaded out",
+        capsys.readouterr().err,
+    )
+
+
+def test_serve_and_the_commands_on_it():
     """``residuum serve`` in a process of its own, and what a user does with a board."""
     command = [sys.executable, "-m", "sw.cli"]
     with subprocess.Popen(

@@ -4,6 +4,7 @@ import pytest
 
 from hw.program import HostMap
 from sim.fuzz import fuzz, main
+from sim.link import build_accelerator
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -18,6 +19,8 @@ def test_bad_frames_have_no_effect(seed):
 def test_a_wrong_effect_is_found(monkeypatch, capsys):
     """An accelerator that takes one address too many of every region."""
     size = HostMap.size
-    monkeypatch.setattr("hw.link.request.HostMap.size", lambda self, region: size(self, region) + 1)
+    monkeypatch.setattr(HostMap, "size", lambda self, region: size(self, region) + 1)
+    build_accelerator.cache_clear()
     assert main(["--frames", "1000", "--seed", "4"]) == 1
+    build_accelerator.cache_clear()
     assert "residuum: seed 4: burst" in capsys.readouterr().err
