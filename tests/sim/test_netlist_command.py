@@ -1,0 +1,55 @@
+"""``residuum netlist``: what it prints, writes and returns; the netlists themselves are stubs."""
+
+import json
+
+import pytest
+
+from sim import netlist
+from sw import cli
+from sw.compare import Comparison
+
+EMPTY = {"modules": {"top": {"cells": {"a": {"type": "LUT4"}}}}}
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Runs the command where the given comparisons come out, one for each netlist and network."""
+
+    def run_with(*found: Comparison):
+        left = iter(found)
+        asked = []
+
+        def check(link, network, images, *, tau, T, load, done):
+            asked.append((network.weight_bits, load, len(images), tau + T))
+            return next(left)
+
+        monkeypatch.setattr(netlist, "BUILD", tmp_path)
+        monkeypatch.setattr(netlist, "synthesise_netlist", lambda *_, **__: EMPTY)
+        monkeypatch.setattr(netlist, "place_and_route", lambda *_, **__: EMPTY)
+        monkeypatch.setattr(netlist, "netlist_sources", lambda *_: {})
+        monkeypatch.setattr(netlist, "build_link", lambda *_, **__: tmp_path / "program")
+        monkeypatch.setattr(netlist, "ChildLink", lambda *_, **__: None)
+        monkeypatch.setattr(netlist, "check", check)
+        status = cli.main(["netlist", "digits", "--images", "3"])
+        return status, json.loads((tmp_path / "report.json").read_text()), asked
+
+    return run_with
+
+
+def test_equal_netlists(run, capsys):
+    status, report, asked = run(*[Comparison(0, "")] * 4)
+    assert (status, report["mismatches"]) == (0, 0)
+    assert asked == [(4, False, 3, netlist.STEPS), (8, True, 3, netlist.STEPS)] * 2
+    assert [report["netlists"][stage]["cells"] for stage in ("synthesised", "routed")] == [
+        {"LUT4": 1},
+        {"LUT4": 1},
+    ]
+    assert capsys.readouterr().out.count("0 mismatches") == 2
+
+
+def test_a_difference_is_an_error_and_named(run, capsys):
+    good, bad = Comparison(0, ""), Comparison(2, "layer 'conv1': the spike is 0")
+    status, report, _ = run(good, good, good, bad)
+    assert (status, report["mismatches"]) == (1, 2)
+    assert report["netlists"]["synthesised"]["mismatches"] == 0
+    assert "layer 'conv1': the spike is 0" in capsys.readouterr().err
