@@ -25,6 +25,8 @@ from sw.errors import ResiduumError
 ROOT = Path(__file__).resolve().parent.parent / "build"
 BITSTREAM, REPORT = "residuum.bit", "report.json"
 DIGEST_BYTES = 16
+# Timing weighs more in the placement than by default (10 and 2); docs/decisions.md has the clocks.
+PLACER = ("--placer-heap-timingweight", "200", "--placer-heap-critexp", "3")
 # nextpnr counts clocks in whole picoseconds.
 CLOCK_TOLERANCE = 0.001
 # The 12F is sold as a smaller device than the die that it is, which nextpnr knows. Data sheet
@@ -147,6 +149,7 @@ class Build:
             *self.board.nextpnr_options,
             *("--json", "top.netlist.json", "--lpf", "top.lpf", "--seed", str(seed)),
             *("--report", report, "--textcfg", f"layout-{seed}.config"),
+            *PLACER,
         ]
         parse = LayoutLog()
         with self.display.phase(f"{self.board.name} (seed {seed})", "placement") as show:

@@ -2,13 +2,12 @@
 
 import argparse
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from boards.build import ROOT, Build, Design, Layout, Order, write_json
+from boards.build import ROOT, Build, Layout, Order, write_json
 from boards.catalogue import find
 from boards.progress import Display
 from boards.synth import Resources
@@ -67,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=min(2, os.cpu_count() or 1),
         metavar="N",
-        help="boards side by side (default %(default)s)",
+        help="tools running side by side (default %(default)s)",
     )
     add_design(parser)
 
@@ -94,11 +93,19 @@ def run(args: argparse.Namespace) -> int:
         orders.append((order, design))
     seeds = range(1, args.seeds + 1)
     with Display(console) as display, ThreadPoolExecutor(args.jobs) as pool:
-        results = list(pool.map(lambda one: _lay_out(one[0], one[1], seeds, display), orders))
-    rows = [
-        summarise(order, netlist, dict(zip(seeds, layouts, strict=True)))
-        for (order, _), (netlist, layouts) in zip(orders, results, strict=True)
-    ]
+        builds = [
+            Build(order.board, design, ROOT / "timing" / order.board.name, display)
+            for order, design in orders
+        ]
+        netlists = list(pool.map(Build.synthesise, builds))
+        layouts = [
+            {seed: pool.submit(build.place, seed, order.target_mhz) for seed in seeds}
+            for build, (order, _) in zip(builds, orders, strict=True)
+        ]
+        rows = [
+            summarise(order, netlist, {seed: layout.result() for seed, layout in placed.items()})
+            for (order, _), netlist, placed in zip(orders, netlists, layouts, strict=True)
+        ]
     write_json(ROOT / "timing" / "report.json", rows)
     _print(rows)
     print("written: build/timing/report.json")
@@ -106,15 +113,6 @@ def run(args: argparse.Namespace) -> int:
     if missed:
         raise ResiduumError("below what is required: " + "; ".join(missed))
     return 0
-
-
-def _lay_out(
-    order: Order, design: Design, seeds: Sequence[int], display: Display
-) -> tuple[Resources, list[Layout]]:
-    """Synthesise once, place and route once per seed."""
-    build = Build(order.board, design, ROOT / "timing" / order.board.name, display)
-    netlist = build.synthesise()
-    return netlist, [build.place(seed, order.target_mhz) for seed in seeds]
 
 
 def summarise(order: Order, netlist: Resources, layouts: dict[int, Layout]) -> dict[str, Any]:
