@@ -8,6 +8,8 @@
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -359,20 +361,23 @@ class Engine(wiring.Component):
             "weights": self._last_part(weights, width),
             "parameters": parameters.part[0],
         }
-        m.d.sync += [access.idle.eq(~sequencer.busy), access.write.eq(0)]
+        meant = {name: decoder.write[r] | decoder.read[r] for name, r in TILE_REGIONS.items()}
+
+        def of_meant(values):  # type: ignore[no-untyped-def]
+            """The value that belongs to the region meant, 0 if none is."""
+            return reduce(or_, (Mux(meant[name], value, 0) for name, value in values.items()))
+
+        m.d.sync += [
+            access.idle.eq(~sequencer.busy),
+            access.write.eq(of_meant({n: decoder.write[TILE_REGIONS[n]] for n in words})),
+            access.tile.eq(of_meant({name: fields.bank for name, fields in view.items()})),
+            access.part.eq(of_meant({name: view[name].part for name in last_parts})),
+            access.address.eq(of_meant(addresses)),
+            access.word.eq(of_meant(words)),
+        ]
         for name, region in TILE_REGIONS.items():
             written = decoder.write[region] & last_parts.get(name, 1)
             m.d.sync += access[name].eq(written | decoder.read[region])
-            with m.If(decoder.write[region] | decoder.read[region]):
-                m.d.sync += [
-                    access.write.eq(decoder.write[region]),
-                    access.tile.eq(view[name].bank),
-                    access.address.eq(addresses[name]),
-                ]
-                if name in words:
-                    m.d.sync += access.word.eq(words[name])
-                if name in last_parts:
-                    m.d.sync += access.part.eq(view[name].part)
 
         for bank, tile, stop in zip(banks, tiles, stops, strict=True):
             here = stop.here

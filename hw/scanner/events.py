@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import EngineConfig
-from hw.scanner.queue import QUEUE_DEPTH, Queue
+from hw.scanner.queue import QUEUE_DEPTH, Queue, change
 from hw.scanner.walker import end_layout, request_layout
 
 # Windows without events that may wait for the drain.
@@ -63,12 +63,14 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def bank_layout(config: EngineConfig) -> data.StructLayout:
-    """The spiking neurons (``slots``) of one bank of a row; ``lone`` if there is only one, not
-    ``spiking`` if there are none and it is but the end of a pass (``end``, ``how``)."""
+    """The spiking neurons (``slots``) of one bank of a row; not ``spiking`` if there are none and
+    it is but the end of a pass (``end``, ``how``). ``final``: no more than one is left. ``skips``:
+    if the window has had no events, its end is one of those that share a result."""
     return data.StructLayout(
         {
             "spiking": 1,
-            "lone": 1,
+            "final": 1,
+            "skips": 1,
             "slots": unsigned(config.bank_slots),
             "bank": unsigned(config.bank_bits),
             "row": unsigned(config.feature_row_bits),
@@ -188,7 +190,7 @@ class EventScanner(wiring.Component):
         outstanding = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH)
         taken = Signal()
         m.d.sync += [
-            outstanding.eq(outstanding + self.advance - dropped - taken),
+            outstanding.eq(outstanding + change(self.advance, dropped, taken)),
             taken.eq(queue.valid & queue.take),
         ]
         with m.If(self.start):
@@ -219,7 +221,8 @@ class EventScanner(wiring.Component):
         occupancies = [entry.occupancy.word_select(bank, c.bank_slots) for bank in range(c.banks)]
         m.d.comb += [
             found.spiking.eq(entry.spiking),
-            found.lone.eq((chosen & entry.lone).any()),
+            found.final.eq((chosen & entry.lone).any() | ~entry.spiking),
+            found.skips.eq(~entry.spiking & self.skip_empty & ~entry.how.shared),
             found.slots.eq(_select(chosen, occupancies)),
             found.bank.eq(_index_of(chosen)),
             found.row.eq(entry.row),
@@ -261,13 +264,12 @@ class EventScanner(wiring.Component):
 
         # The end of a window that comes as a row without spikes goes to the bank before it, if that
         # one still has a spike to give after this cycle; else it takes a cycle of its own.
-        more = valid & bank.spiking & ~bank.lone
-        merge = waiting.valid & ~waiting.bank.spiking & more & ~bank.end
+        merge = waiting.valid & ~waiting.bank.spiking & valid & ~bank.final & ~bank.end
         m.d.comb += waiting.taken.eq(take | merge)
 
         # `due`: a window is complete and its sums still are in the accumulators. `busy`: cycles
         # until all slots given out so far leave room for the next flush; `free` if there are none,
-        # `room` if a ticket may be added to them.
+        # `room` if a ticket may be added to them. `seen`: the window has had an event.
         due = Signal()
         due_how = Signal(end_layout(), reset_less=True)
         seen = Signal()
@@ -277,36 +279,28 @@ class EventScanner(wiring.Component):
         event, flush, empty, ticket, close = (
             Signal(name=name) for name in ("event", "flush", "empty", "ticket", "close")
         )
-        spiking = valid & bank.spiking
-        silent = valid & ~bank.spiking & ~seen & self.skip_empty & ~how.shared
-        flush_how = Signal(end_layout())
-        m.d.comb += [flush_how.eq(due_how), flush.eq(due & free)]
-        with m.If(spiking):
-            m.d.comb += [
-                event.eq(~due | free),
-                take.eq((~due | free) & bank.lone),
-                close.eq((~due | free) & bank.lone & bank.end),
-            ]
-        with m.Elif(silent & how.group_last):
-            m.d.comb += [flush.eq(free), empty.eq(~due), take.eq(free & ~due)]
-            with m.If(~due):
-                m.d.comb += flush_how.eq(how)
-        with m.Elif(silent):
-            may_wait = Mux(due, free, room)
-            m.d.comb += [ticket.eq(may_wait), take.eq(may_wait)]
-        with m.Elif(valid):
-            m.d.comb += [close.eq(~due | free), take.eq(~due | free)]
-        with m.Else():
-            m.d.comb += take.eq(1)
+        # Nothing is in the way of an event or an end: no sums wait to be handed over, or they can be.
+        clear = ~due | free
+        silent = valid & bank.skips & ~seen
+        m.d.comb += [
+            event.eq(valid & bank.spiking & clear),
+            ticket.eq(silent & ~how.group_last & Mux(due, free, room)),
+            empty.eq(silent & how.group_last & ~due),
+            flush.eq(free & (due | empty)),
+            close.eq(valid & bank.final & bank.end & ~silent & clear),
+            take.eq(~valid | (bank.final & ~silent & clear) | ticket | (empty & free)),
+        ]
 
-        with m.If(flush & ~empty):
+        m.d.sync += [seen.eq((seen | event) & ~close), due.eq(close | (due & ~free))]
+        with m.If(close):
+            m.d.sync += due_how.eq(how)
+        with m.If(due & free):
             m.d.sync += [
                 busy.eq(self.last_lane + ticket),
                 free.eq((self.last_lane == 0) & ~ticket),
                 room.eq(
                     self.last_lane + ticket < MAX_TICKETS if c.tile_lanes >= MAX_TICKETS else 1
                 ),
-                due.eq(0),
             ]
         with m.Elif(~free):
             # A ticket is only added where there was room, so `busy` stays below that.
@@ -315,17 +309,13 @@ class EventScanner(wiring.Component):
                 free.eq((busy == 1) & ~ticket),
                 room.eq(busy <= MAX_TICKETS),
             ]
-        with m.If(event):
-            m.d.sync += seen.eq(1)
-        with m.If(close):
-            m.d.sync += [due.eq(1), due_how.eq(how), seen.eq(0)]
         with m.If(take):
             m.d.sync += [valid.eq(waiting.valid), bank.eq(waiting.bank)]
         with m.Else():
             with m.If(event):
                 m.d.sync += [
                     bank.slots.eq(_rest(bank.slots)),
-                    bank.lone.eq(_rest(_rest(bank.slots)) == 0),
+                    bank.final.eq(_rest(_rest(bank.slots)) == 0),
                 ]
             with m.If(merge):
                 m.d.sync += [bank.end.eq(1), how.eq(waiting.bank.how)]
@@ -336,7 +326,7 @@ class EventScanner(wiring.Component):
             token.flush.eq(flush),
             token.empty.eq(empty),
             token.ticket.eq(ticket),
-            token.how.eq(flush_how),
+            token.how.eq(Mux(due, due_how, how)),
             token.row.eq(bank.row),
             token.lane.eq(_index_of(_lowest(bank.slots))),
             token.bank.eq(bank.bank),

@@ -1,11 +1,18 @@
 """A queue whose writer keeps count: windows and rows wait here for whoever takes them."""
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 # Words that fit: a LUT memory of ECP5 has 16.
 QUEUE_DEPTH = 16
+
+
+def change(more, *less):  # type: ignore[no-untyped-def]
+    """``more`` less all of ``less``, single bits: a table, so that a counter that
+    goes both ways has a single adder."""
+    sums = (index % 2 - (index >> 1).bit_count() for index in range(2 << len(less)))
+    return Array(Const(value, signed(3)) for value in sums)[Cat(more, *less)]
 
 
 class Queue(wiring.Component):
@@ -57,7 +64,7 @@ class Queue(wiring.Component):
         ]
         m.d.sync += [
             written.eq(written + self.write),
-            count.eq(count + self.write - advance),
+            count.eq(count + change(self.write, advance)),
             some.eq(self.write | Mux(advance, count[1:].any(), some)),
             self.valid.eq(some | (self.valid & ~self.take)),
         ]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import EngineConfig
 from hw.program import AxisEntry, LayerDescriptor
-from hw.scanner.queue import QUEUE_DEPTH, Queue
+from hw.scanner.queue import QUEUE_DEPTH, Queue, change
 
 # From the issue of a table read to its answer; the address has a register of its own.
 TABLE_LATENCY = 3
@@ -88,7 +88,7 @@ class WindowGenerator(wiring.Component):
         outstanding = Signal(range(QUEUE_DEPTH + 1))
         taken = Signal()
         m.d.sync += [
-            outstanding.eq(outstanding + (issue & ~tag.vertical) - taken),
+            outstanding.eq(outstanding + change(issue & ~tag.vertical, taken)),
             taken.eq(self.windows.valid & self.windows.ready),
         ]
         credit = ~outstanding[-1]

@@ -48,16 +48,18 @@ class Counters(wiring.Component):
         with m.If(self.finish):
             m.d.sync += [taken.eq(cycles), cycles.eq(1)]
 
-        # Stalls are counted a cycle late: nothing stands before the carry chain.
+        # What is not just a bit is counted a cycle late: nothing stands before the carry chain.
+        windows = Signal(2)
         drain_stall, scan_stall = Signal(), Signal()
         m.d.sync += [
+            windows.eq(self.windows),
             drain_stall.eq(self.drain_stall & self.counting),
             scan_stall.eq(self.scan_stall & self.counting),
         ]
         amounts = {
             Counter.EVENTS: self.event,
             Counter.SPIKES: self.spikes,
-            Counter.WINDOWS: self.windows,
+            Counter.WINDOWS: windows,
             Counter.DRAIN_STALLS: drain_stall,
             Counter.SCAN_STALLS: scan_stall,
         }

@@ -143,10 +143,10 @@ MUTANTS = [
         ("shared-train-of-group-0", "self.empty_row + request[2].index", "self.empty_row"),
         (
             "end-given-to-a-bank-with-an-end",
-            " & more & ~bank.end",
-            " & more",
+            " & ~bank.final & ~bank.end",
+            " & ~bank.final",
         ),
-        ("end-never-merged", " & more & ~bank.end", " & 0", Oracle.COUNTERS),
+        ("end-never-merged", " & ~bank.final & ~bank.end", " & 0", Oracle.COUNTERS),
         (
             "ticket-waits-for-the-drain",
             "Mux(due, free, room)",
@@ -155,8 +155,8 @@ MUTANTS = [
         ),
         (
             "windows-without-events-drain-in-full",
-            "due_how.eq(how), seen.eq(0)",
-            "due_how.eq(how)",
+            "seen.eq((seen | event) & ~close)",
+            "seen.eq(seen | event)",
             Oracle.COUNTERS,
         ),
         (
@@ -178,7 +178,11 @@ MUTANTS = [
             Oracle.VALUES,
             WIDE,
         ),
-        ("flush-named-by-the-empty-window", "with m.If(~due):", "with m.If(1):"),
+        (
+            "flush-named-by-the-empty-window",
+            "token.how.eq(Mux(due, due_how, how))",
+            "token.how.eq(Mux(due & ~silent, due_how, how))",
+        ),
         ("dropped-rows-not-given-back", " - dropped - taken", " - taken", Oracle.HANG),
     ),
     *_of(
