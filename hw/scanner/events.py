@@ -279,7 +279,7 @@ class EventScanner(wiring.Component):
         event, flush, empty, ticket, close = (
             Signal(name=name) for name in ("event", "flush", "empty", "ticket", "close")
         )
-        # Nothing is in the way of an event or an end: no sums wait to be handed over, or they can be.
+        # Nothing is in the way of an event or an end: no sums are due, or they can be handed over.
         clear = ~due | free
         silent = valid & bank.skips & ~seen
         m.d.comb += [

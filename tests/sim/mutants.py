@@ -183,7 +183,7 @@ MUTANTS = [
             "token.how.eq(Mux(due, due_how, how))",
             "token.how.eq(Mux(due & ~silent, due_how, how))",
         ),
-        ("dropped-rows-not-given-back", " - dropped - taken", " - taken", Oracle.HANG),
+        ("dropped-rows-not-given-back", "advance, dropped, taken", "advance, taken", Oracle.HANG),
     ),
     *_of(
         "scanner/walker.py",
