@@ -16,8 +16,8 @@ from sw.errors import ResiduumError
 from sw.library import load_network
 
 STEPS = 2
-# Logits that come a cycle early are still those of the host: only the class of a run tells them, and
-# not that of every image.
+# Logits that come a cycle early look right to the host: only the class of a run tells them, and not
+# that of every image.
 IMAGES = 3
 # The number of the fault that is there, of those that `planted` has put into the netlist.
 VARIABLE = "RESIDUUM_FAULT"
