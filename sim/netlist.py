@@ -187,9 +187,11 @@ def _top(netlist: Netlist) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Netlist:
-    """A netlist in yosys's JSON, without the modules that describe the primitives."""
-    read = json.loads(path.read_bytes())
-    return {"modules": {"top": read["modules"]["top"]}}
+    """A netlist in yosys's JSON: its cells, without notes on where they come from and without the
+    modules that describe the primitives."""
+    top = json.loads(path.read_bytes())["modules"]["top"]
+    kept = {name: cell for name, cell in top["cells"].items() if cell["type"] != "$scopeinfo"}
+    return {"modules": {"top": {**top, "cells": kept}}}
 
 
 def _spell_out(netlist: Netlist) -> None:

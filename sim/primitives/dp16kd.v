@@ -1,5 +1,6 @@
 // DP16KD: 18 Kbit of block memory with two ports, after Lattice's memory usage guide (FPGA-TN-02204,
-// before that TN1264) and the FPGA libraries reference guide.
+// before that TN1264) and the FPGA libraries reference guide; where bits of a word lie on the pins and
+// in the array also after the way in which yosys maps memories onto this cell.
 //
 // * The array is 1024 rows of 18 bits, two bytes of nine. A port of 9, 4, 2 or 1 bits takes its word
 //   from the low bits of the address, which count bytes, nibbles, pairs and bits without the ninth.
@@ -12,10 +13,12 @@
 // * RST clears latch and output register, at once or at the clock (RESETMODE), CE notwithstanding; it
 //   blocks writes. The array keeps its contents.
 // * Row r begins as bits 20 * (r % 16) +: 18 of INITVAL_xx, xx = r / 16 in hexadecimal.
-// * Each pin has a multiplexer: "0", "1", "INV" (inverted) or the pin's name; an open pin reads 1.
+// * Each pin has a multiplexer: "0", "1", "INV" (inverted) or the pin's name; an open pin reads 1
+//   on ECP5 (sim/netlist.py connects it so).
 //
 // Where one port reads what the other writes in the same cycle, the guide leaves the value undefined:
-// here those bits come out inverted, which no design that relies on them survives.
+// here those bits come out inverted, which no design that relies on them survives. Two ports that write
+// into one pair of rows in one cycle are supposed to have the same clock.
 module residuum_dp16kd #(
     parameter WIDTH_A = 18,
     parameter WIDTH_B = 18,

@@ -1,6 +1,6 @@
 // Combinational cells of an ECP5 slice, after Lattice's ECP5 family data sheet (FPGA-DS-02012, the
-// modes of a slice) and the FPGA libraries reference guide. Inputs that nothing is connected to read
-// the value given at their port: on ECP5 an unused input of a table reads 1.
+// modes of a slice) and the FPGA libraries reference guide. An open input of a table reads 1 on ECP5:
+// sim/netlist.py connects it so.
 
 // Table of four inputs; A is the lowest bit of the index.
 module LUT4 #(
