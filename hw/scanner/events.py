@@ -302,13 +302,8 @@ class EventScanner(wiring.Component):
                     self.last_lane + ticket < MAX_TICKETS if c.tile_lanes >= MAX_TICKETS else 1
                 ),
             ]
-        with m.Elif(~free):
-            # A ticket is only added where there was room, so `busy` stays below that.
-            m.d.sync += [
-                busy.eq(busy - ~ticket),
-                free.eq((busy == 1) & ~ticket),
-                room.eq(busy <= MAX_TICKETS),
-            ]
+        with m.Elif(~free & ~ticket):
+            m.d.sync += [busy.eq(busy - 1), free.eq(busy == 1), room.eq(busy <= MAX_TICKETS)]
         with m.If(take):
             m.d.sync += [valid.eq(waiting.valid), bank.eq(waiting.bank)]
         with m.Else():

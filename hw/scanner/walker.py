@@ -186,9 +186,8 @@ class RowWalker(wiring.Component):
             *(signal.eq(loaded.weight) for signal in (weight, weight_x, weight_y)),
         ]
 
-        def set_ends(counts):  # type: ignore[no-untyped-def]
-            """``ends`` and ``ended`` of the next row, from what is left in all loops then."""
-            lasts = [count[-1] for count in counts]
+        def set_ends(lasts):  # type: ignore[no-untyped-def]
+            """``ends`` and ``ended`` of the next row, from which loops are in their last then."""
             after = [Cat(lasts[: k + 1]).all() for k in range(len(lasts))]
             number = Const(0)
             for k, end in enumerate(after):
@@ -202,13 +201,14 @@ class RowWalker(wiring.Component):
             m.d.sync += active.eq(0)
         with m.If(go), m.Switch(ended):
             for k, step in enumerate(steps):
-                counts = [start for _, start in loops[:k]]
-                counts += [loops[k][0] - 1, *(count for count, _ in loops[k + 1 :])]
+                lasts = [start[-1] for _, start in loops[:k]]
+                lasts += [loops[k][0] == 0, *(count[-1] for count, _ in loops[k + 1 :])]
                 with m.Case(k):
-                    m.d.sync += [*step, *set_ends(counts)]
+                    m.d.sync += [*step, *set_ends(lasts)]
             with m.Default():
-                counts = [loaded.span, loaded.count_x, loaded.count_y, layer.passes - 1]
-                m.d.sync += [*start_window, active.eq(1), *set_ends(counts[: len(loops)])]
+                starts = [loaded.span, loaded.count_x, loaded.count_y, layer.passes - 1]
+                lasts = [start[-1] for start in starts[: len(loops)]]
+                m.d.sync += [*start_window, active.eq(1), *set_ends(lasts)]
         return m
 
     def _step(self, m: Module, axis: str, weight, pitch, *, stay):  # type: ignore[no-untyped-def]

@@ -167,8 +167,8 @@ MUTANTS = [
         ),
         (
             "flush-one-cycle-late",
-            "free.eq((busy == 1) & ~ticket)",
-            "free.eq((busy == 0) & ~ticket)",
+            "free.eq(busy == 1)",
+            "free.eq(busy == 0)",
             Oracle.COUNTERS,
         ),
         (
