@@ -325,9 +325,11 @@ class Engine(wiring.Component):
             sequencer.results_done.eq(Mux(sequencer.drain.output, argmax.done, done)),
         ]
         for index, (tile, stop) in enumerate(zip(tiles, stops, strict=True)):
+            logit = Signal.like(tile.logit, name=f"logit_{index}", reset_less=True)
+            m.d.sync += logit.eq(tile.logit)
             m.d.comb += [
                 tile.logit_address.eq(Mux(stop.here.idle, stop.here.address, argmax.address)),
-                argmax.logits[index].eq(tile.logit),
+                argmax.logits[index].eq(logit),
             ]
 
     def _access(self, m, decoder, sequencer, banks, tiles, stops, answer):  # type: ignore[no-untyped-def]

@@ -173,14 +173,14 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     """Cycles from the decision for the last flush to the layer's last result, of a window that
     drains in one cycle."""
     d = plan.descriptor
-    token, train, add, slot = 1, 4, 1, 2
-    neuron = 2 + 2 + 2 * config.steps
+    token, train, add, slot = 1, 4, 2, 1
+    neuron = 4 + 2 + 2 * config.steps
     if d.pixels:
-        neuron += bits_for_count(config.planes) - 1 + (config.passes > 1)
+        neuron += max(0, bits_for_count(config.planes) - 2 + (config.passes > 1))
     ripple = config.tiles - 1
     stored = 1
     total = token + train + add + slot + neuron + ripple + stored
-    return total + (2 * d.classes + 6 if d.output else 0)
+    return total + (2 * d.classes + 8 if d.output else 0)
 
 
 class _FrontEnd:

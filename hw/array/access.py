@@ -138,12 +138,12 @@ class TileAccess(wiring.Component):
             ),
             "trains": self.train,
             "occupancy": self.occupancy,
-            "logits": extended(self.logit, "logit_word"),
         }
         parts = {}
         for name, value in values.items():
             parts[name] = Signal.like(value, name=f"part_of_{name}", reset_less=True)
             m.d.sync += parts[name].eq(value)
+        parts["logits"] = extended(self.logit, "logit_word")
 
         # An OR of all memories, those not meant being 0: no chain of choices.
         found = Signal(HOST_WORD_BITS, reset_less=True)
@@ -151,7 +151,7 @@ class TileAccess(wiring.Component):
         answer = Signal(HOST_WORD_BITS, reset_less=True)
         m.d.sync += [
             found.eq(reduce(or_, (Mux(wanted[name], part, 0) for name, part in parts.items()))),
-            found_mine.eq(mine & Cat(wanted[name] for name in values).any()),
+            found_mine.eq(mine & Cat(wanted[name] for name in parts).any()),
             answer.eq(Mux(found_mine, found, self.answer)),
         ]
         m.d.comb += self.answer_next.eq(answer)

@@ -41,7 +41,7 @@ class LaneArray(wiring.Component):
 
     A flush copies all sums and clears them, in the same cycle in which the next window may add its
     first event. The copies are then given out lane by lane: ``slot`` tells the lane, 0 to
-    ``last_lane``, ``sums`` its S sums one cycle later. Tickets, windows without events, follow it,
+    ``last_lane``, ``sums`` its S sums two cycles later. Tickets, windows without events, follow it,
     one slot each. The scanner times its flushes so that all slots before have been given out.
 
     Adding is a clock enable, clearing without adding a synchronous reset, and clearing while adding
@@ -123,9 +123,7 @@ class LaneArray(wiring.Component):
             ]
 
         # The lane is chosen among neighbours first, then among the groups of neighbours.
-        drained, drained_valid = Signal.like(slot), Signal(reset_less=True)
-        m.d.sync += [drained_valid.eq(slot_valid & ~self.load), drained.eq(slot)]
-        m.d.comb += [self.slot_valid.eq(drained_valid), self.slot.eq(drained)]
+        m.d.comb += [self.slot_valid.eq(slot_valid), self.slot.eq(slot)]
         group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
         m.d.sync += group.eq(slot.lane // NEIGHBOURS)
         for step in range(c.steps):

@@ -38,7 +38,7 @@ class Tile(wiring.Component):
 
     Results leave on ``write`` for the tile's
     bank of the feature memory (an output layer's go to the logit memory instead, read through
-    ``logit_address`` with two cycles of latency). ``done`` pulses with the layer's last result.
+    ``logit_address`` with three cycles of latency). ``done`` pulses with the layer's last result.
 
     While the engine is ``idle`` the host reads through the array's ports: ``weights`` and
     ``parameter`` show what is stored at the addresses for writing, two cycles later.
@@ -112,26 +112,29 @@ class Tile(wiring.Component):
             mode_next.eq(self.mode),
             target_next.eq(self.target),
         ]
+        # The action once more: the weights come out of a memory, and a register behind it.
+        action_late = Signal(action_layout(c), reset_less=True)
+        m.d.sync += action_late.eq(action_next)
         m.d.comb += [
             self.weight_row_next.eq(row_next),
             self.action_next.eq(action_next),
             self.load_next.eq(load_next),
             self.mode_next.eq(mode_next),
             self.target_next.eq(target_next),
-            weights.row.eq(Mux(self.idle, self.weight_write_row, self.weight_row)),
+            weights.row.eq(Mux(self.idle, self.weight_write_row, row_next)),
             weights.write_enable.eq(self.weight_write),
             weights.write_row.eq(self.weight_write_row),
             weights.write_data.eq(self.weight_write_data),
             lanes.weights.eq(weights_late),
-            lanes.action.eq(action_next),
-            lanes.last_lane.eq(self.target.last_lane),
-            lanes.load.eq(self.load),
+            lanes.action.eq(action_late),
+            lanes.last_lane.eq(target_next.last_lane),
+            lanes.load.eq(load_next),
             neurons.slot_valid.eq(lanes.slot_valid),
             neurons.slot.eq(lanes.slot),
             neurons.sums.eq(lanes.sums),
-            neurons.load.eq(self.load),
-            neurons.mode.eq(self.mode),
-            neurons.parameter_group.eq(self.target.parameter_group),
+            neurons.load.eq(load_next),
+            neurons.mode.eq(mode_next),
+            neurons.parameter_group.eq(target_next.parameter_group),
             neurons.write_enable.eq(self.parameter_write),
             neurons.write_address.eq(self.parameter_write_address),
             neurons.write_data.eq(self.parameter_write_data),
@@ -139,10 +142,10 @@ class Tile(wiring.Component):
             self.weights.eq(weights.weights),
             self.parameter.eq(neurons.parameter),
         ]
-        self._place_results(m, neurons)
+        self._place_results(m, neurons, load_next, mode_next, target_next)
         return m
 
-    def _place_results(self, m: Module, neurons: NeuronPipeline) -> None:
+    def _place_results(self, m, neurons, load, mode, target) -> None:  # type: ignore[no-untyped-def]
         c = self.config
         result, how = neurons.result, neurons.result.how
         row = Signal(c.feature_row_bits, reset_less=True)
@@ -152,7 +155,7 @@ class Tile(wiring.Component):
 
         window_done = neurons.result_valid & result.last & ~how.shared
         with m.If(window_done):
-            m.d.sync += row.eq(row + self.target.pitch)
+            m.d.sync += row.eq(row + target.pitch)
             with m.If(how.group_last):
                 m.d.sync += [
                     row.eq(first_row + 1),
@@ -160,16 +163,16 @@ class Tile(wiring.Component):
                     empty_row.eq(empty_row + 1),
                     group.eq(group + 1),
                 ]
-        with m.If(self.load):
+        with m.If(load):
             m.d.sync += [
-                row.eq(self.target.row),
-                first_row.eq(self.target.row),
-                empty_row.eq(self.target.empty_row),
+                row.eq(target.row),
+                first_row.eq(target.row),
+                empty_row.eq(target.empty_row),
                 group.eq(0),
             ]
 
         m.d.comb += [
-            self.write_valid.eq(neurons.result_valid & ~self.mode.output),
+            self.write_valid.eq(neurons.result_valid & ~mode.output),
             self.write.row.eq(Mux(how.shared, empty_row, row)),
             self.write.lane.eq(result.lane),
             self.write.train.eq(neurons.train),
@@ -178,18 +181,20 @@ class Tile(wiring.Component):
             self.write.shared.eq(how.shared),
         ]
         done = Signal(reset_less=True)
-        m.d.sync += done.eq(window_done & how.layer_last & ~self.load)
+        m.d.sync += done.eq(window_done & how.layer_last & ~load)
         m.d.comb += self.done.eq(done)
 
+        logit_address = Signal.like(self.logit_address, reset_less=True)
         m.submodules.logits = logits = BlockMemory(
             width=c.potential_bits,
             depth=max(2, c.channel_groups << c.lane_bits),
             ecp5=c.memory == "ecp5",
         )
+        m.d.sync += logit_address.eq(self.logit_address)
         m.d.comb += [
-            logits.write_enable.eq(neurons.result_valid & self.mode.output),
+            logits.write_enable.eq(neurons.result_valid & mode.output),
             logits.write_address.eq(Cat(result.lane, group)),
             logits.write_data.eq(neurons.potential),
-            logits.read_address.eq(self.logit_address),
+            logits.read_address.eq(logit_address),
             self.logit.eq(logits.read_data),
         ]

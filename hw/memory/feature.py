@@ -34,7 +34,7 @@ class FeatureBank(wiring.Component):
     has a spike) is gathered on the way and written with the last lane. An ``empty`` row is written
     in one cycle: its occupancy is that of the latest ``shared`` row, marked in the highest bit, and
     its trains are not written at all. Reads answer two cycles later, one of each kind per cycle;
-    a row may be read from the third cycle after its last write.
+    a row may be read from the fourth cycle after its last write.
     """
 
     def __init__(self, config: EngineConfig):
@@ -62,13 +62,15 @@ class FeatureBank(wiring.Component):
             width=c.bank_slots + 1, depth=c.feature_rows, ecp5=ecp5
         )
 
-        valid = Signal(reset_less=True)
-        write = Signal(write_layout(c), reset_less=True)
+        taken_valid, valid = Signal(reset_less=True), Signal(reset_less=True)
+        taken, write = (Signal(write_layout(c), reset_less=True) for _ in range(2))
         spiking = Signal(reset_less=True)
         m.d.sync += [
-            valid.eq(self.write_valid),
-            write.eq(self.write),
-            spiking.eq(self.write.train[: c.steps].any()),
+            taken_valid.eq(self.write_valid),
+            taken.eq(self.write),
+            valid.eq(taken_valid),
+            write.eq(taken),
+            spiking.eq(taken.train[: c.steps].any()),
         ]
 
         gathered = Signal(c.bank_slots, reset_less=True)

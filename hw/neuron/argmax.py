@@ -6,16 +6,16 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import EngineConfig
 
-LOGIT_LATENCY = 2
+LOGIT_LATENCY = 4
 
 
 class ArgMax(wiring.Component):
     """Reads logits 0 .. ``classes`` (a count less one) after a pulse on ``start``, two cycles each:
     in the first it is compared with the largest before it, in the second it may take its place.
 
-    ``best`` is the lowest index among the largest. ``done`` pulses 2 ``classes`` + 6 cycles after
+    ``best`` is the lowest index among the largest. ``done`` pulses 2 ``classes`` + 8 cycles after
     ``start``. ``address`` (lane, then group, in bits) goes to the logit memories of all tiles,
-    ``logits`` are their answers two cycles later.
+    ``logits`` are their answers four cycles later.
     """
 
     def __init__(self, config: EngineConfig):

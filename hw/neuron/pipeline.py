@@ -10,7 +10,10 @@ from hw.array.lanes import slot_layout
 from hw.config import EngineConfig, bits_for_count
 from hw.memory.block import BlockMemory
 
-PARAMETER_LATENCY = 2
+# Cycles from a slot to its parameters: the choice of the slot, a memory, a register.
+PARAMETER_LATENCY = 4
+# Cycles from a slot to its sums.
+SUMS_LATENCY = 2
 
 
 def parameter_layout(config: EngineConfig) -> data.StructLayout:
@@ -52,10 +55,11 @@ class NeuronPipeline(wiring.Component):
     and v after the last step is the logit of an output layer, whose neurons never fire, and where
     TH = 0 makes V0 = 0.
 
-    ``slot``/``sums`` come from `LaneArray`; results leave in order, one neuron per cycle:
-    ``result`` describes the lane, ``train`` holds slot t in bit t and ``silenced`` above. A step
-    takes two cycles, the choice and a, then b; no path crosses both, and nothing loops. With S < 8
-    the planes come in passes, highest planes first, gathered by Horner's rule.
+    ``slot`` and, two cycles later, ``sums`` come from `LaneArray`; results leave in order, one
+    neuron per cycle: ``result`` describes the lane, ``train`` holds slot t in bit t and
+    ``silenced`` above. A step takes two cycles, the choice and a, then b; no path crosses both, and
+    nothing loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's
+    rule.
 
     ``load``, at the start of a layer and after a reset, forgets all neurons on their way.
 
@@ -91,9 +95,15 @@ class NeuronPipeline(wiring.Component):
         return bits_for_count(self.config.planes)
 
     @property
+    def _pixel_lead(self) -> int:
+        """Cycles by which the parameters are there before the sum over bit-planes, or (< 0) after."""
+        found = SUMS_LATENCY + self._tree_levels + (self.config.passes > 1)
+        return found - PARAMETER_LATENCY
+
+    @property
     def _pixel_delay(self) -> int:
         """Cycles by which the parameters wait for the sum over bit-planes."""
-        return self._tree_levels - 1 + (self.config.passes > 1)
+        return max(0, self._pixel_lead)
 
     @property
     def latency(self) -> int:
@@ -107,19 +117,27 @@ class NeuronPipeline(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        slots = self._delayed(m, "slot", self.slot_valid, self.slot, 1 + self._tree_levels)
+        slots = self._delayed(
+            m, "slot", self.slot_valid, self.slot, SUMS_LATENCY + self._tree_levels
+        )
         plane_sum = self._sum_planes(m, slots)
+        for stage in range(-self._pixel_lead):
+            late = Signal.like(plane_sum, name=f"plane_sum_{stage}", reset_less=True)
+            m.d.sync += late.eq(plane_sum)
+            plane_sum = late
 
         # The drained slot, or its delayed copy where the sum over planes has to be waited for.
         late_valid, late_slot = slots[self._pixel_delay]
-        valid, slot = Signal(), Signal(slot_layout(self.config))
-        m.d.comb += [
-            valid.eq(Mux(self.mode.pixels, late_valid & ~late_slot.how.partial, self.slot_valid)),
+        valid = Signal(reset_less=True)
+        slot = Signal(slot_layout(self.config), reset_less=True)
+        pixel = late_valid & ~late_slot.how.partial
+        m.d.sync += [
+            valid.eq(Mux(self.mode.pixels, pixel, self.slot_valid) & ~self.load),
             slot.eq(Mux(self.mode.pixels, late_slot, self.slot)),
         ]
         bias, threshold = self._read_parameters(m, valid, slot, plane_sum)
         self._integrate(m, bias, threshold)
-        *_, (end_valid, end_slot) = self._delayed(m, "end", valid, slot, self.latency)
+        *_, (end_valid, end_slot) = self._delayed(m, "end", valid, slot, self.latency - 1)
         m.d.comb += [self.result_valid.eq(end_valid), self.result.eq(end_slot)]
         return m
 
@@ -151,7 +169,7 @@ class NeuronPipeline(wiring.Component):
         read = store.read_port(domain="comb")
         write = store.write_port()
         gathered = Signal(shape, reset_less=True)
-        valid, slot = slots[1 + self._tree_levels]
+        valid, slot = slots[SUMS_LATENCY + self._tree_levels]
         before = Mux(slot.how.first, 0, read.data)
         m.d.comb += [
             read.addr.eq(slot.lane),
@@ -189,7 +207,12 @@ class NeuronPipeline(wiring.Component):
             self.parameter.eq(word),
             planes.eq(Mux(self.mode.pixels, plane_sum, 0)),
         ]
-        m.d.sync += [constant.eq(word.bias + planes), threshold.eq(word.threshold)]
+        late = Signal(parameter_layout(c), reset_less=True)
+        m.d.sync += [
+            late.eq(word),
+            constant.eq(late.bias + planes),
+            threshold.eq(late.threshold),
+        ]
         return constant, threshold
 
     def _integrate(self, m: Module, constant: Signal, threshold: Signal) -> None:
@@ -214,7 +237,7 @@ class NeuronPipeline(wiring.Component):
         for step in range(c.steps):
             # Sums wait for the parameters and for the steps before; pixels enter as a constant.
             waiting = self.sums[step]
-            for stage in range(PARAMETER_LATENCY + 2 * step):
+            for stage in range(PARAMETER_LATENCY + 1 - SUMS_LATENCY + 2 * step):
                 delayed = Signal(
                     signed(c.accumulator_bits), name=f"wait_{step}_{stage}", reset_less=True
                 )
