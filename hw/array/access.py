@@ -65,7 +65,7 @@ class TileAccess(wiring.Component):
     taken the same time.
 
     The other ports are those of the tile's memories: their words at ``here.address`` come two
-    cycles later, all at once.
+    cycles later, all at once; the logit three.
     """
 
     def __init__(self, config: EngineConfig, index: int):

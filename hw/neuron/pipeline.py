@@ -96,7 +96,7 @@ class NeuronPipeline(wiring.Component):
 
     @property
     def _pixel_lead(self) -> int:
-        """Cycles by which the parameters are there before the sum over bit-planes, or (< 0) after."""
+        """Cycles from the parameters to the sum over bit-planes; < 0 if the sum comes first."""
         found = SUMS_LATENCY + self._tree_levels + (self.config.passes > 1)
         return found - PARAMETER_LATENCY
 

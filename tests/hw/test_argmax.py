@@ -8,7 +8,7 @@ from hw.config import EngineConfig
 from hw.neuron.argmax import ArgMax
 from tests.hw.simulation import simulate
 
-LATENCY = 2
+LATENCY = 4
 
 
 def config(lanes: int, tile_lanes: int, groups: int) -> EngineConfig:
@@ -31,7 +31,7 @@ def largest(c: EngineConfig, *runs: list[int]) -> list[tuple[int, int]]:
             addresses = [0] * LATENCY
             ctx.set(dut.classes, len(logits) - 1)
             done_after = []
-            for now in range(2 * len(logits) + 12):
+            for now in range(2 * len(logits) + 14):
                 ctx.set(dut.start, now == 0)
                 for tile in range(c.tiles):
                     index = place(tile, addresses[-1])
@@ -93,4 +93,4 @@ def test_the_ends_of_the_range():
 
 @pytest.mark.parametrize("count", [1, 2, 5, 12])
 def test_done_comes_two_cycles_per_class_after_start(count):
-    assert largest(config(4, 2, 3), [0] * count)[0][1] == 2 * (count - 1) + 6
+    assert largest(config(4, 2, 3), [0] * count)[0][1] == 2 * (count - 1) + 8

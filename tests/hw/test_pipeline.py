@@ -12,6 +12,7 @@ from hw.neuron.pipeline import NeuronPipeline
 from tests.hw.simulation import trace
 
 PIXEL_PLANES = 8
+SUMS_LATENCY = 2
 HOW = ("partial", "first", "shared", "group_last", "layer_last")
 
 
@@ -143,18 +144,16 @@ def results(
     ]
     cycles += [always | {"load": 1}, always]
     given_at = []
-    sums: list[int] | None = None
+    sums_at: dict[int, list[int]] = {}
     for slot, slot_sums in slots:
-        for _ in range(gaps()):
-            cycles.append(always | ({"sums": sums} if sums is not None else {}))
-            sums = None
+        cycles += [dict(always) for _ in range(gaps())]
         if not slot["how"]["partial"]:
             given_at.append(len(cycles))
+        sums_at[len(cycles) + SUMS_LATENCY] = slot_sums
         cycles.append(always | {"slot_valid": 1, "slot": slot})
-        if sums is not None:
-            cycles[-1]["sums"] = sums
-        sums = slot_sums
-    cycles += [always | {"sums": sums}, *[always] * (dut.latency_pixels + 4)]
+    cycles += [dict(always) for _ in range(dut.latency_pixels + 6)]
+    for now, sums in sums_at.items():
+        cycles[now]["sums"] = sums
 
     promised = dut.latency_pixels if mode.pixels else dut.latency
     seen = trace(dut, cycles, ["result_valid", "result", "train", "potential"])
@@ -363,7 +362,17 @@ def test_a_load_goes_back_to_the_first_group():
         for g in range(4)
     ]
     layer = [always | {"load": 1}, *[always | {"slot_valid": 1, "slot": slot}] * 2]
-    seen = trace(
-        NeuronPipeline(c), writes + layer + layer + [always] * 20, ["result_valid", "potential"]
-    )
+    layer += [always] * 20
+    seen = trace(NeuronPipeline(c), writes + layer + layer, ["result_valid", "potential"])
     assert [cycle["potential"] for cycle in seen if cycle["result_valid"]] == [10, 20, 10, 20]
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 7])
+def test_a_load_forgets_neurons_on_their_way(after):
+    c = config(1)
+    always = {"mode": Mode(0, 1).signal(c)}
+    slot = {"lane": 0, "last": 1, "empty": 0, "how": {}}
+    given = always | {"slot_valid": 1, "slot": slot}
+    cycles = [given, *[always] * after, always | {"load": 1}, *[always] * 20]
+    seen = trace(NeuronPipeline(c), cycles, ["result_valid"])
+    assert [cycle["result_valid"] for cycle in seen] == [0] * len(cycles)

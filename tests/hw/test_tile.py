@@ -72,7 +72,7 @@ def run(windows: list[Window], target: dict, *, threshold=ONE, biases=None, outp
         always | {"weight_row": row, "action": action}
         for row, action in zip(rows, actions, strict=True)
     ]
-    reads = [always | {"logit_address": address} for address in [0, 1, 2, 3, 0, 0]]
+    reads = [always | {"logit_address": address} for address in [0, 1, 2, 3, 0, 0, 0]]
     outputs = ("write_valid", "write", "done", "logit", "weight_row_next", "action_next")
     cycles = setup(threshold=threshold, biases=biases) + layer * layers + reads
     return cycles, trace(Tile(CONFIG), cycles, outputs)
