@@ -367,7 +367,7 @@ def test_a_load_goes_back_to_the_first_group():
     assert [cycle["potential"] for cycle in seen if cycle["result_valid"]] == [10, 20, 10, 20]
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 7])
+@pytest.mark.parametrize("after", [0, 1, 3, 6])
 def test_a_load_forgets_neurons_on_their_way(after):
     c = config(1)
     always = {"mode": Mode(0, 1).signal(c)}
