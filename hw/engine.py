@@ -118,7 +118,7 @@ class Engine(wiring.Component):
 
         mode = self._control(m, decoder, sequencer)
         self._scan(m, decoder, sequencer, windows, walker, scanner, refill, banks, stops)
-        self._accumulate(m, sequencer, scanner, banks, tiles, mode, counters)
+        self._accumulate(m, decoder, sequencer, scanner, banks, tiles, mode, counters)
         self._finish(m, sequencer, tiles, stops, argmax)
         self._count(m, decoder, sequencer, scanner, counters)
         answer = self._answer(m, decoder, sequencer, argmax)
@@ -260,7 +260,7 @@ class Engine(wiring.Component):
     def _last_part(address, width: int):  # type: ignore[no-untyped-def]
         return address.part == host_words(width) - 1
 
-    def _accumulate(self, m, sequencer, scanner, banks, tiles, mode, counters):  # type: ignore[no-untyped-def]
+    def _accumulate(self, m, decoder, sequencer, scanner, banks, tiles, mode, counters):  # type: ignore[no-untyped-def]
         """Tokens meet their trains and weights and ripple through the tiles."""
         c = self.config
         tokens = [scanner.token]
@@ -269,12 +269,14 @@ class Engine(wiring.Component):
             m.d.sync += token.eq(tokens[-1])
             tokens.append(token)
 
+        host_row = address_view(c, Region.WEIGHTS, decoder.offset)
         weight_row_early = Signal(c.weight_row_bits, reset_less=True)
         weight_row = Signal(c.weight_row_bits, reset_less=True)
         slot = scanner.token.lane * c.tiles + scanner.token.bank
         m.d.sync += [
             weight_row_early.eq(scanner.token.weight + slot),
-            weight_row.eq(weight_row_early),
+            # The host reads weights in the same way, beside its access to the first tile.
+            weight_row.eq(Mux(sequencer.busy, weight_row_early, host_row.row)),
         ]
 
         late = tokens[TRAIN_LATENCY - 1]

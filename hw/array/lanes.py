@@ -67,7 +67,23 @@ class LaneArray(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         c = self.config
-        action = self.action
+
+        # One register for everything that reaches all accumulators, so that what stands there are
+        # registers alone: those that say whether a step adds, whether it is cleared instead, and
+        # whether all sums are copied.
+        action = Signal(action_layout(c), reset_less=True)
+        weights = Signal(weights_layout(c), reset_less=True)
+        clear = Signal(c.steps, reset_less=True)
+        hand_over = Signal(reset_less=True)
+        load = Signal(reset_less=True)
+        m.d.sync += [
+            action.eq(self.action),
+            weights.eq(self.weights),
+            hand_over.eq(self.action.flush & ~self.action.empty),
+            load.eq(self.load),
+        ]
+        for step in range(c.steps):
+            m.d.sync += clear[step].eq(self.load | (self.action.flush & ~self.action.train[step]))
 
         held: list[list[Signal]] = []
         for lane in range(c.tile_lanes):
@@ -81,12 +97,12 @@ class LaneArray(wiring.Component):
                 )
                 m.d.comb += [
                     adder.a.eq(total),
-                    adder.b.eq(self.weights[lane]),
+                    adder.b.eq(weights[lane]),
                     adder.clear.eq(action.flush),
                 ]
-                with m.If(action.flush & ~action.empty):
+                with m.If(hand_over):
                     m.d.sync += copy.eq(total)
-                with m.If(self.load | (action.flush & ~action.train[step])):
+                with m.If(clear[step]):
                     m.d.sync += total.eq(0)
                 with m.Elif(action.train[step]):
                     m.d.sync += total.eq(adder.total)
@@ -95,7 +111,7 @@ class LaneArray(wiring.Component):
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
         tickets = Signal(range(MAX_TICKETS + 1), reset_less=True)
-        with m.If(self.load):
+        with m.If(load):
             m.d.sync += [slot_valid.eq(0), tickets.eq(0), slot.last.eq(1)]
         with m.Elif(action.flush):
             m.d.sync += [

@@ -40,8 +40,9 @@ class Tile(wiring.Component):
     bank of the feature memory (an output layer's go to the logit memory instead, read through
     ``logit_address`` with three cycles of latency). ``done`` pulses with the layer's last result.
 
-    While the engine is ``idle`` the host reads through the array's ports: ``weights`` and
-    ``parameter`` show what is stored at the addresses for writing, two cycles later.
+    While the engine is ``idle`` the host reads through the array's ports: ``parameter`` shows what
+    is stored at the address for writing, two cycles later, ``weights`` always what is stored at
+    ``weight_row``, three cycles later.
 
     Parameters
     ----------
@@ -121,7 +122,7 @@ class Tile(wiring.Component):
             self.load_next.eq(load_next),
             self.mode_next.eq(mode_next),
             self.target_next.eq(target_next),
-            weights.row.eq(Mux(self.idle, self.weight_write_row, row_next)),
+            weights.row.eq(row_next),
             weights.write_enable.eq(self.weight_write),
             weights.write_row.eq(self.weight_write_row),
             weights.write_data.eq(self.weight_write_data),

@@ -109,7 +109,11 @@ MUTANTS = [
             "adder.clear.eq(action.flush)",
             "adder.clear.eq(0)",
         ),
-        ("event-of-a-flush-lost", "action.flush & ~action.train[step]", "action.flush"),
+        (
+            "event-of-a-flush-lost",
+            "self.action.flush & ~self.action.train[step]",
+            "self.action.flush",
+        ),
         (
             "ticket-during-a-drain-lost",
             "tickets.eq(tickets + action.ticket),",
