@@ -133,6 +133,7 @@ class HostLink(wiring.Component):
         # What the states ask of the registers that several of them use.
         self._index_next, self._index_clear, self._index_identity = Signal(), Signal(), Signal()
         self._address_next, self._address_control = Signal(), Signal()
+        self._address_request = Signal()
         self._control = Signal(Control)
         self._count_next, self._hold = Signal(), Signal()
         self._issue, self._written = Signal(), Signal()
@@ -166,14 +167,18 @@ class HostLink(wiring.Component):
             m.d.sync += Cat(count, self._through).eq(count - 1)
         with m.If(self.host.write | self._address_next):
             m.d.sync += offset.eq(offset + 1)
+        # Control words have addresses of their own; that of the request waits.
+        at_control = Signal()
+        control = Signal(Control)
+        with m.If(self._address_next):
+            m.d.sync += control.eq(control + 1)
         with m.If(self._address_control):
-            # In two parts, so that most of it is a reset.
-            bits = len(self._control)
-            m.d.sync += [
-                address[bits:].eq(host_map.address(Region.CONTROL) >> bits),
-                address[:bits].eq(self._control),
-            ]
-        m.d.comb += self.host.address.eq(address)
+            m.d.sync += [at_control.eq(1), control.eq(self._control)]
+        with m.If(self._address_request):
+            m.d.sync += at_control.eq(0)
+        m.d.comb += self.host.address.eq(
+            Mux(at_control, host_map.address(Region.CONTROL) | control, address)
+        )
 
     def _choose(self, m: Module) -> None:
         """The next word of a reply; after its source, words of the buffer as they come."""
@@ -245,7 +250,7 @@ class HostLink(wiring.Component):
         half = HOST_WORD_BITS // 2
         same_half = Signal(2)
         with m.State("IDLE"):
-            m.d.comb += self._index_clear.eq(1)
+            m.d.comb += [self._index_clear.eq(1), self._address_request.eq(1)]
             m.d.sync += [self._of_run.eq(0), self._source.eq(Source.BUFFER)]
             with m.If(self._running & ~self._engine_busy):
                 m.d.sync += [self._running.eq(0), request.command.eq(Command.RUN)]
@@ -311,6 +316,10 @@ class HostLink(wiring.Component):
     def _execute(self, m: Module) -> None:
         request, of_run = self._request, self._of_run
         with m.State("EXECUTE"):
+            m.d.comb += [
+                self._address_control.eq(request.command == Command.RUN),
+                self._control.eq(Control.STEPS),
+            ]
             m.next = "REPLY"
             with m.If(self._status == Status.OK):
                 with m.If(request.command != Command.STATUS):
@@ -325,11 +334,7 @@ class HostLink(wiring.Component):
                         m.next = "RESULT"
                         with m.If(~(self._remembered & self._same)):
                             m.d.sync += [self._second.eq(~self._second), self._running.eq(1)]
-                            m.d.comb += [
-                                self._address_control.eq(1),
-                                self._control.eq(Control.STEPS),
-                                self._count_next.eq(1),
-                            ]
+                            m.d.comb += self._count_next.eq(1)
                             m.next = "WRITE"
                     with m.Case(Command.RESET):
                         m.d.sync += [self.engine_reset.eq(1), self._running.eq(0)]
