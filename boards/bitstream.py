@@ -10,6 +10,7 @@ from boards.catalogue import find
 from boards.pll import solve
 from boards.presets import PRESETS, preset
 from hw.config import EngineConfig
+from sw.commands.arguments import positive_number
 from sw.errors import ResiduumError
 
 DESCRIPTION = """\
@@ -56,6 +57,7 @@ def prepare(
     preset_name: str | None = None,
     freq: float | None = None,
     seed: int = 1,
+    tries: int = 1,
 ) -> tuple[Order, Design]:
     """The order and the design for a board.
 
@@ -89,6 +91,7 @@ def prepare(
         steps=config.steps,
         target_mhz=float(dividers.output_hz) / MHZ,
         seed=seed,
+        tries=tries,
     )
     return order, design
 
@@ -123,6 +126,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=1, help="of place and route (default %(default)s)"
     )
+    parser.add_argument(
+        "--tries",
+        type=positive_number,
+        default=3,
+        metavar="N",
+        help="seeds that are tried, from --seed on, until the clock is met (default %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -141,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
             preset_name=args.preset,
             freq=args.freq,
             seed=args.seed,
+            tries=args.tries,
         )
     folder = ROOT / board.name
     with Display(console) as display:

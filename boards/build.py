@@ -237,6 +237,8 @@ class Order:
         For the report.
     target_mhz
         Clock that must be reached: what the PLL makes.
+    seed, tries
+        Of place and route: the first seed, and how many are tried for the clock.
     """
 
     board: Board
@@ -245,6 +247,7 @@ class Order:
     steps: int
     target_mhz: float
     seed: int
+    tries: int = 1
 
 
 def build(order: Order, design: Design, folder: Path, display: Display) -> dict[str, Any]:
@@ -266,9 +269,14 @@ def build(order: Order, design: Design, folder: Path, display: Display) -> dict[
         tools = {tool: toolchain.version(tool) for tool in toolchain.PACKAGES}
     steps = Build(board, design, folder, display)
     netlist = steps.synthesise()
-    layout = steps.place(order.seed, target)
+    layouts: dict[int, Layout] = {}
+    for seed in range(order.seed, order.seed + order.tries):
+        layouts[seed] = steps.place(seed, target)
+        if layouts[seed].met:
+            break
+    seed, layout = max(layouts.items(), key=lambda tried: tried[1].fmax_mhz)
     if layout.met:
-        steps.pack(order.seed, folder / BITSTREAM)
+        steps.pack(seed, folder / BITSTREAM)
     report = {
         "board": board.name,
         "device": board.device,
@@ -285,7 +293,7 @@ def build(order: Order, design: Design, folder: Path, display: Display) -> dict[
         "ebr": layout.ebr,
         "dsp": layout.dsp,
         "available": available(board, layout),
-        "seed": order.seed,
+        "seed": seed,
         "digest": design.digest.hex(),
         "tools": tools,
         "seconds": round(time.monotonic() - started, 1),
@@ -296,7 +304,7 @@ def build(order: Order, design: Design, folder: Path, display: Display) -> dict[
             f"{board.name} reaches {layout.fmax_mhz:.1f} MHz, {target - layout.fmax_mhz:.1f} MHz "
             f"less than the {target:g} MHz that were asked for, so there is no bitstream; the "
             f"slowest path goes from {layout.path[0]} to {layout.path[1]}; ask for less with "
-            "FREQ=MHZ (--freq), or try another --seed"
+            "FREQ=MHZ (--freq), or try other seeds (--seed, --tries)"
         )
     return report
 
