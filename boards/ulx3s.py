@@ -26,7 +26,19 @@ _SMALLEST = Board(
 BOARDS = (
     replace(_SMALLEST, name="ulx3s", make_platform=ULX3S_85F_Platform, preset="85f"),
     _SMALLEST,
-    replace(_SMALLEST, name="ulx3s-25f", make_platform=ULX3S_25F_Platform, preset="25f"),
-    replace(_SMALLEST, name="ulx3s-45f", make_platform=ULX3S_45F_Platform, preset="45f"),
+    replace(
+        _SMALLEST,
+        name="ulx3s-25f",
+        make_platform=ULX3S_25F_Platform,
+        preset="25f",
+        target_mhz=140,
+    ),
+    replace(
+        _SMALLEST,
+        name="ulx3s-45f",
+        make_platform=ULX3S_45F_Platform,
+        preset="45f",
+        target_mhz=140,
+    ),
     replace(_SMALLEST, name="ulx3s-85f", make_platform=ULX3S_85F_Platform, preset="85f"),
 )
