@@ -155,12 +155,18 @@ def summarise(order: Order, netlist: Resources, layouts: dict[int, Layout]) -> d
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="ECP5 after place and route; MHz of the slowest seed against the goals")
+    # Narrow enough for a log of 80 columns.
+    table = Table(
+        title="ECP5 after place and route; MHz of the slowest seed against the goals",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for heading in ("board", "lanes", "Fmax", "median", "LUT", "FF", "EBR", "required", "aim"):
-        table.add_column(heading, justify="left" if heading == "board" else "right")
+        table.add_column(heading, justify="left" if heading == "board" else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             row["board"],
