@@ -43,8 +43,8 @@ from hw.sequencer.counters import Counters
 from hw.sequencer.sequencer import Sequencer
 
 # Cycles from the scanner's token to its train: feature memory, a register, bank select. Its weight
-# row goes to the first tile after two cycles; the weights, two cycles later, meet the train.
-TRAIN_LATENCY = 4
+# row goes to the first tile after three cycles; the weights, two cycles later, meet the train.
+TRAIN_LATENCY = 5
 
 # The memories of the tiles that a host accesses, by their names on the bus.
 TILE_REGIONS = {
@@ -270,11 +270,13 @@ class Engine(wiring.Component):
             tokens.append(token)
 
         host_row = address_view(c, Region.WEIGHTS, decoder.offset)
+        weight_row_sum = Signal(c.weight_row_bits, reset_less=True)
         weight_row_early = Signal(c.weight_row_bits, reset_less=True)
         weight_row = Signal(c.weight_row_bits, reset_less=True)
         slot = scanner.token.lane * c.tiles + scanner.token.bank
         m.d.sync += [
-            weight_row_early.eq(scanner.token.weight + slot),
+            weight_row_sum.eq(scanner.token.weight + slot),
+            weight_row_early.eq(weight_row_sum),
             # The host reads weights in the same way, beside its access to the first tile.
             weight_row.eq(Mux(sequencer.busy, weight_row_early, host_row.row)),
         ]

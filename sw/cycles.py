@@ -25,7 +25,7 @@ QUEUE_LATENCY = 2
 # From a table read to the write of the window into the queue.
 TABLE_LATENCY = 4
 # From a request for a row to the write of its occupancy into the queue.
-ROW_LATENCY = 5
+ROW_LATENCY = 6
 # Banks between the queue of rows and the bank at hand.
 WAITING_BANKS = 2
 
@@ -173,7 +173,7 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     """Cycles from the decision for the last flush to the layer's last result, of a window that
     drains in one cycle."""
     d = plan.descriptor
-    token, train, add, slot = 1, 4, 3, 1
+    token, train, add, slot = 1, 5, 3, 1
     neuron = 4 + 2 + 2 * config.steps
     if d.pixels:
         neuron += max(0, bits_for_count(config.planes) - 2 + (config.passes > 1))

@@ -15,9 +15,9 @@ from hw.program import HOST_WORD_BITS, host_words
 
 MEMORY_LATENCY = 2
 
-# Cycles from an access to the answer of its tile: a register, a memory, the part of its word, the
-# choice between the memories, and between the tiles.
-ANSWER_LATENCY = MEMORY_LATENCY + 4
+# Cycles from an access to the answer of its tile: a register, a memory, one before and one behind
+# it, the choice between the memories, and between the tiles.
+ANSWER_LATENCY = MEMORY_LATENCY + 5
 
 
 def access_layout(config: EngineConfig) -> data.StructLayout:
@@ -64,8 +64,8 @@ class TileAccess(wiring.Component):
     tile before, which so arrives with the access to the next. After the last tile all answers have
     taken the same time.
 
-    The other ports are those of the tile's memories: their words at ``here.address`` come two
-    cycles later, all at once; the logit three.
+    The other ports are those of the tile's memories: their words at ``here.address`` come three
+    cycles later, the weights two.
     """
 
     def __init__(self, config: EngineConfig, index: int):
@@ -115,12 +115,12 @@ class TileAccess(wiring.Component):
             written.last.eq(written.lane == c.tile_lanes - 1),
         ]
 
-        wanted = here
-        for stage in range(MEMORY_LATENCY + 1):
-            late = wanted
-            wanted = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
+        wanted = [here]
+        for stage in range(MEMORY_LATENCY + 2):
+            later = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
             mine_next = Signal(name=f"mine_{stage}", reset_less=True)
-            m.d.sync += [wanted.eq(late), mine_next.eq(mine)]
+            m.d.sync += [later.eq(wanted[-1]), mine_next.eq(mine)]
+            wanted.append(later)
             mine = mine_next
 
         def word_of(value, number):  # type: ignore[no-untyped-def]
@@ -131,28 +131,31 @@ class TileAccess(wiring.Component):
             m.d.comb += word.eq(value)
             return word
 
+        # Weights come a cycle before the others, and so find time to be cut.
+        weights = Signal(HOST_WORD_BITS, reset_less=True)
+        m.d.sync += weights.eq(word_of(self.weights, wanted[MEMORY_LATENCY].part))
+        parameter = Mux(
+            wanted[MEMORY_LATENCY + 1].part[0], self.parameter.threshold, self.parameter.bias
+        )
         values = {
-            "weights": word_of(self.weights, late.part),
-            "parameters": extended(
-                Mux(late.part[0], self.parameter.threshold, self.parameter.bias), "parameter_word"
-            ),
+            "weights": weights,
+            "parameters": extended(parameter, "parameter_word"),
             "trains": self.train,
             "occupancy": self.occupancy,
+            "logits": extended(self.logit, "logit_word"),
         }
-        parts = {}
-        for name, value in values.items():
-            parts[name] = Signal.like(value, name=f"part_of_{name}", reset_less=True)
-            m.d.sync += parts[name].eq(value)
-        parts["logits"] = extended(self.logit, "logit_word")
+        found = {name: Signal.like(value, name=f"found_{name}") for name, value in values.items()}
+        m.d.sync += [found[name].eq(value) for name, value in values.items()]
 
         # An OR of all memories, those not meant being 0: no chain of choices.
-        found = Signal(HOST_WORD_BITS, reset_less=True)
-        found_mine = Signal(reset_less=True)
+        meant = wanted[-1]
+        one = Signal(HOST_WORD_BITS, reset_less=True)
+        one_mine = Signal(reset_less=True)
         answer = Signal(HOST_WORD_BITS, reset_less=True)
         m.d.sync += [
-            found.eq(reduce(or_, (Mux(wanted[name], part, 0) for name, part in parts.items()))),
-            found_mine.eq(mine & Cat(wanted[name] for name in parts).any()),
-            answer.eq(Mux(found_mine, found, self.answer)),
+            one.eq(reduce(or_, (Mux(meant[name], word, 0) for name, word in found.items()))),
+            one_mine.eq(mine & Cat(meant[name] for name in found).any()),
+            answer.eq(Mux(one_mine, one, self.answer)),
         ]
         m.d.comb += self.answer_next.eq(answer)
         return m

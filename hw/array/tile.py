@@ -41,7 +41,7 @@ class Tile(wiring.Component):
     ``logit_address`` with three cycles of latency). ``done`` pulses with the layer's last result.
 
     While the engine is ``idle`` the host reads through the array's ports: ``parameter`` shows what
-    is stored at the address for writing, two cycles later, ``weights`` always what is stored at
+    is stored at the address for writing, ``weights`` always what is stored at
     ``weight_row``, three cycles later.
 
     Parameters

@@ -33,7 +33,7 @@ class FeatureBank(wiring.Component):
     Lanes of a row are written in ascending order from lane 0; the occupancy of a row (bit n: lane n
     has a spike) is gathered on the way and written with the last lane. An ``empty`` row is written
     in one cycle: its occupancy is that of the latest ``shared`` row, marked in the highest bit, and
-    its trains are not written at all. Reads answer two cycles later, one of each kind per cycle;
+    its trains are not written at all. Reads answer three cycles later, one of each kind per cycle;
     a row may be read from the fourth cycle after its last write.
     """
 
@@ -84,6 +84,13 @@ class FeatureBank(wiring.Component):
             with m.If(write.shared):
                 m.d.sync += shared.eq(occupancy)
 
+        # Addresses come from afar: they have a register here.
+        occupancy_row = Signal.like(self.occupancy_row, reset_less=True)
+        train_address = Signal.like(self.train_address, reset_less=True)
+        m.d.sync += [
+            occupancy_row.eq(self.occupancy_row),
+            train_address.eq(self.train_address),
+        ]
         m.d.comb += [
             trains.write_enable.eq(valid & ~write.empty),
             trains.write_address.eq(Cat(write.lane, write.row)),
@@ -91,9 +98,9 @@ class FeatureBank(wiring.Component):
             occupancies.write_enable.eq(valid & (write.last | write.empty)),
             occupancies.write_address.eq(write.row),
             occupancies.write_data.eq(Cat(Mux(write.empty, shared, occupancy), write.empty)),
-            occupancies.read_address.eq(self.occupancy_row),
+            occupancies.read_address.eq(occupancy_row),
             self.occupancy.eq(occupancies.read_data),
-            trains.read_address.eq(self.train_address),
+            trains.read_address.eq(train_address),
             self.train.eq(trains.read_data),
         ]
         return m

@@ -63,8 +63,8 @@ class NeuronPipeline(wiring.Component):
 
     ``load``, at the start of a layer and after a reset, forgets all neurons on their way.
 
-    While the engine is ``idle``, ``parameter`` shows what is stored at ``write_address``, two
-    cycles later. ``init`` are the first parameters at power-up.
+    While the engine is ``idle``, ``parameter`` shows what is stored at ``write_address``,
+    three cycles later. ``init`` are the first parameters at power-up.
     """
 
     def __init__(self, config: EngineConfig, *, init: Sequence[int] = ()):
@@ -130,12 +130,14 @@ class NeuronPipeline(wiring.Component):
         late_valid, late_slot = slots[self._pixel_delay]
         valid = Signal(reset_less=True)
         slot = Signal(slot_layout(self.config), reset_less=True)
+        next_valid, next_slot = Signal(), Signal(slot_layout(self.config))
         pixel = late_valid & ~late_slot.how.partial
-        m.d.sync += [
-            valid.eq(Mux(self.mode.pixels, pixel, self.slot_valid) & ~self.load),
-            slot.eq(Mux(self.mode.pixels, late_slot, self.slot)),
+        m.d.comb += [
+            next_valid.eq(Mux(self.mode.pixels, pixel, self.slot_valid)),
+            next_slot.eq(Mux(self.mode.pixels, late_slot, self.slot)),
         ]
-        bias, threshold = self._read_parameters(m, valid, slot, plane_sum)
+        m.d.sync += [valid.eq(next_valid & ~self.load), slot.eq(next_slot)]
+        bias, threshold = self._read_parameters(m, next_valid, next_slot, plane_sum)
         self._integrate(m, bias, threshold)
         *_, (end_valid, end_slot) = self._delayed(m, "end", valid, slot, self.latency - 1)
         m.d.comb += [self.result_valid.eq(end_valid), self.result.eq(end_slot)]
@@ -198,8 +200,10 @@ class NeuronPipeline(wiring.Component):
         constant = Signal(signed(c.potential_bits), reset_less=True)
         threshold = Signal(signed(c.potential_bits), reset_less=True)
         planes = Signal(signed(c.potential_bits))
+        address = Signal.like(self.write_address, reset_less=True)
+        m.d.sync += address.eq(Mux(self.idle, self.write_address, Cat(slot.lane, group)))
         m.d.comb += [
-            parameters.read_address.eq(Mux(self.idle, self.write_address, Cat(slot.lane, group))),
+            parameters.read_address.eq(address),
             parameters.write_enable.eq(self.write_enable),
             parameters.write_address.eq(self.write_address),
             parameters.write_data.eq(self.write_data),

@@ -10,6 +10,9 @@ from hw.config import EngineConfig
 from hw.scanner.queue import QUEUE_DEPTH, Queue, change
 from hw.scanner.walker import end_layout, request_layout
 
+# Cycles from the row of an occupancy to it.
+OCCUPANCY_LATENCY = 3
+
 # Windows without events that may wait for the drain.
 MAX_TICKETS = 15
 
@@ -130,16 +133,16 @@ class EventScanner(wiring.Component):
         c = self.config
         m.d.comb += self.occupancy_row.eq(self.request.row)
 
-        # Two cycles of memory latency, in which the slots outside the window are found.
+        # The occupancy takes three cycles, in which the slots outside the window are found.
         valid = [self.advance]
         request = [self.request]
-        for index in range(4):
+        for index in range(OCCUPANCY_LATENCY + 2):
             valid.append(Signal(name=f"valid_{index}"))
             request.append(Signal(request_layout(c), name=f"request_{index}", reset_less=True))
             m.d.sync += [valid[-1].eq(valid[-2]), request[-1].eq(request[-2])]
 
         inside = Signal(c.row_slots, reset_less=True)
-        early = request[1]
+        early = request[OCCUPANCY_LATENCY - 1]
         for index in range(c.row_slots):
             bank, lane = divmod(index, c.bank_slots)
             slot = lane * c.tiles + bank
@@ -149,9 +152,10 @@ class EventScanner(wiring.Component):
 
         occupancy = Signal(c.row_slots, reset_less=True)
         row = Signal(c.feature_row_bits, reset_less=True)
+        read = request[OCCUPANCY_LATENCY]
         m.d.sync += [
             occupancy.eq(self.occupancy & inside),
-            row.eq(Mux(self.occupancy_empty, self.empty_row + request[2].index, request[2].row)),
+            row.eq(Mux(self.occupancy_empty, self.empty_row + read.index, read.row)),
         ]
 
         # Which banks have spikes, then which of them is the first.
@@ -166,7 +170,7 @@ class EventScanner(wiring.Component):
 
         entry = Signal(entry_layout(c), reset_less=True)
         useful, dropped = Signal(), Signal()
-        late = request[4]
+        late, late_valid = request[-1], valid[-1]
         m.d.sync += [
             entry.occupancy.eq(found),
             entry.first.eq(_lowest(banks)),
@@ -178,8 +182,8 @@ class EventScanner(wiring.Component):
             entry.weight.eq(late.weight),
             entry.end.eq(late.end),
             entry.how.eq(late.how),
-            useful.eq(valid[4] & (banks.any() | late.end)),
-            dropped.eq(valid[4] & ~(banks.any() | late.end)),
+            useful.eq(late_valid & (banks.any() | late.end)),
+            dropped.eq(late_valid & ~(banks.any() | late.end)),
         ]
 
         m.submodules.queue = queue = Queue(entry_layout(c).size)

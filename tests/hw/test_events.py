@@ -12,7 +12,7 @@ from hw.config import EngineConfig
 from hw.scanner.events import MAX_TICKETS, EventScanner
 from tests.hw.simulation import plain, simulate
 
-OCCUPANCY_LATENCY = 2
+OCCUPANCY_LATENCY = 3
 EMPTY_ROW = 27
 HOW = ("partial", "first", "shared", "group_last", "layer_last")
 

@@ -144,7 +144,7 @@ MUTANTS = [
         "scanner/events.py",
         ("head-mask-off-by-one", "slot >= early.head", "slot > early.head"),
         ("tail-mask-off-by-one", "slot <= early.tail", "slot < early.tail"),
-        ("shared-train-of-group-0", "self.empty_row + request[2].index", "self.empty_row"),
+        ("shared-train-of-group-0", "self.empty_row + read.index", "self.empty_row"),
         (
             "end-given-to-a-bank-with-an-end",
             " & ~bank.final & ~bank.end",
@@ -235,7 +235,7 @@ MUTANTS = [
             "scan-before-the-results",
             "scanner.start.eq(sequencer.start)",
             "scanner.start.eq(sequencer.prepare)",
-            Oracle.COUNTERS,
+            Oracle.REPETITION,
             DEEP,
         ),
     ),
