@@ -34,7 +34,7 @@ class FeatureBank(wiring.Component):
     has a spike) is gathered on the way and written with the last lane. An ``empty`` row is written
     in one cycle: its occupancy is that of the latest ``shared`` row, marked in the highest bit, and
     its trains are not written at all. Reads answer three cycles later, one of each kind per cycle;
-    a row may be read from the fourth cycle after its last write.
+    a row may be read from the third cycle after its last write.
     """
 
     def __init__(self, config: EngineConfig):

@@ -9,7 +9,7 @@ from hw.memory.feature import FeatureBank
 from tests.hw.simulation import idle, trace
 
 READABLE = 3  # cycles from the last write of a row
-LATENCY = 2
+LATENCY = 3
 
 
 def config(tile_lanes: int, steps: int) -> EngineConfig:
