@@ -46,6 +46,10 @@ from hw.sequencer.sequencer import Sequencer
 # row goes to the first tile after three cycles; the weights, two cycles later, meet the train.
 TRAIN_LATENCY = 5
 
+# What the host has written reaches so many tiles, a cycle each, while the first descriptor of a run
+# is fetched; with more, the run waits for the others.
+TILES_AT_ONCE = 16
+
 # The memories of the tiles that a host accesses, by their names on the bus.
 TILE_REGIONS = {
     "weights": Region.WEIGHTS,
@@ -182,11 +186,17 @@ class Engine(wiring.Component):
             first.eq(word[:8]),
             last.eq(word[8:16]),
         ]
+        start = Cat(asked & fits, first, last)
+        self._waiting = []
+        for cycle in range(max(0, c.tiles - TILES_AT_ONCE)):
+            later = Signal(len(start), name=f"start_{cycle}")
+            m.d.sync += later.eq(start)
+            self._waiting.append(later[0])
+            start = later
+        waiting = Cat(self._waiting).any()
         m.d.comb += [
-            sequencer.run.eq(asked & fits),
-            sequencer.first.eq(first),
-            sequencer.last.eq(last),
-            self.busy.eq(sequencer.busy | asked | decoder.write[Region.CONTROL]),
+            Cat(sequencer.run, sequencer.first, sequencer.last).eq(start),
+            self.busy.eq(sequencer.busy | asked | waiting | decoder.write[Region.CONTROL]),
         ]
         with m.If(asked):
             m.d.sync += refused.eq(~fits)
@@ -374,7 +384,7 @@ class Engine(wiring.Component):
             return reduce(or_, (Mux(meant[name], value, 0) for name, value in values.items()))
 
         m.d.sync += [
-            access.idle.eq(~sequencer.busy),
+            access.idle.eq(~(sequencer.busy | Cat(self._waiting).any())),
             access.write.eq(of_meant({n: decoder.write[TILE_REGIONS[n]] for n in words})),
             access.tile.eq(of_meant({name: fields.bank for name, fields in view.items()})),
             access.part.eq(of_meant({name: view[name].part for name in last_parts})),

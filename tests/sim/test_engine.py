@@ -35,6 +35,9 @@ CONFIGS = {
         channel_groups=256,
         **WIDE,
     ),
+    "40 tiles of 1 lane, 2 steps": EngineConfig(
+        lanes=40, tile_lanes=1, steps=2, weight_rows=2048, feature_rows=512, **WIDE
+    ),
     "5 lanes, 3 steps": EngineConfig(
         lanes=5,
         tile_lanes=5,
