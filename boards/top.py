@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Cat, ClockDomain, Elaboratable, Module, Signal
+from amaranth.hdl import Cat, ClockDomain, Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 
@@ -19,15 +19,27 @@ LOOK_BITS = 22
 BLINK_BITS = 4
 
 
-def add_clock(m: Module, platform: Any, dividers: PllDividers) -> None:
-    """Give a top module its ``sync`` domain: the board's oscillator through the PLL, in reset until
-    the PLL has locked."""
+def add_clock(m: Module, platform: Any, dividers: PllDividers) -> Signal:
+    """Give a top module its ``sync`` domain: the board's oscillator through the PLL. Returns the
+    reset, high until the PLL has locked.
+
+    The domain has no reset of its own: what needs one gets it from the register that is returned,
+    and so may join it with others before it goes to every corner of the device.
+    """
     oscillator = platform.request(platform.default_clk, dir="-")
     m.submodules.oscillator = buffer = io.Buffer("i", oscillator)
     m.submodules.pll = pll = Pll(dividers)
-    m.domains.sync = domain = ClockDomain("sync")
-    m.d.comb += [pll.clock_in.eq(buffer.i), domain.clk.eq(pll.clock_out)]
-    m.submodules.reset = ResetSynchronizer(~pll.lock, domain="sync")
+    m.domains.sync = domain = ClockDomain("sync", reset_less=True)
+    m.domains.locking = locking = ClockDomain("locking")
+    m.d.comb += [
+        pll.clock_in.eq(buffer.i),
+        domain.clk.eq(pll.clock_out),
+        locking.clk.eq(pll.clock_out),
+    ]
+    m.submodules.reset = ResetSynchronizer(~pll.lock, domain="locking")
+    reset = Signal(init=1)
+    m.d.sync += reset.eq(locking.rst)
+    return reset
 
 
 def add_steady(m: Module, platform: Any, board: Board) -> None:
@@ -113,9 +125,10 @@ class BoardTop(Elaboratable):
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
         clock_hz = round(self.dividers.output_hz)
-        add_clock(m, platform, self.dividers)
+        reset = add_clock(m, platform, self.dividers)
         add_steady(m, platform, self.board)
-        m.submodules.uart = uart = Uart(clock_hz=clock_hz, baud=self.board.baud)
+        uart = Uart(clock_hz=clock_hz, baud=self.board.baud)
+        m.submodules.uart = ResetInserter(reset)(uart)
         m.submodules.accelerator = accelerator = Accelerator(
             self.config,
             clock_hz=clock_hz,
@@ -132,6 +145,7 @@ class BoardTop(Elaboratable):
         m.d.comb += [
             uart.rx_pin.eq(rx.i),
             tx.o.eq(uart.tx_pin),
+            accelerator.reset.eq(reset),
             accelerator.rx_damaged.eq(uart.rx_damaged),
             leds.busy.eq(accelerator.busy),
             leds.error.eq(accelerator.error),

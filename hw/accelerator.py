@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Elaboratable, Module, ResetInserter
+from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,6 +28,9 @@ class Accelerator(wiring.Component):
     -------
     rx : In(stream of bytes), rx_damaged : In(1), tx : Out(stream of bytes)
         The wire. ``rx`` is always ready; ``rx_damaged`` is high where a byte was lost or wrong.
+    reset : In(1)
+        Resets everything, beside the reset of the clock domain. A domain without one is better on a
+        device: the engine then has a single reset net, which this and the host's RESET share.
     busy : Out(1)
         A request is being checked, executed or answered. When low, nothing changes until ``rx``
         brings another byte.
@@ -52,6 +55,7 @@ class Accelerator(wiring.Component):
             {
                 "rx": In(stream.Signature(8)),
                 "rx_damaged": In(1),
+                "reset": In(1),
                 "tx": Out(stream.Signature(8)),
                 "busy": Out(1),
                 "error": Out(1),
@@ -61,9 +65,12 @@ class Accelerator(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.link = link = HostLink(self.identity)
+        link = HostLink(self.identity)
+        m.submodules.link = ResetInserter(self.reset)(link)
+        engine_reset = Signal(init=1, reset_less=True)
+        m.d.sync += engine_reset.eq(self.reset | link.engine_reset)
         engine = Engine(self.identity.config, contents=self.program)
-        m.submodules.engine = ResetInserter(link.engine_reset)(engine)
+        m.submodules.engine = ResetInserter(engine_reset)(engine)
         wiring.connect(m, wiring.flipped(self.rx), link.rx)
         wiring.connect(m, link.tx, wiring.flipped(self.tx))
         wiring.connect(m, link.host, engine.host)
