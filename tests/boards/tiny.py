@@ -20,9 +20,11 @@ class Blinky(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        add_clock(m, platform, self.dividers)
+        reset = add_clock(m, platform, self.dividers)
         count = Signal(24, init=int.from_bytes(self.digest[:3], "little"))
         m.d.sync += count.eq(count + 1)
+        with m.If(reset):
+            m.d.sync += count.eq(count.init)
         m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
         m.d.comb += led.o.eq(count[-1])
         return m
