@@ -159,7 +159,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    # Narrow enough for a log of 80 columns.
+    # Narrow enough for a log; what is not a terminal counts as 80 columns.
     table = Table(
         title="ECP5 after place and route; MHz of the slowest seed against the goals",
         box=box.SIMPLE_HEAD,
@@ -176,7 +176,9 @@ def _print(rows: list[dict[str, Any]]) -> None:
             *(f"{row[kind]:,}" for kind in ("lut", "ff", "ebr")),
             *(_distance(row, kind) for kind in ("required", "aim")),
         )
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, 96)
+    console.print(table)
     for row in rows:
         seeds = ", ".join(f"{clock:.1f}" for clock in row["fmax_mhz"].values())
         print(f"{row['board']}: asked for {row['asked_mhz']:g} MHz, seeds reached {seeds} MHz")
