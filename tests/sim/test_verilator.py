@@ -144,7 +144,7 @@ def test_two_processes_build_the_same_once():
 def test_a_build_that_broke_off_is_not_used(monkeypatch, tmp_path):
     monkeypatch.setattr(verilator, "BUILD", tmp_path)
 
-    def interrupted(name, folder, sources, *, waves):
+    def interrupted(name, folder, sources, runner):
         (folder / "simulation").write_text("half of a program")
         raise KeyboardInterrupt
 
