@@ -1,10 +1,61 @@
-"""Light augmentation of a batch: a small rotation, zoom and shift per image, in one resampling."""
+"""Augmentation of a batch of training images: each image gets its own random change.
+
+`Affine` suits drawings, such as digits; `CropAndFlip` photographs and things that may be mirrored.
+"""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Rotation, zoom and shift in one resampling; the fields are those of `random_affine`."""
+
+    max_rotation: float
+    max_zoom: float
+    max_shift: float
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        return random_affine(
+            images,
+            max_rotation=self.max_rotation,
+            max_zoom=self.max_zoom,
+            max_shift=self.max_shift,
+            generator=generator,
+        )
+
+
+@dataclass(frozen=True)
+class CropAndFlip:
+    """A shift by whole pixels, and a mirror image half of the time.
+
+    Attributes
+    ----------
+    max_shift
+        Pixels, in each direction, drawn uniformly from both sides of 0; what is outside is 0.
+    """
+
+    max_shift: int
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        count, channels, height, width = images.shape
+        limit = self.max_shift
+        y, x = torch.randint(0, 2 * limit + 1, (2, count), generator=generator)
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        padded = F.pad(images, [limit] * 4)
+        rows = y[:, None] + torch.arange(height)
+        columns = torch.arange(width).expand(count, width)
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns) + x[:, None]
+        image = torch.arange(count)[:, None, None, None]
+        channel = torch.arange(channels)[None, :, None, None]
+        return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+Augmentation = Affine | CropAndFlip
 
 
 def random_affine(

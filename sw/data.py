@@ -1,35 +1,35 @@
-"""Image sets: the built-in 8x8 digits and the IDX files of MNIST.
+"""Image sets: the built-in 8x8 digits, MNIST, Fashion-MNIST and CIFAR-10.
 
 Images are always uint8 (N, C, H, W) with u = 0..255 and no further scaling; labels are int64 (N,).
+
+The files of a set lie in the folder that the variable ``RESIDUUM_DATA`` names (in a folder of the
+set's name there, or directly), else in a cache, into which they are downloaded once.
 """
 
 import gzip
-import hashlib
+import lzma
 import os
 import struct
-import urllib.error
-import urllib.request
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from sw.download import download, unpack
 from sw.errors import ResiduumError
 
 DATA_VARIABLE = "RESIDUUM_DATA"
-MNIST_MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
-# The published MD5 sums of the four original files.
-MNIST_MD5 = {
-    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-}
 DIGITS_HELD_OUT = 360
 _IDX_IMAGES = 2051
 _IDX_LABELS = 2049
+_CIFAR_SHAPE = (3, 32, 32)
+_CIFAR_RECORD = 1 + 3 * 32 * 32
+_CIFAR_CLASSES = 10
+
+Split = tuple[np.ndarray, np.ndarray]  # images, labels
 
 
 @dataclass(frozen=True)
@@ -51,48 +51,113 @@ class ImageSet:
     test_labels: np.ndarray
 
 
+class DataSet(Protocol):
+    """Where a data set comes from.
+
+    Reading raises ``ResiduumError`` if a file is missing or damaged, or cannot be downloaded.
+    """
+
+    @property
+    def licence(self) -> str:
+        """Under which it is distributed."""
+
+    def train(self) -> Split:
+        """Training images and labels."""
+
+    def test(self) -> Split:
+        """Held-out images and labels."""
+
+
 def load_dataset(name: str) -> ImageSet:
-    """The data set called ``name`` ("digits" or "mnist"); ``ResiduumError`` if it is unknown."""
-    loaders: dict[str, Callable[[], ImageSet]] = {"digits": load_digits, "mnist": load_mnist}
-    if name not in loaders:
-        raise ResiduumError(f"there is no data set {name!r}; the known ones are digits and mnist")
-    return loaders[name]()
+    """All images of the data set called ``name``; ``ResiduumError`` if it is unknown."""
+    source = dataset(name)
+    return ImageSet(name, *source.train(), *source.test())
 
 
-def load_digits() -> ImageSet:
+def load_held_out(name: str) -> Split:
+    """The held-out images and labels alone."""
+    return dataset(name).test()
+
+
+def dataset(name: str) -> DataSet:
+    """The source called ``name``; ``ResiduumError`` lists the known ones."""
+    if name not in DATASETS:
+        known = ", ".join(DATASETS)
+        raise ResiduumError(f"there is no data set {name!r}; the known ones are {known}")
+    return DATASETS[name]
+
+
+class Digits:
     """Scikit-learn's 1,797 handwritten digits, 8x8, as 8-bit pixels.
 
     The grey values 0..16 become ``u = round(v * 255 / 16)``. Held out: 360 images, the same share
     of each class, drawn with the fixed seed 0.
     """
-    from sklearn.datasets import load_digits as sklearn_digits
-    from sklearn.model_selection import train_test_split
 
-    values, labels = sklearn_digits(return_X_y=True)
-    images = np.rint(values * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8)
-    train_images, test_images, train_labels, test_labels = train_test_split(
-        images, labels.astype(np.int64), test_size=DIGITS_HELD_OUT, stratify=labels, random_state=0
-    )
-    return ImageSet("digits", train_images, train_labels, test_images, test_labels)
+    licence = "UCI Optical Recognition of Handwritten Digits, CC BY 4.0"
+
+    def train(self) -> Split:
+        return self._split()[0]
+
+    def test(self) -> Split:
+        return self._split()[1]
+
+    @staticmethod
+    def _split() -> tuple[Split, Split]:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        values, labels = load_digits(return_X_y=True)
+        images = np.rint(values * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8)
+        train_images, test_images, train_labels, test_labels = train_test_split(
+            images,
+            labels.astype(np.int64),
+            test_size=DIGITS_HELD_OUT,
+            stratify=labels,
+            random_state=0,
+        )
+        return (train_images, train_labels), (test_images, test_labels)
 
 
-def load_mnist() -> ImageSet:
-    """MNIST from the folder in ``RESIDUUM_DATA``, else from the cache, else downloaded.
+@dataclass(frozen=True)
+class IdxSet:
+    """A data set in four gzip-compressed IDX files, as MNIST was published.
 
-    Raises ``ResiduumError`` if a file is missing or damaged, or if there is no network.
+    Attributes
+    ----------
+    title, folder
+        Its name in messages, and that of its folder.
+    mirror
+        Address in front of the names of the files.
+    md5
+        The published sum of each file.
     """
-    folder = _mnist_folder()
-    arrays = []
-    for split in ("train", "t10k"):
+
+    title: str
+    folder: str
+    licence: str
+    mirror: str
+    md5: Mapping[str, str]
+
+    def train(self) -> Split:
+        return self._read("train")
+
+    def test(self) -> Split:
+        return self._read("t10k")
+
+    def _read(self, split: str) -> Split:
+        folder = given_folder(self.title, [self.folder], list(self.md5))
+        if folder is None:
+            folder = cache_folder(self.folder)
+            download(self.title, self.mirror, self.md5, folder, hint=_hint(self.title))
         images = read_idx(folder / f"{split}-images-idx3-ubyte.gz")
         labels = read_idx(folder / f"{split}-labels-idx1-ubyte.gz")
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
             raise ResiduumError(
-                f"the {split} files of MNIST in {folder} do not belong together: "
+                f"the {split} files of {self.title} in {folder} do not belong together: "
                 f"{len(images)} images and {len(labels)} labels"
             )
-        arrays += [images[:, np.newaxis], labels.astype(np.int64)]
-    return ImageSet("mnist", *arrays)
+        return images[:, np.newaxis], labels.astype(np.int64)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -100,18 +165,7 @@ def read_idx(path: Path) -> np.ndarray:
 
     Raises ``ResiduumError`` naming the file if it is missing, cut or not of this format.
     """
-    try:
-        raw = gzip.decompress(path.read_bytes())
-    except FileNotFoundError:
-        raise ResiduumError(
-            f"{path} is missing; set {DATA_VARIABLE} to a folder with the four MNIST files"
-        ) from None
-    except (OSError, EOFError, zlib.error):
-        raise ResiduumError(f"{path} cannot be unpacked; fetch the file again") from None
-    return _parse_idx(raw, path)
-
-
-def _parse_idx(raw: bytes, path: Path) -> np.ndarray:
+    raw = _unpacked(path, gzip.decompress)
     magic = struct.unpack(">I", raw[:4])[0] if len(raw) >= 4 else None
     dimensions = {_IDX_IMAGES: 3, _IDX_LABELS: 1}.get(magic or 0)
     if dimensions is None:
@@ -123,67 +177,138 @@ def _parse_idx(raw: bytes, path: Path) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
 
 
-def _mnist_folder() -> Path:
-    """The folder that holds the four files; downloads them into the cache if need be."""
-    given = os.environ.get(DATA_VARIABLE)
-    if given:
-        for folder in (Path(given) / "mnist", Path(given)):
-            if any((folder / name).exists() for name in MNIST_MD5):
-                return folder
+@dataclass(frozen=True)
+class CifarSet:
+    """CIFAR-10 in its binary version: six files of records, a label and 3 x 32 x 32 pixels each.
+
+    A file may be xz-compressed (``.bin.xz``). The published archive has one MD5 sum for all.
+    """
+
+    licence: str
+    mirror: str
+    archive: str
+    md5: str
+
+    title = "CIFAR-10"
+    folders = ("cifar10", "cifar-10-batches-bin")
+    train_files = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
+    test_files = ("test_batch.bin",)
+
+    def train(self) -> Split:
+        return self._read(self.train_files)
+
+    def test(self) -> Split:
+        return self._read(self.test_files)
+
+    def _read(self, names: tuple[str, ...]) -> Split:
+        files = self.train_files + self.test_files
+        folder = given_folder(self.title, self.folders, [*files, *(f"{name}.xz" for name in files)])
+        if folder is None:
+            folder = cache_folder(self.folders[0])
+            if not all((folder / name).exists() for name in files):
+                sums = {self.archive: self.md5}
+                download(self.title, self.mirror, sums, folder, hint=_hint(self.title))
+                unpack(folder / self.archive, files, folder)
+        parts = [read_cifar(_plain_or_packed(folder / name)) for name in names]
+        images, labels = zip(*parts, strict=True)
+        return np.concatenate(images), np.concatenate(labels)
+
+
+def read_cifar(path: Path) -> Split:
+    """A batch of CIFAR-10's binary version, plain or xz-compressed.
+
+    Raises ``ResiduumError`` naming the file if it is missing, cut or not of this format.
+    """
+    raw = _unpacked(path, lzma.decompress if path.suffix == ".xz" else bytes)
+    if not raw or len(raw) % _CIFAR_RECORD:
         raise ResiduumError(
-            f"{DATA_VARIABLE} names {given}, but neither that folder nor its folder mnist holds "
-            f"the MNIST files (train-images-idx3-ubyte.gz and three more)"
+            f"{path} is damaged: it does not hold whole records of {_CIFAR_RECORD} bytes; "
+            "fetch the file again"
         )
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "residuum" / "mnist"
-    missing = [name for name in MNIST_MD5 if not (cache / name).exists()]
-    if missing:
-        download(missing, cache)
-    return cache
-
-
-def download(names: list[str], folder: Path) -> None:
-    """Fetch MNIST files into ``folder``, each checked and renamed into place only when whole."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    records = np.frombuffer(raw, np.uint8).reshape(-1, _CIFAR_RECORD)
+    labels = records[:, 0].astype(np.int64)
+    if labels.max() >= _CIFAR_CLASSES:
         raise ResiduumError(
-            f"the folder {folder} for downloads cannot be made; "
-            f"set {DATA_VARIABLE} to a folder with the four MNIST files"
-        ) from None
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        for name in names:
-            task = progress.add_task(f"download {name}", total=None)
-            _fetch(
-                name,
-                folder,
-                lambda done, total, t=task: progress.update(  # type: ignore[misc]
-                    t, completed=done, total=total
-                ),
-            )
+            f"{path} is not a batch of CIFAR-10: it has the label {labels.max()}; "
+            "fetch the file again"
+        )
+    return records[:, 1:].reshape(-1, *_CIFAR_SHAPE).copy(), labels
 
 
-def _fetch(name: str, folder: Path, report: Callable[[int, int | None], None]) -> None:
-    digest = hashlib.md5(usedforsecurity=False)
-    part = folder / f"{name}.{os.getpid()}.part"
+def given_folder(
+    title: str, subfolders: "list[str] | tuple[str, ...]", names: list[str]
+) -> Path | None:
+    """The folder of ``RESIDUUM_DATA`` that holds any of ``names``; None if the variable is not set.
+
+    Raises ``ResiduumError`` if it is set and there is none.
+    """
+    given = os.environ.get(DATA_VARIABLE)
+    if not given:
+        return None
+    for folder in (*(Path(given) / subfolder for subfolder in subfolders), Path(given)):
+        if any((folder / name).exists() for name in names):
+            return folder
+    raise ResiduumError(
+        f"{DATA_VARIABLE} names {given}, but neither that folder nor its folder {subfolders[0]} "
+        f"holds the files of {title} ({names[0]} and others)"
+    )
+
+
+def cache_folder(name: str) -> Path:
+    """Where downloads of a data set are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "residuum" / name
+
+
+def _hint(title: str) -> str:
+    return f"set {DATA_VARIABLE} to a folder with the files of {title}"
+
+
+def _plain_or_packed(path: Path) -> Path:
+    packed = path.with_name(f"{path.name}.xz")
+    return packed if packed.exists() and not path.exists() else path
+
+
+def _unpacked(path: Path, unpacker: Callable[[bytes], bytes]) -> bytes:
     try:
-        with urllib.request.urlopen(MNIST_MIRROR + name, timeout=30) as reply:
-            total = int(reply.headers.get("Content-Length") or 0) or None
-            done = 0
-            with part.open("wb") as out:
-                while block := reply.read(1 << 16):
-                    out.write(block)
-                    digest.update(block)
-                    done += len(block)
-                    report(done, total)
-        if digest.hexdigest() != MNIST_MD5[name]:
-            raise ResiduumError(f"the download of {name} arrived damaged; try again")
-        part.replace(folder / name)
-    except (urllib.error.URLError, OSError):
+        return unpacker(path.read_bytes())
+    except FileNotFoundError:
         raise ResiduumError(
-            f"{name} cannot be downloaded; set {DATA_VARIABLE} to a folder with the MNIST files"
+            f"{path} is missing; set {DATA_VARIABLE} to a folder that holds it"
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError):
+        raise ResiduumError(f"{path} cannot be unpacked; fetch the file again") from None
+
+
+DATASETS: Mapping[str, DataSet] = {
+    "digits": Digits(),
+    "mnist": IdxSet(
+        title="MNIST",
+        folder="mnist",
+        licence="MNIST, commonly redistributed under CC BY-SA 3.0",
+        mirror="https://ossci-datasets.s3.amazonaws.com/mnist/",
+        md5={
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+    ),
+    "fashion": IdxSet(
+        title="Fashion-MNIST",
+        folder="fashion-mnist",
+        licence="Fashion-MNIST, MIT, Copyright (c) 2017 Zalando SE",
+        mirror="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        md5={
+            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+        },
+    ),
+    "cifar10": CifarSet(
+        licence="CIFAR-10 (A. Krizhevsky, 2009), no formal licence",
+        mirror="https://www.cs.toronto.edu/~kriz/",
+        archive="cifar-10-binary.tar.gz",
+        md5="c32a1d4ab5d03f1284b67883e8d87530",
+    ),
+}

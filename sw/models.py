@@ -2,7 +2,8 @@
 
 A definition is a list of convolutions; what follows from it (map sizes, the classifier's kernel)
 is computed. All networks have the shape that the engine runs: every hidden layer is average
-pooling (may be absent), convolution, BatchNorm, QCFS; the last layer is dense.
+pooling (may be absent), convolution, BatchNorm, QCFS; the last layer is dense, with average pooling
+of `ModelDefinition.pool` in front.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sw.augment import Affine, Augmentation, CropAndFlip
 from sw.errors import ResiduumError
 from sw.qcfs import QCFS
 
@@ -30,8 +32,41 @@ class ConvDefinition:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    epochs, batch
+        Passes over the training images, and images per step.
+    learning_rate, optimizer, weight_decay
+        Largest rate of the one-cycle schedule, "adamw" or "sgd" (Nesterov momentum 0.9), and the
+        decay of the weights; thresholds, biases and BatchNorm do not decay.
+    activity_penalty
+        Weight of the mean activity in the loss: more means fewer spikes.
+    augmentation
+        What is done to each image before it is shown.
+    fine_tune_epochs, fine_tune_rate
+        Of the training with rounded weights (AdamW).
+    precision
+        Of the arithmetic, "float32" or "bfloat16" (mixed); parameters are always float32.
+    """
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    activity_penalty: float
+    augmentation: Augmentation
+    fine_tune_epochs: int
+    fine_tune_rate: float
+    optimizer: str = "adamw"
+    weight_decay: float = 0.01
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
 class ModelDefinition:
-    """A trainable network: data set, image shape, hidden layers and how long to train it."""
+    """A trainable network: data set, image shape, hidden layers, and how it is trained."""
 
     name: str
     dataset: str
@@ -39,22 +74,16 @@ class ModelDefinition:
     hidden: tuple[ConvDefinition, ...]
     classes: int
     levels: int
-    epochs: int
-    fine_tune_epochs: int
-    batch: int
-    learning_rate: float
-    activity_penalty: float
-    max_rotation: float
-    max_zoom: float
-    max_shift: float
+    recipe: Recipe
+    pool: int = 1
 
     @property
     def feature_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the map that the classifier sees."""
+        """(C, H, W) of the map that the classifier sees, behind its pooling."""
         _, height, width = self.input_shape
         for layer in self.hidden:
             height, width = layer.output_size(height), layer.output_size(width)
-        return self.hidden[-1].channels, height, width
+        return self.hidden[-1].channels, height // self.pool, width // self.pool
 
 
 DIGITS = ModelDefinition(
@@ -67,14 +96,15 @@ DIGITS = ModelDefinition(
     ),
     classes=10,
     levels=4,
-    epochs=100,
-    fine_tune_epochs=40,
-    batch=64,
-    learning_rate=4e-3,
-    activity_penalty=0.5,
-    max_rotation=8.0,
-    max_zoom=0.05,
-    max_shift=1.0,
+    recipe=Recipe(
+        epochs=100,
+        batch=64,
+        learning_rate=4e-3,
+        activity_penalty=0.5,
+        augmentation=Affine(max_rotation=8.0, max_zoom=0.05, max_shift=1.0),
+        fine_tune_epochs=40,
+        fine_tune_rate=4e-4,
+    ),
 )
 
 MNIST = ModelDefinition(
@@ -84,21 +114,79 @@ MNIST = ModelDefinition(
     hidden=(
         ConvDefinition(channels=16, kernel=3, stride=2, padding=1),
         ConvDefinition(channels=32, kernel=3, stride=2, padding=1),
-        ConvDefinition(channels=32, kernel=3, stride=1, padding=1),
+        ConvDefinition(channels=32, kernel=3, padding=1),
+        ConvDefinition(channels=32, kernel=3, stride=2, padding=1),
     ),
     classes=10,
     levels=4,
-    epochs=30,
-    fine_tune_epochs=4,
-    batch=128,
-    learning_rate=4e-3,
-    activity_penalty=0.1,
-    max_rotation=10.0,
-    max_zoom=0.1,
-    max_shift=1.5,
+    recipe=Recipe(
+        epochs=60,
+        batch=128,
+        learning_rate=4e-3,
+        activity_penalty=0.1,
+        augmentation=Affine(max_rotation=12.0, max_zoom=0.12, max_shift=2.0),
+        precision="bfloat16",
+        fine_tune_epochs=6,
+        fine_tune_rate=4e-4,
+    ),
 )
 
-MODELS = {model.name: model for model in (DIGITS, MNIST)}
+FASHION = ModelDefinition(
+    name="fashion",
+    dataset="fashion",
+    input_shape=(1, 28, 28),
+    hidden=(
+        ConvDefinition(channels=32, kernel=3, padding=1),
+        ConvDefinition(channels=64, kernel=3, stride=2, padding=1),
+        ConvDefinition(channels=64, kernel=3, padding=1),
+        ConvDefinition(channels=64, kernel=3, stride=2, padding=1),
+    ),
+    pool=3,
+    classes=10,
+    levels=4,
+    recipe=Recipe(
+        epochs=50,
+        batch=128,
+        learning_rate=4e-3,
+        weight_decay=0.02,
+        activity_penalty=0.1,
+        augmentation=CropAndFlip(max_shift=2),
+        precision="bfloat16",
+        fine_tune_epochs=6,
+        fine_tune_rate=4e-4,
+    ),
+)
+
+CIFAR10 = ModelDefinition(
+    name="cifar10",
+    dataset="cifar10",
+    input_shape=(3, 32, 32),
+    hidden=(
+        ConvDefinition(channels=32, kernel=3, padding=1),
+        ConvDefinition(channels=64, kernel=3, stride=2, padding=1),
+        ConvDefinition(channels=64, kernel=3, padding=1),
+        ConvDefinition(channels=128, kernel=3, stride=2, padding=1),
+        ConvDefinition(channels=128, kernel=3, padding=1),
+        ConvDefinition(channels=128, kernel=3, stride=2, padding=1),
+    ),
+    pool=4,
+    classes=10,
+    levels=4,
+    recipe=Recipe(
+        epochs=100,
+        batch=128,
+        optimizer="sgd",
+        learning_rate=0.1,
+        weight_decay=5e-4,
+        activity_penalty=0.1,
+        augmentation=CropAndFlip(max_shift=4),
+        precision="bfloat16",
+        fine_tune_epochs=8,
+        fine_tune_rate=3e-4,
+    ),
+)
+
+MODELS = {model.name: model for model in (DIGITS, MNIST, FASHION, CIFAR10)}
 
 
 def model_definition(name: str) -> ModelDefinition:
@@ -159,5 +247,7 @@ class QCFSNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.hidden:
             x = layer(x)
+        if self.definition.pool > 1:
+            x = F.avg_pool2d(x, self.definition.pool)
         logits: Tensor = self.classifier(x.flatten(1))
         return logits

@@ -4,8 +4,8 @@ Everything random is drawn from generators seeded with (seed, epoch), so a run t
 and resumed gives the same network as one that was not.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +22,15 @@ from rich.progress import (
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sw.augment import random_affine
 from sw.data import ImageSet
 from sw.errors import ResiduumError
 from sw.float_network import FloatLayer, FloatNetwork, fold_batchnorm
-from sw.models import ModelDefinition, QCFSNetwork
+from sw.models import ModelDefinition, QCFSNetwork, Recipe
 from sw.qcfs import qcfs
 from sw.quantize import fake_quantize
 
-WEIGHT_DECAY = 0.01
 LABEL_SMOOTHING = 0.05
-FINE_TUNE_RATE = 0.1  # of the learning rate of the training proper
+MOMENTUM = 0.9
 
 
 def train(
@@ -44,26 +42,33 @@ def train(
     """
     torch.manual_seed(seed)
     network = QCFSNetwork(definition)
-    optimizer, schedule = _optimizer(
-        network, definition, len(data.train_labels), definition.epochs, definition.learning_rate
-    )
+    recipe = definition.recipe
+    mixed = recipe.precision == "bfloat16"
+    model: Callable[[Tensor], Tensor] = network
+    if mixed:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Most of the time goes into the many small operations of BatchNorm and QCFS: joined, a step
+        # takes half as long.
+        model = torch.compile(network, dynamic=False)
+    batches = -(-len(data.train_labels) // recipe.batch)
+    optimizer, schedule = _optimizer(network, recipe, recipe.epochs * batches)
     settings = {**asdict(definition), "seed": seed}
     start = _resume(checkpoint, settings, network, optimizer, schedule)
-    batches = -(-len(data.train_labels) // definition.batch)
     with _progress() as progress:
         task = progress.add_task(
             f"train {definition.name}",
-            total=definition.epochs * batches,
+            total=recipe.epochs * batches,
             completed=start * batches,
             note="",
         )
-        for epoch in range(start, definition.epochs):
+        for epoch in range(start, recipe.epochs):
             network.train()
             mean = _Mean()
-            for images, labels in _batches(definition, data, seed=seed, epoch=epoch):
-                logits = network(images)
-                loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
-                total = loss + definition.activity_penalty * mean_activity(network)
+            for images, labels in _batches(recipe, data, seed=seed, epoch=epoch):
+                with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                    logits = model(images)
+                loss = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
+                total = loss + recipe.activity_penalty * mean_activity(network)
                 optimizer.zero_grad(set_to_none=True)
                 total.backward()
                 optimizer.step()
@@ -92,7 +97,7 @@ def mean_activity(network: QCFSNetwork) -> Tensor:
         else:
             fan_out = consumer.out_features
         neurons = share[0].numel() * fan_out
-        total = total + share.mean() * neurons
+        total = total + share.float().mean() * neurons
         synapses += neurons
     return total / synapses
 
@@ -125,7 +130,15 @@ def fold(network: QCFSNetwork) -> FloatNetwork:
         )
     definition = network.definition
     weight = _array(network.classifier.weight).reshape(-1, *definition.feature_shape)
-    layers.append(FloatLayer("classifier", weight, _array(network.classifier.bias), threshold=None))
+    layers.append(
+        FloatLayer(
+            name="classifier",
+            weight=weight,
+            bias=_array(network.classifier.bias),
+            threshold=None,
+            pool=(definition.pool, definition.pool),
+        )
+    )
     return FloatNetwork(definition.name, definition.input_shape, tuple(layers), definition.levels)
 
 
@@ -188,10 +201,12 @@ def fine_tune(
     """Train a little more with weights rounded to ``bits`` bits, so that rounding costs less."""
     torch.manual_seed(seed)
     module = FoldedModule(network, bits=bits)
-    epochs = definition.fine_tune_epochs
-    rate = definition.learning_rate * FINE_TUNE_RATE
-    optimizer, schedule = _optimizer(module, definition, len(data.train_labels), epochs, rate)
-    batches = -(-len(data.train_labels) // definition.batch)
+    epochs = definition.recipe.fine_tune_epochs
+    recipe = replace(
+        definition.recipe, optimizer="adamw", learning_rate=definition.recipe.fine_tune_rate
+    )
+    batches = -(-len(data.train_labels) // recipe.batch)
+    optimizer, schedule = _optimizer(module, recipe, epochs * batches)
     with _progress() as progress:
         task = progress.add_task(
             f"fine-tune {definition.name} for {bits} bits", total=epochs * batches, note=""
@@ -199,7 +214,7 @@ def fine_tune(
         for epoch in range(epochs):
             mean = _Mean()
             # Epochs after those of the training proper, so that no random number comes twice.
-            drawn = _batches(definition, data, seed=seed, epoch=definition.epochs + epoch)
+            drawn = _batches(recipe, data, seed=seed, epoch=recipe.epochs + epoch)
             for images, labels in drawn:
                 loss = F.cross_entropy(module(images), labels, label_smoothing=LABEL_SMOOTHING)
                 optimizer.zero_grad(set_to_none=True)
@@ -238,7 +253,7 @@ class _Mean:
 
 
 def _batches(
-    definition: ModelDefinition, data: ImageSet, *, seed: int, epoch: int
+    recipe: Recipe, data: ImageSet, *, seed: int, epoch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
     order = torch.randperm(len(data.train_labels), generator=generator)
@@ -246,30 +261,31 @@ def _batches(
         torch.from_numpy(data.train_images),
         torch.from_numpy(data.train_labels),
     )
-    for chosen in order.split(definition.batch):
-        images = random_affine(
-            all_images[chosen].float() / 255,
-            max_rotation=definition.max_rotation,
-            max_zoom=definition.max_zoom,
-            max_shift=definition.max_shift,
-            generator=generator,
-        )
+    for chosen in order.split(recipe.batch):
+        images = recipe.augmentation(all_images[chosen].float() / 255, generator)
+        if recipe.precision == "bfloat16":
+            images = images.contiguous(memory_format=torch.channels_last)
         yield images, all_labels[chosen]
 
 
 def _optimizer(
-    module: nn.Module, definition: ModelDefinition, images: int, epochs: int, rate: float
+    module: nn.Module, recipe: Recipe, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     decayed = [parameter for parameter in module.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
     groups = [
-        {"params": decayed, "weight_decay": WEIGHT_DECAY},
+        {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=rate)
-    steps = epochs * -(-images // definition.batch)
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(
+            groups, lr=recipe.learning_rate, momentum=MOMENTUM, nesterov=True
+        )
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=rate, total_steps=max(steps, 1), pct_start=0.2
+        optimizer, max_lr=recipe.learning_rate, total_steps=max(steps, 1), pct_start=0.2
     )
     return optimizer, schedule
 

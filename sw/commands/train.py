@@ -30,14 +30,10 @@ Fixed seeds and one thread: the same command gives the same network on the same 
 
 FINE_TUNED_BELOW = 8
 CHECKED_TAU, CHECKED_T = 4, 4
-DATASET_LICENCES = {
-    "digits": "UCI Optical Recognition of Handwritten Digits, CC BY 4.0",
-    "mnist": "MNIST, commonly redistributed under CC BY-SA 3.0",
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="digits or mnist")
+    parser.add_argument("model", metavar="MODEL", help="digits, mnist, fashion or cifar10")
     parser.add_argument("--seed", type=whole_number, default=0, help="default %(default)s")
     parser.add_argument("--epochs", type=positive_number, help="default: by model")
     parser.add_argument(
@@ -63,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import torch
 
-    from sw.data import load_dataset
+    from sw.data import dataset, load_dataset
     from sw.library import ZOO
     from sw.models import model_definition
     from sw.network import MAX_WEIGHT_BITS, MIN_WEIGHT_BITS
@@ -86,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{definition.name}: {100 * accuracy:.2f} % before conversion (float QCFS network)")
     metadata = {
         "dataset": definition.dataset,
-        "dataset licence": DATASET_LICENCES[definition.dataset],
+        "dataset licence": dataset(definition.dataset).licence,
         "licence": "Apache-2.0",
         "command": command_line(args),
         "accuracy of the float network": f"{100 * accuracy:.2f} %",
@@ -109,14 +105,14 @@ def command_line(args: argparse.Namespace) -> str:
 
 
 def _changed(definition: "ModelDefinition", args: argparse.Namespace) -> "ModelDefinition":
-    penalty = args.activity_penalty
+    penalty, recipe = args.activity_penalty, definition.recipe
     if args.epochs is not None:
-        definition = replace(definition, epochs=args.epochs)
+        recipe = replace(recipe, epochs=args.epochs)
     if penalty is not None:
         if not 0 <= penalty < float("inf"):
             raise ResiduumError(f"--activity-penalty must be at least 0, not {penalty}")
-        definition = replace(definition, activity_penalty=penalty)
-    return definition
+        recipe = replace(recipe, activity_penalty=penalty)
+    return replace(definition, recipe=recipe)
 
 
 def _convert(
