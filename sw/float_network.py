@@ -1,8 +1,22 @@
 """The float network after BatchNorm is folded: what conversion starts from, framework-free."""
 
+import contextlib
+import io
+import json
+import math
+import os
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from sw.errors import ResiduumError
+
+FORMAT = "residuum float network"
+FORMAT_VERSION = 1
+_LAYER_FIELDS = ("name", "threshold", "stride", "padding")
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,142 @@ class FloatNetwork:
     input_shape: tuple[int, int, int]
     layers: tuple[FloatLayer, ...]
     levels: int
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to one file, weights and biases as float32, which is their precision
+        in training; thresholds keep all digits. The file is renamed in place when whole.
+
+        An .npz of the arrays ``weight_0``, ``bias_0``, ``weight_1``, ... and ``header``, JSON.
+        Raises ``ResiduumError`` if the file cannot be written.
+        """
+        path = Path(path)
+        header = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "name": self.name,
+            "input_shape": list(self.input_shape),
+            "levels": self.levels,
+            "layers": [
+                {**{key: getattr(layer, key) for key in _LAYER_FIELDS}, "pool": list(layer.pool)}
+                for layer in self.layers
+            ],
+        }
+        arrays = {"header": np.array(json.dumps(header))}
+        for index, layer in enumerate(self.layers):
+            arrays[f"weight_{index}"] = layer.weight.astype(np.float32)
+            arrays[f"bias_{index}"] = layer.bias.astype(np.float32)
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **arrays)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content.getvalue())
+            part.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "FloatNetwork":
+        """Read a file that ``save`` wrote; arrays come as float64.
+
+        Raises ``ResiduumError`` if it is missing, damaged, of another kind or of a later version.
+        """
+        path = Path(path)
+        header, arrays = _read(path)
+        if header.get("version") != FORMAT_VERSION:
+            raise ResiduumError(
+                f"{path} has format version {header.get('version')!r}, but this program reads "
+                f"version {FORMAT_VERSION}"
+            )
+        try:
+            layers = tuple(
+                FloatLayer(
+                    weight=arrays[f"weight_{index}"].astype(np.float64),
+                    bias=arrays[f"bias_{index}"].astype(np.float64),
+                    pool=(entry["pool"][0], entry["pool"][1]),
+                    **{key: entry[key] for key in _LAYER_FIELDS},
+                )
+                for index, entry in enumerate(header["layers"])
+            )
+            channels, height, width = header["input_shape"]
+            network = cls(header["name"], (channels, height, width), layers, header["levels"])
+            fault = _fault(network)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            raise ResiduumError(f"{path} is damaged: parts of the network are missing") from None
+        if fault:
+            raise ResiduumError(f"{path} holds a network that cannot be: {fault}")
+        return network
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of the file, checked only for being of this format."""
+    foreign = ResiduumError(f"{path} is not a float network of Residuum, or it is damaged")
+    if not path.exists():
+        raise ResiduumError(f"there is no file {path}")
+    try:
+        # From memory, so that no file stays open when numpy gives up half-way.
+        content = io.BytesIO(path.read_bytes())
+        if not zipfile.is_zipfile(content):
+            raise foreign
+        with np.load(content, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(str(arrays["header"]))
+    except ResiduumError:
+        raise
+    except Exception:
+        # zipfile, zlib and numpy fail in a dozen ways on damaged bytes; all mean the same here.
+        raise foreign from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise foreign
+    return header, arrays
+
+
+def _fault(network: FloatNetwork) -> str | None:
+    """What is wrong with a network from a file, or None."""
+    if not isinstance(network.name, str) or not network.name:
+        return "it has no name"
+    if not _whole(1, network.levels, *network.input_shape):
+        return f"levels {network.levels!r} and input shape {network.input_shape!r} must be numbers"
+    if not network.layers:
+        return "it has no layer"
+    channels, *extents = network.input_shape
+    for layer in network.layers:
+        where = f"layer {layer.name!r}"
+        if not _whole(1, layer.stride, *layer.pool) or not _whole(0, layer.padding):
+            return f"{where} has a stride, padding or pool that is no possible number"
+        if layer.weight.ndim != 4 or layer.weight.size == 0 or layer.weight.shape[1] != channels:
+            return f"{where} has the weight shape {layer.weight.shape} on {channels} input channels"
+        if layer.bias.shape != layer.weight.shape[:1]:
+            return f"{where} has {len(layer.weight)} channels and a bias of {layer.bias.shape}"
+        if not np.isfinite(layer.weight).all() or not np.isfinite(layer.bias).all():
+            return f"{where} has a weight or bias that is not a finite number"
+        last = layer is network.layers[-1]
+        if last != (layer.threshold is None):
+            return f"{where} {'is the last and must not have' if last else 'needs'} a threshold"
+        if layer.threshold is not None and not 0 < layer.threshold < math.inf:
+            return f"{where} has the threshold {layer.threshold!r}; it must be positive"
+        channels = len(layer.weight)
+        extents = [
+            (extent // pool + 2 * layer.padding - kernel) // layer.stride + 1
+            for extent, pool, kernel in zip(
+                extents, layer.pool, layer.weight.shape[2:], strict=True
+            )
+        ]
+        if min(extents) < 1:
+            return f"{where} has a window larger than its input"
+    if extents != [1, 1]:
+        return f"its last layer has a map of {extents[0]} x {extents[1]}; it must be 1 x 1"
+    return None
+
+
+def _whole(smallest: int, *values: Any) -> bool:
+    """Whether all values are whole numbers, none below ``smallest``."""
+    return all(
+        isinstance(value, int) and not isinstance(value, bool) and value >= smallest
+        for value in values
+    )
 
 
 def fold_batchnorm(
