@@ -10,6 +10,16 @@ PRESETS: Mapping[str, EngineConfig] = {
     "25f": EngineConfig.for_lanes(16, weight_rows=3072, memory="ecp5"),
     "45f": EngineConfig.for_lanes(32, weight_rows=2048, memory="ecp5"),
     "85f": EngineConfig.for_lanes(64, weight_rows=2048, memory="ecp5"),
+    # Nearly all block memories of the device, for networks with up to 459,000 weights of 4 bits.
+    "85f-4bit": EngineConfig.for_lanes(
+        64,
+        weight_bits=4,
+        accumulator_bits=14,
+        potential_bits=22,
+        weight_rows=7168,
+        feature_rows=1536,
+        memory="ecp5",
+    ),
 }
 
 

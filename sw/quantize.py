@@ -57,9 +57,8 @@ def quantize_weights(weight: Tensor, scales: Tensor, bits: int) -> Tensor:
     return torch.clamp(torch.round(weight / column), -limit, limit)
 
 
-def fake_quantize(weight: Tensor, bits: int, *, shared: bool) -> Tensor:
+def fake_quantize(weight: Tensor, scales: Tensor, bits: int) -> Tensor:
     """The weights that the integers stand for, with the gradient of the unrounded ones."""
-    scales = weight_scales(weight, bits, shared=shared)
     column = scales.reshape(-1, *[1] * (weight.ndim - 1))
     rounded = quantize_weights(weight, scales, bits) * column
     return weight + (rounded - weight).detach()

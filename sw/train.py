@@ -27,10 +27,12 @@ from sw.errors import ResiduumError
 from sw.float_network import FloatLayer, FloatNetwork, fold_batchnorm
 from sw.models import ModelDefinition, QCFSNetwork, Recipe
 from sw.qcfs import qcfs
-from sw.quantize import fake_quantize
+from sw.quantize import fake_quantize, weight_scales
 
 LABEL_SMOOTHING = 0.05
 MOMENTUM = 0.9
+# Steps of the fine-tuning between two choices of the weight scales, which change slowly.
+SCALES_EVERY = 20
 
 
 def train(
@@ -151,24 +153,39 @@ class FoldedModule(nn.Module):
         Weights, biases and thresholds to start from.
     bits
         Weights act as they will after conversion to ``bits`` bits; None leaves them unrounded.
+
+    Attributes
+    ----------
+    scales
+        The weight scale of every channel, (out_channels,) for each layer; empty if not rounded.
     """
 
     def __init__(self, network: FloatNetwork, *, bits: int | None = None) -> None:
         super().__init__()
         self.network = network
         self.bits = bits
+        self.scales: list[Tensor] = []
         self.weights = nn.ParameterList(_tensor(layer.weight) for layer in network.layers)
         self.biases = nn.ParameterList(_tensor(layer.bias) for layer in network.layers)
         self.thresholds = nn.ParameterList(
             torch.tensor(layer.threshold) for layer in network.layers if layer.threshold is not None
         )
+        self.update_scales()
+
+    def update_scales(self) -> None:
+        """Choose the scales anew for the weights as they are now."""
+        if self.bits is not None:
+            self.scales = [
+                weight_scales(weight, self.bits, shared=layer.threshold is None)
+                for weight, layer in zip(self.weights, self.network.layers, strict=True)
+            ]
 
     def forward(self, x: Tensor) -> Tensor:
         for index, layer in enumerate(self.network.layers):
             output = layer.threshold is None
             weight = self.weights[index]
             if self.bits is not None:
-                weight = fake_quantize(weight, self.bits, shared=output)
+                weight = fake_quantize(weight, self.scales[index], self.bits)
             if layer.pool != (1, 1):
                 x = F.avg_pool2d(x, layer.pool)
             x = F.conv2d(x, weight, self.biases[index], layer.stride, layer.padding)
@@ -205,6 +222,8 @@ def fine_tune(
     recipe = replace(
         definition.recipe, optimizer="adamw", learning_rate=definition.recipe.fine_tune_rate
     )
+    mixed = recipe.precision == "bfloat16"
+    model = torch.compile(module, dynamic=False) if mixed else module
     batches = -(-len(data.train_labels) // recipe.batch)
     optimizer, schedule = _optimizer(module, recipe, epochs * batches)
     with _progress() as progress:
@@ -215,8 +234,12 @@ def fine_tune(
             mean = _Mean()
             # Epochs after those of the training proper, so that no random number comes twice.
             drawn = _batches(recipe, data, seed=seed, epoch=recipe.epochs + epoch)
-            for images, labels in drawn:
-                loss = F.cross_entropy(module(images), labels, label_smoothing=LABEL_SMOOTHING)
+            for number, (images, labels) in enumerate(drawn):
+                if number % SCALES_EVERY == 0:
+                    module.update_scales()
+                with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                    logits = model(images)
+                loss = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
