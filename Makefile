@@ -11,6 +11,7 @@ T      = 4
 LANES  = 16
 STEPS  = 8
 WAVES  =
+BITS   =
 UNIT   = engine
 BOARD  =
 PRESET =
@@ -27,14 +28,18 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup sim test lint format train synth bitstream program timing netlist fuzz clean again
+.PHONY: help setup sim test lint format train bench study verify synth bitstream program timing netlist \
+    fuzz clean again
 
 help:
-	@echo "make sim [MODEL=digits|mnist] [IMAGES=100] [TAU=4] [T=4] [LANES=16] [WAVES=1]"
+	@echo "make sim [MODEL=digits|mnist|fashion|cifar10] [BITS=8] [IMAGES=100] [TAU=4] [T=4] [LANES=16] [WAVES=1]"
 	@echo "                             run a trained network on the simulated engine, compare every spike"
 	@echo "make test                    lint, types and all tests"
 	@echo "make train MODEL=digits      train, convert and store a network"
-	@echo "make bitstream BOARD=ulx3s-12f [MODEL=digits] [PRESET=12f] [FREQ=150]"
+	@echo "make bench                   accuracy, cycles, clock and area of all networks: docs/results.md"
+	@echo "make study                   what the residual potential does: docs/study.md and its plots"
+	@echo "make verify MODEL=mnist      every test image on the simulated engine, resumable"
+	@echo "make bitstream BOARD=ulx3s-12f [MODEL=digits] [BITS=8] [PRESET=12f] [FREQ=150]"
 	@echo "                             build the bitstream of a board; \`residuum boards\` lists them"
 	@echo "make program BOARD=ulx3s-12f load it with openFPGALoader"
 	@echo "make timing [SEEDS=3]        the clock that two boards reach, as a table"
@@ -54,7 +59,7 @@ help:
 
 sim: $(READY)
 	@$(PY) -m sw.cli sim $(MODEL) --images $(IMAGES) --tau $(TAU) --T $(T) \
-	    --lanes $(LANES) $(if $(filter-out 0,$(WAVES)),--waves)
+	    $(if $(BITS),--bits $(BITS)) --lanes $(LANES) $(if $(filter-out 0,$(WAVES)),--waves)
 
 test: lint
 	$(PY) -m pytest -n $(JOBS)
@@ -71,6 +76,15 @@ format: $(READY)
 train: $(READY)
 	@$(PY) -m sw.cli train $(MODEL)
 
+bench: $(READY)
+	@$(PY) -m sw.cli bench
+
+study: $(READY)
+	@$(PY) -m sw.cli study
+
+verify: $(READY)
+	@$(PY) -m sw.cli verify $(MODEL) --tau $(TAU) --T $(T) $(if $(BITS),--bits $(BITS))
+
 synth: $(READY)
 	@$(PY) -m sw.cli synth --unit $(UNIT) --lanes $(LANES) --steps $(STEPS)
 
@@ -82,7 +96,7 @@ netlist: $(READY)
 
 bitstream: $(READY)
 	@$(PY) -m sw.cli bitstream $(BOARD) --model '$(MODEL)' \
-	    $(if $(PRESET),--preset $(PRESET)) $(if $(FREQ),--freq $(FREQ))
+	    $(if $(BITS),--bits $(BITS)) $(if $(PRESET),--preset $(PRESET)) $(if $(FREQ),--freq $(FREQ))
 
 program: $(READY)
 	@$(PY) -m sw.cli program $(BOARD)
