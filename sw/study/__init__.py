@@ -1,0 +1,1 @@
+"""What the residual potential does: measurements on the trained networks, plots and a page."""

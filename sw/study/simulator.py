@@ -1,0 +1,328 @@
+"""The integer network step by step, made for many settings of tau and T at once.
+
+The golden model runs one setting. A study wants all of them, and most of the work is common:
+
+* the spikes of a step depend on earlier steps only, so a run of 8 steps holds those of 1 .. 7;
+* a probe is a plain run, so one plain run holds the residual potentials of every tau;
+* the image is a constant current and every stage starts anew, so the first layer fires in the
+  inference as in the probe, whatever tau is.
+
+So all tau = 0 .. 8 with all T = 1 .. 8 cost about nine runs of 8 steps. Every number is a whole
+number that its float type counts exactly; the tests hold this against the golden model.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sw.errors import ResiduumError
+from sw.network import LARGEST_PIXEL, PIXELS, IntegerNetwork, Layer, bounds
+
+Reset = Literal["subtraction", "zero", "start"]
+
+_EXACT_FLOAT32 = 1 << 24
+_EXACT_FLOAT64 = 1 << 53
+# Numbers of the largest array of a batch; keeps it near the caches.
+_BATCH_NUMBERS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Fired:
+    """What the neurons of one layer did in one stage, before any mask.
+
+    Attributes
+    ----------
+    spikes
+        0 or 1, (steps, N, C, H, W).
+    potentials
+        v after the steps that were asked for (1 = after the first), whole numbers (N, C, H, W).
+    """
+
+    spikes: Tensor
+    potentials: dict[int, Tensor]
+
+
+@dataclass(frozen=True)
+class PlainRun:
+    """A run without a probe, which is also the probe of every tau.
+
+    Attributes
+    ----------
+    layers
+        One per hidden layer.
+    logits
+        (steps, N, classes): summed over the steps 1 .. t.
+    """
+
+    layers: tuple[Fired, ...]
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Inference:
+    """The second stage for one tau.
+
+    Attributes
+    ----------
+    silenced
+        bool (N, C, H, W) per hidden layer: v(tau) < 0.
+    unmasked
+        Spikes that the neurons had, 0 or 1 (T, N, C, H, W) per hidden layer; what goes to the next
+        layer is these without the silenced neurons.
+    logits
+        (T, N, classes): summed over the steps 1 .. t.
+    """
+
+    silenced: tuple[Tensor, ...]
+    unmasked: tuple[Tensor, ...]
+    logits: Tensor
+
+
+class Extremes:
+    """Smallest and largest potential per layer, with the intermediate values v+I and v+I-TH.
+
+    ``low`` and ``high`` are int64 (layers,); the output layer's are those of its running sums.
+    """
+
+    def __init__(self, layers: int) -> None:
+        # 0 is no exaggeration: v starts between 0 and TH, and the bits of a sign are there anyway.
+        self.low = np.zeros(layers, np.int64)
+        self.high = np.zeros(layers, np.int64)
+
+    def see(self, index: int, low: float, high: float) -> None:
+        self.low[index] = min(self.low[index], int(low))
+        self.high[index] = max(self.high[index], int(high))
+
+
+class Simulator:
+    """Runs of an integer network on batches of images.
+
+    Parameters
+    ----------
+    network
+        Any integer network.
+    steps
+        The longest stage that will be asked for; it decides the float types.
+    """
+
+    def __init__(self, network: IntegerNetwork, steps: int) -> None:
+        self.network = network
+        self.steps = steps
+        self.extremes: Extremes | None = None
+        self._synapses = [Synapses(layer, _largest_value(layer, steps)) for layer in network.layers]
+        self._hidden = len(network.layers) - 1
+
+    def batches(self, images: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+        """uint8 images (N, C, H, W) in portions that stay near the caches, each with its place."""
+        check_images(self.network, images)
+        shapes = (self.network.input_shape, *self.network.shapes)
+        largest = max(int(np.prod(shape)) for shape in shapes) * self.steps
+        size = max(_BATCH_NUMBERS // largest, 1)
+        for first in range(0, len(images), size):
+            chunk = torch.from_numpy(np.ascontiguousarray(images[first : first + size]))
+            yield slice(first, first + len(chunk)), chunk
+
+    def record_extremes(self) -> Extremes:
+        """From now on, keep the extremes of all potentials in what is returned."""
+        self.extremes = Extremes(len(self.network.layers))
+        return self.extremes
+
+    def plain(
+        self,
+        images: Tensor,
+        steps: int,
+        *,
+        keep: Collection[int] = (),
+        reset: Reset = "subtraction",
+    ) -> PlainRun:
+        """Integrate and fire for ``steps`` steps, all spikes pass.
+
+        Parameters
+        ----------
+        keep
+            Steps 1 .. ``steps`` after which the potentials are kept.
+        reset
+            What a spike does to v: subtract TH (as the engine does), or, for comparison, set it to
+            0 or to the start potential TH >> 1 ("hard reset").
+        """
+        layers = []
+        signal = images[None]
+        for index in range(self._hidden):
+            fired = self._fire(index, self._current(index, signal), steps, keep, reset)
+            layers.append(fired)
+            signal = fired.spikes
+        return PlainRun(tuple(layers), self._logits(signal, steps))
+
+    def inference(self, images: Tensor, probe: PlainRun, *, tau: int, T: int) -> Inference:
+        """T steps in which the neurons with v(tau) < 0 are silent.
+
+        ``probe`` is a plain run of the same images of at least T steps that kept the potentials of
+        ``tau`` >= 1.
+        """
+        silenced = tuple(layer.potentials[tau] < 0 for layer in probe.layers)
+        unmasked = []
+        signal = images[None]
+        for index in range(self._hidden):
+            if index == 0:
+                spikes = probe.layers[0].spikes[:T]
+            else:
+                spikes = self._fire(index, self._current(index, signal), T).spikes
+            unmasked.append(spikes)
+            signal = spikes * ~silenced[index]
+        return Inference(silenced, tuple(unmasked), self._logits(signal, T))
+
+    def _current(self, index: int, signal: Tensor) -> Tensor:
+        """I(t), (steps or 1, N, C, H, W); 1 stands for a current that stays."""
+        sums = self._synapses[index].sum(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
+        bias = torch.from_numpy(self.network.layers[index].bias.copy()).to(sums.dtype)
+        return sums + bias[:, None, None]
+
+    def _fire(
+        self,
+        index: int,
+        current: Tensor,
+        steps: int,
+        keep: Collection[int] = (),
+        reset: Reset = "subtraction",
+    ) -> Fired:
+        threshold = self.network.layers[index].threshold
+        assert threshold is not None
+        limit = torch.from_numpy(threshold.copy()).to(current.dtype)[:, None, None]
+        start = torch.from_numpy(threshold >> 1).to(current.dtype)[:, None, None]
+        n, channels, height, width = current.shape[1:]
+        # Channels innermost: the order in which convolutions are fastest.
+        spikes = current.new_empty(steps, n, height, width, channels).permute(0, 1, 4, 2, 3)
+        potentials = {}
+        potential: Tensor = start
+        for step in range(steps):
+            before = potential + current[step if len(current) > 1 else 0]
+            spike = before >= limit
+            spikes[step] = spike
+            if self.extremes is not None and n > 0:
+                low = before.amin(dim=(0, 2, 3)) - limit[:, 0, 0]
+                self.extremes.see(index, low.min().item(), before.max().item())
+            if reset == "subtraction":
+                potential = torch.addcmul(before, spikes[step], limit, value=-1)
+            else:
+                potential = torch.where(spike, 0 if reset == "zero" else start, before)
+            if step + 1 in keep:
+                potentials[step + 1] = potential
+        return Fired(spikes, potentials)
+
+    def _logits(self, signal: Tensor, steps: int) -> Tensor:
+        current = self._current(self._hidden, signal).flatten(2)
+        logits = current.expand(steps, -1, -1).cumsum(0)
+        if self.extremes is not None and logits.numel() > 0:
+            self.extremes.see(self._hidden, logits.min().item(), logits.max().item())
+        return logits
+
+
+class Synapses:
+    """A layer's weights times 2**f, in the smallest float type that is exact for its sums.
+
+    Parameters
+    ----------
+    largest
+        The largest magnitude that any number in the layer can reach; below 2**53.
+    """
+
+    def __init__(self, layer: Layer, largest: int) -> None:
+        if largest >= _EXACT_FLOAT64:
+            raise ResiduumError(
+                f"layer {layer.name!r} can reach {largest}, beyond the 2**53 up to which the study "
+                f"counts exactly"
+            )
+        self.layer = layer
+        self.dtype = torch.float32 if largest < _EXACT_FLOAT32 else torch.float64
+        weight = torch.from_numpy(layer.weight << layer.fraction_bits).to(self.dtype)
+        self.weight = weight.contiguous(memory_format=torch.channels_last)
+        self.as_convolution: bool | None = None
+
+    def sum(self, x: Tensor) -> Tensor:
+        """(sum of W times the inputs) * 2**f, (M, out, H', W'), of M input maps (M, C, H, W)."""
+        layer = self.layer
+        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        if layer.pool != (1, 1):
+            x = F.avg_pool2d(x, layer.pool, divisor_override=1)
+        if self.as_convolution is None:
+            # A library may compute a convolution by a transform, which rounds; then the sums are
+            # those of a matrix product, where every partial sum is a whole number.
+            self.as_convolution = torch.equal(self._convolution(x), self._product(x))
+        return self._convolution(x) if self.as_convolution else self._product(x)
+
+    def _convolution(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, None, self.layer.stride, self.layer.padding)
+
+    def _product(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        height, width = (
+            (size + 2 * layer.padding - kernel) // layer.stride + 1
+            for size, kernel in zip(x.shape[2:], layer.kernel, strict=True)
+        )
+        columns = F.unfold(x, layer.kernel, padding=layer.padding, stride=layer.stride)
+        return torch.matmul(self.weight.flatten(1), columns).reshape(len(x), -1, height, width)
+
+
+def qcfs_levels(network: IntegerNetwork, images: Tensor, levels: int) -> tuple[list[Tensor], Tensor]:
+    """The ANN of the same integers: QCFS with L = ``levels`` instead of spikes.
+
+    With q of the layer before (0 .. L; the image counts as the full L), z = (sum of W q) 2**f + L B
+    is L times the mean current, and the activation is
+
+        q = clip(floor((V0 + z) / TH), 0, L)
+
+    the number of spikes in L steps if the current did not change from step to step.
+
+    Returns
+    -------
+    list[Tensor]
+        q, int64 (N, C, H, W) per hidden layer.
+    Tensor
+        Logits, int64 (N, classes): L times the mean current of the output layer.
+    """
+    counts = []
+    signal, factor = images, levels
+    for layer in network.layers:
+        largest_input = LARGEST_PIXEL if layer.coding == PIXELS else levels
+        reach = _weight_reach(layer) * largest_input << layer.fraction_bits
+        bias = torch.from_numpy(layer.bias * levels)[:, None, None]
+        sums = Synapses(layer, reach).sum(signal).to(torch.int64) * factor + bias
+        if layer.threshold is None:
+            return counts, sums.flatten(1)
+        limit = torch.from_numpy(layer.threshold.copy())[:, None, None]
+        level = torch.div((limit >> 1) + sums, limit, rounding_mode="floor").clamp(0, levels)
+        counts.append(level)
+        signal, factor = level, 1
+    raise AssertionError("an IntegerNetwork ends in an output layer")
+
+
+def check_images(network: IntegerNetwork, images: np.ndarray) -> None:
+    """``ResiduumError`` unless ``images`` are uint8 (N, C, H, W) of the network's shape."""
+    if images.dtype != np.uint8 or images.shape[1:] != network.input_shape:
+        raise ResiduumError(
+            f"network {network.name!r} takes 8-bit images of shape {network.input_shape}, not "
+            f"{images.dtype} of shape {images.shape[1:]}"
+        )
+
+
+def _largest_value(layer: Layer, steps: int) -> int:
+    """The largest magnitude of any sum, current or potential of the layer in ``steps`` steps."""
+    limits = bounds(layer, steps)
+    largest_input = LARGEST_PIXEL if layer.coding == PIXELS else 1
+    values = [
+        _weight_reach(layer) * largest_input << layer.fraction_bits,
+        *(int(np.abs(part).max()) for part in (limits.current_min, limits.current_max)),
+        *(int(np.abs(part).max()) for part in (limits.potential_min, limits.potential_max)),
+    ]
+    return max(values)
+
+
+def _weight_reach(layer: Layer) -> int:
+    """Largest sum of the magnitudes of one channel's weights, pooled inputs counted."""
+    rows = np.abs(layer.weight.astype(np.int64)).reshape(layer.out_channels, -1)
+    return int(rows.sum(axis=1).max()) * layer.pool_area
