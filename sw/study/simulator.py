@@ -268,7 +268,9 @@ class Synapses:
         return torch.matmul(self.weight.flatten(1), columns).reshape(len(x), -1, height, width)
 
 
-def qcfs_levels(network: IntegerNetwork, images: Tensor, levels: int) -> tuple[list[Tensor], Tensor]:
+def qcfs_levels(
+    network: IntegerNetwork, images: Tensor, levels: int
+) -> tuple[list[Tensor], Tensor]:
     """The ANN of the same integers: QCFS with L = ``levels`` instead of spikes.
 
     With q of the layer before (0 .. L; the image counts as the full L), z = (sum of W q) 2**f + L B

@@ -1,0 +1,192 @@
+"""The measurements: which images are right, which neurons fire too often, how large v gets.
+
+Every function takes some images and returns arrays that can be joined over portions of images.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sw.network import IntegerNetwork
+from sw.study.simulator import Inference, PlainRun, Reset, Simulator, qcfs_levels
+from sw.study.store import Arrays
+
+# How the spikes N of a neuron compare with q, the level of the ANN with L = T. The first four are
+# the unevenness error.
+CASES = (
+    "fires, ANN silent",  # N > q = 0
+    "fires too often",  # N > q > 0
+    "silent, ANN active",  # N = 0 < q
+    "fires too rarely",  # 0 < N < q
+    "both silent",  # N = q = 0
+    "exact",  # N = q > 0
+)
+ERRORS = CASES[:4]
+
+
+def right_images(
+    network: IntegerNetwork,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    plain_steps: int,
+    stages: Mapping[int, int],
+    record: bool = False,
+) -> Arrays:
+    """Which images each setting of tau and T gets right.
+
+    Parameters
+    ----------
+    plain_steps
+        Longest run without a probe.
+    stages
+        For each tau >= 1, the longest inference behind it; neither is above ``plain_steps``.
+    record
+        Also keep the smallest and largest potentials of all runs.
+
+    Returns
+    -------
+    Arrays
+        ``plain``, bool (plain_steps, N): T = 1 .. plain_steps; ``srp_TAU``, bool (T, N), for every
+        tau; with ``record`` also ``low`` and ``high``, int64 (layers,).
+    """
+    simulator = Simulator(network, plain_steps)
+    extremes = simulator.record_extremes() if record else None
+    result: Arrays = {"plain": np.zeros((plain_steps, len(images)), bool)}
+    result |= {f"srp_{tau}": np.zeros((T, len(images)), bool) for tau, T in stages.items()}
+    with torch.inference_mode():
+        for place, batch in simulator.batches(images):
+            probe = simulator.plain(batch, plain_steps, keep=stages)
+            result["plain"][:, place] = _right(probe.logits, labels[place])
+            for tau, T in stages.items():
+                inference = simulator.inference(batch, probe, tau=tau, T=T)
+                result[f"srp_{tau}"][:, place] = _right(inference.logits, labels[place])
+    if extremes is not None:
+        result |= {"low": extremes.low, "high": extremes.high}
+    return result
+
+
+def right_with_reset(
+    network: IntegerNetwork,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    steps: int,
+    resets: Sequence[Reset],
+) -> Arrays:
+    """Which images plain conversion gets right with other resets: bool (steps, N) for each."""
+    simulator = Simulator(network, steps)
+    result: Arrays = {reset: np.zeros((steps, len(images)), bool) for reset in resets}
+    with torch.inference_mode():
+        for place, batch in simulator.batches(images):
+            for reset in resets:
+                logits = simulator.plain(batch, steps, reset=reset).logits
+                result[reset][:, place] = _right(logits, labels[place])
+    return result
+
+
+def right_ann(
+    network: IntegerNetwork, images: np.ndarray, labels: np.ndarray, *, levels: Sequence[int]
+) -> Arrays:
+    """Which images the ANN of the same integers gets right: ``right``, bool (levels, N)."""
+    simulator = Simulator(network, 1)
+    right = np.zeros((len(levels), len(images)), bool)
+    with torch.inference_mode():
+        for place, batch in simulator.batches(images):
+            for row, count in enumerate(levels):
+                _, logits = qcfs_levels(network, batch, count)
+                right[row, place] = _right(logits, labels[place])
+    return {"right": right}
+
+
+def unevenness(
+    network: IntegerNetwork, images: np.ndarray, *, T: int, taus: Sequence[int]
+) -> Arrays:
+    """Counts of neurons, summed over the images, before and after SRP.
+
+    The ANN is the QCFS network of the same integers with L = T, so that without unevenness every
+    neuron would fire exactly q times in T steps: what is counted is neither quantization nor
+    clipping nor the rounding of weights.
+
+    Returns
+    -------
+    Arrays
+        int64; ``plain`` (layers, ``CASES``) for a plain run of T steps; ``own`` (layers, 2), the
+        neurons of that run which fire more, and less, than their own input is worth, whatever the
+        layers before did; ``srp`` (taus, layers, ``CASES``) for the T steps of inference; and
+        ``silenced`` (taus, layers, 4): neurons silenced, those of them with q = 0, those that would
+        have fired, those of the latter with q = 0.
+    """
+    layers = len(network.layers) - 1
+    result: Arrays = {
+        "plain": np.zeros((layers, len(CASES)), np.int64),
+        "own": np.zeros((layers, 2), np.int64),
+        "srp": np.zeros((len(taus), layers, len(CASES)), np.int64),
+        "silenced": np.zeros((len(taus), layers, 4), np.int64),
+    }
+    simulator = Simulator(network, max(T, *taus))
+    with torch.inference_mode():
+        for _, batch in simulator.batches(images):
+            levels, _ = qcfs_levels(network, batch, T)
+            probe = simulator.plain(batch, max(T, *taus), keep={T, *taus})
+            _count_plain(result, network, probe, levels, T)
+            for row, tau in enumerate(taus):
+                inference = simulator.inference(batch, probe, tau=tau, T=T)
+                _count_inference(result, row, inference, levels)
+    return result
+
+
+def _count_plain(
+    result: Arrays, network: IntegerNetwork, probe: PlainRun, levels: list[Tensor], T: int
+) -> None:
+    for index, (fired, level) in enumerate(zip(probe.layers, levels, strict=True)):
+        count = fired.spikes[:T].sum(dim=0)
+        result["plain"][index] += _cases(count, level)
+        # All input is still in v or was paid out, so the input is worth floor((V0 + sum of I)/TH) =
+        # N + floor(v/TH) spikes: fewer than N if v < 0, more if v >= TH.
+        potential = fired.potentials[T]
+        threshold = network.layers[index].threshold
+        assert threshold is not None
+        limit = torch.from_numpy(threshold.copy())[:, None, None]
+        result["own"][index] += [
+            int(((potential < 0) & (count > 0)).sum()),
+            int(((potential >= limit) & (count < T)).sum()),
+        ]
+
+
+def _count_inference(result: Arrays, row: int, inference: Inference, levels: list[Tensor]) -> None:
+    layers = zip(inference.silenced, inference.unmasked, levels, strict=True)
+    for index, (silenced, unmasked, level) in enumerate(layers):
+        count = unmasked.sum(dim=0)
+        result["srp"][row, index] += _cases(count * ~silenced, level)
+        rightly = silenced & (level == 0)
+        result["silenced"][row, index] += [
+            int(chosen.sum())
+            for chosen in (silenced, rightly, silenced & (count > 0), rightly & (count > 0))
+        ]
+
+
+def _cases(count: Tensor, level: Tensor) -> list[int]:
+    """How many neurons fall into each of ``CASES``; N and q are whole numbers of one shape."""
+    more, less, silent = count > level, count < level, level == 0
+    quiet = count == 0
+    return [
+        int(chosen.sum())
+        for chosen in (
+            more & silent,
+            more & ~silent,
+            less & quiet,
+            less & ~quiet,
+            quiet & silent,
+            (count == level) & ~silent,
+        )
+    ]
+
+
+def _right(logits: Tensor, labels: np.ndarray) -> np.ndarray:
+    """bool, of ``logits`` (..., N, classes): the first of the largest is the label."""
+    predicted: np.ndarray = logits.numpy().argmax(axis=-1)
+    right: np.ndarray = predicted == labels
+    return right

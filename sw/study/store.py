@@ -1,0 +1,76 @@
+"""Finished parts of a study, kept so that a run that was interrupted goes on where it stopped."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sw.errors import ResiduumError
+
+Arrays = dict[str, np.ndarray]
+
+# Raised when a part comes to mean something else, so that older files are not taken for it.
+PARTS_VERSION = 1
+
+
+def kept(folder: Path, key: Mapping[str, object], compute: Callable[[], Arrays]) -> Arrays:
+    """What ``compute`` returned for this key the first time; later it is read from ``folder``.
+
+    Parameters
+    ----------
+    key
+        Everything that the result depends on, such as digests of networks; plain JSON values.
+
+    Raises
+    ------
+    ResiduumError
+        If the file cannot be written. A damaged file is computed anew.
+    """
+    text = json.dumps({**key, "version": PARTS_VERSION}, sort_keys=True)
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    found = _read(path)
+    if found is not None:
+        return found
+    result = compute()
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **result)
+    write_whole(path, content.getvalue())
+    return result
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; ``ResiduumError`` if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ResiduumError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under its name only when it is whole; ``ResiduumError`` if that is not possible.
+
+    Folders are made.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _read(path: Path) -> Arrays | None:
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception:
+        # Missing, or damaged in one of the many ways of zipfile, zlib and numpy: computed anew.
+        return None

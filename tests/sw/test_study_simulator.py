@@ -1,0 +1,278 @@
+"""The simulator of the study against the golden model, scalars and closed forms."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sw.errors import ResiduumError
+from sw.golden import simulate
+from sw.network import PIXELS, SPIKES, IntegerNetwork, Layer, bounds
+from sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
+from sw.study.simulator import Simulator, Synapses, qcfs_levels
+from tests.sw.naive import currents
+from tests.sw.networks import naive_integer, random_images, random_network
+
+STEPS = 5
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads only wait for one another in networks as small as these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@given(seed=st.integers(0, 2**32))
+@example(seed=0)
+@settings(max_examples=15, deadline=None)
+def test_every_tau_and_T_equals_the_golden_model(seed: int) -> None:
+    """Logits of all settings from one shared run, and the spikes and masks of each."""
+    network = random_network(seed)
+    images = random_images(seed, network, 2)
+    simulator = Simulator(network, STEPS)
+    (_, batch), *rest = simulator.batches(images)
+    assert not rest
+    probe = simulator.plain(batch, STEPS, keep=range(1, STEPS + 1))
+    for T in range(1, STEPS + 1):
+        assert np.array_equal(
+            probe.logits[T - 1].numpy(), simulate(network, images, tau=0, T=T).logits
+        )
+    for tau in range(1, STEPS + 1):
+        inference = simulator.inference(batch, probe, tau=tau, T=STEPS)
+        for T in range(1, STEPS + 1):
+            golden = simulate(network, images, tau=tau, T=T)
+            assert np.array_equal(inference.logits[T - 1].numpy(), golden.logits)
+        for index, layer in enumerate(golden.layers):
+            silenced = inference.silenced[index]
+            assert np.array_equal(silenced.numpy(), layer.silenced)
+            assert np.array_equal(probe.layers[index].potentials[tau].numpy(), layer.residual)
+            passed = (inference.unmasked[index] * ~silenced).transpose(0, 1).bool()
+            assert np.array_equal(passed.numpy(), layer.trains[:, tau:])
+
+
+def test_batches_cover_all_images_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sw.study.simulator._BATCH_NUMBERS", 1)
+    network = random_network(5)
+    images = random_images(5, network, 4)
+    places = [(place, batch.numpy()) for place, batch in Simulator(network, 2).batches(images)]
+    assert [place for place, _ in places] == [slice(i, i + 1) for i in range(4)]
+    assert np.array_equal(np.concatenate([batch for _, batch in places]), images)
+
+
+def one_neuron(weight: int, bias: int, threshold: int) -> IntegerNetwork:
+    """One pixel, one neuron, one class that counts its spikes."""
+    layers = (
+        Layer("neuron", np.full((1, 1, 1, 1), weight), np.array([bias]), np.array([threshold]),
+              PIXELS, 0),
+        Layer("count", np.ones((1, 1, 1, 1), int), np.zeros(1, int), None, SPIKES, 0),
+    )  # fmt: skip
+    return IntegerNetwork("one", (1, 1, 1), layers, 8)
+
+
+@pytest.mark.parametrize(
+    ("reset", "potentials"),
+    # Current 7, TH 10, V0 5: 12 fires; then 2, 0 or 5 is left, and so on.
+    [
+        ("subtraction", [2, 9, 6, 3]),  # 5+7=12 2+7=9 9+7=16 6+7=13
+        ("zero", [0, 7, 0, 7]),  # 12 7 14 7
+        ("start", [5, 5, 5, 5]),  # 12 12 12 12
+    ],
+)
+def test_resets_by_hand(reset: str, potentials: list[int]) -> None:
+    network = one_neuron(1, 0, 10)
+    image = torch.full((1, 1, 1, 1), 7, dtype=torch.uint8)
+    run = Simulator(network, 4).plain(image, 4, keep=range(1, 5), reset=reset)  # type: ignore[arg-type]
+    assert [int(v) for v in run.layers[0].potentials.values()] == potentials
+    assert [int(total) for total in run.logits] == np.cumsum([v < 7 for v in potentials]).tolist()
+
+
+def test_extremes_by_hand() -> None:
+    """Current 7, TH 10: v+I is 12, 9, 16, 13 and v+I-TH at least -1; one spike per step counted."""
+    simulator = Simulator(one_neuron(1, 0, 10), 4)
+    extremes = simulator.record_extremes()
+    simulator.plain(torch.full((1, 1, 1, 1), 7, dtype=torch.uint8), 4)
+    assert (extremes.low.tolist(), extremes.high.tolist()) == ([-1, 0], [16, 3])
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=15, deadline=None)
+def test_extremes_are_within_the_bounds(seed: int) -> None:
+    network = random_network(seed)
+    images = random_images(seed, network, 3)
+    labels = np.zeros(3, np.int64)
+    seen = right_images(network, images, labels, plain_steps=4, stages={2: 4}, record=True)
+    for index, layer in enumerate(network.layers):
+        limits = bounds(layer, 4)
+        assert seen["low"][index] >= min(int(limits.potential_min.min()), 0)
+        assert seen["high"][index] <= max(int(limits.potential_max.max()), 0)
+
+
+def naive_levels(network: IntegerNetwork, image: list, levels: int) -> list:
+    """q of every hidden layer in exact fractions, from the mean currents of the naive simulator."""
+    signal, result = image, []
+    for layer, naive in zip(network.layers[:-1], naive_integer(network)[:-1], strict=True):
+        assert layer.threshold is not None
+        mean = currents(naive, signal)
+        signal = [
+            [[Fraction(min(max((levels * i + (th >> 1)) // th, 0), levels), levels) for i in row]
+             for row in plane]
+            for plane, th in zip(mean, layer.threshold.tolist(), strict=True)
+        ]  # fmt: skip
+        result.append([[[int(q * levels) for q in row] for row in plane] for plane in signal])
+    return result
+
+
+@given(seed=st.integers(0, 2**32), levels=st.integers(1, 6))
+@settings(max_examples=15, deadline=None)
+def test_levels_of_the_ann_equal_exact_fractions(seed: int, levels: int) -> None:
+    network = random_network(seed)
+    image = random_images(seed, network, 1)
+    counts, _ = qcfs_levels(network, torch.from_numpy(image), levels)
+    expected = naive_levels(network, image[0].tolist(), levels)
+    assert [q[0].tolist() for q in counts] == expected
+
+
+@given(seed=st.integers(0, 2**32), T=st.integers(1, 6))
+@settings(max_examples=10, deadline=None)
+def test_first_layer_has_no_unevenness(seed: int, T: int) -> None:
+    """The image is a constant current, so the spikes are exactly the levels of the ANN."""
+    network = random_network(seed)
+    images = random_images(seed, network, 2)
+    counts = unevenness(network, images, T=T, taus=[2])
+    if len(network.layers) > 1:
+        assert counts["plain"][0, :4].tolist() == [0, 0, 0, 0]
+        assert counts["own"][0].tolist() == [0, 0]
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=10, deadline=None)
+def test_unevenness_equals_counts_from_golden_trains(seed: int) -> None:
+    """The same shares from the golden model's trains and fractions, neuron by neuron."""
+    network = random_network(seed)
+    image = random_images(seed, network, 1)
+    T, tau = 4, 3
+    counts = unevenness(network, image, T=T, taus=[tau])
+    plain = simulate(network, image, tau=0, T=T)
+    ended = simulate(network, image, tau=T, T=1)
+    srp = simulate(network, image, tau=tau, T=T)
+    levels = naive_levels(network, image[0].tolist(), T)
+    for index, q in enumerate(np.array(level) for level in levels):
+        before = plain.layers[index].trains[0].sum(axis=0)
+        after = srp.layers[index].trains[0, tau:].sum(axis=0)
+        assert counts["plain"][index].tolist() == naive_cases(before, q)
+        assert counts["srp"][0, index].tolist() == naive_cases(after, q)
+        threshold = network.layers[index].threshold
+        assert threshold is not None
+        # QCFS of the current that the neuron really had: V0 + sum of I = v + N TH.
+        total = ended.layers[index].residual[0] + before * threshold[:, None, None]
+        own = np.clip(total // threshold[:, None, None], 0, T)
+        assert counts["own"][index].tolist() == [(before > own).sum(), (before < own).sum()]
+        silenced = srp.layers[index].silenced[0]
+        assert counts["silenced"][0, index, :2].tolist() == [
+            silenced.sum(),
+            (silenced & (q == 0)).sum(),
+        ]
+
+
+def naive_cases(count: np.ndarray, q: np.ndarray) -> list[int]:
+    """The cases in the order of ``CASES``, one neuron at a time."""
+    names = []
+    for n, level in zip(count.flatten().tolist(), q.flatten().tolist(), strict=True):
+        if n == level:
+            names.append("both silent" if n == 0 else "exact")
+        elif n > level:
+            names.append("fires, ANN silent" if level == 0 else "fires too often")
+        else:
+            names.append("silent, ANN active" if n == 0 else "fires too rarely")
+    return [names.count(case) for case in CASES]
+
+
+def test_silenced_neurons_that_would_have_fired() -> None:
+    """A neuron that fires early, against inhibition that comes later, is rightly silenced."""
+    layers = (
+        Layer("in", np.array([[[[2]]], [[[1]]]]), np.zeros(2, int), np.array([2, 2]), PIXELS, 0),
+        Layer("mid", np.array([[[[3]], [[-9]]]]), np.zeros(1, int), np.array([4]), SPIKES, 0),
+        Layer("out", np.ones((1, 1, 1, 1), int), np.zeros(1, int), None, SPIKES, 0),
+    )
+    network = IntegerNetwork("late", (1, 1, 1), layers, 8)
+    counts = unevenness(network, np.full((1, 1, 1, 1), 1, np.uint8), T=2, taus=[2])
+    # Both inputs fire at step 1, so "mid" gets 3-9 at once and never fires.
+    assert counts["silenced"][0, 1].tolist() == [1, 1, 0, 0]
+    later = replace(layers[0], bias=np.array([0, -1]), weight=np.array([[[[2]]], [[[2]]]]),
+                    threshold=np.array([2, 3]))  # fmt: skip
+    network = replace(network, layers=(later, *layers[1:]))
+    counts = unevenness(network, np.full((1, 1, 1, 1), 1, np.uint8), T=2, taus=[2])
+    # "in" 2 has V0 1, current 1, TH 3: it fires at step 2 only. "mid": 2+3 fires, 1+3-9 = -5.
+    assert counts["silenced"][0, 1].tolist() == [1, 1, 1, 1]
+    assert counts["plain"][1].tolist() == [1, 0, 0, 0, 0, 0]
+    assert counts["srp"][0, 1].tolist() == [0, 0, 0, 0, 1, 0]
+
+
+def test_right_images_are_those_of_the_golden_model() -> None:
+    network = random_network(11)
+    images = random_images(11, network, 40)
+    labels = np.arange(40) % network.classes
+    right = right_images(network, images, labels, plain_steps=6, stages={1: 2, 4: 3})
+    assert right["plain"].shape == (6, 40)
+    for tau, T, row in ((0, 1, 0), (0, 6, 5), (1, 2, 1), (4, 1, 0), (4, 3, 2)):
+        golden = simulate(network, images, tau=tau, T=T).prediction == labels
+        found = right["plain" if tau == 0 else f"srp_{tau}"][row]
+        assert np.array_equal(found, golden)
+
+
+def test_right_with_reset_starts_as_the_plain_run() -> None:
+    """Before the second spike no reset matters, so T = 1 is the same for all."""
+    network = random_network(11)
+    images = random_images(11, network, 40)
+    labels = np.arange(40) % network.classes
+    plain = right_images(network, images, labels, plain_steps=1, stages={})["plain"]
+    other = right_with_reset(network, images, labels, steps=3, resets=["zero", "start"])
+    assert np.array_equal(other["zero"][0], plain[0])
+    assert np.array_equal(other["start"][0], plain[0])
+
+
+def test_ann_with_one_level_is_one_step() -> None:
+    """With L = 1 a level is one spike, so the ANN and one step of the network agree."""
+    network = random_network(11)
+    images = random_images(11, network, 40)
+    labels = np.arange(40) % network.classes
+    right = right_ann(network, images, labels, levels=[1])["right"][0]
+    assert np.array_equal(right, simulate(network, images, tau=0, T=1).prediction == labels)
+
+
+def test_convolution_that_rounds_is_replaced_by_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = random_network(7).layers[0]
+    x = torch.randint(0, 256, (2, layer.in_channels, 9, 9), dtype=torch.uint8)
+    exact = Synapses(layer, 1).sum(x)
+    monkeypatch.setattr(Synapses, "_convolution", lambda self, x: self._product(x) + 0.25)
+    assert torch.equal(Synapses(layer, 1).sum(x), exact)
+
+
+def test_large_sums_are_exact() -> None:
+    """Beyond 2**24 float32 would round; the simulator must take float64."""
+    weight = np.full((1, 1, 41, 41), 32767)
+    weight[0, 0, 0, 0] = 1
+    layer = Layer("out", weight, np.zeros(1, int), None, PIXELS, 0)
+    network = IntegerNetwork("large", (1, 41, 41), (layer,), 16)
+    run = Simulator(network, 3).plain(torch.full((1, 1, 41, 41), 255, dtype=torch.uint8), 3)
+    assert int(run.logits[2]) == 3 * 255 * (1680 * 32767 + 1)
+
+
+def test_sums_beyond_all_float_types_get_a_sentence() -> None:
+    layer = random_network(7).layers[0]
+    with pytest.raises(ResiduumError, match=r"can reach 9007199254740992, beyond the 2\*\*53"):
+        Synapses(layer, 1 << 53)
+
+
+def test_wrong_images_get_a_sentence() -> None:
+    network = random_network(7)
+    with pytest.raises(ResiduumError, match="takes 8-bit images of shape"):
+        next(Simulator(network, 1).batches(np.zeros((1, 9, 9, 9), np.uint8)))
