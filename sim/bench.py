@@ -186,17 +186,17 @@ def prepare(row: Row, tau: int, T: int, count: int) -> Task:
 
     network = load_network(row.model, row.bits)
     digest = digest_of_file(network_file(row.model, row.bits))
-    images, labels = held_out(network, row.model, None)
-    if count > len(images):
-        raise ResiduumError(
-            f"{count} images are wanted, but {row.model} has {len(images)} held-out images"
-        )
     # Of a board's memories the simulation has the sizes; block memories are described.
     config = preset(row.preset).with_changes(memory="inferred")
     try:
         program = compile_network(network, config, tau=tau, T=T)
     except ResiduumError as error:
         raise ResiduumError(f"{row.model} does not fit the preset {row.preset}: {error}") from None
+    images, labels = held_out(network, row.model, None)
+    if count > len(images):
+        raise ResiduumError(
+            f"{count} images are wanted, but {row.model} has {len(images)} held-out images"
+        )
     return Task(row.model, digest, program, tau, T, images, labels)
 
 

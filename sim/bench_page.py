@@ -292,11 +292,11 @@ def _build_notes(rows: Sequence[Row]) -> str:
             "from them (latency, images per second, GSOP/s) are blank."
         )
     lines = [
-        "The clock is that of the first seed of place and route that meets the clock asked for, or "
-        "of the best if none does. A bitstream runs at the clock that its PLL makes, *asked for* in "
-        "this table, not at Fmax; at that clock the latency is Fmax / clock times as long. The "
-        "memories of the routed design hold the digits network; their contents change neither clock "
-        "nor area."
+        "The clock is that of the first seed of place and route that meets the clock asked for, "
+        "or of the best if none does. A bitstream runs at the clock that its PLL makes, *asked "
+        "for* in this table, not at Fmax; there the latency is Fmax / clock times as long. The "
+        "memories of the routed design hold the digits network; a bitstream that holds another "
+        "is placed and routed anew."
     ]
     for (board, preset), build in builds.items():
         if not build["met"]:

@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     network = load_network(args.model, args.bits)
     digest = measure.digest_of_file(measure.network_file(args.model, args.bits))
-    images, labels = held_out(network, args.model, args.images)
     program = compile_network(network, _engine(args, network), tau=args.tau, T=args.T)
+    images, labels = held_out(network, args.model, args.images)
     name = measure.name_of(args.model)
     task = measure.Task(name, digest, program, args.tau, args.T, images, labels)
     lanes, steps = program.config.lanes, program.config.steps

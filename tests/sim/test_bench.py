@@ -1,0 +1,258 @@
+"""``residuum bench``: digits on the engine of a board, with a place and route that is given."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from boards import bitstream
+from boards import build as board_build
+from boards.build import REPORT, Design, write_json
+from boards.presets import preset
+from hw.program import Counter
+from sim import bench, measure
+from sim.bench_page import ANCHORS, COLUMNS
+from sim.transfer import count_transfer
+from sim.verilator import Simulation
+from sw import cli
+from sw.compiler import compile_network
+from sw.errors import ResiduumError
+from sw.golden import simulate
+from sw.library import load_network
+from tests.boards.tiny import order_and_design
+
+BUILD = {
+    "device": "LFE5U-12F",
+    "speed_grade": "6",
+    "fmax_mhz": 160.5,
+    "target_mhz": 150.0,
+    "met": True,
+    "seed": 2,
+    "digest": "ab",
+    "tools": {"yosys": "0.70"},
+    "lut": 10_934,
+    "ff": 15_405,
+    "ebr": 33,
+    "dsp": 0,
+    "available": {"lut": 12_000, "ff": 12_000, "ebr": 32, "dsp": 28},
+}
+
+
+def run(*arguments: str) -> tuple[int, dict, str]:
+    status = cli.main(["bench", "--models", "digits", *arguments])
+    folder = Path("build/bench")
+    return (
+        status,
+        json.loads((folder / "report.json").read_text()),
+        (folder / "results.md").read_text(),
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A first call; the folder that it worked in, and what it returned and wrote."""
+    folder = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(bench, "STAGES", ((4, 4),))
+        patch.setattr(bench, "routed", lambda *_: BUILD)
+        return folder, run("--images", "3")
+
+
+@pytest.fixture
+def again(measured, monkeypatch):
+    """The folder of the first call, where nothing may be simulated or evaluated anew."""
+
+    def fail(*_, **__):
+        raise AssertionError("this was done before")
+
+    monkeypatch.chdir(measured[0])
+    monkeypatch.setattr(bench, "STAGES", ((4, 4),))
+    monkeypatch.setattr(bench, "routed", lambda *_: BUILD)
+    monkeypatch.setattr(Simulation, "run", fail)
+    monkeypatch.setattr("sw.commands.evaluate.evaluate", fail)
+    monkeypatch.setattr("sim.transfer.count_transfer", fail)
+    return measured[1]
+
+
+def table(page: str, heading: str) -> list[dict[str, str]]:
+    """The table whose first column has this heading, rows by the headings of the columns."""
+    lines = page.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(f"| {heading} |"))
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines[first:]
+        if line.startswith("|")
+    ]
+    width = len(cells[0])
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:] if len(row) == width]
+
+
+def test_digits_on_the_engine_of_a_board(measured):
+    status, report, _ = measured[1]
+    (row,) = report["rows"]
+    assert (status, row["rtl_images"], row["mismatches"]) == (0, 3, 0)
+    assert (row["cycles"], row["worst_cycle_error"]) == (row["predicted_cycles"], 0)
+    assert row["cycles"] == pytest.approx(sum(layer["cycles"] for layer in row["layers"]))
+    # What `residuum eval digits` prints.
+    assert row["accuracy"] == pytest.approx(99.7222, abs=1e-3)
+
+
+def test_what_follows_from_the_clock(measured):
+    (row,) = measured[1][1]["rows"]
+    assert row["latency_us"] == pytest.approx(row["cycles"] / 160.5)
+    assert row["images_per_second"] * row["latency_us"] == pytest.approx(1e6)
+    assert row["gsops"] == pytest.approx(row["sops"] * row["images_per_second"] / 1e9)
+
+
+def test_the_page_says_what_the_report_says(measured):
+    _, report, page = measured[1]
+    (row,), (shown,) = report["rows"], table(page, "network")[:1]
+    assert list(shown) == [column.heading for column in COLUMNS]
+    assert shown["accuracy"] == "99.72 %"
+    assert shown["cycles"] == f"{row['cycles']:,.0f}"
+    assert (shown["model / RTL"], shown["mismatches"], shown["checked"]) == ("1.0000", "0", "3")
+    assert (shown["Fmax"], shown["LUT"], shown["EBR"]) == ("160.5 MHz", "10,934", "33")
+    assert shown["latency"] == f"{row['latency_us']:.1f} us"
+    assert report["command"] in page
+
+
+def test_anchors_keep_their_marks(measured):
+    shown = table(measured[1][2], "system")
+    assert {row["system"]: row["source"] for row in shown} == {a.system: a.mark for a in ANCHORS}
+    assert {a.system for a in ANCHORS if a.mark == "S"} == {"Cerebron", "SyncNN (open, HLS)"}
+
+
+def test_more_than_the_data_sheet_names_is_said(measured):
+    assert "takes more FF and EBR than the data sheet of the LFE5U-12F" in measured[1][2]
+
+
+def test_a_second_call_runs_nothing_anew(again):
+    assert run("--images", "3") == again
+
+
+def test_without_place_and_route_the_page_says_so(again):
+    _, report, page = run("--images", "3", "--no-build")
+    (row,) = report["rows"]
+    assert (row["build"], row["latency_us"], row["gsops"]) == (None, None, None)
+    assert table(page, "network")[0]["latency"] == ""
+    assert "**Place and route was left out**" in page
+
+
+def test_a_cycle_model_that_is_off_is_told(again, monkeypatch, capsys):
+    real = measure.report
+    monkeypatch.setattr(
+        measure, "report", lambda *a, **k: real(*a, **k) | {"worst_cycle_error": 0.011}
+    )
+    assert run("--images", "3")[0] == 1
+    assert "the cycle model is off by 1.10 % for an image" in capsys.readouterr().err
+
+
+def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys):
+    """A model that silences nothing differs from the engine, which does."""
+
+    def unmasked(network, images, *, tau, T):
+        return simulate(network, images, tau=0, T=tau + T)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "STAGES", ((4, 4),))
+    monkeypatch.setattr("sw.golden.simulate", unmasked)
+    status, report, page = run("--images", "1", "--no-build")
+    assert (status, report["rows"][0]["mismatches"] > 0) == (1, True)
+    assert "values differ; the first: layer 'conv1', image 0" in capsys.readouterr().err
+    assert "the first: layer 'conv1', image 0" in page
+
+
+@pytest.mark.parametrize(
+    ("row", "arguments", "sentence"),
+    [
+        (None, ["--models", "digits,letters"], "'letters' is not measured; there are cifar10, "),
+        (None, ["--models", "digits", "--images", "361"], "361 images are wanted, but digits has"),
+        (
+            bench.Row(model="mnist", bits=8, board="ulx3s-12f", preset="12f"),
+            ["--models", "mnist"],
+            "mnist does not fit the preset 12f: layer 'classifier': 2441 weight rows are needed",
+        ),
+    ],
+)
+def test_bad_arguments_are_one_sentence(row, arguments, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if row:
+        monkeypatch.setattr(bench, "ROWS", (row,))
+    assert cli.main(["bench", *arguments]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_bytes_on_the_wire_are_those_of_the_protocol():
+    """The image is one frame of bytes, the run another. Frames have 16 bytes and two ENDs around
+    their payload; a reply to a run has 3 words. Escapes come on top."""
+    network = load_network("digits")
+    program = compile_network(network, preset("12f"), tau=4, T=4)
+    words = len(program.image_writes(np.zeros((1, 8, 8), np.uint8))[0])
+    counted = count_transfer(program, np.zeros((4, 1, 8, 8), np.uint8), tau=4, T=4)
+    sent, received = (18 + words) + (18 + 4), 18 + (18 + 12)
+    assert sent <= counted.sent <= sent + 12
+    assert received <= counted.received <= received + 12
+    assert counted.image_seconds(1_000_000) == pytest.approx(
+        1e-5 * (counted.sent + counted.received)
+    )
+
+
+def test_memory_that_a_network_takes():
+    """3 x 3 x 1 + 3 x 3 x 16 x 2 groups + ..., counted from the shapes of the layers."""
+    network = load_network("digits")
+    taken = bench.memory(compile_network(network, preset("12f"), tau=4, T=4))
+    rows = sum(-(-layer.out_channels // 16) * layer.weight[0].size for layer in network.layers)
+    assert (taken["weight_rows"], taken["weight_rows_there"]) == (rows, 2048)
+    assert taken["weight_kbit"] == rows * 16 * 8 / 1024
+    assert taken["feature_rows"] <= taken["feature_rows_there"] == 512
+
+
+@pytest.fixture
+def builds(tmp_path, monkeypatch):
+    """Place and route that only writes its report, in folders of the test; the designs built."""
+    done: list[str] = []
+    order, _ = order_and_design(150)
+    design = Design("", "", bytes(31) + b"\1")
+
+    def build(order, design, folder, display):
+        done.append(design.digest.hex())
+        write_json(folder / REPORT, {"digest": design.digest.hex(), "fmax_mhz": 140})
+        raise ResiduumError("too slow")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(board_build, "ROOT", tmp_path / "build")
+    monkeypatch.setattr(board_build, "build", build)
+    monkeypatch.setattr(bitstream, "prepare", lambda *_, **__: (order, design))
+    return SimpleNamespace(done=done, digest=design.digest.hex(), root=tmp_path / "build")
+
+
+def routed() -> dict:
+    return bench.routed("ulx3s-12f", "12f", 1, Console(stderr=True))
+
+
+def test_a_build_that_misses_its_clock_has_a_clock_too_and_is_not_repeated(builds):
+    assert routed()["fmax_mhz"] == routed()["fmax_mhz"] == 140
+    assert builds.done == [builds.digest]
+
+
+def test_the_bitstream_of_the_same_design_counts(builds):
+    write_json(builds.root / "ulx3s-12f" / REPORT, {"digest": builds.digest, "fmax_mhz": 155})
+    assert (routed()["fmax_mhz"], builds.done) == (155, [])
+
+
+def test_the_bitstream_of_another_design_does_not_count(builds):
+    write_json(builds.root / "ulx3s-12f" / REPORT, {"digest": "00", "fmax_mhz": 155})
+    assert (routed()["fmax_mhz"], len(builds.done)) == (140, 1)
+
+
+def test_cycles_of_one_image_cannot_hide_those_of_another():
+    one, other = measure.Totals.empty(1), measure.Totals.empty(1)
+    one.predicted[0, Counter.CYCLES] = one.counters[0, Counter.CYCLES] = 100
+    other.worst_cycles = 0.5
+    one.add(other)
+    one.add(measure.Totals.empty(1))
+    assert measure.Totals.from_json(json.loads(json.dumps(one.to_json()))).worst_cycles == 0.5
