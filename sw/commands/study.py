@@ -108,7 +108,7 @@ def _subjects(models: str, zoo: Path) -> list["Subject"]:
     names = [name.strip() for name in models.split(",")]
     if len(set(names)) < len(names):
         raise ResiduumError(f"--models names a model twice: {models}")
-    subjects, missing = [], ""
+    subjects = []
     for name in names:
         if name not in MODELS:
             known = ", ".join(MODELS)
@@ -116,10 +116,9 @@ def _subjects(models: str, zoo: Path) -> list["Subject"]:
         try:
             subjects.append(load_subject(name, zoo))
         except FileNotFoundError as error:
-            missing = str(error)
-            print(f"{name} is left out: {missing}")
+            print(f"{name} is left out: {error}")
     if not subjects:
-        raise ResiduumError(f"there is nothing to study: {missing}")
+        raise ResiduumError(f"there is nothing to study: no model of {models} has its files")
     return subjects
 
 

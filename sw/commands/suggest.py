@@ -135,19 +135,23 @@ def _show(network: "IntegerNetwork", rows: list[dict[str, Any]], steps: int, ima
     Console().print(table)
     chosen = best(rows)
     print(
-        f"best on {images} training images: tau {chosen['tau']}, T {chosen['T']} with "
+        f"best on {images:,} training images: tau {chosen['tau']}, T {chosen['T']} with "
         f"{chosen['accuracy']:.2f} %"
     )
-    print(advice(chosen))
+    print(advice(rows))
 
 
-def advice(chosen: dict[str, Any]) -> str:
-    """Whether the best division is clearly better than no probe."""
+def advice(rows: list[dict[str, Any]]) -> str:
+    """Whether the best division is clearly better than no probe, and what is as good."""
+    chosen = best(rows)
+    equal = [row for row in rows if row["accuracy"] == chosen["accuracy"] and row is not chosen]
+    if equal:
+        others = ", ".join(f"tau {row['tau']} with T {row['T']}" for row in equal)
+        return f"equally good: {others}; of equal ones the shortest probe is taken"
     if chosen["tau"] == 0:
-        return "no probe is better than plain conversion here"
+        return "no probe does better than plain conversion here"
     if chosen["difference"] > _CLEAR * chosen["error"]:
         return f"its gain over plain conversion is clear (more than {_CLEAR} standard errors)"
     return (
-        "its gain over plain conversion is within what chance can do; plain conversion (tau 0) is "
-        "as good a choice"
+        "its gain over plain conversion may be chance; plain conversion (tau 0) is as good a choice"
     )

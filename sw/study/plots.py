@@ -112,6 +112,8 @@ def _unevenness(report: dict[str, Any]) -> "Figure":
 
 
 def _bits(report: dict[str, Any]) -> "Figure":
+    from matplotlib.ticker import MaxNLocator
+
     figure, (weight, fraction, potential) = _panels(3)
     for index, model in enumerate(report["models"]):
         colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
@@ -139,7 +141,7 @@ def _bits(report: dict[str, Any]) -> "Figure":
             # A change that is next to nothing should look so.
             axes.set_ylim((low + high - _SMALLEST_RANGE) / 2, (low + high + _SMALLEST_RANGE) / 2)
     potential.set_ylabel("bits")
-    potential.yaxis.get_major_locator().set_params(integer=True)
+    potential.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (weight, fraction, potential):
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")

@@ -287,7 +287,7 @@ def qcfs_levels(
     Tensor
         Logits, int64 (N, classes): L times the mean current of the output layer.
     """
-    counts = []
+    counts: list[Tensor] = []
     signal, factor = images, levels
     for layer in network.layers:
         largest_input = LARGEST_PIXEL if layer.coding == PIXELS else levels

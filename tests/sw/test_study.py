@@ -1,0 +1,389 @@
+"""The study: its report against the golden model, its page and plots, and the two commands."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sw.cli import main
+from sw.commands.suggest import advice, best, divisions
+from sw.convert import FractionBits, to_integer
+from sw.data import load_dataset
+from sw.errors import ResiduumError
+from sw.float_network import FloatLayer, FloatNetwork
+from sw.golden import simulate
+from sw.network import IntegerNetwork, bounds, signed_bits
+from sw.study import report as study_report
+from sw.study.measure import CASES
+from sw.study.page import render, table, verdict
+from sw.study.plots import ACCURACY, draw
+from sw.study.report import Images, Study, load_subject, paired_difference, standard_error
+from sw.study.store import kept
+
+IMAGES = 30
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads only wait for one another in networks as small as these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a small untrained network for the digits: right by chance, which is enough."""
+    folder = tmp_path_factory.mktemp("zoo")
+    rng = np.random.default_rng(0)
+
+    def layer(name: str, shape: tuple[int, ...], threshold: float | None, **how: int) -> FloatLayer:
+        weight = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+        return FloatLayer(name, weight, rng.normal(size=shape[0]) / 8, threshold, **how)
+
+    layers = (
+        layer("conv1", (3, 1, 3, 3), 0.5, padding=1),
+        layer("conv2", (4, 3, 3, 3), 0.4, stride=2, padding=1),
+        layer("conv3", (4, 4, 3, 3), 0.3, padding=1),
+        layer("classifier", (10, 4, 4, 4), None),
+    )
+    network = FloatNetwork("digits", (1, 8, 8), layers, levels=4)
+    network.save(folder / "digits-float.npz")
+    network = FloatNetwork.load(folder / "digits-float.npz")
+    for bits in (8, 4):
+        integer = to_integer(network, bits=bits, metadata={"dataset": "digits"})
+        integer.save(folder / f"digits-{bits}bit.npz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    data = load_dataset("digits")
+    return Images(data.test_images[:IMAGES], data.test_labels[:IMAGES])
+
+
+@pytest.fixture(scope="module")
+def report(zoo: Path, digits: Images, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A whole report, measured in portions of 12, 12 and 6 images."""
+    advanced: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_report, "PORTION", 12)
+        folder = tmp_path_factory.mktemp("parts")
+        model = Study(load_subject("digits", zoo), digits, folder, advanced.append).run()
+    assert sum(advanced) == Study.work(IMAGES, four=True)
+    return {"command": "residuum study", "engine": {"potential_bits": 24}, "models": [model]}
+
+
+def golden_accuracy(network: IntegerNetwork, data: Images, tau: int, T: int) -> float:
+    prediction = simulate(network, data.images, tau=tau, T=T).prediction
+    return 100 * float(np.mean(prediction == data.labels))
+
+
+@pytest.mark.parametrize(("tau", "T"), [(0, 1), (0, 8), (0, 16), (1, 1), (4, 4), (8, 3), (8, 8)])
+def test_accuracy_is_that_of_the_golden_model(
+    report: dict, zoo: Path, digits: Images, tau: int, T: int
+) -> None:
+    network = IntegerNetwork.load(zoo / "digits-8bit.npz")
+    found = report["models"][0]["accuracy"][str(tau)][T - 1]
+    assert found == pytest.approx(golden_accuracy(network, digits, tau, T))
+
+
+def test_all_settings_are_in_the_report(report: dict) -> None:
+    accuracy = report["models"][0]["accuracy"]
+    assert {tau: len(row) for tau, row in accuracy.items()} == {
+        "0": 16,
+        **{str(tau): 8 for tau in range(1, 9)},
+    }
+
+
+def test_same_total_compares_equal_numbers_of_steps(report: dict) -> None:
+    model = report["models"][0]
+    rows = model["same_total"]
+    assert len(rows) == 64
+    for row in rows:
+        assert row["tau"] + row["T"] == row["total"]
+        assert row["plain"] == model["accuracy"]["0"][row["total"] - 1]
+        assert row["srp"] == model["accuracy"][str(row["tau"])][row["T"] - 1]
+        assert row["difference"] == pytest.approx(row["srp"] - row["plain"])
+
+
+@pytest.mark.parametrize(("bits", "fraction"), [(3, 4), (8, 0), (8, 6)])
+def test_bits_are_those_of_the_converted_network(
+    report: dict, zoo: Path, digits: Images, bits: int, fraction: int
+) -> None:
+    network = to_integer(
+        FloatNetwork.load(zoo / "digits-float.npz"),
+        bits=bits,
+        fraction_bits=FractionBits(spikes=fraction),
+    )
+    rows = report["models"][0]["bits"]["weight" if fraction == 4 else "fraction"]
+    row = next(row for row in rows if row["bits"] == (bits if fraction == 4 else fraction))
+    for stage, accuracy in row["accuracy"].items():
+        tau, T = map(int, stage.split(","))
+        assert accuracy == pytest.approx(golden_accuracy(network, digits, tau, T))
+    limits = [bounds(layer, 8) for layer in network.layers]
+    assert row["bound"] == max(
+        signed_bits(int(limit.potential_min.min()), int(limit.potential_max.max()))
+        for limit in limits
+    )
+    assert row["used"] <= row["bound"]
+
+
+def test_used_bits_cover_the_residuals_of_the_golden_model(
+    report: dict, zoo: Path, digits: Images
+) -> None:
+    network = to_integer(FloatNetwork.load(zoo / "digits-float.npz"), bits=8)
+    for tau in (1, 4, 8):
+        trace = simulate(network, digits.images, tau=tau, T=1)
+        for layer, row in zip(
+            trace.layers, report["models"][0]["bits"]["potentials"][:-1], strict=True
+        ):
+            assert row["low"] <= layer.residual.min()
+            assert row["high"] >= layer.residual.max()
+
+
+def test_shares_of_a_layer_are_all_of_it(report: dict) -> None:
+    for layer in report["models"][0]["unevenness"]["layers"]:
+        for shares in (layer["plain"], *layer["srp"].values()):
+            assert set(shares) == set(CASES)
+            assert sum(shares.values()) == pytest.approx(100)
+
+
+def test_second_layer_loses_all_that_fires_too_often_if_tau_is_T(report: dict) -> None:
+    """Probe and inference see the same trains there, so v(tau) < 0 finds all and only these."""
+    second = report["models"][0]["unevenness"]["layers"][1]
+    assert second["plain"]["fires, ANN silent"] > 0
+    assert second["srp"]["4"]["fires, ANN silent"] == 0
+    assert second["srp"]["4"]["fires too often"] == 0
+    assert second["own"]["too many"] == pytest.approx(
+        second["plain"]["fires, ANN silent"] + second["plain"]["fires too often"]
+    )
+    assert second["silenced"]["4"]["would have fired"] == pytest.approx(second["own"]["too many"])
+
+
+def test_paired_error_is_that_of_the_mean_of_differences() -> None:
+    rng = np.random.default_rng(1)
+    first, second = rng.random(400) < 0.8, rng.random(400) < 0.7
+    change = 100 * (first.astype(float) - second)
+    difference, error = paired_difference(first, second)
+    assert difference == pytest.approx(change.mean())
+    assert error == pytest.approx(change.std() / np.sqrt(400))
+
+
+def test_standard_error_is_that_of_the_mean() -> None:
+    right = np.random.default_rng(2).random(500) < 0.9
+    expected = 100 * right.std() / np.sqrt(500)
+    assert standard_error(100 * right.mean(), 500) == pytest.approx(expected)
+
+
+def test_finished_portions_are_not_measured_again(
+    zoo: Path, digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_report, "PORTION", 5)
+    subject = load_subject("digits", zoo)
+    few = Images(digits.images[:10], digits.labels[:10])
+    first = Study(subject, few, tmp_path, lambda work: None).run()
+    seen: list[int] = []
+    measure = study_report.unevenness
+
+    def counted(network: IntegerNetwork, images: np.ndarray, **how: object) -> object:
+        seen.append(len(images))
+        return measure(network, images, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(study_report, "unevenness", counted)
+    assert Study(subject, few, tmp_path, lambda work: None).run() == first
+    assert seen == []
+    more = Images(digits.images[:15], digits.labels[:15])
+    assert Study(subject, more, tmp_path, lambda work: None).run()["images"] == 15
+    assert seen == [5]
+
+
+def test_damaged_portion_is_measured_again(tmp_path: Path) -> None:
+    result = {"right": np.arange(3)}
+    kept(tmp_path, {"part": "a"}, lambda: result)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:20])
+    again = kept(tmp_path, {"part": "a"}, lambda: {"right": np.arange(4)})
+    assert again["right"].tolist() == [0, 1, 2, 3]
+    last = kept(tmp_path, {"part": "a"}, lambda: result)
+    assert last["right"].tolist() == [0, 1, 2, 3]
+
+
+def test_portions_that_cannot_be_kept_get_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResiduumError, match="cannot be written"):
+        kept(tmp_path / "file", {}, dict)
+
+
+def test_page_shows_the_numbers_of_the_report(report: dict) -> None:
+    model = report["models"][0]
+    page = render(report)
+    for tau, row in model["accuracy"].items():
+        label = f"tau {tau}" if tau != "0" else "plain (tau 0)"
+        assert f"| {label} | {' | '.join(f'{value:.2f}' for value in row[:8])} |" in page
+    for layer in model["bits"]["potentials"]:
+        assert f"| {layer['name']} | {layer['low']} .. {layer['high']} | {layer['used']} |" in page
+    assert "| SRP | CIFAR-100 | VGG-16 | 4 | 76.28 | 71.52 | 74.31 | 75.42 | 76.25 |" in page
+    assert "None" not in page.replace("None of 64 settings", "")
+    assert "nan" not in page
+
+
+def test_tables_of_the_page_are_whole(report: dict) -> None:
+    """Every row of a table has as many cells as its head."""
+    head = 0
+    for line in render(report).splitlines():
+        if not line.startswith("|"):
+            head = 0
+            continue
+        head = head or line.count("|")
+        assert line.count("|") == head
+
+
+def test_plots_of_the_page_are_drawn(report: dict, tmp_path: Path) -> None:
+    paths = draw(report, tmp_path)
+    assert {path.name for path in paths} == set(re.findall(r"\((\S+\.png)\)", render(report)))
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+    before = (tmp_path / ACCURACY).read_bytes()
+    draw(report, tmp_path)
+    assert (tmp_path / ACCURACY).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "words"),
+    [
+        (0.0, 0.0, "no difference"),
+        (0.0, 0.3, "no difference"),
+        (0.5, 0.3, "no clear difference"),
+        (-0.5, 0.3, "no clear difference"),
+        (1.0, 0.3, "a clear gain"),
+        (-1.0, 0.3, "a clear loss"),
+    ],
+)
+def test_verdict(difference: float, error: float, words: str) -> None:
+    assert verdict({"difference": difference, "error": error}) == words
+
+
+def test_table() -> None:
+    assert table(["a", "b"], [["1", "2"]]) == "| a | b |\n|---|---|\n| 1 | 2 |"
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_command_writes_page_plots_and_report(
+    zoo: Path, in_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["study", "--zoo", str(zoo), "--models", "digits,mnist", "--images", "10"]
+    assert main(words) == 0
+    output = capsys.readouterr().out
+    assert f"mnist is left out: there is no {zoo / 'mnist-8bit.npz'}" in output
+    folder = in_folder / "build" / "study"
+    model = json.loads((folder / "report.json").read_text())["models"][0]
+    assert (model["name"], model["images"]) == ("digits", 10)
+    page = (folder / "study.md").read_text()
+    assert f"    residuum study --models digits,mnist --images 10 --zoo {zoo}" in page
+    assert len(list(folder.glob("study-*.png"))) == 4
+    assert main([*words, "--out", "elsewhere"]) == 0
+    assert (in_folder / "elsewhere" / "study.md").read_text() == page
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--models", "mnist"], "there is nothing to study: no model of mnist has its files"),
+        (["--models", "digit"], "there is no model 'digit'; the known ones are digits, mnist"),
+        (["--models", "digits,digits"], "--models names a model twice: digits,digits"),
+        (["--models", "digits", "--images", "361"],
+         "361 images are wanted, but digits has 360 held-out images"),
+    ],
+)  # fmt: skip
+def test_wrong_study_gets_a_sentence(
+    zoo: Path,
+    in_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    assert main(["study", "--zoo", str(zoo), *words]) == 1
+    assert f"residuum: {message}" in capsys.readouterr().err
+
+
+def test_files_of_two_networks_get_a_sentence(zoo: Path, tmp_path: Path) -> None:
+    for name in ("digits-8bit.npz", "digits-float.npz"):
+        (tmp_path / name).write_bytes((zoo / name).read_bytes())
+    small = FloatNetwork(
+        "digits",
+        (1, 1, 1),
+        (FloatLayer("out", np.ones((10, 1, 1, 1)), np.zeros(10), None),),
+        4,
+    )
+    small.save(tmp_path / "digits-float.npz")
+    with pytest.raises(ResiduumError, match="are not of the same network"):
+        load_subject("digits", tmp_path)
+
+
+def test_divisions_are_those_of_the_golden_model(zoo: Path) -> None:
+    network = IntegerNetwork.load(zoo / "digits-8bit.npz")
+    data = load_dataset("digits")
+    train = Images(data.train_images[:IMAGES], data.train_labels[:IMAGES])
+    rows = divisions(network, train.images, train.labels, 5)
+    assert [(row["tau"], row["T"]) for row in rows] == [(0, 5), (1, 4), (2, 3), (3, 2), (4, 1)]
+    for row in rows:
+        expected = golden_accuracy(network, train, row["tau"], row["T"])
+        assert row["accuracy"] == pytest.approx(expected)
+
+
+def row(tau: int, accuracy: float, error: float = 0.1) -> dict:
+    difference = accuracy - 90.0
+    return {"tau": tau, "T": 9, "accuracy": accuracy, "difference": difference, "error": error}
+
+
+def test_best_of_equal_divisions_has_the_shortest_probe() -> None:
+    rows = [row(0, 90.0), row(1, 91.0), row(2, 91.0)]
+    assert best(rows)["tau"] == 1
+    assert advice(rows).startswith("equally good: tau 2 with T 9")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([row(0, 90.0), row(1, 89.0)], "no probe does better than plain conversion"),
+        ([row(0, 90.0), row(1, 91.0)], "is clear"),
+        ([row(0, 90.0), row(1, 91.0, error=0.5)], "may be chance"),
+    ],
+)
+def test_advice(rows: list[dict], words: str) -> None:
+    assert words in advice(rows)
+
+
+def test_suggest_prints_the_best_division(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(zoo / "digits-8bit.npz")
+    assert main(["suggest", path, "--steps", "3", "--images", "40"]) == 0
+    assert re.search(r"best on 40 training images: tau \d, T \d with", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--steps", "33"], 1, "--steps must be at most 32, not 33"),
+        (["--steps", "0"], 2, "0 is too small"),
+        (["--images", "many"], 2, "'many' is not a number"),
+    ],
+)
+def test_wrong_suggest_gets_a_sentence(
+    zoo: Path, capsys: pytest.CaptureFixture[str], words: list[str], status: int, message: str
+) -> None:
+    try:
+        result = main(["suggest", str(zoo / "digits-8bit.npz"), *words])
+    except SystemExit as ending:
+        result = int(ending.code or 0)
+    assert result == status
+    assert message in capsys.readouterr().err
