@@ -1,0 +1,486 @@
+"""Which layer of a spiking network loses its accuracy, and why.
+
+Two families of hybrids are run. In one, the reference's activations are used up to layer k, as
+constant currents, and spikes behind it; in the other, spikes up to layer k, and activations behind
+it, which are given the firing rates. Where the accuracy of either steps down, a layer is at fault:
+
+    loss of k = ((activations up to k) - (activations up to k-1)
+                 + (spikes up to k-1) - (spikes up to k)) / 2
+
+These losses add up to the accuracy of the reference less that of the spiking network.
+
+Why a layer errs is found by giving it the reference's own input and changing one thing at a time.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sw.golden import Trace, batch_size, integrate_and_fire, simulate
+from sw.look.reference import RateLayer, Reference, from_integers, staircase
+from sw.network import PIXELS, IntegerNetwork, Layer
+
+CAUSES = ("weights", "thresholds", "biases", "levels", "timing")
+# A threshold this far from the reference's is no matter of rounding.
+_WRONG_RATIO = 0.05
+# Sums below this are whole numbers in float32 even where a library adds in another way.
+_SAFE_FLOAT32 = 1 << 21
+
+
+@dataclass
+class LayerFindings:
+    """What was found of one layer. Shares and rates are 0..1, accuracies in percent.
+
+    Attributes
+    ----------
+    activations_until, spikes_until
+        Accuracy of the two hybrids that change over behind this layer.
+    loss
+        Points of accuracy that the layer loses.
+    rate_error, rate_bias
+        Mean of |N/T - r| and of N/T - r over neurons and images: firing rate against activation.
+        Output layer: None.
+    saturated, silenced, dead
+        Neurons that fire in every inference step, that are silenced (means over the images), and
+        that never fire on any image.
+    errors
+        Mean error of the rate from each of ``CAUSES``, each alone and on the reference's own
+        input; "timing" on the actual spikes: what their order does beyond their number. In the
+        output layer in units of the spread of the logits.
+    handed_down
+        The same for an exact layer on the actual input: what comes from the layers before.
+    sqnr_db
+        Signal to quantisation noise of the weights; None if they agree exactly.
+    threshold_ratio
+        TH as it is / TH of the reference, median over the channels; None in the output layer.
+    smallest_threshold
+        TH; None in the output layer.
+    biases_zero
+        All biases are 0, and those of the reference are not.
+    """
+
+    name: str
+    neurons: int
+    activations_until: float = 0.0
+    spikes_until: float = 0.0
+    loss: float = 0.0
+    rate_error: float | None = None
+    rate_bias: float | None = None
+    saturated: float | None = None
+    silenced: float | None = None
+    dead: float | None = None
+    errors: dict[str, float] = field(default_factory=dict)
+    handed_down: float = 0.0
+    sqnr_db: float | None = None
+    threshold_ratio: float | None = None
+    smallest_threshold: int | None = None
+    biases_zero: bool = False
+
+    @property
+    def cause(self) -> str:
+        """The largest of ``errors``."""
+        return max(self.errors, key=lambda name: self.errors[name])
+
+    @property
+    def threshold_wrong(self) -> bool:
+        """Whether the thresholds are off by more than rounding explains."""
+        return self.threshold_ratio is not None and abs(self.threshold_ratio - 1) > _WRONG_RATIO
+
+
+@dataclass
+class Explanation:
+    """What was found of a network.
+
+    Attributes
+    ----------
+    spiking, reference
+        Accuracy in percent of the spiking network and of the reference.
+    disagreements
+        Images of which exactly one of the two is right.
+    levels, T
+        L of the reference, and the inference steps.
+    """
+
+    layers: list[LayerFindings]
+    images: int
+    spiking: float
+    reference: float
+    disagreements: int
+    source: str
+    own: bool
+    levels: int
+    weight_bits: int
+    tau: int
+    T: int
+
+    @property
+    def lost(self) -> float:
+        """Points of accuracy."""
+        return self.reference - self.spiking
+
+    @property
+    def significant(self) -> bool:
+        """Whether more is lost than chance would: two standard deviations of the images of which
+        one network is right and the other wrong."""
+        return self.lost / 100 * self.images > 2 * self.disagreements**0.5
+
+    @property
+    def worst(self) -> LayerFindings:
+        """The layer that loses most; if nothing is lost, the one whose own error is largest."""
+        if self.significant:
+            return max(self.layers, key=lambda layer: layer.loss)
+        return max(self.layers[:-1] or self.layers, key=lambda layer: max(layer.errors.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """All findings as plain values."""
+        return {
+            **{key: value for key, value in asdict(self).items() if key != "layers"},
+            "lost": self.lost,
+            "significant": self.significant,
+            "worst": self.worst.name,
+            "cause": self.worst.cause,
+            "layers": [asdict(layer) for layer in self.layers],
+        }
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A layer taken apart: as it is, and the reference with one thing changed.
+
+    ``gain`` (out,) is what the layer's e is, on the whole, of the reference's e; dividing by it
+    leaves the error of the weights alone, which the threshold cannot absorb.
+    """
+
+    actual: RateLayer
+    exact: RateLayer
+    weights: RateLayer
+    biases: RateLayer
+    gain: Tensor
+
+
+def take_apart(actual: RateLayer, exact: RateLayer) -> _Parts:
+    """Split the difference of two layers into weights, thresholds (gain) and biases."""
+    e, e0 = actual.weight.flatten(1), exact.weight.flatten(1)
+    if actual.output:  # one scale for all classes
+        product, power = (e * e0).sum().expand(len(e)), (e0 * e0).sum().expand(len(e))
+    else:
+        product, power = (e * e0).sum(dim=1), (e0 * e0).sum(dim=1)
+    gain = torch.where(product > 0, product / power.clamp(min=1e-300), torch.ones_like(power))
+    weight = actual.weight / gain[:, None, None, None]
+    bias = actual.bias / gain
+    shape = (exact.output, exact.stride, exact.padding, exact.pool)
+    return _Parts(
+        actual,
+        exact,
+        RateLayer(exact.name, weight, exact.bias, *shape),
+        RateLayer(exact.name, exact.weight, bias, *shape),
+        gain,
+    )
+
+
+def explain(
+    network: IntegerNetwork,
+    reference: Reference,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    tau: int,
+    T: int,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Explanation:
+    """Run all hybrids on uint8 images (N, C, H, W) with labels (N,).
+
+    ``advance`` is told of images that are done, for a progress bar. Raises ``ResiduumError`` as
+    ``sw.golden.simulate`` does.
+    """
+    totals = _Totals(network, reference, tau, T)
+    size = batch_size(network, tau + T)
+    for first in range(0, len(images), size):
+        batch = slice(first, first + size)
+        totals.add(images[batch], labels[batch])
+        advance(len(labels[batch]))
+    return totals.explanation()
+
+
+class _Totals:
+    """Sums over the batches."""
+
+    def __init__(self, network: IntegerNetwork, reference: Reference, tau: int, T: int):
+        self.network, self.reference, self.tau, self.T = network, reference, tau, T
+        own = from_integers(network, reference.levels, "", own=True)
+        self.parts = [take_apart(*pair) for pair in zip(own.layers, reference.layers, strict=True)]
+        depth = len(network.layers)
+        self.images = self.disagreements = 0
+        # Right answers of the hybrids that change over behind layer k; k = 0: before the first.
+        self.activations = np.zeros(depth + 1, np.int64)
+        self.spikes = np.zeros(depth + 1, np.int64)
+        self.sums = [dict.fromkeys((*CAUSES, "handed_down"), 0.0) for _ in range(depth)]
+        self.rates = [
+            dict.fromkeys(("error", "bias", "saturated", "silenced"), 0.0) for _ in range(depth)
+        ]
+        self.alive = [np.zeros(shape, bool) for shape in network.shapes[:-1]]
+
+    def add(self, images: np.ndarray, labels: np.ndarray) -> None:
+        golden = simulate(self.network, images, tau=self.tau, T=self.T)
+        exact, logits = self.reference.rates(images)
+        pixels = torch.from_numpy(np.ascontiguousarray(images))
+        fired = [torch.from_numpy(layer.trains[:, self.tau :]) for layer in golden.layers]
+        actual = [train.to(torch.float64).mean(dim=1) for train in fired]
+
+        def right(found: Tensor | np.ndarray) -> np.ndarray:
+            return np.asarray(found) == labels
+
+        spiking, whole = right(golden.prediction), right(logits.argmax(dim=1))
+        self.images += len(labels)
+        self.disagreements += int((spiking != whole).sum())
+        depth = len(self.network.layers)
+        self.activations[0] += spiking.sum()
+        self.activations[depth] += whole.sum()
+        self.spikes[0] += whole.sum()
+        self.spikes[depth] += spiking.sum()
+        for k in range(1, depth):
+            levels = torch.round(exact[k - 1] * self.reference.levels)
+            found = spikes_from(
+                self.network, k, levels, self.reference.levels, tau=self.tau, T=self.T
+            )
+            self.activations[k] += right(found.argmax(dim=1)).sum()
+            self.spikes[k] += right(self.reference.logits_from(k, actual[k - 1]).argmax(1)).sum()
+        with torch.inference_mode():
+            for index in range(depth):
+                before = (exact[index - 1], actual[index - 1]) if index else (pixels, pixels)
+                self._errors(index, *before, actual[index] if index < depth - 1 else None)
+        self._rates(golden, exact, actual)
+
+    def _errors(self, index: int, exact: Tensor, actual: Tensor, fired: Tensor | None) -> None:
+        """Errors of one layer, on ``exact`` and on ``actual`` input; ``fired``: its own rates."""
+        parts, levels, sums = self.parts[index], self.reference.levels, self.sums[index]
+        drive = parts.exact.drive(exact)
+        changed = {"weights": parts.weights.drive(exact), "biases": parts.biases.drive(exact)}
+        handed = parts.exact.drive(actual)
+        if fired is None:
+            spread = max(float(drive.std(dim=1).mean()) if drive.shape[1] > 1 else 1.0, 1e-12)
+            for cause, z in changed.items():
+                sums[cause] += float((z - drive).abs().mean(dim=(1, 2, 3)).sum()) / spread
+            sums["handed_down"] += float((handed - drive).abs().mean(dim=(1, 2, 3)).sum()) / spread
+            return
+        changed["thresholds"] = drive * parts.gain[:, None, None]
+        right = staircase(drive, levels)
+        found = {cause: staircase(z, levels) for cause, z in changed.items()}
+        found["levels"] = staircase(drive, self.T)
+        found["handed_down"] = staircase(handed, levels)
+        for cause, rates in found.items():
+            sums[cause] += float((rates - right).abs().mean(dim=(1, 2, 3)).sum())
+        constant = staircase(parts.actual.drive(actual), self.T)
+        sums["timing"] += float((fired - constant).abs().mean(dim=(1, 2, 3)).sum())
+
+    def _rates(self, golden: Trace, exact: list[Tensor], actual: list[Tensor]) -> None:
+        for index, layer in enumerate(golden.layers):
+            difference = actual[index] - exact[index]
+            sums = self.rates[index]
+            sums["error"] += float(difference.abs().mean(dim=(1, 2, 3)).sum())
+            sums["bias"] += float(difference.mean(dim=(1, 2, 3)).sum())
+            sums["saturated"] += float((actual[index] == 1).double().mean(dim=(1, 2, 3)).sum())
+            sums["silenced"] += float(layer.silenced.mean(axis=(1, 2, 3)).sum())
+            self.alive[index] |= layer.trains.any(axis=(0, 1))
+
+    def explanation(self) -> Explanation:
+        count = max(self.images, 1)
+        activations, spikes = 100 * self.activations / count, 100 * self.spikes / count
+        layers = []
+        for index, (layer, shape) in enumerate(
+            zip(self.network.layers, self.network.shapes, strict=True)
+        ):
+            steps = activations[index + 1] - activations[index], spikes[index] - spikes[index + 1]
+            means = {key: value / count for key, value in self.sums[index].items()}
+            found = LayerFindings(
+                layer.name,
+                int(np.prod(shape)),
+                activations_until=float(activations[index + 1]),
+                spikes_until=float(spikes[index + 1]),
+                loss=float(sum(steps)) / 2,
+                handed_down=means.pop("handed_down"),
+                errors=means,
+            )
+            self._describe(index, layer, found)
+            if layer.threshold is not None:
+                rates = {key: value / count for key, value in self.rates[index].items()}
+                found.rate_error, found.rate_bias = rates["error"], rates["bias"]
+                found.saturated, found.silenced = rates["saturated"], rates["silenced"]
+                found.dead = float((~self.alive[index]).mean())
+            layers.append(found)
+        return Explanation(
+            layers,
+            self.images,
+            spiking=float(spikes[-1]),
+            reference=float(spikes[0]),
+            disagreements=self.disagreements,
+            source=self.reference.source,
+            own=self.reference.own,
+            levels=self.reference.levels,
+            weight_bits=self.network.weight_bits,
+            tau=self.tau,
+            T=self.T,
+        )
+
+    def _describe(self, index: int, layer: Layer, found: LayerFindings) -> None:
+        """Weights, thresholds and biases against the reference's."""
+        parts = self.parts[index]
+        noise = float((parts.weights.weight - parts.exact.weight).square().sum())
+        signal = float(parts.exact.weight.square().sum())
+        # Two roundings of the same number in float64 agree to about 300 dB.
+        if noise > 1e-24 * signal > 0:
+            found.sqnr_db = float(10 * np.log10(signal / noise))
+        if layer.threshold is not None:
+            found.threshold_ratio = float(1 / parts.gain.median())
+            found.smallest_threshold = int(layer.threshold.min())
+        # A bias that rounds to 0 would be as harmless here as it is in the network.
+        found.biases_zero = not layer.bias.any() and bool((parts.exact.bias.abs() > 1e-3).any())
+
+
+def spikes_from(
+    network: IntegerNetwork, index: int, levels: Tensor, count: int, *, tau: int, T: int
+) -> Tensor:
+    """Logits, int64 (N, classes), of the layers from ``index`` >= 1 on, given activations.
+
+    Parameters
+    ----------
+    levels
+        Activations m of layer ``index`` - 1, whole numbers 0..``count`` (N, C, H, W), that stand
+        for the rates m / ``count``. They are a constant current: every neuron gets the mean of
+        its input in every step, which is the ideal spike train.
+    """
+    signal, factor = levels[:, None], count
+    with torch.inference_mode():
+        for layer in network.layers[index:]:
+            constant = signal.shape[1] == 1
+            if layer.threshold is None:
+                used = signal if constant else signal[:, tau:]
+                logits = _current(layer, used, factor).sum(dim=1) * (T if constant else 1)
+                return logits.flatten(1)
+            current = _current(layer, signal, factor).expand(-1, tau + T, -1, -1, -1)
+            # The current is counted in 1/factor, and so is the threshold.
+            signal = integrate_and_fire(current, layer.threshold * factor, tau)[0]
+            factor = 1
+    raise AssertionError("an IntegerNetwork ends in an output layer")
+
+
+def _current(layer: Layer, signal: Tensor, factor: int) -> Tensor:
+    """I(t) * factor, int64 (N, S', out, H', W'), of inputs (N, S', C, H, W) in 1/factor."""
+    largest = int(
+        np.abs(layer.weight.astype(np.int64)).reshape(layer.out_channels, -1).sum(1).max()
+    )
+    unit = factor * layer.pool_area * (255 if layer.coding == PIXELS else 1)
+    dtype = torch.float32 if largest * unit < _SAFE_FLOAT32 else torch.float64
+    x = signal.flatten(0, 1).to(dtype)
+    if layer.pool != (1, 1):
+        x = F.avg_pool2d(x, layer.pool, divisor_override=1)
+    weight = torch.from_numpy(layer.weight.copy()).to(dtype)
+    sums = F.conv2d(x, weight, stride=layer.stride, padding=layer.padding)
+    bias = torch.from_numpy(layer.bias * factor)[:, None, None]
+    current = (torch.round(sums).to(torch.int64) << layer.fraction_bits) + bias
+    return current.unflatten(0, signal.shape[:2])
+
+
+def sentences(found: Explanation) -> Iterator[str]:
+    """What a person should know, most important first."""
+    spiking, reference = f"{found.spiking:.2f} %", f"{found.reference:.2f} %"
+    worst = found.worst
+    if not found.significant:
+        yield (
+            f"Nothing is lost beyond chance: {spiking} of {found.images} images are right with "
+            f"spikes, {reference} with the activations of {found.source}."
+        )
+        yield (
+            f"The largest error that a layer makes itself is in {worst.name}: "
+            f"{_percent(worst.errors[worst.cause])} of the full rate, from its {worst.cause}."
+        )
+    else:
+        yield (
+            f"{spiking} of {found.images} images are right with spikes, {reference} with the "
+            f"activations of {found.source}: {found.lost:.1f} points are lost."
+        )
+        yield f"Layer {worst.name} loses {worst.loss:.1f} of them: {_because(worst, found)}"
+        yield f"What to do: {_remedy(worst, found)}"
+        for other in found.layers:
+            if other is not worst and other.loss >= max(0.25 * found.lost, 0.5):
+                yield f"Layer {other.name} loses {other.loss:.1f}: {_because(other, found)}"
+    for layer in found.layers:
+        named = found.significant and layer is worst
+        if layer.biases_zero and not (named and layer.cause == "biases"):
+            yield f"The biases of {layer.name} are all 0, and those of the reference are not."
+        if layer.threshold_wrong and not (named and layer.cause == "thresholds"):
+            yield (
+                f"The thresholds of {layer.name} are {layer.threshold_ratio:.2f} times those of "
+                f"the reference."
+            )
+    if found.own:
+        yield (
+            "The reference is the network's own integers, which share its rounding: errors of "
+            "weights, thresholds and biases show only against a float network, or one of more "
+            "bits (--against FILE)."
+        )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _because(layer: LayerFindings, found: Explanation) -> str:
+    """Why a layer errs, as the end of a sentence."""
+    cause, error = layer.cause, layer.errors[layer.cause]
+    unit = "of the spread of the logits" if layer.rate_error is None else "of the full rate"
+    size = f"they change its {'output' if layer.rate_error is None else 'rates'} by "
+    size += f"{_percent(error)} {unit} on the mean."
+    if cause == "weights":
+        ratio = "" if layer.sqnr_db is None else f" (signal to noise {layer.sqnr_db:.1f} dB)"
+        return f"its weights differ from those of the reference{ratio}; {size}"
+    if cause == "biases":
+        what = "are all 0" if layer.biases_zero else "differ from those of the reference"
+        return f"its biases {what}; {size}"
+    if cause == "thresholds" and layer.threshold_ratio is not None:
+        if layer.threshold_wrong:
+            return (
+                f"its thresholds are {layer.threshold_ratio:.2f} times those of the reference; "
+                f"{size}"
+            )
+        return f"its thresholds are coarse, the smallest TH is {layer.smallest_threshold}; {size}"
+    if cause == "levels":
+        return (
+            f"{found.T} inference steps cannot tell the {found.levels} levels of the activation "
+            f"apart; its rates change by {_percent(error)} of the full rate on the mean."
+        )
+    return (
+        f"its spikes come unevenly, which changes its rates by {_percent(error)} of the full rate "
+        f"on the mean ({_percent(layer.silenced or 0)} of the neurons are silenced)."
+    )
+
+
+def _remedy(layer: LayerFindings, found: Explanation) -> str:
+    """What would make a layer err less."""
+    if layer.cause == "weights":
+        return (
+            f"more than {found.weight_bits} weight bits, or fine-tuning with rounded weights; if "
+            f"other layers of as many bits are well, look at the weights of {layer.name}."
+        )
+    if layer.cause == "thresholds":
+        if layer.threshold_wrong:
+            return (
+                f"this is no rounding: see that TH of {layer.name} is made from its own lambda, "
+                f"weight scale and input amplitude."
+            )
+        return f"more fraction bits f for {layer.name}, which make TH larger and so finer."
+    if layer.cause == "biases":
+        if layer.biases_zero:
+            return (
+                f"see that the bias of {layer.name}, with what BatchNorm leaves, is converted too."
+            )
+        return f"more fraction bits f, and see that the bias of {layer.name} has its own units."
+    if layer.cause == "levels":
+        return f"at least as many steps as levels, --T {found.levels} or a multiple of it."
+    more = "a longer probe (--tau) and" if found.tau else "a probe (--tau 4) or"
+    return f"{more} more inference steps (--T {2 * found.T}), in which spikes even out."
