@@ -129,7 +129,7 @@ def _print(name: str, found: "Explanation") -> None:
         if layer is found.worst and layer.errors[layer.cause] > 0:
             errors[layer.cause] = f"[bold]{errors[layer.cause]}[/]"
         why.add_row(
-            layer.name if hidden else f"{layer.name} *",
+            layer.name if hidden else f"{layer.name}*",
             *(errors[cause] for cause in CAUSES),
             percent(layer.handed_down, 2),
             "exact" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f}",
@@ -153,5 +153,6 @@ def _table(title: str, *heads: tuple[str, ...]) -> "Table":
         pad_edge=False,
     )
     for head in (head for part in heads for head in part):
-        table.add_column(head, justify="left" if head == "layer" else "right", vertical="bottom")
+        first = head == "layer"
+        table.add_column(head, justify="left" if first else "right", no_wrap=first)
     return table

@@ -1,0 +1,467 @@
+"""One image on its way through a spiking network, as one picture.
+
+A row per layer. On its left a sample of the neurons, a line each, from left to right as time goes:
+spikes of the probe, residual potential, spikes of the inference, firing rate beside the activation.
+On its right the whole layer: spike counts as maps of its channels, and how often which activation
+gave which count.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sw.errors import ResiduumError
+from sw.golden import LayerTrace, Trace
+from sw.network import IntegerNetwork
+
+FORMATS = ("png", "svg", "pdf")
+# Neurons that have a line of their own; more would be thinner than a pixel or two.
+SAMPLE = 72
+# Channels whose maps are drawn.
+CHANNELS = 64
+# Colours that stay apart for the colour-blind: Okabe and Ito, 2008.
+SPIKE, SILENCED, ACTIVATION, RIGHT = "#0072B2", "#D55E00", "#000000", "#009E73"
+QUIET, LINE, TEXT, SOFT = "#F2F3F5", "#C9CDD2", "#1B1F24", "#57606A"
+_DPI = 120
+_ROW_INCHES, _HEAD_INCHES, _WIDTH_INCHES = 2.75, 2.9, 15.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is drawn.
+
+    Attributes
+    ----------
+    image
+        uint8 (C, H, W), number ``index`` of the held-out images, or a user's.
+    label
+        Its class, or None.
+    trace
+        Of this one image, with all layers.
+    rates
+        The reference's activations / lambda of every hidden layer, float (C, H, W) in 0..1.
+    reference_class
+        What the reference says.
+    levels
+        L of the reference.
+    source
+        What the reference is, for a reader.
+    """
+
+    network: IntegerNetwork
+    image: np.ndarray
+    index: int
+    label: int | None
+    trace: Trace
+    rates: list[np.ndarray]
+    reference_class: int
+    levels: int
+    source: str
+    tau: int
+    T: int
+
+
+def check_format(path: Path) -> str:
+    """The format that a file's name asks for; ``ResiduumError`` if it is none of ``FORMATS``."""
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        raise ResiduumError(f"{path} must end in .png, .svg or .pdf")
+    return suffix
+
+
+def sample(trains: np.ndarray, silenced: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, int]:
+    """Which neurons of a layer get a line of their own: int64 (up to ``SAMPLE``,), flat indices.
+
+    The largest activation comes first, then the larger number of spikes. If there are too many,
+    neurons that never fire and should not are left out; of the others, every n-th is taken. The
+    second value is how many it was taken from.
+
+    Parameters
+    ----------
+    trains
+        bool (S, neurons); ``silenced`` bool and ``rates`` float, (neurons,).
+    """
+    counts = trains.sum(axis=0)
+    order = np.lexsort((np.arange(counts.size), silenced, -counts, -rates))
+    if counts.size > SAMPLE:
+        active = order[(counts[order] > 0) | (rates[order] > 0)]
+        order = active if active.size else order
+    if order.size <= SAMPLE:
+        return order, int(order.size)
+    return order[np.linspace(0, order.size - 1, SAMPLE).round().astype(int)], int(order.size)
+
+
+def draw(scene: Scene, file_format: str = "png") -> bytes:
+    """The picture as the content of a file, "png", "svg" or "pdf"."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    layers = len(scene.trace.layers)
+    height = _HEAD_INCHES + _ROW_INCHES * layers
+    style = {
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.edgecolor": LINE,
+        "axes.labelcolor": SOFT,
+        "axes.titlecolor": TEXT,
+        "text.color": TEXT,
+        "xtick.color": SOFT,
+        "ytick.color": SOFT,
+        "svg.hashsalt": "residuum",
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(_WIDTH_INCHES, height), dpi=_DPI, facecolor="white")
+        FigureCanvasAgg(figure)
+        # Margins in inches, so that they are the same for any number of layers.
+        grid = figure.add_gridspec(
+            1 + layers,
+            1,
+            height_ratios=[_HEAD_INCHES - 1.0] + [_ROW_INCHES - 0.95] * layers,
+            left=0.065,
+            right=0.985,
+            top=1 - 0.75 / height,
+            bottom=0.6 / height,
+            hspace=0.95 / ((height - 1.35 - 0.95 * layers) / (1 + layers)),
+        )
+        _head(figure, grid[0], scene)
+        for index, layer in enumerate(scene.trace.layers):
+            _layer(figure, grid[1 + index], scene, index, layer)
+        content = io.BytesIO()
+        # Without the date, the same run gives the same file.
+        dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        figure.savefig(content, format=file_format, metadata=dated.get(file_format))
+    return content.getvalue()
+
+
+def _head(figure: Any, place: Any, scene: Scene) -> None:
+    """Title, image and logits."""
+    network, trace = scene.network, scene.trace
+    said = int(trace.prediction[0])
+    verdict = f"class {said}"
+    if scene.label is not None:
+        verdict += ", right" if said == scene.label else f", wrong: it is {scene.label}"
+    height = figure.get_figheight()
+    figure.text(
+        0.02,
+        1 - 0.2 / height,
+        f"{network.name}, image {scene.index}: {verdict}",
+        fontsize=16,
+        weight="bold",
+        va="top",
+    )
+    figure.text(
+        0.98,
+        1 - 0.24 / height,
+        f"{network.weight_bits}-bit weights   τ = {scene.tau} probe steps   "
+        f"T = {scene.T} inference steps",
+        fontsize=10,
+        color=SOFT,
+        va="top",
+        ha="right",
+    )
+    image, logits, words = place.subgridspec(1, 3, width_ratios=[1, 3.1, 3], wspace=0.16)
+    axes = figure.add_subplot(image)
+    pixels = scene.image.transpose(1, 2, 0)
+    rgb = pixels.shape[2] == 3
+    axes.imshow(
+        pixels if rgb else pixels.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="none"
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title("image", loc="left", fontsize=9, color=SOFT)
+    _bars(figure.add_subplot(logits), scene, said)
+    _words(figure.add_subplot(words), scene)
+
+
+def _bars(axes: Any, scene: Scene, said: int) -> None:
+    """Logits per class, at most the 20 largest."""
+    logits = scene.trace.logits[0]
+    shown = np.sort(np.argsort(-logits, kind="stable")[:20])
+    colors = [SPIKE if c == said else LINE for c in shown]
+    axes.bar(range(len(shown)), logits[shown], color=colors, width=0.75)
+    axes.axhline(0, color=SOFT, linewidth=0.8)
+    axes.set_xticks(range(len(shown)), [str(c) for c in shown])
+    if scene.label in shown:
+        tick = axes.get_xticklabels()[int(np.flatnonzero(shown == scene.label)[0])]
+        tick.set_color(RIGHT)
+        tick.set_weight("bold")
+    some = "" if len(shown) == len(logits) else f", the {len(shown)} largest of {len(logits)}"
+    axes.set_title(f"logits by class{some}", loc="left", fontsize=9, color=SOFT)
+    axes.yaxis.set_major_formatter(_thousands)
+    axes.tick_params(length=0, labelsize=8)
+    _open(axes)
+
+
+def _words(axes: Any, scene: Scene) -> None:
+    """What the colours mean, and what was found."""
+    axes.set_axis_off()
+    hidden = scene.trace.layers
+    neurons = sum(layer.silenced.size for layer in hidden)
+    spikes = sum(int(layer.trains.sum()) for layer in hidden)
+    silenced = sum(int(layer.silenced.sum()) for layer in hidden)
+    share = 100 * silenced / max(neurons, 1)
+    lines = [
+        (SPIKE, "spike"),
+        (SILENCED, "silenced neuron: v(τ) < 0, no spike leaves it in the inference"),
+        (ACTIVATION, f"activation of {scene.source}, L = {scene.levels} levels"),
+    ]
+    for row, (color, text) in enumerate(lines):
+        y = 0.93 - 0.17 * row
+        axes.scatter([0.015], [y], s=46, color=color, marker="s", transform=axes.transAxes)
+        axes.text(0.045, y, text, transform=axes.transAxes, va="center")
+    found = (
+        f"{neurons:,} hidden neurons, {spikes:,} spikes, {silenced:,} silenced ({share:.1f} %)\n"
+        f"with activations instead of spikes: class {scene.reference_class}"
+    )
+    if scene.label is not None:
+        found += f"; the label is {scene.label}"
+    axes.text(0.0, 0.22, found, transform=axes.transAxes, va="center", color=SOFT, linespacing=1.6)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+
+
+def _layer(figure: Any, place: Any, scene: Scene, index: int, layer: LayerTrace) -> None:
+    """One row of the picture."""
+    tau, T = scene.tau, scene.T
+    shape = layer.silenced.shape[1:]
+    trains = layer.trains[0].reshape(tau + T, -1)
+    silenced, rates = layer.silenced[0].reshape(-1), scene.rates[index].reshape(-1)
+    chosen, pool = sample(trains, silenced, rates)
+    threshold = np.repeat(_threshold(scene, index), math.prod(shape[1:]))
+    residual = layer.residual[0].reshape(-1) / threshold
+
+    lines, maps, counts = place.subgridspec(1, 3, width_ratios=[6.1, 2.3, 1.9], wspace=0.17)
+    steps = [max(tau, 2.5), 3.0, max(T, 2.5), 3.0] if tau else [max(T, 2.5), 3.0]
+    columns = lines.subgridspec(1, len(steps), width_ratios=steps, wspace=0.05)
+    axes = [figure.add_subplot(columns[0])]
+    axes += [figure.add_subplot(column, sharey=axes[0]) for column in list(columns)[1:]]
+    if tau:
+        _raster(axes[0], trains[:tau, chosen], None, "probe", 1)
+        _residual(axes[1], residual[chosen], silenced[chosen])
+    masked = silenced[chosen] if tau else None
+    _raster(axes[-2], trains[tau:, chosen], masked, "inference", tau + 1)
+    _rates(axes[-1], trains[tau:].mean(axis=0)[chosen], rates[chosen])
+    for other in axes[1:]:
+        other.tick_params(labelleft=False)
+    axes[0].set_ylabel("neurons" if pool == len(chosen) else "neurons, a sample")
+
+    name = scene.network.layers[index].name
+    size = " × ".join(map(str, shape))
+    title = f"{name}   {size} = {math.prod(shape):,} neurons"
+    note = _shown(len(chosen), pool, math.prod(shape))
+    axes[0].annotate(
+        title,
+        (0, 1),
+        (0, 24),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=11,
+        weight="bold",
+        annotation_clip=False,
+    )
+    axes[-1].annotate(
+        note,
+        (1, 1),
+        (0, 24),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        color=SOFT,
+        annotation_clip=False,
+    )
+    _maps(figure.add_subplot(maps), layer.trains[0, tau:].sum(axis=0), layer.silenced[0], T)
+    _counts(figure.add_subplot(counts), trains[tau:].sum(axis=0), rates, scene.levels, T)
+
+
+def _threshold(scene: Scene, index: int) -> np.ndarray:
+    threshold = scene.network.layers[index].threshold
+    assert threshold is not None
+    return threshold
+
+
+def _shown(lines: int, pool: int, neurons: int) -> str:
+    if pool == neurons and lines == pool:
+        return "all of them, largest activation first"
+    active = f"{pool:,} that fire or should"
+    if lines == pool:
+        return f"the {active}, largest activation first"
+    return f"{lines} of the {active}, largest activation first"
+
+
+def _raster(
+    axes: Any, trains: np.ndarray, silenced: np.ndarray | None, title: str, first: int
+) -> None:
+    """Spikes bool (steps, neurons) as cells; time runs to the right."""
+    from matplotlib.colors import ListedColormap
+
+    cells = trains.T.astype(int)
+    if silenced is not None:
+        cells = np.where(silenced[:, None], 2, cells)
+    neurons, steps = cells.shape
+    extent = (first - 0.5, first + steps - 0.5, neurons + 0.5, 0.5)
+    axes.imshow(
+        cells,
+        cmap=ListedColormap([QUIET, SPIKE, "#F3C9B0"]),
+        vmin=0,
+        vmax=2,
+        aspect="auto",
+        interpolation="none",
+        extent=extent,
+    )
+    for step in range(first, first + steps - 1):
+        axes.axvline(step + 0.5, color="white", linewidth=1.2)
+    if neurons <= 40:
+        for neuron in range(1, neurons):
+            axes.axhline(neuron + 0.5, color="white", linewidth=0.8)
+    if silenced is not None:
+        rows = np.flatnonzero(silenced) + 1
+        axes.scatter(np.full(rows.size, extent[0]), rows, s=9, color=SILENCED, marker="s", zorder=3)
+    every = max(1, -(-steps // 8))
+    axes.set_xticks(range(first, first + steps, every))
+    axes.set_xlabel("time step")
+    _panel(axes, title)
+
+
+def _residual(axes: Any, residual: np.ndarray, silenced: np.ndarray) -> None:
+    """v(tau) in thresholds, a dot per neuron."""
+    rows = np.arange(1, residual.size + 1)
+    axes.axvspan(-1e6, 0, color=SILENCED, alpha=0.07, linewidth=0)
+    axes.axvline(0, color=SOFT, linewidth=0.9)
+    for mask, color, marker in ((~silenced, SPIKE, "o"), (silenced, SILENCED, "s")):
+        axes.hlines(rows[mask], 0, residual[mask], color=color, linewidth=0.7, alpha=0.5)
+        axes.scatter(residual[mask], rows[mask], s=8, color=color, marker=marker, zorder=3)
+    # A few neurons far below zero would press all others together.
+    low = min(float(np.quantile(residual, 0.05, method="lower")), -0.5) if residual.size else -0.5
+    low = max(low * 1.1, -4.0)
+    axes.set_xlim(low, 1.05)
+    beyond = int((residual < low).sum())
+    axes.set_xlabel("v(τ) / θ" + (f"   ({beyond} below {low:.1f})" if beyond else ""))
+    _panel(axes, "residual potential")
+
+
+def _rates(axes: Any, rates: np.ndarray, activations: np.ndarray) -> None:
+    """N/T as bars, the activation as a tick."""
+    rows = np.arange(1, rates.size + 1)
+    axes.barh(rows, rates, height=0.8, color=SPIKE, alpha=0.55, linewidth=0)
+    axes.scatter(activations, rows, s=26, color=ACTIVATION, marker="|", linewidth=1.3, zorder=3)
+    axes.set_xlim(0, 1.04)
+    axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
+    axes.set_xlabel("spikes / T,  | activation / λ")
+    _panel(axes, "firing rate")
+
+
+def _panel(axes: Any, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=9, color=SOFT, pad=4)
+    axes.tick_params(length=2, labelsize=8)
+    axes.yaxis.set_major_locator(_whole_numbers())
+    _open(axes)
+
+
+def _maps(axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int) -> None:
+    """Spike counts int (C, H, W) of the inference as a mosaic of channels; a dense layer's neurons
+    are one map."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    channels, height, width = counts.shape
+    if height * width == 1:
+        width = math.ceil(math.sqrt(channels * 1.4))
+        height = -(-channels // width)
+        blank = height * width - channels
+        counts = np.pad(counts.reshape(-1), (0, blank)).reshape(1, height, width)
+        silenced = np.pad(silenced.reshape(-1), (0, blank)).reshape(1, height, width)
+        title = f"spikes of all {channels:,} neurons"
+        shown = np.arange(1)
+    else:
+        shown = np.argsort(-counts.sum(axis=(1, 2)), kind="stable")[:CHANNELS]
+        title = f"spikes, maps of {len(shown)} channels"
+        if len(shown) < channels:
+            title += f" of {channels}"
+    wide = math.ceil(math.sqrt(len(shown) * 1.35 * height / width))
+    wide = min(max(wide, 1), len(shown))
+    tall = -(-len(shown) // wide)
+    mosaic = np.full((tall * (height + 1) - 1, wide * (width + 1) - 1), np.nan)
+    muted = np.zeros(mosaic.shape, bool)
+    for place, channel in enumerate(shown):
+        y, x = place // wide * (height + 1), place % wide * (width + 1)
+        mosaic[y : y + height, x : x + width] = counts[channel]
+        muted[y : y + height, x : x + width] = silenced[channel]
+    colors = LinearSegmentedColormap.from_list("spikes", [QUIET, "#7FB6DA", SPIKE, "#003A5D"])
+    picture = axes.imshow(mosaic, cmap=colors, vmin=0, vmax=T, interpolation="none", aspect="equal")
+    overlay = np.zeros((*mosaic.shape, 4))
+    overlay[muted] = (0.835, 0.369, 0, 0.6)
+    axes.imshow(overlay, interpolation="none", aspect="equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.set_title(title, loc="left", fontsize=9, color=SOFT, pad=4)
+    ticks = [0, T] if T < 4 or T % 2 else [0, T // 2, T]
+    bar = axes.figure.colorbar(picture, ax=axes, fraction=0.05, pad=0.02, ticks=ticks, aspect=14)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=8)
+    bar.set_label("spikes in T steps", fontsize=8, color=SOFT)
+
+
+def _counts(axes: Any, counts: np.ndarray, rates: np.ndarray, levels: int, T: int) -> None:
+    """How many neurons with which activation have which spike count."""
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm
+
+    level = np.rint(rates * levels).astype(int)
+    table = np.zeros((T + 1, levels + 1), int)
+    np.add.at(table, (counts, level), 1)
+    colors = LinearSegmentedColormap.from_list("neurons", ["#DCEBF5", "#56A3D0", "#003A5D"])
+    shown = np.ma.masked_equal(table, 0)
+    norm = LogNorm(1, max(int(table.max()), 2))
+    axes.set_facecolor(QUIET)
+    axes.imshow(
+        shown,
+        cmap=colors,
+        norm=norm,
+        origin="lower",
+        aspect="auto",
+        extent=(-0.5, levels + 0.5, -0.5, T + 0.5),
+    )
+    axes.plot([0, levels], [0, T], color=ACTIVATION, linewidth=0.8, linestyle=(0, (4, 3)))
+    if (T + 1) * (levels + 1) <= 49:
+        for count, at in np.argwhere(table):
+            number = table[count, at]
+            dark = norm(number) > 0.5
+            axes.text(
+                at,
+                count,
+                f"{number:,}",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if dark else TEXT,
+            )
+    axes.set_xticks(range(0, levels + 1, max(1, -(-levels // 8))))
+    axes.set_yticks(range(0, T + 1, max(1, -(-T // 8))))
+    axes.set_xlabel(f"activation level, 0..{levels}")
+    axes.set_ylabel("spikes in T steps")
+    error = float(np.abs(counts / T - rates).mean())
+    axes.set_title(
+        f"all neurons: mean error {100 * error:.1f} %", loc="left", fontsize=9, color=SOFT, pad=4
+    )
+    axes.tick_params(length=0, labelsize=8)
+    _open(axes)
+
+
+def _open(axes: Any) -> None:
+    """Without the lines on top and at the right."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _thousands(value: float, _: object) -> str:
+    return f"{value:,.0f}"
+
+
+def _whole_numbers() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(4, integer=True, min_n_ticks=1)
