@@ -7,27 +7,31 @@ set's name there, or directly), else in a cache, into which they are downloaded 
 """
 
 import gzip
+import hashlib
 import lzma
+import math
 import os
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from sw.download import download, unpack
+from sw.download import download
 from sw.errors import ResiduumError
 
 DATA_VARIABLE = "RESIDUUM_DATA"
 DIGITS_HELD_OUT = 360
-_IDX_IMAGES = 2051
-_IDX_LABELS = 2049
+# Magic number and dimensions of the two kinds of IDX files.
+_IDX_IMAGES = (2051, 3)
+_IDX_LABELS = (2049, 1)
+_IDX_SIZE = (28, 28)
 _CIFAR_SHAPE = (3, 32, 32)
 _CIFAR_RECORD = 1 + 3 * 32 * 32
-_CIFAR_CLASSES = 10
+_CLASSES = 10
 
 Split = tuple[np.ndarray, np.ndarray]  # images, labels
 
@@ -146,33 +150,59 @@ class IdxSet:
         return self._read("t10k")
 
     def _read(self, split: str) -> Split:
+        names = (f"{split}-images-idx3-ubyte.gz", f"{split}-labels-idx1-ubyte.gz")
         folder = given_folder(self.title, [self.folder], list(self.md5))
         if folder is None:
-            folder = cache_folder(self.folder)
-            download(self.title, self.mirror, self.md5, folder, hint=_hint(self.title))
-        images = read_idx(folder / f"{split}-images-idx3-ubyte.gz")
-        labels = read_idx(folder / f"{split}-labels-idx1-ubyte.gz")
-        if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+            folder = cache_folder(self.folder, self.title)
+            sums = {name: self.md5[name] for name in names}
+            download(self.title, self.mirror, sums, folder, hint=_hint(self.title))
+        images_file, labels_file = folder / names[0], folder / names[1]
+        images, labels = read_idx_images(images_file), read_idx_labels(labels_file)
+        if len(images) != len(labels):
             raise ResiduumError(
-                f"the {split} files of {self.title} in {folder} do not belong together: "
+                f"{images_file} and {labels_file.name} do not belong together: "
                 f"{len(images)} images and {len(labels)} labels"
             )
+        if images.shape[1:] != _IDX_SIZE:
+            raise ResiduumError(
+                f"{images_file} holds images of {images.shape[1]} x {images.shape[2]} pixels; "
+                f"those of {self.title} have {_IDX_SIZE[0]} x {_IDX_SIZE[1]}"
+            )
+        self._refuse_namesake(labels_file)
+        _check_labels(labels_file, labels, self.title)
         return images[:, np.newaxis], labels.astype(np.int64)
 
+    def _refuse_namesake(self, path: Path) -> None:
+        """MNIST and Fashion-MNIST have the same names of files, and only the sums tell."""
+        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        for other in DATASETS.values():
+            if isinstance(other, IdxSet) and other is not self and found in other.md5.values():
+                raise ResiduumError(
+                    f"{path} is of {other.title}, not of {self.title}; put each set into a folder "
+                    f"of its own, {self.folder} and {other.folder}"
+                )
 
-def read_idx(path: Path) -> np.ndarray:
-    """A gzip-compressed IDX file as uint8: images (N, rows, columns) or labels (N,).
+
+def read_idx_images(path: Path) -> np.ndarray:
+    """The images of a gzip-compressed IDX file, uint8 (N, rows, columns).
 
     Raises ``ResiduumError`` naming the file if it is missing, cut or not of this format.
     """
+    return _read_idx(path, "images", *_IDX_IMAGES)
+
+
+def read_idx_labels(path: Path) -> np.ndarray:
+    """The labels of a gzip-compressed IDX file, uint8 (N,); errors as of ``read_idx_images``."""
+    return _read_idx(path, "labels", *_IDX_LABELS)
+
+
+def _read_idx(path: Path, kind: str, magic: int, dimensions: int) -> np.ndarray:
     raw = _unpacked(path, gzip.decompress)
-    magic = struct.unpack(">I", raw[:4])[0] if len(raw) >= 4 else None
-    dimensions = {_IDX_IMAGES: 3, _IDX_LABELS: 1}.get(magic or 0)
-    if dimensions is None:
-        raise ResiduumError(f"{path} is not an IDX file of images or labels; fetch the file again")
+    if raw[:4] != struct.pack(">I", magic):
+        raise ResiduumError(f"{path} is not an IDX file of {kind}; fetch the file again")
     header = 4 + 4 * dimensions
-    shape = struct.unpack(f">{dimensions}I", raw[4:header]) if len(raw) >= header else ()
-    if not shape or len(raw) != header + int(np.prod(shape)):
+    shape = struct.unpack(f">{dimensions}I", raw[4:header]) if len(raw) > header else ()
+    if not shape or len(raw) != header + math.prod(shape):
         raise ResiduumError(f"{path} is damaged: its length does not match; fetch the file again")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
 
@@ -204,11 +234,10 @@ class CifarSet:
         files = self.train_files + self.test_files
         folder = given_folder(self.title, self.folders, [*files, *(f"{name}.xz" for name in files)])
         if folder is None:
-            folder = cache_folder(self.folders[0])
-            if not all((folder / name).exists() for name in files):
-                sums = {self.archive: self.md5}
-                download(self.title, self.mirror, sums, folder, hint=_hint(self.title))
-                unpack(folder / self.archive, files, folder)
+            folder = cache_folder(self.folders[0], self.title)
+            sums = {self.archive: self.md5}
+            hint = _hint(self.title)
+            download(self.title, self.mirror, sums, folder, hint=hint, contents=files)
         parts = [read_cifar(_plain_or_packed(folder / name)) for name in names]
         images, labels = zip(*parts, strict=True)
         return np.concatenate(images), np.concatenate(labels)
@@ -227,17 +256,11 @@ def read_cifar(path: Path) -> Split:
         )
     records = np.frombuffer(raw, np.uint8).reshape(-1, _CIFAR_RECORD)
     labels = records[:, 0].astype(np.int64)
-    if labels.max() >= _CIFAR_CLASSES:
-        raise ResiduumError(
-            f"{path} is not a batch of CIFAR-10: it has the label {labels.max()}; "
-            "fetch the file again"
-        )
+    _check_labels(path, labels, CifarSet.title)
     return records[:, 1:].reshape(-1, *_CIFAR_SHAPE).copy(), labels
 
 
-def given_folder(
-    title: str, subfolders: "list[str] | tuple[str, ...]", names: list[str]
-) -> Path | None:
+def given_folder(title: str, subfolders: Sequence[str], names: Sequence[str]) -> Path | None:
     """The folder of ``RESIDUUM_DATA`` that holds any of ``names``; None if the variable is not set.
 
     Raises ``ResiduumError`` if it is set and there is none.
@@ -246,7 +269,7 @@ def given_folder(
     if not given:
         return None
     for folder in (*(Path(given) / subfolder for subfolder in subfolders), Path(given)):
-        if any((folder / name).exists() for name in names):
+        if any(os.path.exists(folder / name) for name in names):
             return folder
     raise ResiduumError(
         f"{DATA_VARIABLE} names {given}, but neither that folder nor its folder {subfolders[0]} "
@@ -254,28 +277,43 @@ def given_folder(
     )
 
 
-def cache_folder(name: str) -> Path:
-    """Where downloads of a data set are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "residuum" / name
+def cache_folder(name: str, title: str) -> Path:
+    """Where downloads of a data set are kept; ``ResiduumError`` if the user has no home folder."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(cache or Path.home() / ".cache") / "residuum" / name
+    except RuntimeError:
+        raise ResiduumError(f"there is no home folder for downloads; {_hint(title)}") from None
 
 
 def _hint(title: str) -> str:
     return f"set {DATA_VARIABLE} to a folder with the files of {title}"
 
 
+def _check_labels(path: Path, labels: np.ndarray, title: str) -> None:
+    if labels.max() >= _CLASSES:
+        raise ResiduumError(
+            f"{path} is not of {title}: it has the label {labels.max()}; fetch the file again"
+        )
+
+
 def _plain_or_packed(path: Path) -> Path:
     packed = path.with_name(f"{path.name}.xz")
-    return packed if packed.exists() and not path.exists() else path
+    return packed if os.path.exists(packed) and not os.path.exists(path) else path
 
 
 def _unpacked(path: Path, unpacker: Callable[[bytes], bytes]) -> bytes:
     try:
-        return unpacker(path.read_bytes())
+        packed = path.read_bytes()
     except FileNotFoundError:
         raise ResiduumError(
             f"{path} is missing; set {DATA_VARIABLE} to a folder that holds it"
         ) from None
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):
+    except OSError as error:
+        raise ResiduumError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        return unpacker(packed)
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError):
         raise ResiduumError(f"{path} cannot be unpacked; fetch the file again") from None
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from sw.cli import COMMANDS, main
 from sw.library import ZOO, load_network, zoo_file, zoo_names
+from sw.models import MODELS
 
 
 @pytest.fixture
@@ -75,8 +76,13 @@ def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
         (["eval", "none.npz"], "there is no file none.npz"),
         (["eval", "digits", "--images", "361"], "361 images are wanted, but digits has 360"),
         (["summary", str(ZOO / "digits-4bit.npz"), "--bits", "8"], "has 4-bit weights, not 8-bit"),
-        (["train", "vgg"], "there is no model 'vgg' to train; the known models are digits, mnist"),
+        (
+            ["train", "vgg"],
+            "there is no model 'vgg' to train; the known models are cifar10, digits",
+        ),
         (["train", "digits", "--bits", "1"], "--bits must be 2 .. 16, not 1"),
+        (["train", "digits", "--bits", "8", "17"], "--bits must be 2 .. 16, not 17"),
+        (["train", "digits", "--seed", "4294967296"], "--seed must be at most 4294967295, not 42"),
         (["train", "digits", "--activity-penalty", "-1"], "must be at least 0, not -1.0"),
         (["train", "digits", "--activity-penalty", "nan"], "must be at least 0, not nan"),
     ],
@@ -102,6 +108,13 @@ def test_mistake_gets_one_sentence(
         (["eval", "digits", "--T", "0"], "argument --T: 0 is too small, at least 1"),
         (["eval", "digits", "--T", "x"], "argument --T: 'x' is not a number"),
         (["eval", "digits", "--images", "0"], "argument --images: 0 is too small"),
+        (["train"], "residuum train: the following arguments are required: MODEL"),
+        (["train", "digits", "--epochs", "0"], "argument --epochs: 0 is too small, at least 1"),
+        (["train", "digits", "--seed", "-1"], "argument --seed: -1 is too small, at least 0"),
+        (["train", "digits", "--bits", "x"], "argument --bits: 'x' is not a number"),
+        (["train", "digits", "--bits"], "argument --bits: expected at least one argument"),
+        (["train", "digits", "--activity-penalty", "x"], "invalid float value: 'x'"),
+        (["train", "digits", "--install", "--out", "x"], "--out: not allowed with argument --ins"),
     ],
 )
 def test_wrong_command_line_gets_one_line(
@@ -115,15 +128,46 @@ def test_wrong_command_line_gets_one_line(
     assert printed.count("\n") == 1
 
 
+def test_train_help_names_every_model(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    out = capsys.readouterr().out
+    assert all(f"residuum train {model} " in out for model in MODELS)
+
+
 def test_train_writes_a_network(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A very short run, from images to integer networks that load."""
+    """A very short run, from images to integer networks that load; then only other bits of it."""
     assert main(["train", "digits", "--epochs", "1", "--bits", "8", "--out", "nets"]) == 0
     network = load_network(str(zoo_file("digits", 8, Path("nets"))))
     assert network.metadata["command"] == "residuum train digits --seed 0 --epochs 1"
     assert network.metadata["dataset"] == "digits"
     assert "written: nets/digits-8bit.npz" in capsys.readouterr().out
+    assert main(["train", "digits", "--epochs", "1", "--bits", "12"]) == 0
+    network = load_network(str(zoo_file("digits", 12, Path("build/zoo"))))
+    assert network.metadata["command"] == "residuum train digits --seed 0 --epochs 1 --bits 12"
+    capsys.readouterr()
     assert main(["train", "digits", "--epochs", "2"]) == 1
     assert "was made with other settings" in capsys.readouterr().err
+
+
+def test_train_looks_at_the_folder_before_it_trains(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (in_tmp / "taken").write_bytes(b"a file")
+    assert main(["train", "digits", "--out", "taken"]) == 1
+    assert capsys.readouterr().err == "residuum: the folder taken cannot be written: File exists\n"
+    assert not (in_tmp / "build/train/digits.pt").exists()
+
+
+def test_train_says_that_it_needs_a_compiler(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert main(["train", "mnist"]) == 1
+    assert capsys.readouterr().err == (
+        "residuum: training of mnist needs the C++ compiler no-such-compiler, which is not there; "
+        "install it, or name another in the variable CXX\n"
+    )
 
 
 def test_zoo_has_both_widths_of_both_models() -> None:

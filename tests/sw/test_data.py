@@ -1,10 +1,13 @@
-"""Image sets: the fixed split of the digits, IDX files, folders and downloads."""
+"""Image sets: the fixed split of the digits, files of each format, folders, the cache."""
 
 import gzip
 import hashlib
 import io
+import lzma
+import os
 import struct
-import urllib.error
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +15,19 @@ import pytest
 
 from sw import data
 from sw.errors import ResiduumError
+from tests.sw.file_server import FileServer, serving
 
-NAMES = list(data.MNIST_MD5)
+IDX_NAMES = [
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+]
+CIFAR_NAMES = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
+
+needs_files = pytest.mark.skipif(
+    not os.environ.get(data.DATA_VARIABLE), reason=f"{data.DATA_VARIABLE} names no folder"
+)
 
 
 def packed(content: bytes) -> bytes:
@@ -27,11 +41,24 @@ def idx(array: np.ndarray) -> bytes:
     return packed(struct.pack(f">{array.ndim + 1}I", magic, *array.shape) + array.tobytes())
 
 
-def mnist_files(images: int = 3) -> dict[str, bytes]:
+def idx_files(images: int = 3) -> dict[str, bytes]:
     """Four small files with the names of MNIST."""
     pixels = np.arange(images * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(images, 28, 28)
     labels = np.arange(images, dtype=np.uint8)
-    return {name: idx(pixels if "images" in name else labels) for name in NAMES}
+    return {name: idx(pixels if "images" in name else labels) for name in IDX_NAMES}
+
+
+def cifar_records(first: int, count: int = 2) -> bytes:
+    """Records with the labels first, first + 1, ...; a record's pixels count up from its label."""
+    return b"".join(
+        bytes([label]) + (np.arange(3072) + label).astype(np.uint8).tobytes()
+        for label in range(first, first + count)
+    )
+
+
+def cifar_files() -> dict[str, bytes]:
+    """Six small files with the names of CIFAR-10: the labels are those of the batch."""
+    return {name: cifar_records(first) for first, name in enumerate(CIFAR_NAMES)}
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:
@@ -42,43 +69,129 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def test_digits_split_is_fixed_and_stratified() -> None:
-    digits = data.load_digits()
+    digits = data.load_dataset("digits")
     assert digits.train_images.shape == (1437, 1, 8, 8)
     assert digits.test_images.shape == (360, 1, 8, 8)
     assert digits.test_images.dtype == np.uint8
     assert (digits.train_images.min(), digits.train_images.max()) == (0, 255)
     assert set(np.bincount(digits.test_labels)) <= {34, 35, 36, 37}
-    assert np.array_equal(digits.test_images, data.load_digits().test_images)
+    assert np.array_equal(digits.test_images, data.load_held_out("digits")[0])
+    assert np.array_equal(digits.test_labels, data.load_held_out("digits")[1])
 
 
 def test_digits_hold_no_image_back_twice() -> None:
     """No held-out image is also trained on."""
-    digits = data.load_digits()
+    digits = data.load_dataset("digits")
     trained = {image.tobytes() for image in digits.train_images}
     assert not any(image.tobytes() in trained for image in digits.test_images)
 
 
 def test_digits_pixels_are_scaled_grey_values() -> None:
-    values = np.unique(data.load_digits().train_images)
+    values = np.unique(data.load_dataset("digits").train_images)
     assert values.tolist() == [round(v * 255 / 16) for v in range(17)]
 
 
-@pytest.mark.parametrize("subfolder", ["", "mnist"])
-def test_mnist_folder_from_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subfolder: str
+@pytest.mark.parametrize(
+    ("name", "subfolder"),
+    [("mnist", ""), ("mnist", "mnist"), ("fashion", ""), ("fashion", "fashion-mnist")],
+)
+def test_idx_folder_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, subfolder: str
 ) -> None:
-    write(tmp_path / subfolder, mnist_files())
+    write(tmp_path / subfolder, idx_files())
     monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path))
-    mnist = data.load_dataset("mnist")
-    assert mnist.train_images.shape == (3, 1, 28, 28)
-    assert mnist.test_images[0, 0, 0, :3].tolist() == [0, 1, 2]
-    assert mnist.test_labels.tolist() == [0, 1, 2]
+    images = data.load_dataset(name)
+    assert images.name == name
+    assert images.train_images.shape == (3, 1, 28, 28)
+    assert images.train_images.dtype == np.uint8
+    assert images.test_images[0, 0, 0, :3].tolist() == [0, 1, 2]
+    assert images.test_labels.tolist() == [0, 1, 2]
+    assert images.test_labels.dtype == np.int64
 
 
-def test_folder_without_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_set_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "mnist", idx_files(3))
+    write(tmp_path / "fashion-mnist", idx_files(4))
     monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path))
+    counts = [len(data.load_held_out(name)[1]) for name in ("mnist", "fashion")]
+    assert counts == [3, 4]
+
+
+def test_mnist_is_not_taken_for_fashion_mnist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their files have the same names; a folder with the other set must not pass for this one."""
+    files = idx_files()
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setitem(data.DATASETS, "mnist", replace(data.dataset("mnist"), md5=sums))
+    monkeypatch.setenv(data.DATA_VARIABLE, str(write(tmp_path, files)))
+    assert len(data.load_held_out("mnist")[1]) == 3
+    with pytest.raises(
+        ResiduumError, match=r"t10k-labels.* is of MNIST, not of Fashion-MNIST; put"
+    ):
+        data.load_held_out("fashion")
+
+
+@pytest.mark.parametrize("subfolder", ["", "cifar10", "cifar-10-batches-bin"])
+@pytest.mark.parametrize("xz", [False, True])
+def test_cifar_folder_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subfolder: str, xz: bool
+) -> None:
+    files = cifar_files()
+    if xz:
+        files = {f"{name}.xz": lzma.compress(content) for name, content in files.items()}
+    write(tmp_path / subfolder, files)
+    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path))
+    images = data.load_dataset("cifar10")
+    assert images.train_images.shape == (10, 3, 32, 32)
+    assert images.test_images.shape == (2, 3, 32, 32)
+    assert (images.train_images.dtype, images.train_labels.dtype) == (np.uint8, np.int64)
+    assert images.train_labels.tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]
+    assert images.test_labels.tolist() == [5, 6]
+    # Red, then green, then blue, each row by row.
+    expected = [(channel * 1024 + 7 * 32 + 3 + 5) % 256 for channel in range(3)]
+    assert images.test_images[0, :, 7, 3].tolist() == expected
+
+
+def test_plain_and_packed_batches_may_be_mixed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = cifar_files()
+    files["data_batch_2.bin.xz"] = lzma.compress(files.pop("data_batch_2.bin"))
+    monkeypatch.setenv(data.DATA_VARIABLE, str(write(tmp_path, files)))
+    assert len(data.load_dataset("cifar10").train_labels) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [("mnist", idx_files()), ("fashion", idx_files()), ("cifar10", cifar_files())],
+)
+def test_held_out_images_need_no_training_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: dict[str, bytes]
+) -> None:
+    held_out = {file: files[file] for file in files if file.startswith(("t10k", "test"))}
+    monkeypatch.setenv(data.DATA_VARIABLE, str(write(tmp_path, held_out)))
+    images, labels = data.load_held_out(name)
+    assert len(images) == len(labels) > 0
+    with pytest.raises(ResiduumError, match=r"(train-|data_batch_1\.bin).* is missing"):
+        data.load_dataset(name)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion", "cifar10"])
+@pytest.mark.parametrize("folder", ["", "none"])
+def test_folder_without_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: str
+) -> None:
+    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path / folder))
     with pytest.raises(ResiduumError, match="RESIDUUM_DATA names .* but neither that folder nor"):
-        data.load_mnist()
+        data.load_dataset(name)
+
+
+def damage(folder: Path, name: str, content: bytes | None) -> None:
+    """Give the file another content, or take it away."""
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
 
 
 WHOLE = idx(np.zeros((2, 28, 28), np.uint8))
@@ -88,40 +201,139 @@ WHOLE = idx(np.zeros((2, 28, 28), np.uint8))
     ("content", "message"),
     [
         (None, "is missing; set RESIDUUM_DATA"),
-        (b"", "is not an IDX file"),
+        (b"", "is not an IDX file of images"),
         (b"not compressed", "cannot be unpacked"),
+        (WHOLE[:5], "cannot be unpacked"),
         (WHOLE[:-20], "cannot be unpacked"),
-        (packed(b"abcdefgh"), "is not an IDX file"),
+        (WHOLE[:30] + bytes(5) + WHOLE[35:], "cannot be unpacked"),
+        (packed(b"abcdefgh"), "is not an IDX file of images"),
         (packed(struct.pack(">2I", 2051, 2)), "is damaged: its length does not match"),
+        (packed(struct.pack(">4I", 2051, 0, 28, 28)), "is damaged: its length does not match"),
         (packed(gzip.decompress(WHOLE)[:-1]), "is damaged: its length does not match"),
-        (idx(np.zeros(2, np.uint8)), "do not belong together"),
+        # The product of the sizes is a multiple of 2**64.
+        (
+            packed(struct.pack(">4I", 2051, 1 << 31, 1 << 31, 4) + b"x"),
+            "is damaged: its length does not match",
+        ),
+        (idx(np.zeros(2, np.uint8)), "is not an IDX file of images"),
+        (WHOLE, "and t10k-labels-idx1-ubyte.gz do not belong together: 2 images and 3 labels"),
+        (
+            idx(np.zeros((3, 8, 9), np.uint8)),
+            "holds images of 8 x 9 pixels; those of .*MNIST have 28 x 28",
+        ),
     ],
 )
-def test_damaged_file_gets_a_sentence(
+@pytest.mark.parametrize("name", ["mnist", "fashion"])
+def test_damaged_idx_images_get_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None, message: str
+) -> None:
+    file = "t10k-images-idx3-ubyte.gz"
+    damage(write(tmp_path, idx_files()), file, content)
+    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path))
+    with pytest.raises(ResiduumError, match=f"{tmp_path}/{file} {message}"):
+        data.load_dataset(name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is missing; set RESIDUUM_DATA"),
+        (WHOLE, "is not an IDX file of labels"),
+        (idx(np.array([0, 10, 1], np.uint8)), "is not of MNIST: it has the label 10; fetch"),
+    ],
+)
+def test_damaged_idx_labels_get_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
 ) -> None:
-    files = mnist_files()
-    name = "t10k-images-idx3-ubyte.gz"
-    if content is None:
-        del files[name]
-    else:
-        files[name] = content
+    file = "t10k-labels-idx1-ubyte.gz"
+    damage(write(tmp_path, idx_files()), file, content)
+    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path))
+    with pytest.raises(ResiduumError, match=f"{tmp_path}/{file} {message}"):
+        data.load_dataset("mnist")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "is missing; set RESIDUUM_DATA"),
+        (b"", "is damaged: it does not hold whole records of 3073 bytes; fetch"),
+        (cifar_records(0)[:-1], "is damaged: it does not hold whole records"),
+        (cifar_records(0) + b"x", "is damaged: it does not hold whole records"),
+        (cifar_records(9), "is not of CIFAR-10: it has the label 10; fetch the file again"),
+    ],
+)
+@pytest.mark.parametrize("file", ["data_batch_3.bin", "test_batch.bin"])
+@pytest.mark.parametrize("xz", [False, True])
+def test_damaged_batch_gets_a_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    xz: bool,
+    content: bytes | None,
+    message: str,
+) -> None:
+    damage(write(tmp_path, cifar_files()), file, None if xz else content)
+    if xz and content is not None:
+        file = f"{file}.xz"
+        (tmp_path / file).write_bytes(lzma.compress(content))
+    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path))
+    with pytest.raises(ResiduumError, match=f"{tmp_path}/{file} {message}"):
+        data.load_dataset("cifar10")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not xz", lzma.compress(cifar_records(0))[:-8], cifar_records(0)]
+)
+def test_batch_that_is_not_xz_gets_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    files = cifar_files()
+    del files["test_batch.bin"]
+    files["test_batch.bin.xz"] = content
     monkeypatch.setenv(data.DATA_VARIABLE, str(write(tmp_path, files)))
-    with pytest.raises(ResiduumError, match=message):
-        data.load_mnist()
+    with pytest.raises(ResiduumError, match=r"/test_batch\.bin\.xz cannot be unpacked; fetch"):
+        data.load_dataset("cifar10")
+
+
+def test_folder_in_place_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage(write(tmp_path, cifar_files()), "test_batch.bin", None)
+    (tmp_path / "test_batch.bin").mkdir()
+    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path))
+    with pytest.raises(ResiduumError, match=r"/test_batch\.bin cannot be read: Is a directory"):
+        data.load_dataset("cifar10")
 
 
 def test_unknown_data_set() -> None:
-    with pytest.raises(ResiduumError, match="there is no data set 'cifar'"):
+    with pytest.raises(ResiduumError, match="there is no data set 'cifar'; the known ones are dig"):
         data.load_dataset("cifar")
 
 
-class Reply(io.BytesIO):
-    """What ``urlopen`` gives."""
-
-    def __init__(self, content: bytes) -> None:
-        super().__init__(content)
-        self.headers = {"Content-Length": str(len(content))}
+@needs_files
+@pytest.mark.parametrize(
+    ("name", "size", "train", "test", "means"),
+    [
+        (
+            "mnist",
+            28,
+            [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+            [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+            [0.1307],
+        ),
+        ("fashion", 28, [6000] * 10, [1000] * 10, [0.2860]),
+        ("cifar10", 32, [5000] * 10, [1000] * 10, [0.4914, 0.4822, 0.4465]),
+    ],
+)
+def test_published_counts_and_means(
+    name: str, size: int, train: list[int], test: list[int], means: list[float]
+) -> None:
+    """Images of each class, and the mean of each colour over the training images."""
+    images = data.load_dataset(name)
+    assert images.train_images.shape == (sum(train), len(means), size, size)
+    assert images.test_images.shape == (sum(test), len(means), size, size)
+    assert np.bincount(images.train_labels).tolist() == train
+    assert np.bincount(images.test_labels).tolist() == test
+    found = images.train_images.mean(axis=(0, 2, 3)) / 255
+    assert found.round(4).tolist() == means
 
 
 @pytest.fixture
@@ -129,44 +341,90 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and no folder given by the user."""
     monkeypatch.delenv(data.DATA_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "residuum" / "mnist"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path / "residuum"
 
 
-def serve(monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes], *, md5: bool) -> list[str]:
-    """Answer downloads from ``files``; returns the list that collects the addresses."""
-    asked: list[str] = []
+def publish(
+    monkeypatch: pytest.MonkeyPatch, name: str, server: FileServer, *, right: bool = True
+) -> None:
+    """Let the data set come from the server; its sums are published as they are, or not."""
+    sums = {
+        file: hashlib.md5(content if right else b"").hexdigest()
+        for file, content in server.files.items()
+    }
+    source = data.dataset(name)
+    md5 = sums[source.archive] if isinstance(source, data.CifarSet) else sums
+    changed = replace(source, mirror=server.address, md5=md5)  # type: ignore[type-var]
+    monkeypatch.setitem(data.DATASETS, name, changed)
 
-    def urlopen(address: str, timeout: float) -> Reply:
-        asked.append(address)
-        return Reply(files[address.rsplit("/", 1)[1]])
 
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    if md5:
-        sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
-        monkeypatch.setattr(data, "MNIST_MD5", sums)
-    return asked
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
-def test_download_fills_the_cache_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = serve(monkeypatch, mnist_files(), md5=True)
-    assert len(data.load_mnist().train_labels) == 3
-    assert len(data.load_mnist().train_labels) == 3
-    assert asked == [data.MNIST_MIRROR + name for name in NAMES]
-    assert sorted(path.name for path in cache.iterdir()) == sorted(NAMES)
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "mnist"), ("fashion", "fashion-mnist")])
+def test_download_fills_the_cache_once(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: str
+) -> None:
+    with serving(idx_files()) as server:
+        publish(monkeypatch, name, server)
+        assert len(data.load_dataset(name).train_labels) == 3
+        assert len(data.load_dataset(name).train_labels) == 3
+        assert [file for file, _ in server.requests] == IDX_NAMES
+    assert files_in(cache / folder) == sorted(IDX_NAMES)
+
+
+def test_held_out_images_are_downloaded_alone(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(idx_files()) as server:
+        publish(monkeypatch, "mnist", server)
+        assert len(data.load_held_out("mnist")[1]) == 3
+        assert [file for file, _ in server.requests] == IDX_NAMES[2:]
+
+
+def test_cifar_archive_fills_the_cache_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        for name, file in {"readme.html": b"<html>", **cifar_files()}.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(file)
+            tar.addfile(member, io.BytesIO(file))
+    with serving({"cifar-10-binary.tar.gz": content.getvalue()}) as server:
+        publish(monkeypatch, "cifar10", server)
+        assert data.load_held_out("cifar10")[1].tolist() == [5, 6]
+        assert len(data.load_dataset("cifar10").train_labels) == 10
+        assert server.requests == [("cifar-10-binary.tar.gz", None)]
+    assert files_in(cache / "cifar10") == sorted(CIFAR_NAMES)
 
 
 def test_damaged_download_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    serve(monkeypatch, mnist_files(), md5=False)
-    with pytest.raises(ResiduumError, match="arrived damaged; try again"):
-        data.load_mnist()
-    assert list(cache.iterdir()) == []
+    with serving(idx_files()) as server:
+        publish(monkeypatch, "mnist", server, right=False)
+        with pytest.raises(ResiduumError, match="arrived damaged; try again"):
+            data.load_dataset("mnist")
+    assert files_in(cache / "mnist") == []
 
 
-def test_no_network_names_the_variable(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def urlopen(address: str, timeout: float) -> Reply:
-        raise urllib.error.URLError("no route")
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("mnist", "MNIST"), ("fashion", "Fashion-MNIST"), ("cifar10", "CIFAR-10")],
+)
+def test_no_network_names_the_variable(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, title: str
+) -> None:
+    files = {**idx_files(), "cifar-10-binary.tar.gz": b""}
+    with serving(files) as server:
+        publish(monkeypatch, name, server)
+    hint = f"try again, or set RESIDUUM_DATA to a folder with the files of {title}$"
+    with pytest.raises(ResiduumError, match=f"cannot be downloaded from {server.address}.*{hint}"):
+        data.load_dataset(name)
 
-    monkeypatch.setattr("urllib.request.urlopen", urlopen)
-    with pytest.raises(ResiduumError, match="cannot be downloaded; set RESIDUUM_DATA to a folder"):
-        data.load_mnist()
-    assert list(cache.iterdir()) == []
+
+def test_no_home_folder_names_the_variable(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(ResiduumError, match="no home folder for downloads; set RESIDUUM_DATA to"):
+        data.load_dataset("mnist")
