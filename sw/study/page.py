@@ -142,10 +142,10 @@ def _choice(model: dict[str, Any]) -> str:
         key=lambda setting: (setting[0], -setting[3], setting[1]),
     )
     return (
-        f"Best of all: tau {best[1]}, T {best[2]} with {best[3]:.2f} %. The fewest steps within one "
-        f"standard error of it: tau {tau}, T {T}, {total} in total, with {accuracy:.2f} %. "
-        f"(Picked on the same images, so a little too good; `residuum suggest {model['name']}` "
-        f"picks on training images.)"
+        f"Best of all: tau {best[1]}, T {best[2]} with {best[3]:.2f} %. The fewest steps within "
+        f"one standard error of it: tau {tau}, T {T}, {total} in total, with {accuracy:.2f} %. "
+        f"(Picked on the same images, so a little too good; "
+        f"`residuum suggest {model['name']}` picks on training images.)"
     )
 
 
