@@ -207,9 +207,11 @@ def _words(axes: Any, scene: Scene) -> None:
     share = 100 * silenced / max(neurons, 1)
     lines = [
         (SPIKE, "spike"),
-        (SILENCED, "silenced neuron: v(τ) < 0, no spike leaves it in the inference"),
-        (ACTIVATION, f"activation of {scene.source}, L = {scene.levels} levels"),
+        (SILENCED, "silenced: v(τ) < 0; maps: pale where it had not fired in the probe"),
+        (ACTIVATION, f"QCFS activation, L = {scene.levels} levels, of {scene.source}"),
     ]
+    if not scene.tau:
+        del lines[1]
     for row, (color, text) in enumerate(lines):
         y = 0.93 - 0.17 * row
         axes.scatter([0.015], [y], s=46, color=color, marker="s", transform=axes.transAxes)
@@ -274,7 +276,8 @@ def _layer(figure: Any, place: Any, scene: Scene, index: int, layer: LayerTrace)
         color=SOFT,
         annotation_clip=False,
     )
-    _maps(figure.add_subplot(maps), layer.trains[0, tau:].sum(axis=0), layer.silenced[0], T)
+    masks = layer.silenced[0].astype(int) + (layer.silenced[0] & layer.trains[0, :tau].any(axis=0))
+    _maps(figure.add_subplot(maps), layer.trains[0, tau:].sum(axis=0), masks, T)
     _counts(figure.add_subplot(counts), trains[tau:].sum(axis=0), rates, scene.levels, T)
 
 
@@ -330,24 +333,25 @@ def _raster(
 def _residual(axes: Any, residual: np.ndarray, silenced: np.ndarray) -> None:
     """v(tau) in thresholds, a dot per neuron."""
     rows = np.arange(1, residual.size + 1)
+    # A few neurons far away would press all others together; they are drawn at the border.
+    low = max(min(float(np.quantile(residual, 0.05, method="lower")), -0.5), -4.0)
+    high = min(max(float(np.quantile(residual, 0.95, method="higher")), 1.0), 4.0)
+    shown = np.clip(residual, low, high)
     axes.axvspan(-1e6, 0, color=SILENCED, alpha=0.07, linewidth=0)
     axes.axvline(0, color=SOFT, linewidth=0.9)
     for mask, color, marker in ((~silenced, SPIKE, "o"), (silenced, SILENCED, "s")):
-        axes.hlines(rows[mask], 0, residual[mask], color=color, linewidth=0.7, alpha=0.5)
-        axes.scatter(residual[mask], rows[mask], s=8, color=color, marker=marker, zorder=3)
-    # A few neurons far below zero would press all others together.
-    low = min(float(np.quantile(residual, 0.05, method="lower")), -0.5) if residual.size else -0.5
-    low = max(low * 1.1, -4.0)
-    axes.set_xlim(low, 1.05)
-    beyond = int((residual < low).sum())
-    axes.set_xlabel("v(τ) / θ" + (f"   ({beyond} below {low:.1f})" if beyond else ""))
+        axes.hlines(rows[mask], 0, shown[mask], color=color, linewidth=0.7, alpha=0.5)
+        axes.scatter(shown[mask], rows[mask], s=8, color=color, marker=marker, zorder=3)
+    axes.set_xlim(low - 0.1, high + 0.1)
+    beyond = int((residual != shown).sum())
+    axes.set_xlabel("v(τ) / θ" + (f"   ({beyond} beyond)" if beyond else ""))
     _panel(axes, "residual potential")
 
 
 def _rates(axes: Any, rates: np.ndarray, activations: np.ndarray) -> None:
     """N/T as bars, the activation as a tick."""
     rows = np.arange(1, rates.size + 1)
-    axes.barh(rows, rates, height=0.8, color=SPIKE, alpha=0.55, linewidth=0)
+    axes.barh(rows, rates, height=1.0, color=SPIKE, alpha=0.55, linewidth=0)
     axes.scatter(activations, rows, s=26, color=ACTIVATION, marker="|", linewidth=1.3, zorder=3)
     axes.set_xlim(0, 1.04)
     axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
@@ -364,7 +368,7 @@ def _panel(axes: Any, title: str) -> None:
 
 def _maps(axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int) -> None:
     """Spike counts int (C, H, W) of the inference as a mosaic of channels; a dense layer's neurons
-    are one map."""
+    are one map. ``silenced``: 0 not, 1 though it had not fired, 2 after it had fired."""
     from matplotlib.colors import LinearSegmentedColormap
 
     channels, height, width = counts.shape
@@ -385,7 +389,7 @@ def _maps(axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int) -> None:
     wide = min(max(wide, 1), len(shown))
     tall = -(-len(shown) // wide)
     mosaic = np.full((tall * (height + 1) - 1, wide * (width + 1) - 1), np.nan)
-    muted = np.zeros(mosaic.shape, bool)
+    muted = np.zeros(mosaic.shape, int)
     for place, channel in enumerate(shown):
         y, x = place // wide * (height + 1), place % wide * (width + 1)
         mosaic[y : y + height, x : x + width] = counts[channel]
@@ -393,8 +397,10 @@ def _maps(axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int) -> None:
     colors = LinearSegmentedColormap.from_list("spikes", [QUIET, "#7FB6DA", SPIKE, "#003A5D"])
     picture = axes.imshow(mosaic, cmap=colors, vmin=0, vmax=T, interpolation="none", aspect="equal")
     overlay = np.zeros((*mosaic.shape, 4))
-    overlay[muted] = (0.835, 0.369, 0, 0.6)
+    overlay[muted == 1] = (0.835, 0.369, 0, 0.25)
+    overlay[muted == 2] = (0.835, 0.369, 0, 1)
     axes.imshow(overlay, interpolation="none", aspect="equal")
+    axes.set_anchor("NW")
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():
@@ -426,7 +432,7 @@ def _counts(axes: Any, counts: np.ndarray, rates: np.ndarray, levels: int, T: in
         aspect="auto",
         extent=(-0.5, levels + 0.5, -0.5, T + 0.5),
     )
-    axes.plot([0, levels], [0, T], color=ACTIVATION, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.plot([0, levels], [0, T], color=ACTIVATION, linewidth=0.8, alpha=0.3)
     if (T + 1) * (levels + 1) <= 49:
         for count, at in np.argwhere(table):
             number = table[count, at]
