@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from sw.golden import Trace
 
 # A part is as many images as take about so many multiplications of a network without spikes, so
-# that a part takes about a minute whatever the network.
-PART_MACS = 100_000_000
+# that a part takes about half a minute of a core whatever the network.
+PART_MACS = 400_000_000
 LARGEST_PART = 200
 # Seconds between two looks at how far the simulations are, and between two lines in a log.
 POLL, LOG_EVERY = 0.25, 60.0
