@@ -259,8 +259,8 @@ What to expect: a neuron with v(T) < 0 has fired too often for its own input, an
 neuron (arithmetic.md). The input of the second layer is the same in probe and inference if tau
 = T, so there SRP finds every neuron that fires too often. It silences them all, also those with
 q > 0, which then are "silent, ANN active". Deeper layers get another input in the inference
-than in the probe, and with tau other than T all layers do; there the residual potential is a
-guess.
+than in the probe, and if tau is not T the two stages differ in length: there the residual
+potential is a guess.
 """
 
 _BITS = """

@@ -136,7 +136,7 @@ def _bits(report: dict[str, Any]) -> "Figure":
         axes.set_xlabel("f, fraction bits")
     for axes in (weight, fraction):
         axes.set_ylabel("accuracy at tau 4, T 4, %")
-        low, high = axes.get_ylim()
+        low, high = axes.dataLim.intervaly
         if high - low < _SMALLEST_RANGE:
             # A change that is next to nothing should look so.
             axes.set_ylim((low + high - _SMALLEST_RANGE) / 2, (low + high + _SMALLEST_RANGE) / 2)
