@@ -440,7 +440,7 @@ def _counts(axes: Any, counts: np.ndarray, rates: np.ndarray, levels: int, T: in
             axes.text(
                 at,
                 count,
-                f"{number:,}",
+                _compact(int(number)) if levels > 5 else f"{number:,}",
                 ha="center",
                 va="center",
                 fontsize=7,
@@ -465,6 +465,13 @@ def _open(axes: Any) -> None:
 
 def _thousands(value: float, _: object) -> str:
     return f"{value:,.0f}"
+
+
+def _compact(number: int) -> str:
+    """A number in four characters: 873, 1.9k, 12k."""
+    if number < 1000:
+        return str(number)
+    return f"{number / 1000:.1f}k" if number < 9950 else f"{number / 1000:.0f}k"
 
 
 def _whole_numbers() -> Any:

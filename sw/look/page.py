@@ -1,0 +1,404 @@
+"""A page about a network and its run, for a browser: one file that needs nothing else."""
+
+import base64
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hw.program import COUNTER_WORDS, Counter
+from sw.compiler import MapPlan, PackedImage, Program
+from sw.golden import Trace, batch_size, simulate_batches
+from sw.look.reference import Reference
+from sw.network import IntegerNetwork, bounds, signed_bits
+
+# Wrong images that are shown, and classes up to which there is a table of confusions.
+MAX_WRONG = 24
+MAX_CLASSES = 20
+_FOLDER = Path(__file__).parent
+# Height in pixels of the drawing of the feature memory.
+_MEMORY_HEIGHT = 220
+
+
+@dataclass
+class Activity:
+    """What the golden model did on the images of a run.
+
+    Attributes
+    ----------
+    fired, silenced, spikes
+        Per hidden layer and summed over the images: neurons that fired at least once, that were
+        silenced, and spikes in all steps.
+    confusion
+        int64 (classes, classes): images by label (row) and prediction.
+    wrong
+        (number, label, prediction, prediction of the reference) of the images classified wrongly.
+    """
+
+    fired: list[int]
+    silenced: list[int]
+    spikes: list[int]
+    confusion: np.ndarray
+    wrong: list[tuple[int, int, int, int]] = field(default_factory=list)
+    images: int = 0
+    reference_right: int = 0
+    agreed: int = 0
+
+    @property
+    def right(self) -> int:
+        return int(np.trace(self.confusion))
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """Counters of an engine per image, float (layers, COUNTER_WORDS), mean over ``images``.
+
+    Attributes
+    ----------
+    measured
+        On the simulated engine; else predicted by the cycle model.
+    predicted
+        Cycles per image in the cycle model.
+    mismatches, first
+        Values that differ from the golden model, where it was measured, and the first of them.
+    """
+
+    counters: np.ndarray
+    images: int
+    measured: bool
+    predicted: float
+    mismatches: int = 0
+    first: str = ""
+
+
+def run_golden(
+    network: IntegerNetwork,
+    reference: Reference,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    tau: int,
+    T: int,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Activity:
+    """Golden model and reference on uint8 images (N, C, H, W) with labels (N,).
+
+    ``advance`` is told of images that are done. Raises ``ResiduumError`` as ``simulate`` does.
+    """
+    hidden = len(network.layers) - 1
+    classes = max(network.classes, int(labels.max(initial=0)) + 1)
+    found = Activity(
+        [0] * hidden, [0] * hidden, [0] * hidden, np.zeros((classes, classes), np.int64)
+    )
+    expected = reference.batches(images, batch_size(network, tau + T))
+    for trace, theirs in zip(
+        simulate_batches(network, images, tau=tau, T=T), expected, strict=True
+    ):
+        own = labels[found.images : found.images + len(theirs)]
+        _count(found, trace, theirs, own)
+        advance(len(own))
+    return found
+
+
+def _count(found: Activity, trace: Trace, theirs: np.ndarray, labels: np.ndarray) -> None:
+    for index, layer in enumerate(trace.layers):
+        found.fired[index] += int(layer.trains.any(axis=1).sum())
+        found.silenced[index] += int(layer.silenced.sum())
+        found.spikes[index] += int(layer.trains.sum())
+    np.add.at(found.confusion, (labels, trace.prediction), 1)
+    for place in np.flatnonzero(trace.prediction != labels):
+        number = found.images + int(place)
+        said = (int(labels[place]), int(trace.prediction[place]), int(theirs[place]))
+        found.wrong.append((number, *said))
+    found.reference_right += int((theirs == labels).sum())
+    found.agreed += int((theirs == trace.prediction).sum())
+    found.images += len(labels)
+
+
+def predict_cycles(
+    program: Program,
+    images: np.ndarray,
+    *,
+    tau: int,
+    T: int,
+    advance: Callable[[int], None] = lambda images: None,
+) -> np.ndarray:
+    """What the cycle model says of some images: counters, float (layers, COUNTER_WORDS), mean."""
+    from sw.cycles import predict
+
+    total = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
+    first = 0
+    for trace in simulate_batches(program.network, images, tau=tau, T=T):
+        for index in range(len(trace.prediction)):
+            total += predict(program, images[first + index], trace, index)
+            advance(1)
+        first += len(trace.prediction)
+    mean: np.ndarray = total / len(images)
+    return mean
+
+
+def board_reports(build: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The reports of bitstreams (``build``/BOARD/report.json) and of timing that there are;
+    files that cannot be read are no reports."""
+    boards = []
+    for path in sorted(build.glob("*/report.json")):
+        report = _read_json(path)
+        if isinstance(report, dict) and {"board", "fmax_mhz", "lut", "met"} <= report.keys():
+            boards.append(report)
+    timing = _read_json(build / "timing" / "report.json")
+    rows = timing if isinstance(timing, list) else []
+    needed = {"board", "fmax_min_mhz", "fmax_median_mhz", "lut", "lanes"}
+    return boards, [row for row in rows if isinstance(row, dict) and needed <= row.keys()]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def render(
+    network: IntegerNetwork,
+    *,
+    command: str,
+    tau: int,
+    T: int,
+    program: Program | None,
+    no_program: str = "",
+    images: np.ndarray | None = None,
+    activity: Activity | None = None,
+    reference: Reference | None = None,
+    cycles: Cycles | None = None,
+    boards: Sequence[dict[str, Any]] = (),
+    timing: Sequence[dict[str, Any]] = (),
+) -> bytes:
+    """The page as UTF-8.
+
+    Parameters
+    ----------
+    command
+        The command line that makes it again.
+    program
+        For the engine of the page, or None; ``no_program`` then says why.
+    images, activity, reference
+        Of the run, or None where no data set is known.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = lambda value: f"{value:,.0f}"
+    environment.filters["one"] = lambda value: f"{value:,.1f}"
+    environment.filters["two"] = lambda value: f"{value:,.2f}"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    page = environment.get_template("page.html.jinja").render(
+        network=network,
+        command=command,
+        tau=tau,
+        T=T,
+        layers=_layers(network, tau, T),
+        weights=sum(layer.weight.size for layer in network.layers),
+        memory=_memory(program) if program else None,
+        no_program=no_program,
+        config=program.config if program else None,
+        activity=activity,
+        layer_activity=_layer_activity(network, activity) if activity else [],
+        reference=reference,
+        confusion=_confusion(activity) if activity else None,
+        wrong=_wrong(activity, images) if activity and images is not None else [],
+        cycles=_cycle_rows(network, cycles) if cycles else None,
+        run=cycles,
+        boards=boards,
+        timing=timing,
+    )
+    return page.encode()
+
+
+def _layers(network: IntegerNetwork, tau: int, T: int) -> list[dict[str, Any]]:
+    rows = []
+    for layer, shape in zip(network.layers, network.shapes, strict=True):
+        limits = bounds(layer, max(tau, T))
+        threshold = layer.threshold
+        rows.append(
+            {
+                "name": layer.name,
+                "input": layer.coding,
+                "pool": "" if layer.pool == (1, 1) else " × ".join(map(str, layer.pool)),
+                "kernel": " × ".join(map(str, layer.kernel)),
+                "stride": layer.stride,
+                "padding": layer.padding,
+                "shape": " × ".join(map(str, shape)),
+                "neurons": int(np.prod(shape)),
+                "weights": layer.weight.size,
+                "fraction": layer.fraction_bits,
+                "threshold": "" if threshold is None else _span(threshold.min(), threshold.max()),
+                "accumulator": signed_bits(int(limits.acc_min.min()), int(limits.acc_max.max())),
+                "potential": signed_bits(
+                    int(limits.potential_min.min()), int(limits.potential_max.max())
+                ),
+            }
+        )
+    return rows
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} .. {high:,}"
+
+
+def _memory(program: Program) -> dict[str, Any]:
+    """Shares of the engine's memories, and where the maps lie while they are needed."""
+    config, plans = program.config, program.layers
+    tables = [len(plan.lines) + len(plan.columns) for plan in plans]
+    rows = [
+        plan.groups * plan.layer.in_channels * int(np.prod(plan.layer.kernel)) for plan in plans
+    ]
+    groups = [plan.groups for plan in plans]
+    names = [plan.layer.name for plan in plans]
+    return {
+        "bars": [
+            _bar("weight rows", names, rows, config.weight_rows),
+            _bar("axis table entries", names, tables, config.table_entries),
+            _bar("channel groups", names, groups, config.channel_groups),
+            _bar("layer descriptors", names, [1] * len(plans), config.layers),
+        ],
+        "maps": _maps(program),
+        "height": _MEMORY_HEIGHT,
+        "columns": names,
+        "feature_rows": config.feature_rows,
+    }
+
+
+def _bar(title: str, names: list[str], amounts: list[int], size: int) -> dict[str, Any]:
+    """A stacked bar: segments with their start and width in percent of the memory."""
+    segments, start = [], 0
+    for name, amount in zip(names, amounts, strict=True):
+        segments.append(
+            {
+                "name": name,
+                "amount": amount,
+                "start": 100 * start / size,
+                "width": 100 * amount / size,
+            }
+        )
+        start += amount
+    return {"title": title, "segments": segments, "used": start, "size": size}
+
+
+def _maps(program: Program) -> list[dict[str, Any]]:
+    """Maps of the feature memory as boxes: columns are layers (percent), rows are pixels."""
+    plans, size = program.layers, program.config.feature_rows
+    column = 100 / len(plans)
+    sources: list[tuple[str, MapPlan | PackedImage]] = [
+        ("image", plans[0].input),
+        *((plan.layer.name, plan.output) for plan in plans if plan.output is not None),
+    ]
+    boxes = []
+    for index, (name, plan) in enumerate(sources):
+        first = max(index - 1, 0)
+        boxes.append(
+            {
+                "name": name,
+                "x": column * first,
+                "width": column * (index - first + 1),
+                "y": _MEMORY_HEIGHT * plan.row / size,
+                "height": max(_MEMORY_HEIGHT * plan.rows_taken / size, 2),
+                "row": plan.row,
+                "rows": plan.rows_taken,
+            }
+        )
+    return boxes
+
+
+def _layer_activity(network: IntegerNetwork, activity: Activity) -> list[dict[str, Any]]:
+    rows = []
+    for index, (layer, shape) in enumerate(
+        zip(network.layers[:-1], network.shapes[:-1], strict=True)
+    ):
+        neurons, images = int(np.prod(shape)), max(activity.images, 1)
+        rows.append(
+            {
+                "name": layer.name,
+                "neurons": neurons,
+                "fired": activity.fired[index] / images / neurons,
+                "silenced": activity.silenced[index] / images / neurons,
+                "spikes": activity.spikes[index] / images,
+            }
+        )
+    return rows
+
+
+def _cycle_rows(network: IntegerNetwork, cycles: Cycles) -> list[dict[str, Any]]:
+    """Cycles of every layer, split into events, stalls and the rest."""
+    largest = max(float(cycles.counters[:, Counter.CYCLES].max()), 1)
+    rows = []
+    for layer, counters in zip(network.layers, cycles.counters, strict=True):
+        total = float(counters[Counter.CYCLES])
+        parts = {
+            "events": float(counters[Counter.EVENTS]),
+            "scan": float(counters[Counter.SCAN_STALLS]),
+            "drain": float(counters[Counter.DRAIN_STALLS]),
+        }
+        parts["rest"] = max(total - sum(parts.values()), 0)
+        segments, start = [], 0.0
+        for kind, amount in parts.items():
+            width = 100 * amount / largest
+            segments.append({"kind": kind, "amount": amount, "start": start, "width": width})
+            start += width
+        rows.append({"name": layer.name, "cycles": total, "segments": segments, **parts})
+    return rows
+
+
+def _confusion(activity: Activity) -> list[list[dict[str, Any]]] | None:
+    """Cells of the confusion matrix with a strength 0..1 for their colour; None if too many."""
+    table = activity.confusion
+    if len(table) > MAX_CLASSES:
+        return None
+    largest_right = max(int(np.diag(table).max()), 1)
+    off = table - np.diag(np.diag(table))
+    largest_wrong = max(int(off.max()), 1)
+    return [
+        [
+            {
+                "count": int(count),
+                "right": row == column,
+                "strength": float(count) / (largest_right if row == column else largest_wrong),
+            }
+            for column, count in enumerate(line)
+        ]
+        for row, line in enumerate(table)
+    ]
+
+
+def _wrong(activity: Activity, images: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {
+            "number": number,
+            "label": label,
+            "said": said,
+            "reference": theirs,
+            "source": picture_uri(images[number]),
+        }
+        for number, label, said, theirs in activity.wrong[:MAX_WRONG]
+    ]
+
+
+def picture_uri(image: np.ndarray) -> str:
+    """An image uint8 (C, H, W), C = 3 or grey, as a PNG within a ``data:`` address."""
+    from matplotlib.image import imsave
+
+    pixels = image.transpose(1, 2, 0)
+    if pixels.shape[2] != 3:
+        pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    content = io.BytesIO()
+    imsave(content, np.ascontiguousarray(pixels), format="png", metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
