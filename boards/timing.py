@@ -23,7 +23,7 @@ EXAMPLES = """\
 examples:
   residuum timing                               ulx3s-12f and ulx3s, three seeds each
   residuum timing --board ulx3s-12f --seeds 1   the quick one
-  residuum timing --freq 160                    for another clock than that of the bitstreams
+  residuum timing --freq 150                    asking for 150 MHz instead of the aim
 
 `make timing` is the same from a fresh clone.
 """
@@ -81,13 +81,14 @@ def run(args: argparse.Namespace) -> int:
     boards = [find(name) for name in args.board or GOALS]
     orders = []
     for board in boards:
+        aim = GOALS[board.name].aim_mhz if board.name in GOALS else None
         with console.status(f"{board.name}: elaborating"):
             order, design = prepare(
                 board,
                 model=args.model,
                 bits=args.bits,
                 preset_name=args.preset,
-                freq=args.freq,
+                freq=args.freq or aim,
             )
         orders.append((order, design))
     seeds = range(1, args.seeds + 1)
