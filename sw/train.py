@@ -40,7 +40,8 @@ def train(
 ) -> QCFSNetwork:
     """Train from scratch, or go on from ``checkpoint``, which is rewritten after every epoch.
 
-    Raises ``ResiduumError`` if the checkpoint belongs to other settings or is damaged.
+    Raises ``ResiduumError`` if the checkpoint belongs to other settings, is damaged, or cannot be
+    written.
     """
     torch.manual_seed(seed)
     network = QCFSNetwork(definition)
@@ -78,6 +79,7 @@ def train(
                 mean.add(loss.item())
                 progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {mean.value:.4f}")
             _save(checkpoint, settings, network, optimizer, schedule, epoch + 1)
+            _say_epoch(progress, epoch + 1, recipe.epochs, mean)
     return network
 
 
@@ -215,15 +217,18 @@ class FoldedModule(nn.Module):
 def fine_tune(
     network: FloatNetwork, definition: ModelDefinition, data: ImageSet, *, bits: int, seed: int
 ) -> FloatNetwork:
-    """Train a little more with weights rounded to ``bits`` bits, so that rounding costs less."""
+    """Train a little more with weights rounded to ``bits`` bits, so that rounding costs less.
+
+    In float32, whatever the precision of the training proper: bfloat16 would round once more.
+    """
     torch.manual_seed(seed)
     module = FoldedModule(network, bits=bits)
     epochs = definition.recipe.fine_tune_epochs
     recipe = replace(
         definition.recipe, optimizer="adamw", learning_rate=definition.recipe.fine_tune_rate
     )
-    mixed = recipe.precision == "bfloat16"
-    model = torch.compile(module, dynamic=False) if mixed else module
+    fast = recipe.precision == "bfloat16"
+    model = torch.compile(module, dynamic=False) if fast else module
     batches = -(-len(data.train_labels) // recipe.batch)
     optimizer, schedule = _optimizer(module, recipe, epochs * batches)
     with _progress() as progress:
@@ -237,15 +242,14 @@ def fine_tune(
             for number, (images, labels) in enumerate(drawn):
                 if number % SCALES_EVERY == 0:
                     module.update_scales()
-                with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                    logits = model(images)
-                loss = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
+                loss = F.cross_entropy(model(images), labels, label_smoothing=LABEL_SMOOTHING)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 schedule.step()
                 mean.add(loss.item())
                 progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {mean.value:.4f}")
+            _say_epoch(progress, epoch + 1, epochs, mean)
     return module.export()
 
 
@@ -321,7 +325,6 @@ def _save(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     epochs: int,
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     state = {
         "settings": _plain(settings),
@@ -330,9 +333,15 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
     }
-    torch.save(state, part)
-    # Renamed only when whole: an interruption never leaves half a checkpoint.
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, part)
+        # Renamed only when whole: an interruption never leaves half a checkpoint.
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        # torch.save reports a full disk as a RuntimeError of several lines.
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ResiduumError(f"{path} cannot be written: {reason}") from None
 
 
 def _resume(
@@ -376,6 +385,12 @@ def _progress() -> Progress:
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
     )
+
+
+def _say_epoch(progress: Progress, epoch: int, epochs: int, mean: _Mean) -> None:
+    """A line for each epoch where a progress bar cannot be drawn, such as in a file."""
+    if not progress.console.is_terminal:
+        progress.console.print(f"epoch {epoch} of {epochs}, loss {mean.value:.4f}")
 
 
 def _array(tensor: Tensor) -> np.ndarray:
