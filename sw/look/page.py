@@ -21,7 +21,9 @@ MAX_WRONG = 24
 MAX_CLASSES = 20
 _FOLDER = Path(__file__).parent
 # Height in pixels of the drawing of the feature memory.
-_MEMORY_HEIGHT = 220
+_MEMORY_HEIGHT = 180
+# Colours that repeat for layers; one more is for the image.
+_LAYER_COLORS = 7
 
 
 @dataclass
@@ -264,28 +266,34 @@ def _memory(program: Program) -> dict[str, Any]:
     ]
     groups = [plan.groups for plan in plans]
     names = [plan.layer.name for plan in plans]
+    used = max(plan.row + plan.rows_taken for _, plan in _placed(program))
     return {
         "bars": [
+            _bar("feature rows", ["maps"], [used], config.feature_rows, color=7),
             _bar("weight rows", names, rows, config.weight_rows),
             _bar("axis table entries", names, tables, config.table_entries),
             _bar("channel groups", names, groups, config.channel_groups),
             _bar("layer descriptors", names, [1] * len(plans), config.layers),
         ],
-        "maps": _maps(program),
+        "maps": _maps(program, used),
+        "used_rows": used,
         "height": _MEMORY_HEIGHT,
         "columns": names,
         "feature_rows": config.feature_rows,
     }
 
 
-def _bar(title: str, names: list[str], amounts: list[int], size: int) -> dict[str, Any]:
+def _bar(
+    title: str, names: list[str], amounts: list[int], size: int, color: int = 0
+) -> dict[str, Any]:
     """A stacked bar: segments with their start and width in percent of the memory."""
     segments, start = [], 0
-    for name, amount in zip(names, amounts, strict=True):
+    for index, (name, amount) in enumerate(zip(names, amounts, strict=True)):
         segments.append(
             {
                 "name": name,
                 "amount": amount,
+                "color": color or index % _LAYER_COLORS,
                 "start": 100 * start / size,
                 "width": 100 * amount / size,
             }
@@ -294,16 +302,19 @@ def _bar(title: str, names: list[str], amounts: list[int], size: int) -> dict[st
     return {"title": title, "segments": segments, "used": start, "size": size}
 
 
-def _maps(program: Program) -> list[dict[str, Any]]:
-    """Maps of the feature memory as boxes: columns are layers (percent), rows are pixels."""
-    plans, size = program.layers, program.config.feature_rows
-    column = 100 / len(plans)
-    sources: list[tuple[str, MapPlan | PackedImage]] = [
-        ("image", plans[0].input),
-        *((plan.layer.name, plan.output) for plan in plans if plan.output is not None),
-    ]
+def _placed(program: Program) -> list[tuple[str, MapPlan | PackedImage]]:
+    """The image and the map of every hidden layer, by name."""
+    outputs = ((plan.layer.name, plan.output) for plan in program.layers)
+    maps = [(name, plan) for name, plan in outputs if plan is not None]
+    return [("image", program.layers[0].input), *maps]
+
+
+def _maps(program: Program, size: int) -> list[dict[str, Any]]:
+    """Maps of the feature memory's first ``size`` rows as boxes: columns are layers (percent), rows
+    are pixels."""
+    column = 100 / len(program.layers)
     boxes = []
-    for index, (name, plan) in enumerate(sources):
+    for index, (name, plan) in enumerate(_placed(program)):
         first = max(index - 1, 0)
         boxes.append(
             {
@@ -400,5 +411,5 @@ def picture_uri(image: np.ndarray) -> str:
     if pixels.shape[2] != 3:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
     content = io.BytesIO()
-    imsave(content, np.ascontiguousarray(pixels), format="png", metadata={"Software": None})
+    imsave(content, np.ascontiguousarray(pixels), format="png")
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()

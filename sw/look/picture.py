@@ -103,7 +103,7 @@ def draw(scene: Scene, file_format: str = "png") -> bytes:
 
     layers = len(scene.trace.layers)
     height = _HEAD_INCHES + _ROW_INCHES * layers
-    style = {
+    style: Any = {
         "font.family": "DejaVu Sans",
         "font.size": 9,
         "axes.edgecolor": LINE,
