@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hw.program import COUNTER_WORDS, Control, HostMap, Region
@@ -11,6 +13,20 @@ from sw.engine_trace import EngineTrace
 
 # Cycles far beyond any network: a run that takes longer hangs.
 RUN_TIMEOUT = 2_000_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Words that were asked for: ``parts`` hold them, once flushed, in the order ``order``."""
+
+    order: np.ndarray
+    parts: list[np.ndarray]
+
+    def words(self) -> np.ndarray:
+        """The words, uint32, in the order of the addresses that were given."""
+        words = np.empty(len(self.order), np.uint32)
+        words[self.order] = np.concatenate(self.parts)
+        return words
 
 
 class EngineDriver:
@@ -36,10 +52,12 @@ class EngineDriver:
         self.bulk.queue_write(address(Region.CONTROL, word=Control.RUN), [first | last << 8])
         self.bulk.queue_wait_idle(RUN_TIMEOUT)
 
-    def queue_read(self, addresses: np.ndarray) -> list[np.ndarray]:
-        """Read words at any addresses; their concatenation is the answer once flushed."""
-        breaks = np.flatnonzero(np.diff(addresses.astype(np.int64)) != 1) + 1
-        return [self.bulk.queue_read(int(run[0]), len(run)) for run in np.split(addresses, breaks)]
+    def queue_read(self, addresses: np.ndarray) -> Reading:
+        """Read words at any addresses, in ascending order of them: few commands read many words."""
+        order = np.argsort(addresses, kind="stable")
+        ascending = addresses[order].astype(np.int64)
+        runs = np.split(ascending, np.flatnonzero(np.diff(ascending) != 1) + 1)
+        return Reading(order, [self.bulk.queue_read(int(run[0]), len(run)) for run in runs])
 
     async def classify(self, image: np.ndarray, *, tau: int, T: int) -> EngineTrace:
         """One uninterrupted run for logits, argmax and counters, then one layer by layer for the
@@ -65,9 +83,9 @@ class EngineDriver:
         return EngineTrace.decode(
             self.program,
             tau + T,
-            logits=np.concatenate(logits),
-            layered=np.concatenate(again),
+            logits=logits.words(),
+            layered=again.words(),
             best=int(best[0]),
             counters=counters,
-            layers=[(np.concatenate(trains), np.concatenate(rows)) for trains, rows in reads],
+            layers=[(trains.words(), occupancy.words()) for trains, occupancy in reads],
         )

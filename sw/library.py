@@ -14,6 +14,17 @@ def zoo_file(model: str, bits: int, folder: Path = ZOO) -> Path:
     return folder / f"{model}-{bits}bit.npz"
 
 
+def float_file(model: str, folder: Path = ZOO) -> Path:
+    """Where the float network of ``model``, a name or the path of an integer network, lies: beside
+    its integers, as NAME-float.npz."""
+    if not is_path(model):
+        return folder / f"{model}-float.npz"
+    path = Path(model)
+    name, dash, bits = path.stem.rpartition("-")
+    stem = name if dash and bits.endswith("bit") and bits[:-3].isdecimal() else path.stem
+    return path.with_name(f"{stem}-float.npz")
+
+
 def zoo_names() -> dict[str, list[int]]:
     """Names of the committed networks, each with the weight bits that there are."""
     names: dict[str, list[int]] = {}

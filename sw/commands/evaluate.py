@@ -107,16 +107,16 @@ def held_out(
 
     Raises ``ResiduumError`` if it names none, or has fewer; ``model`` is what the user calls it.
     """
-    from sw.data import load_dataset
+    from sw.data import load_held_out
 
     dataset = network.metadata.get("dataset")
     if dataset is None:
         raise ResiduumError(f"{model} does not say which data set it is for")
-    data = load_dataset(dataset)
-    there = len(data.test_labels)
+    images, labels = load_held_out(dataset)
+    there = len(labels)
     if count is not None and count > there:
         raise ResiduumError(f"{count} images are wanted, but {dataset} has {there} held-out images")
-    return data.test_images[:count], data.test_labels[:count]
+    return images[:count], labels[:count]
 
 
 def evaluate(

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from sw.data import dataset, load_dataset
-    from sw.library import ZOO
+    from sw.library import ZOO, float_file
     from sw.models import model_definition
     from sw.network import MAX_WEIGHT_BITS, MIN_WEIGHT_BITS
     from sw.train import float_accuracy, fold, train
@@ -113,16 +113,21 @@ def run(args: argparse.Namespace) -> int:
     network = fold(train(definition, data, seed=args.seed, checkpoint=checkpoint))
     accuracy = float_accuracy(network, data.test_images, data.test_labels)
     print(f"{definition.name}: {100 * accuracy:.2f} % before conversion (float QCFS network)")
-    metadata = {
+    described = {
         "dataset": definition.dataset,
         "dataset licence": dataset(definition.dataset).licence,
         "licence": "Apache-2.0",
+    }
+    measured = {
         "accuracy of the float network": f"{100 * accuracy:.2f} %",
         "torch": torch.__version__,
     }
+    path = float_file(definition.name, folder)
+    network.save(path)
+    print(f"written: {path}")
     for bits in args.bits:
-        described = {**metadata, "command": command_line(args, bits)}
-        _convert(definition, network, data, bits, args.seed, described, folder)
+        metadata = {**described, "command": command_line(args, bits), **measured}
+        _convert(definition, network, data, bits, args.seed, metadata, folder)
     return 0
 
 

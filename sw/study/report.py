@@ -11,6 +11,7 @@ import numpy as np
 from sw.convert import SPIKE_FRACTION_BITS, FractionBits, to_integer
 from sw.errors import ResiduumError
 from sw.float_network import FloatNetwork
+from sw.library import float_file, zoo_file
 from sw.network import IntegerNetwork, bounds, signed_bits
 from sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
 from sw.study.simulator import Reset
@@ -63,9 +64,9 @@ def load_subject(name: str, folder: Path) -> Subject:
     ``ResiduumError`` if a file is damaged or they do not belong together.
     """
     files = {
-        "eight": folder / f"{name}-{STANDARD_BITS}bit.npz",
-        "float": folder / f"{name}-float.npz",
-        "four": folder / f"{name}-4bit.npz",
+        "eight": zoo_file(name, STANDARD_BITS, folder),
+        "float": float_file(name, folder),
+        "four": zoo_file(name, 4, folder),
     }
     for part in ("eight", "float"):
         if not files[part].exists():
