@@ -95,14 +95,14 @@ def run(args: argparse.Namespace) -> int:
     images = labels = None
     if has_images or args.images is not None:
         images, labels = held_out(network, args.model, args.images)
-    program, reason = None, ""
+    config, program, reason = _config(args), None, ""
     try:
-        config = grow_to_fit(network, _config(args))
+        config = grow_to_fit(network, config)
         program = compile_network(network, config, tau=args.tau, T=args.T)
     except ResiduumError as error:
         if args.sim:
             raise
-        reason = str(error)
+        reason = str(error).rstrip(".")
     activity = cycles = None
     with Progress(console=Console(stderr=True), transient=True) as progress:
         if images is not None and labels is not None:

@@ -420,9 +420,9 @@ def sentences(found: Explanation) -> Iterator[str]:
             )
     if found.own:
         yield (
-            "The reference is the network's own integers, which share its rounding: errors of "
-            "weights, thresholds and biases show only against a float network, or one of more "
-            "bits (--against FILE)."
+            "Activations of the network's own integers share its rounding: errors of weights, "
+            "thresholds and biases show only against a float network, or one of more bits "
+            "(--against FILE)."
         )
 
 

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from sw.errors import ResiduumError
 from sw.float_network import FORMAT as FLOAT_FORMAT
 from sw.float_network import FloatNetwork
-from sw.library import ZOO, is_path
+from sw.library import float_file
 from sw.network import LARGEST_PIXEL, IntegerNetwork
 
 
@@ -156,16 +156,6 @@ def own_levels(network: IntegerNetwork, T: int) -> int:
     return int(text) if text.isdecimal() and int(text) > 0 else T
 
 
-def float_file(model: str) -> Path:
-    """Where the float network of a model lies: beside its integers, as NAME-float.npz."""
-    if not is_path(model):
-        return ZOO / f"{model}-float.npz"
-    path = Path(model)
-    name, dash, bits = path.stem.rpartition("-")
-    stem = name if dash and bits.endswith("bit") and bits[:-3].isdecimal() else path.stem
-    return path.with_name(f"{stem}-float.npz")
-
-
 def find_reference(
     network: IntegerNetwork, model: str, *, against: Path | None, T: int
 ) -> Reference:
@@ -182,7 +172,9 @@ def find_reference(
     """
     path = against or float_file(model)
     if against is None and not path.exists():
-        return from_integers(network, own_levels(network, T), "its own integers", own=True)
+        return from_integers(
+            network, own_levels(network, T), "the network's own integers", own=True
+        )
     if _is_float(path):
         reference = from_float(FloatNetwork.load(path), "the float network")
     else:
