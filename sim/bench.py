@@ -57,9 +57,10 @@ class Row:
 
 ROWS: tuple[Row, ...] = (
     Row(model="digits", bits=8, board="ulx3s-12f", preset="12f"),
-    # The 12F is the die of the 25F, and this network has more weight rows than the preset 12f.
-    Row(model="mnist", bits=8, board="ulx3s-12f", preset="25f"),
-    Row(model="mnist", bits=8, board="ulx3s", preset="85f"),
+    Row(model="mnist", bits=8, board="ulx3s-12f", preset="12f"),
+    # Weights of 4 bits run on an engine for 8 bits too.
+    Row(model="mnist", bits=4, board="ulx3s-12f", preset="12f"),
+    Row(model="mnist", bits=4, board="ulx3s", preset="85f"),
     Row(model="fashion", bits=8, board="ulx3s", preset="85f"),
     Row(model="cifar10", bits=4, board="ulx3s", preset="85f-4bit"),
 )

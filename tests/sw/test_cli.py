@@ -71,7 +71,7 @@ def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["eval", "imagenet"], "there is no network 'imagenet'; the known ones are digits, mnist"),
+        (["eval", "imagenet"], "there is no network 'imagenet'; the known ones are cifar10, digits"),
         (["eval", "digits", "--bits", "5"], "there is no 5-bit digits; there are 4 and 8 bits"),
         (["eval", "none.npz"], "there is no file none.npz"),
         (["eval", "digits", "--images", "361"], "361 images are wanted, but digits has 360"),
@@ -170,5 +170,5 @@ def test_train_says_that_it_needs_a_compiler(
     )
 
 
-def test_zoo_has_both_widths_of_both_models() -> None:
-    assert zoo_names() == {"digits": [4, 8], "mnist": [4, 8]}
+def test_zoo_has_both_widths_of_all_models() -> None:
+    assert zoo_names() == {model: [4, 8] for model in ("cifar10", "digits", "fashion", "mnist")}
