@@ -117,7 +117,7 @@ def _print(name: str, found: "Explanation") -> None:
     console.print(where)
     why = _table(
         "Mean error of the rates by cause, in % of the full rate",
-        ("layer", *(cause.replace("thresholds", "thresh-\nolds") for cause in CAUSES)),
+        ("layer", *(cause.replace("thresholds", "thres-\nholds") for cause in CAUSES)),
         ("handed\ndown", "SQNR\ndB", "TH\nratio", "least\nTH"),
     )
     for layer in found.layers:
@@ -134,7 +134,7 @@ def _print(name: str, found: "Explanation") -> None:
             percent(layer.handed_down, 2),
             "exact" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f}",
             "" if layer.threshold_ratio is None else f"{layer.threshold_ratio:.3f}",
-            "" if layer.smallest_threshold is None else f"{layer.smallest_threshold:,}",
+            "" if layer.smallest_threshold is None else str(layer.smallest_threshold),
         )
     console.print(why)
     print("* in % of the spread of the logits\n")
@@ -149,6 +149,7 @@ def _table(title: str, *heads: tuple[str, ...]) -> "Table":
         title=title,
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
         collapse_padding=True,
         pad_edge=False,
     )

@@ -12,6 +12,8 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Raises ``ResiduumError`` if that is not possible; then nothing is left behind.
     """
+    if path.is_dir():
+        raise ResiduumError(f"{path} cannot be written: it is a folder")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -110,10 +110,10 @@ def test_a_fault_that_costs_nothing_is_still_found(
 def test_coarse_thresholds_are_told_from_wrong_ones(
     digits: IntegerNetwork, reference: Reference
 ) -> None:
-    """Rounded to multiples of 2,000 they err at random, not by one factor."""
+    """Rounded to multiples of 2,500 they err at random, not by one factor."""
     threshold = digits.layers[1].threshold
     assert threshold is not None
-    rounded = (threshold + 1000) // 2000 * 2000
+    rounded = (threshold + 1250) // 2500 * 2500
     found = explained(replaced(digits, 1, threshold=rounded), reference)
     assert (found.worst.name, found.worst.cause) == ("conv2", "thresholds")
     assert not found.worst.threshold_wrong
