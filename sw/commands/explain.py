@@ -118,7 +118,7 @@ def _print(name: str, found: "Explanation") -> None:
     why = _table(
         "Mean error of the rates by cause, in % of the full rate",
         ("layer", *(cause.replace("thresholds", "thres-\nholds") for cause in CAUSES)),
-        ("handed\ndown", "SQNR\ndB", "TH\nratio", "least\nTH"),
+        ("given\ndown", "SQNR\ndB", "TH\nratio", "least\nTH"),
     )
     for layer in found.layers:
         hidden = layer.rate_error is not None
@@ -149,6 +149,7 @@ def _table(title: str, *heads: tuple[str, ...]) -> "Table":
         title=title,
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
         padding=(0, 0, 0, 1),
         collapse_padding=True,
         pad_edge=False,
