@@ -61,7 +61,7 @@ ROWS: tuple[Row, ...] = (
     # Weights of 4 bits run on an engine for 8 bits too.
     Row(model="mnist", bits=4, board="ulx3s-12f", preset="12f"),
     Row(model="mnist", bits=4, board="ulx3s", preset="85f"),
-    Row(model="fashion", bits=8, board="ulx3s", preset="85f"),
+    Row(model="fashion", bits=4, board="ulx3s", preset="85f-4bit"),
     Row(model="cifar10", bits=4, board="ulx3s", preset="85f-4bit"),
 )
 # (tau, T): with the probe, plain conversion with as many steps, and with as many of inference.

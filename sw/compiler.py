@@ -317,7 +317,11 @@ def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, 
 
 
 def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
-    """The configuration with memories large enough for a network, each a power of two if grown."""
+    """The configuration with memories and sums large enough for a network.
+
+    A memory that is grown becomes a power of two; accumulators and potentials get the bits that any
+    tau and T on these steps may need.
+    """
     largest = config.with_changes(
         weight_rows=1 << 20, feature_rows=1 << 20, channel_groups=1 << 12, table_entries=1 << 16
     )
@@ -336,7 +340,22 @@ def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
         for name, count in needed.items()
         if count > getattr(config, name)
     }
-    return config.with_changes(**grown)
+    limits = [bounds(layer, config.steps) for layer in network.layers]
+    accumulator_bits = max(
+        config.accumulator_bits,
+        *(signed_bits(int(each.acc_min.min()), int(each.acc_max.max())) for each in limits),
+    )
+    potential_bits = max(
+        config.potential_bits,
+        accumulator_bits + config.fraction_bits,
+        *(
+            signed_bits(int(each.potential_min.min()), int(each.potential_max.max()))
+            for each in limits
+        ),
+    )
+    return config.with_changes(
+        **grown, accumulator_bits=accumulator_bits, potential_bits=potential_bits
+    )
 
 
 def _check_ranges(layer: Layer, config: EngineConfig, steps: int) -> None:

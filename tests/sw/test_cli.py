@@ -71,7 +71,10 @@ def test_summary(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["eval", "imagenet"], "there is no network 'imagenet'; the known ones are cifar10, digits"),
+        (
+            ["eval", "imagenet"],
+            "there is no network 'imagenet'; the known ones are cifar10, digits",
+        ),
         (["eval", "digits", "--bits", "5"], "there is no 5-bit digits; there are 4 and 8 bits"),
         (["eval", "none.npz"], "there is no file none.npz"),
         (["eval", "digits", "--images", "361"], "361 images are wanted, but digits has 360"),

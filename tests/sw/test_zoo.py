@@ -77,7 +77,7 @@ def test_small_engine_suffices(model: str, bits: int) -> None:
         ("digits", 8, "12f"),
         ("mnist", 8, "12f"),
         ("mnist", 4, "12f"),
-        ("fashion", 8, "85f"),
+        ("fashion", 4, "85f-4bit"),
         ("cifar10", 4, "85f-4bit"),
     ],
 )
