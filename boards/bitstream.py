@@ -12,6 +12,7 @@ from boards.presets import PRESETS, preset
 from hw.config import EngineConfig
 from sw.commands.arguments import positive_number
 from sw.errors import ResiduumError
+from sw.library import DEFAULT_BITS, is_path
 
 DESCRIPTION = """\
 Build the bitstream of a board with yosys, nextpnr-ecp5 and ecppack, natively where they are in
@@ -40,7 +41,9 @@ def add_design(parser: argparse.ArgumentParser) -> None:
         help="network in the memories at power-up: a committed one, a .npz file, or '' for none "
         "(default %(default)s)",
     )
-    parser.add_argument("--bits", type=int, help="weight bits of that network: 8 (default) or 4")
+    parser.add_argument(
+        "--bits", type=int, help="weight bits of that network: 8 or 4 (default: the engine's)"
+    )
     parser.add_argument(
         "--preset", metavar="PRESET", help=f"engine, one of {', '.join(PRESETS)} (default: board's)"
     )
@@ -68,6 +71,8 @@ def prepare(
     """
     preset_name = preset_name or board.preset
     config = preset(preset_name)
+    if bits is None and not is_path(model):
+        bits = min(DEFAULT_BITS, config.weight_bits)
     target_mhz = board.target_mhz if freq is None else freq
     dividers = solve(board.oscillator_hz, round(target_mhz * MHZ))
     program = contents(model, bits, config) if model else None
@@ -114,8 +119,6 @@ def contents(model: str, bits: int | None, config: EngineConfig) -> Mapping[int,
 
 def program_name(model: str, bits: int | None) -> str:
     """What a host is told about the network in the bitstream."""
-    from sw.library import DEFAULT_BITS, is_path
-
     name = Path(model).stem if is_path(model) else f"{model}-{bits or DEFAULT_BITS}bit"
     return name.encode("ascii", "replace").decode()[:NAME_CHARACTERS]
 

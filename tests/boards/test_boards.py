@@ -66,7 +66,13 @@ def test_an_unknown_preset_names_the_known_ones():
 
 def test_presets_are_those_of_the_devices():
     sizes = {name: (config.lanes, config.weight_rows) for name, config in PRESETS.items()}
-    assert sizes == {"12f": (16, 2048), "25f": (16, 3072), "45f": (32, 2048), "85f": (64, 2048)}
+    assert sizes == {
+        "12f": (16, 2048),
+        "25f": (16, 3072),
+        "45f": (32, 2048),
+        "85f": (64, 2048),
+        "85f-4bit": (64, 7168),
+    }
     assert all((c.steps, c.memory) == (8, "ecp5") for c in PRESETS.values())
 
 

@@ -278,7 +278,8 @@ def test_wrong_names_are_one_sentence_and_status_1(words, message, capsys):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_digits_fit_every_preset(preset):
-    assert len(bitstream.contents("digits", None, PRESETS[preset])) > 1000
+    config = PRESETS[preset]
+    assert len(bitstream.contents("digits", config.weight_bits, config)) > 1000
 
 
 def test_a_network_that_does_not_fit_gets_the_sentence_of_the_compiler():
