@@ -64,8 +64,8 @@ ROWS: tuple[Row, ...] = (
     Row(model="fashion", bits=4, board="ulx3s", preset="85f-4bit"),
     Row(model="cifar10", bits=4, board="ulx3s", preset="85f-4bit"),
 )
-# (tau, T): with the probe, plain conversion with as many steps, and with as many of inference.
-STAGES = ((4, 4), (0, 8), (0, 4))
+# (tau, T): with the probe, and plain conversion with as many steps.
+STAGES = ((4, 4), (0, 8))
 
 Json = dict[str, Any]
 
@@ -372,13 +372,9 @@ def add_build(result: Json, build: Json | None) -> None:
 
 def write_page(path: Path, text: str) -> None:
     """Write the page whole or not at all; ``ResiduumError`` if that is not possible."""
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text)
-        os.replace(draft, path)
-    except OSError as error:
-        raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
+    from sw.files import write_whole
+
+    write_whole(path, text.encode())
     print(f"written: {path}")
 
 

@@ -1,6 +1,5 @@
 """The float network after BatchNorm is folded: what conversion starts from, framework-free."""
 
-import contextlib
 import io
 import json
 import math
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sw.errors import ResiduumError
+from sw.files import write_whole
 
 FORMAT = "residuum float network"
 FORMAT_VERSION = 1
@@ -79,15 +79,7 @@ class FloatNetwork:
             arrays[f"bias_{index}"] = layer.bias.astype(np.float32)
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **arrays)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content.getvalue())
-            part.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
+        write_whole(path, content.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FloatNetwork":

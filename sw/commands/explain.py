@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from sw.commands.evaluate import held_out
+    from sw.files import short_name, write_whole
     from sw.library import load_network
     from sw.look.explain import explain, sentences
-    from sw.look.files import short_name, write_whole
     from sw.look.reference import find_reference
 
     network = load_network(args.model, args.bits)

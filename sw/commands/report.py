@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     from sw.commands.evaluate import held_out
     from sw.compiler import compile_network, grow_to_fit
     from sw.errors import ResiduumError
+    from sw.files import short_name, write_whole
     from sw.library import load_network
-    from sw.look.files import short_name, write_whole
     from sw.look.page import board_reports, render, run_golden
     from sw.look.reference import find_reference
 

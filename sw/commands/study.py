@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from hw.config import EngineConfig
+    from sw.files import write_whole
     from sw.library import ZOO
     from sw.study.page import render
     from sw.study.plots import draw
-    from sw.study.store import write_whole
 
     torch.set_num_threads(args.threads)
     subjects = _subjects(args.models, args.zoo or ZOO)

@@ -1,16 +1,15 @@
 """Finished parts of a study, kept so that a run that was interrupted goes on where it stopped."""
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from sw.errors import ResiduumError
+from sw.files import write_whole
 
 Arrays = dict[str, np.ndarray]
 
@@ -49,22 +48,6 @@ def digest(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ResiduumError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under its name only when it is whole; ``ResiduumError`` if that is not possible.
-
-    Folders are made.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _read(path: Path) -> Arrays | None:
