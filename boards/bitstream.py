@@ -8,7 +8,7 @@ from boards.board import MHZ, Board
 from boards.build import BITSTREAM, REPORT, ROOT, Design, Order, build, elaborate
 from boards.catalogue import find
 from boards.pll import solve
-from boards.presets import PRESETS, preset
+from boards.presets import CLOCKS, PRESETS, preset
 from hw.config import EngineConfig
 from sw.commands.arguments import positive_number
 from sw.errors import ResiduumError
@@ -48,7 +48,10 @@ def add_design(parser: argparse.ArgumentParser) -> None:
         "--preset", metavar="PRESET", help=f"engine, one of {', '.join(PRESETS)} (default: board's)"
     )
     parser.add_argument(
-        "--freq", type=float, metavar="MHZ", help="clock to reach (default: the board's)"
+        "--freq",
+        type=float,
+        metavar="MHZ",
+        help="clock to reach (default: the board's, or the preset's if lower)",
     )
 
 
@@ -73,7 +76,8 @@ def prepare(
     config = preset(preset_name)
     if bits is None and not is_path(model):
         bits = min(DEFAULT_BITS, config.weight_bits)
-    target_mhz = board.target_mhz if freq is None else freq
+    usual_mhz = min(board.target_mhz, CLOCKS.get(preset_name, board.target_mhz))
+    target_mhz = usual_mhz if freq is None else freq
     dividers = solve(board.oscillator_hz, round(target_mhz * MHZ))
     program = contents(model, bits, config) if model else None
     name = program_name(model, bits) if model else ""

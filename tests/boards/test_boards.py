@@ -14,6 +14,7 @@ from amaranth.lib import io
 from amaranth.sim import Simulator
 
 from boards import top
+from boards.bitstream import prepare
 from boards.board import MHZ
 from boards.build import convert, elaborate
 from boards.catalogue import BOARDS, find
@@ -207,3 +208,9 @@ def test_leds_show_life_work_error_and_class(monkeypatch):
     assert "".join(map(str, busy)).strip("0") == "1" * 8
     assert [set(values) for values in rest][1:] == [{0}, {1}, {0}, {1}]
     assert rest[0][-1] == 1
+
+
+def test_a_preset_with_a_lower_clock_of_its_own_sets_it():
+    order, _ = prepare(find("ulx3s"), preset_name="85f-4bit")
+    assert order.target_mhz == 95
+    assert prepare(find("ulx3s"), preset_name="85f-4bit", freq=100)[0].target_mhz == 100
