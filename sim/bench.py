@@ -60,6 +60,7 @@ ROWS: tuple[Row, ...] = (
     Row(model="mnist", bits=8, board="ulx3s-12f", preset="12f"),
     # Weights of 4 bits run on an engine for 8 bits too.
     Row(model="mnist", bits=4, board="ulx3s-12f", preset="12f"),
+    Row(model="mnist", bits=8, board="ulx3s", preset="85f"),
     Row(model="mnist", bits=4, board="ulx3s", preset="85f"),
     Row(model="fashion", bits=4, board="ulx3s", preset="85f-4bit"),
     Row(model="cifar10", bits=4, board="ulx3s", preset="85f-4bit"),
