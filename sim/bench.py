@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sw.commands.arguments import positive_number
+from sw.commands.arguments import add_jobs, positive_number
 from sw.errors import ResiduumError
 
 if TYPE_CHECKING:
@@ -96,13 +95,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="seeds of place and route, from 1 on, until the board's clock is met "
         "(default %(default)s)",
     )
-    parser.add_argument(
-        "--jobs",
-        type=positive_number,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="simulations side by side (default: one for each core, here %(default)s)",
-    )
+    add_jobs(parser)
     parser.add_argument(
         "--json",
         type=Path,

@@ -329,12 +329,10 @@ def _anchors(rows: Sequence[Row]) -> str:
         clock = f"{build['device']}, {build['fmax_mhz']:.0f} MHz" if build else row["board"]
         cost = f"{build['lut']:,} LUT, {build['ebr']} EBR" if build else ""
         title = TITLES.get(row["model"], row["model"])
-        speed = ""
-        if row["build"]:
-            speed = (
-                f", {latency(row)}, {row['images_per_second']:,.0f} FPS, {row['gsops']:.2f} GSOP/s"
-            )
-        result = f"{title} {row['accuracy']:.2f} %{speed}"
+        result = f"{title} {row['accuracy']:.2f} %"
+        if build:
+            result += f", {latency(row)}, {row['images_per_second']:,.0f} FPS"
+            result += f", {row['gsops']:.2f} GSOP/s"
         steps = f"tau {row['tau']}, T {row['T']}"
         name = f"**Residuum**, {row['lanes']} lanes, {row['bits']} bit, {steps}"
         ours.append([name, clock, cost, result, "this page"])

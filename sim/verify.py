@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sw.commands.arguments import add_network, add_stages, image_count, positive_number
+from sw.commands.arguments import add_images, add_jobs, add_network, add_stages, positive_number
 
 if TYPE_CHECKING:
     from hw.config import EngineConfig
@@ -49,20 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     engine.add_argument(
         "--preset", metavar="PRESET", help="the engine of a board instead, with its memories"
     )
-    parser.add_argument(
-        "--images",
-        type=image_count,
-        default=None,
-        metavar="N",
-        help="how many held-out images, from the first (default all)",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=positive_number,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="simulations side by side (default: one for each core, here %(default)s)",
-    )
+    add_images(parser)
+    add_jobs(parser)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help=f"report (default {FOLDER}/MODEL.json)"
     )

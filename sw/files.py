@@ -1,10 +1,18 @@
-"""Output files that are whole or not there."""
+"""Files that are written whole or not at all, and archives of arrays with a header."""
 
 import contextlib
+import io
+import json
 import os
+import zipfile
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from sw.errors import ResiduumError
+
+Arrays = dict[str, np.ndarray]
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -25,6 +33,28 @@ def write_whole(path: Path, content: bytes) -> None:
         raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def short_name(model: str) -> str:
-    """What a network is called in file names: its name, or that of its file."""
-    return Path(model).stem if model.endswith(".npz") else Path(model).name
+def read_archive(path: Path, file_format: str, *, what: str) -> tuple[dict[str, Any], Arrays]:
+    """Header (JSON) and arrays of an .npz, checked only for being of the format ``file_format``.
+
+    ``what`` says in messages what such a file is. Raises ``ResiduumError`` if the file is missing,
+    damaged, or something else.
+    """
+    foreign = ResiduumError(f"{path} is not {what}, or it is damaged")
+    if not path.exists():
+        raise ResiduumError(f"there is no file {path}")
+    try:
+        # From memory, so that no file stays open when numpy gives up half-way.
+        content = io.BytesIO(path.read_bytes())
+        if not zipfile.is_zipfile(content):
+            raise foreign
+        with np.load(content, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(str(arrays["header"]))
+    except ResiduumError:
+        raise
+    except Exception:
+        # zipfile, zlib and numpy fail in a dozen ways on damaged bytes; all mean the same here.
+        raise foreign from None
+    if not isinstance(header, dict) or header.get("format") != file_format:
+        raise foreign
+    return header, arrays

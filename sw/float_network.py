@@ -4,7 +4,6 @@ import io
 import json
 import math
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sw.errors import ResiduumError
-from sw.files import write_whole
+from sw.files import read_archive, write_whole
 
 FORMAT = "residuum float network"
 FORMAT_VERSION = 1
@@ -88,7 +87,7 @@ class FloatNetwork:
         Raises ``ResiduumError`` if it is missing, damaged, of another kind or of a later version.
         """
         path = Path(path)
-        header, arrays = _read(path)
+        header, arrays = read_archive(path, FORMAT, what="a float network of Residuum")
         if header.get("version") != FORMAT_VERSION:
             raise ResiduumError(
                 f"{path} has format version {header.get('version')!r}, but this program reads "
@@ -112,29 +111,6 @@ class FloatNetwork:
         if fault:
             raise ResiduumError(f"{path} holds a network that cannot be: {fault}")
         return network
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays of the file, checked only for being of this format."""
-    foreign = ResiduumError(f"{path} is not a float network of Residuum, or it is damaged")
-    if not path.exists():
-        raise ResiduumError(f"there is no file {path}")
-    try:
-        # From memory, so that no file stays open when numpy gives up half-way.
-        content = io.BytesIO(path.read_bytes())
-        if not zipfile.is_zipfile(content):
-            raise foreign
-        with np.load(content, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(str(arrays["header"]))
-    except ResiduumError:
-        raise
-    except Exception:
-        # zipfile, zlib and numpy fail in a dozen ways on damaged bytes; all mean the same here.
-        raise foreign from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise foreign
-    return header, arrays
 
 
 def _fault(network: FloatNetwork) -> str | None:

@@ -40,6 +40,11 @@ def is_path(model: str) -> bool:
     return model.endswith(".npz") or "/" in model or "\\" in model
 
 
+def short_name(model: str) -> str:
+    """What a network is called in file names: its name, or that of its file."""
+    return Path(model).stem if model.endswith(".npz") else Path(model).name
+
+
 def load_network(model: str, bits: int | None = None) -> IntegerNetwork:
     """The committed network called ``model``, or the network in the file ``model``.
 

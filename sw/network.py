@@ -8,11 +8,9 @@ Its arithmetic, per output channel and time step (see docs/arithmetic.md):
 Every value is exact: nothing saturates and nothing wraps. ``bounds`` says how many bits that takes.
 """
 
-import contextlib
 import io
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from sw.errors import ResiduumError
+from sw.files import read_archive, write_whole
 
 FORMAT = "residuum integer network"
 FORMAT_VERSION = 1
@@ -370,15 +369,7 @@ class IntegerNetwork:
                 arrays[f"threshold_{index}"] = layer.threshold
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **arrays)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content.getvalue())
-            part.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
+        write_whole(path, content.getvalue())
 
     def _header(self) -> dict[str, Any]:
         return {
@@ -400,7 +391,7 @@ class IntegerNetwork:
         Raises ``ResiduumError`` if it is missing, damaged, of another kind or of a later version.
         """
         path = Path(path)
-        header, arrays = _read(path)
+        header, arrays = read_archive(path, FORMAT, what="a Residuum network")
         version = header.get("version")
         if version != FORMAT_VERSION:
             raise ResiduumError(
@@ -422,29 +413,6 @@ class IntegerNetwork:
             raise ResiduumError(f"{path} holds a network that cannot be: {error}") from None
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ResiduumError(f"{path} is damaged: parts of the network are missing") from None
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays of the file, checked only for being of this format."""
-    foreign = ResiduumError(f"{path} is not a Residuum network, or it is damaged")
-    if not path.exists():
-        raise ResiduumError(f"there is no file {path}")
-    try:
-        # From memory, so that no file stays open when numpy gives up half-way.
-        content = io.BytesIO(path.read_bytes())
-        if not zipfile.is_zipfile(content):
-            raise foreign
-        with np.load(content, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(str(arrays["header"]))
-    except ResiduumError:
-        raise
-    except Exception:
-        # zipfile, zlib and numpy fail in a dozen ways on damaged bytes; all mean the same here.
-        raise foreign from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise foreign
-    return header, arrays
 
 
 def _layer_from(entry: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> Layer:

@@ -1,18 +1,55 @@
 """Arguments that several commands share."""
 
 import argparse
+import os
 
 DEFAULT_TAU = 4
 DEFAULT_T = 4
 
 
-def add_network(parser: argparse.ArgumentParser) -> None:
-    """``MODEL`` and ``--bits``: what ``sw.library.load_network`` takes."""
-    parser.add_argument(
-        "model", metavar="MODEL", help="name of a committed network, or path of a .npz file"
-    )
+def add_network(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """``MODEL``, which may be left out if there is a default, and ``--bits``: what
+    ``sw.library.load_network`` takes."""
+    what = "name of a committed network, or path of a .npz file"
+    if default is None:
+        parser.add_argument("model", metavar="MODEL", help=what)
+    else:
+        parser.add_argument(
+            "model",
+            nargs="?",
+            default=default,
+            metavar="MODEL",
+            help=f"{what} (default %(default)s)",
+        )
+    add_bits(parser)
+
+
+def add_bits(parser: argparse.ArgumentParser) -> None:
+    """``--bits``."""
     parser.add_argument(
         "--bits", type=int, help="weight bits of the committed network: 8 (default) or 4"
+    )
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """``--images``: a number, or all, which is None and the default."""
+    parser.add_argument(
+        "--images",
+        type=image_count,
+        default=None,
+        metavar="N",
+        help="how many held-out images, from the first (default all)",
+    )
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """``--jobs``: simulations side by side."""
+    parser.add_argument(
+        "--jobs",
+        type=positive_number,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="simulations side by side (default: one for each core, here %(default)s)",
     )
 
 
@@ -35,9 +72,7 @@ def add_images_on_device(parser: argparse.ArgumentParser, *, images: int) -> Non
         default="digits",
         help="name of a committed network, or path of a .npz file (default %(default)s)",
     )
-    parser.add_argument(
-        "--bits", type=int, help="weight bits of the committed network: 8 (default) or 4"
-    )
+    add_bits(parser)
     add_stages(parser)
     parser.add_argument(
         "--images",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sw.commands.arguments import add_network, add_stages, image_count
+from sw.commands.arguments import add_images, add_network, add_stages
 from sw.errors import ResiduumError
 
 if TYPE_CHECKING:
@@ -68,13 +68,7 @@ class Tally:
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_stages(parser)
-    parser.add_argument(
-        "--images",
-        type=image_count,
-        default=None,
-        metavar="N",
-        help="how many held-out images, from the first (default all)",
-    )
+    add_images(parser)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="report (default build/eval/MODEL.json)"
     )

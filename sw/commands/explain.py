@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from sw.commands.evaluate import held_out
-    from sw.files import short_name, write_whole
-    from sw.library import load_network
+    from sw.files import write_whole
+    from sw.library import load_network, short_name
     from sw.look.explain import explain, sentences
     from sw.look.reference import find_reference
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sw.commands.arguments import add_stages, image_count, positive_number
+from sw.commands.arguments import add_images, add_network, add_stages, positive_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,24 +36,9 @@ DEFAULT_STEPS = 8
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model",
-        nargs="?",
-        default="digits",
-        metavar="MODEL",
-        help="name of a committed network, or path of a .npz file (default %(default)s)",
-    )
-    parser.add_argument(
-        "--bits", type=int, help="weight bits of the committed network: 8 (default) or 4"
-    )
+    add_network(parser, default="digits")
     add_stages(parser)
-    parser.add_argument(
-        "--images",
-        type=image_count,
-        default=None,
-        metavar="N",
-        help="how many held-out images, from the first (default all)",
-    )
+    add_images(parser)
     parser.add_argument(
         "--lanes",
         type=positive_number,
@@ -84,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from sw.commands.evaluate import held_out
     from sw.compiler import compile_network, grow_to_fit
     from sw.errors import ResiduumError
-    from sw.files import short_name, write_whole
-    from sw.library import load_network
+    from sw.files import write_whole
+    from sw.library import load_network, short_name
     from sw.look.page import board_reports, render, run_golden
     from sw.look.reference import find_reference
 

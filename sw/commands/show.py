@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
 
     from sw.commands.evaluate import held_out
     from sw.errors import ResiduumError
-    from sw.files import short_name, write_whole
+    from sw.files import write_whole
     from sw.golden import simulate
-    from sw.library import load_network
+    from sw.library import load_network, short_name
     from sw.look.picture import Scene, check_format, draw
     from sw.look.reference import find_reference
 
