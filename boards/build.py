@@ -21,6 +21,7 @@ from boards.board import Board
 from boards.progress import Display, LayoutLog, SynthesisLog
 from boards.synth import Resources, synthesise
 from sw.errors import ResiduumError
+from sw.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent / "build"
 BITSTREAM, REPORT = "residuum.bit", "report.json"
@@ -307,11 +308,3 @@ def build(order: Order, design: Design, folder: Path, display: Display) -> dict[
             "FREQ=MHZ (--freq), or try other seeds (--seed, --tries)"
         )
     return report
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a report whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(draft, path)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from boards.build import ROOT, Build, Layout, Order, write_json
+from boards.build import ROOT, Build, Layout, Order
 from boards.catalogue import find
 from boards.progress import Display
 from boards.synth import Resources
 from sw.commands.arguments import positive_number
 from sw.errors import ResiduumError
+from sw.files import write_json
 
 DESCRIPTION = """\
 Place and route the design of boards with several seeds, and print the clock that it reaches, the

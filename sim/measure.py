@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from boards.build import write_json
 from hw.config import EngineConfig
 from hw.program import COUNTER_WORDS, Counter
 from sim.verilator import Simulation
 from sw.compiler import Program, grow_to_fit
 from sw.engine_trace import EngineTrace
 from sw.errors import ResiduumError
+from sw.files import write_json
 from sw.network import IntegerNetwork
 
 if TYPE_CHECKING:

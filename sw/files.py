@@ -33,6 +33,11 @@ def write_whole(path: Path, content: bytes) -> None:
         raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
 
 
+def write_json(path: Path, content: object) -> None:
+    """`write_whole` for a report."""
+    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
 def read_archive(path: Path, file_format: str, *, what: str) -> tuple[dict[str, Any], Arrays]:
     """Header (JSON) and arrays of an .npz, checked only for being of the format ``file_format``.
 

@@ -4,6 +4,7 @@ Everything random is drawn from generators seeded with (seed, epoch), so a run t
 and resumed gives the same network as one that was not.
 """
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from sw.data import ImageSet
 from sw.errors import ResiduumError
+from sw.files import write_whole
 from sw.float_network import FloatLayer, FloatNetwork, fold_batchnorm
 from sw.models import ModelDefinition, QCFSNetwork, Recipe
 from sw.qcfs import qcfs
@@ -325,7 +327,7 @@ def _save(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     epochs: int,
 ) -> None:
-    part = path.with_suffix(".part")
+    content = io.BytesIO()
     state = {
         "settings": _plain(settings),
         "epochs": epochs,
@@ -333,15 +335,8 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, part)
-        # Renamed only when whole: an interruption never leaves half a checkpoint.
-        part.replace(path)
-    except (OSError, RuntimeError) as error:
-        # torch.save reports a full disk as a RuntimeError of several lines.
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise ResiduumError(f"{path} cannot be written: {reason}") from None
+    torch.save(state, content)
+    write_whole(path, content.getvalue())
 
 
 def _resume(

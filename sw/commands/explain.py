@@ -1,7 +1,6 @@
 """``residuum explain``."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     from sw.commands.evaluate import held_out
-    from sw.files import write_whole
+    from sw.files import write_json
     from sw.library import load_network, short_name
     from sw.look.explain import explain, sentences
     from sw.look.reference import find_reference
@@ -80,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     Console().print("\n".join(sentences(found)), markup=False, highlight=False)
     path = args.json or Path("build") / "explain" / f"{short_name(args.model)}.json"
     report = {"model": short_name(args.model), **found.to_json()}
-    write_whole(path, (json.dumps(report, indent=2) + "\n").encode())
+    write_json(path, report)
     print(f"written: {path}")
     return 0
 

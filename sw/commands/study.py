@@ -63,12 +63,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
 
     import torch
 
     from hw.config import EngineConfig
-    from sw.files import write_whole
+    from sw.files import write_json, write_whole
     from sw.library import ZOO
     from sw.study.page import render
     from sw.study.plots import draw
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         "models": _measured(subjects, data),
     }
     folder = args.out or (DOCS if command_line(args) == "residuum study" else BUILD)
-    write_whole(BUILD / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_json(BUILD / "report.json", report)
     write_whole(folder / "study.md", render(report).encode())
     for path in (BUILD / "report.json", folder / "study.md", *draw(report, folder)):
         print(f"written: {path}")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from boards import bitstream
 from boards import build as board_build
-from boards.build import REPORT, Design, write_json
+from boards.build import REPORT, Design
 from boards.presets import preset
 from hw.program import Counter
 from sim import bench, measure
@@ -20,6 +20,7 @@ from sim.verilator import Simulation
 from sw import cli
 from sw.compiler import compile_network
 from sw.errors import ResiduumError
+from sw.files import write_json
 from sw.golden import simulate
 from sw.library import load_network
 from tests.boards.tiny import order_and_design

@@ -67,33 +67,6 @@ def test_weights_are_kept_to_the_precision_of_training(tmp_path: Path) -> None:
     assert np.abs(loaded - 1 / 3).max() < 2**-25
 
 
-def test_same_network_gives_same_bytes(tmp_path: Path) -> None:
-    for name in ("a.npz", "b.npz"):
-        random_float_network(1).save(tmp_path / name)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz"]
-
-
-def test_damage_is_found_or_harmless(tmp_path: Path) -> None:
-    """Every third byte is changed, and every such length cut: one sentence, or the same network."""
-    network = random_float_network(2)
-    network.save(tmp_path / "net.npz")
-    whole = (tmp_path / "net.npz").read_bytes()
-    path = tmp_path / "damaged.npz"
-    for position in range(0, len(whole), 3):
-        for damaged in (
-            whole[:position],
-            whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :],
-        ):
-            path.write_bytes(damaged)
-            try:
-                loaded = FloatNetwork.load(path)
-            except ResiduumError as error:
-                assert "damaged.npz" in str(error)  # noqa: PT017
-            else:
-                assert equal(loaded, network)
-
-
 def rewritten(path: Path, change: dict, **arrays: np.ndarray) -> Path:
     """A valid file at ``path``, its header and arrays changed."""
     random_float_network(5).save(path)
@@ -156,17 +129,3 @@ def test_threshold_must_be_positive(tmp_path: Path) -> None:
     layers[0]["threshold"] = None
     with pytest.raises(ResiduumError, match="needs a threshold"):
         FloatNetwork.load(rewritten(path, {"layers": layers}))
-
-
-def test_missing_and_foreign_files_get_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ResiduumError, match="there is no file .*none.npz"):
-        FloatNetwork.load(tmp_path / "none.npz")
-    (tmp_path / "text.npz").write_text("weights")
-    with pytest.raises(ResiduumError, match="is not a float network of Residuum"):
-        FloatNetwork.load(tmp_path / "text.npz")
-
-
-def test_unwritable_place_gets_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ResiduumError, match="cannot be written"):
-        random_float_network(1).save(tmp_path / "file" / "net.npz")

@@ -238,34 +238,6 @@ def test_saved_network_is_the_same(seed: int, tmp_path_factory: pytest.TempPathF
     assert equal(IntegerNetwork.load(path), net)
 
 
-def test_same_network_gives_same_bytes(tmp_path: Path) -> None:
-    """So that a network trained anew can be compared with the committed one."""
-    network().save(tmp_path / "a.npz")
-    network().save(tmp_path / "b.npz")
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz"]
-
-
-def test_damage_is_found_or_harmless(tmp_path: Path) -> None:
-    """Every byte in turn is changed, and every length cut: one sentence, or the same network."""
-    net = network()
-    net.save(tmp_path / "net.npz")
-    whole = (tmp_path / "net.npz").read_bytes()
-    path = tmp_path / "damaged.npz"
-    for position in range(0, len(whole), 3):
-        for damaged in (
-            whole[:position],
-            whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :],
-        ):
-            path.write_bytes(damaged)
-            try:
-                loaded = IntegerNetwork.load(path)
-            except ResiduumError as error:
-                assert "damaged.npz" in str(error)  # noqa: PT017
-            else:
-                assert equal(loaded, net)
-
-
 def save_arrays(path: Path, header: object, **arrays: np.ndarray) -> Path:
     np.savez(path, header=np.array(json.dumps(header)), **arrays)
     return path
@@ -275,30 +247,6 @@ def valid_header(path: Path) -> dict:
     network().save(path)
     with np.load(path) as archive:
         return json.loads(str(archive["header"]))
-
-
-def test_foreign_files_get_a_sentence(tmp_path: Path) -> None:
-    foreign = "is not a Residuum network, or it is damaged"
-    with pytest.raises(ResiduumError, match="there is no file .*none.npz"):
-        IntegerNetwork.load(tmp_path / "none.npz")
-    (tmp_path / "empty.npz").touch()
-    (tmp_path / "text.npz").write_text("weights")
-    np.savez(tmp_path / "other.npz", weight_0=np.zeros(3))
-    np.savez(tmp_path / "pickle.npz", header=np.array([{}], dtype=object))
-    np.save(tmp_path / "array.npy", np.zeros(3))
-    save_arrays(tmp_path / "format.npz", {"format": "something else", "version": 1})
-    save_arrays(tmp_path / "list.npz", [1, 2])
-    for path in sorted(tmp_path.iterdir()):
-        with pytest.raises(ResiduumError, match=foreign):
-            IntegerNetwork.load(path)
-    with pytest.raises(ResiduumError, match=foreign):
-        IntegerNetwork.load(tmp_path)
-
-
-def test_later_version_is_named(tmp_path: Path) -> None:
-    header = valid_header(tmp_path / "net.npz") | {"version": 2}
-    with pytest.raises(ResiduumError, match="has format version 2, but this program reads"):
-        IntegerNetwork.load(save_arrays(tmp_path / "new.npz", header))
 
 
 @pytest.mark.parametrize("field", ["name", "input_shape", "weight_bits", "metadata", "layers"])
@@ -322,12 +270,6 @@ def test_impossible_network_in_a_file_says_why(tmp_path: Path) -> None:
         arrays = {name: archive[name] for name in archive.files if name != "header"}
     with pytest.raises(ResiduumError, match=r"holds a network that cannot be: .*weight_bits"):
         IntegerNetwork.load(save_arrays(path, header, **arrays))
-
-
-def test_unwritable_place_gets_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ResiduumError, match="cannot be written"):
-        network().save(tmp_path / "file" / "net.npz")
 
 
 def test_summary_names_what_matters() -> None:
