@@ -43,8 +43,8 @@ from hw.sequencer.counters import Counters
 from hw.sequencer.sequencer import Sequencer
 
 # Cycles from the scanner's token to its train: feature memory, a register, bank select. Its weight
-# row goes to the first tile after three cycles; the weights, two cycles later, meet the train.
-TRAIN_LATENCY = 5
+# row goes to the first tile after three cycles; the weights, three cycles later, meet the train.
+TRAIN_LATENCY = 6
 
 # What the host has written reaches so many tiles, a cycle each, while the first descriptor of a run
 # is fetched; with more, the run waits for the others.

@@ -173,7 +173,7 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     """Cycles from the decision for the last flush to the layer's last result, of a window that
     drains in one cycle."""
     d = plan.descriptor
-    token, train, add, slot = 1, 5, 3, 1
+    token, train, add, slot = 1, 6, 2, 1
     neuron = 4 + 2 + 2 * config.steps
     if d.pixels:
         neuron += max(0, bits_for_count(config.planes) - 2 + (config.passes > 1))

@@ -65,7 +65,7 @@ class TileAccess(wiring.Component):
     taken the same time.
 
     The other ports are those of the tile's memories: their words at ``here.address`` come three
-    cycles later, the weights two.
+    cycles later, trains four.
     """
 
     def __init__(self, config: EngineConfig, index: int):
@@ -123,29 +123,22 @@ class TileAccess(wiring.Component):
             wanted.append(later)
             mine = mine_next
 
-        def word_of(value, number):  # type: ignore[no-untyped-def]
-            return value.word_select(number, HOST_WORD_BITS)
-
         def extended(value, name: str):  # type: ignore[no-untyped-def]
             word = Signal(signed(HOST_WORD_BITS), name=name)
             m.d.comb += word.eq(value)
             return word
 
-        # Weights come a cycle before the others, and so find time to be cut.
-        weights = Signal(HOST_WORD_BITS, reset_less=True)
-        m.d.sync += weights.eq(word_of(self.weights, wanted[MEMORY_LATENCY].part))
-        parameter = Mux(
-            wanted[MEMORY_LATENCY + 1].part[0], self.parameter.threshold, self.parameter.bias
-        )
+        part = wanted[MEMORY_LATENCY + 1].part
+        parameter = Mux(part[0], self.parameter.threshold, self.parameter.bias)
         values = {
-            "weights": weights,
+            "weights": self.weights.word_select(part, HOST_WORD_BITS),
             "parameters": extended(parameter, "parameter_word"),
-            "trains": self.train,
             "occupancy": self.occupancy,
             "logits": extended(self.logit, "logit_word"),
         }
         found = {name: Signal.like(value, name=f"found_{name}") for name, value in values.items()}
         m.d.sync += [found[name].eq(value) for name, value in values.items()]
+        found["trains"] = self.train
 
         # An OR of all memories, those not meant being 0: no chain of choices.
         meant = wanted[-1]

@@ -30,7 +30,7 @@ def target_layout(config: EngineConfig) -> data.StructLayout:
 class Tile(wiring.Component):
     """``tile_lanes`` lanes from weight row to spike train.
 
-    The event bus enters with ``weight_row``, and two cycles later the ``action`` that meets these
+    The event bus enters with ``weight_row``, and three cycles later the ``action`` that meets these
     weights; both leave, registered, for the next tile. So the bus ripples from tile to tile, and no
     wire gets longer when tiles are added. ``load``, which starts a layer with ``mode`` and
     ``target``, travels in the same way; it also forgets what a run that was stopped by a reset has
@@ -42,7 +42,7 @@ class Tile(wiring.Component):
 
     While the engine is ``idle`` the host reads through the array's ports: ``parameter`` shows what
     is stored at the address for writing, ``weights`` always what is stored at
-    ``weight_row``, three cycles later.
+    ``weight_row``, four cycles later.
 
     Parameters
     ----------
@@ -101,21 +101,16 @@ class Tile(wiring.Component):
 
         row_next = Signal(c.weight_row_bits, reset_less=True)
         action_next = Signal(action_layout(c), reset_less=True)
-        weights_late = Signal(weights_layout(c), reset_less=True)
         load_next = Signal(reset_less=True)
         mode_next = Signal(mode_layout(c), reset_less=True)
         target_next = Signal(target_layout(c), reset_less=True)
         m.d.sync += [
             row_next.eq(self.weight_row),
             action_next.eq(self.action),
-            weights_late.eq(weights.weights),
             load_next.eq(self.load),
             mode_next.eq(self.mode),
             target_next.eq(self.target),
         ]
-        # The action once more: the weights come out of a memory, and a register behind it.
-        action_late = Signal(action_layout(c), reset_less=True)
-        m.d.sync += action_late.eq(action_next)
         m.d.comb += [
             self.weight_row_next.eq(row_next),
             self.action_next.eq(action_next),
@@ -126,8 +121,8 @@ class Tile(wiring.Component):
             weights.write_enable.eq(self.weight_write),
             weights.write_row.eq(self.weight_write_row),
             weights.write_data.eq(self.weight_write_data),
-            lanes.weights.eq(weights_late),
-            lanes.action.eq(action_late),
+            lanes.weights.eq(weights.weights),
+            lanes.action.eq(action_next),
             lanes.last_lane.eq(target_next.last_lane),
             lanes.load.eq(load_next),
             neurons.slot_valid.eq(lanes.slot_valid),

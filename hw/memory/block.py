@@ -2,7 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
-from amaranth.hdl import Array, Cat, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.hdl import (
+    Array,
+    Cat,
+    ClockSignal,
+    Const,
+    Elaboratable,
+    Instance,
+    Module,
+    Signal,
+    Value,
+)
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,22 +40,34 @@ def ebr_count(*, width: int, depth: int) -> int:
 class BlockMemory(wiring.Component):
     """One write port, one read port, both in ``sync``.
 
-    ``read_data`` shows the word at ``read_address`` two cycles later; one read may start in every
-    cycle. Reading a word in the cycle in which it is written gives an undefined value on ECP5, so
-    the engine never does it. The two cycles are those of a DP16KD with its output register (about
-    1 ns from clock to output, against 5.8 ns without), which synthesis never infers.
+    ``read_data`` shows the word at ``read_address`` `read_latency` cycles later: two, or three
+    where it is ``registered``. One read may start in every cycle. Reading a word in the cycle in
+    which it is written gives an undefined value on ECP5, so the engine never does it. Two cycles
+    are those of a DP16KD with its output register (about 1 ns from clock to output, against 5.8 ns
+    without), which synthesis never infers.
 
     Parameters
     ----------
     width, depth : int
         Bits of a word, and words.
+    registered : bool
+        A register in the fabric behind each EBR, in front of the choice between several in a row:
+        they may lie half a device away from what uses them.
     ecp5 : bool
         Instantiate DP16KD primitives instead of describing the behaviour.
     init : sequence of int
         The first words at power-up; the others are 0.
     """
 
-    def __init__(self, *, width: int, depth: int, ecp5: bool = False, init: Sequence[int] = ()):
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        registered: bool = False,
+        ecp5: bool = False,
+        init: Sequence[int] = (),
+    ):
         for name, value in (("width", width), ("depth", depth)):
             if not isinstance(value, int):
                 raise TypeError(f"{name} must be an integer, not {value!r}")
@@ -59,6 +81,7 @@ class BlockMemory(wiring.Component):
         self.init = tuple(init)
         self.width = width
         self.depth = depth
+        self.read_latency = 3 if registered else 2
         self.ecp5 = ecp5
         address_bits = bits_for_count(depth)
         super().__init__(
@@ -92,9 +115,7 @@ class BlockMemory(wiring.Component):
             read.addr.eq(self.read_address),
             read.en.eq(1),
         ]
-        output = Signal(self.width, reset_less=True)
-        m.d.sync += output.eq(read.data)
-        m.d.comb += self.read_data.eq(output)
+        m.d.comb += self.read_data.eq(_delayed(m, read.data, self.read_latency - 1, "output"))
 
     def _elaborate_ecp5(self, m: Module) -> None:
         words, bits = ebr_geometry(width=self.width, depth=self.depth)
@@ -127,15 +148,21 @@ class BlockMemory(wiring.Component):
                     init=init,
                 )
                 slices.append(output[: len(data)])
-            outputs.append(Cat(*slices))
+            outputs.append(_delayed(m, Cat(*slices), self.read_latency - 2, f"word_{block}"))
 
         if blocks == 1:
             m.d.comb += self.read_data.eq(outputs[0])
         else:
-            select = Signal(range(blocks), reset_less=True)
-            select_next = Signal(range(blocks), reset_less=True)
-            m.d.sync += [select_next.eq(self.read_address[word_bits:]), select.eq(select_next)]
+            select = _delayed(m, self.read_address[word_bits:], self.read_latency, "select")
             m.d.comb += self.read_data.eq(Array(outputs)[select])
+
+
+def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
+    for stage in range(cycles):
+        register = Signal.like(value, name=f"{name}_{stage}", reset_less=True)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
 
 
 def ebr_init(words: Sequence[int], *, bits: int) -> Iterator[int]:

@@ -33,8 +33,8 @@ class FeatureBank(wiring.Component):
     Lanes of a row are written in ascending order from lane 0; the occupancy of a row (bit n: lane n
     has a spike) is gathered on the way and written with the last lane. An ``empty`` row is written
     in one cycle: its occupancy is that of the latest ``shared`` row, marked in the highest bit, and
-    its trains are not written at all. Reads answer three cycles later, one of each kind per cycle;
-    a row may be read from the third cycle after its last write.
+    its trains are not written at all. An occupancy is read in three cycles, a train in four, one of
+    each kind per cycle; a row may be read from the third cycle after its last write.
     """
 
     def __init__(self, config: EngineConfig):
@@ -56,7 +56,10 @@ class FeatureBank(wiring.Component):
         c = self.config
         ecp5 = c.memory == "ecp5"
         m.submodules.trains = trains = BlockMemory(
-            width=c.steps + 1, depth=c.feature_rows * c.bank_slots, ecp5=ecp5
+            width=c.steps + 1,
+            depth=c.feature_rows * c.bank_slots,
+            registered=True,
+            ecp5=ecp5,
         )
         m.submodules.occupancies = occupancies = BlockMemory(
             width=c.bank_slots + 1, depth=c.feature_rows, ecp5=ecp5

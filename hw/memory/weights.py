@@ -16,7 +16,7 @@ def weights_layout(config: EngineConfig) -> data.ArrayLayout:
 
 
 class WeightColumns(wiring.Component):
-    """The weights of one tile's lanes: a row address in, that row out two cycles later.
+    """The weights of one tile's lanes: a row address in, that row out three cycles later.
 
     One row per cycle. The interface is that of a cache as well: `OnChipRefill` answers for a store
     that holds every row. ``init`` are the first rows at power-up.
@@ -41,6 +41,7 @@ class WeightColumns(wiring.Component):
         m.submodules.rows = rows = BlockMemory(
             width=weights_layout(c).size,
             depth=max(2, c.weight_rows),
+            registered=True,
             ecp5=c.memory == "ecp5",
             init=self.init,
         )

@@ -19,8 +19,6 @@ from hw.memory import block
 from hw.memory.block import EBR_GEOMETRIES, BlockMemory, ebr_count, ebr_geometry, ebr_init
 from tests.hw.simulation import idle, refusal, trace
 
-LATENCY = 2
-
 
 def reads_and_writes(dut: BlockMemory, *, seed: int, length: int = 60):
     """(word read, word expected) of random accesses, one read and one write in every cycle."""
@@ -47,15 +45,18 @@ def reads_and_writes(dut: BlockMemory, *, seed: int, length: int = 60):
         expected.append(None if read is None else words[read])
         if enable:
             words[address] = value
-    seen = trace(dut, cycles + idle(LATENCY), ["read_data"])
-    answers = [cycle["read_data"] for cycle in seen[LATENCY:]]
+    seen = trace(dut, cycles + idle(dut.read_latency), ["read_data"])
+    answers = [cycle["read_data"] for cycle in seen[dut.read_latency :]]
     return [(a, e) for a, e in zip(answers, expected, strict=True) if e is not None]
 
 
 @pytest.mark.parametrize("depth", [2, 3, 7, 64])
 @pytest.mark.parametrize("width", [1, 5, 33])
-def test_a_word_comes_two_cycles_after_its_address(width, depth):
-    pairs = reads_and_writes(BlockMemory(width=width, depth=depth), seed=width * depth)
+@pytest.mark.parametrize(("registered", "latency"), [(False, 2), (True, 3)])
+def test_a_word_comes_so_many_cycles_after_its_address(width, depth, registered, latency):
+    dut = BlockMemory(width=width, depth=depth, registered=registered)
+    assert dut.read_latency == latency
+    pairs = reads_and_writes(dut, seed=width * depth)
     assert len(pairs) > 20
     assert [read for read, _ in pairs] == [expected for _, expected in pairs]
 
@@ -191,10 +192,12 @@ SHAPES = [
 ]
 
 
+@pytest.mark.parametrize("registered", [False, True])
 @pytest.mark.parametrize(("width", "depth"), SHAPES)
-def test_dp16kd_behave_as_the_inferred_memory(width, depth, monkeypatch):
+def test_dp16kd_behave_as_the_inferred_memory(width, depth, registered, monkeypatch):
     monkeypatch.setattr(block, "Instance", Dp16kd)
-    pairs = reads_and_writes(BlockMemory(width=width, depth=depth, ecp5=True), seed=depth)
+    dut = BlockMemory(width=width, depth=depth, registered=registered, ecp5=True)
+    pairs = reads_and_writes(dut, seed=depth)
     assert [read for read, _ in pairs] == [expected for _, expected in pairs]
 
 
@@ -225,7 +228,7 @@ def test_a_memory_starts_with_its_contents(width, depth, count):
     init = [rng.getrandbits(width) for _ in range(count)]
     dut = BlockMemory(width=width, depth=depth, init=init)
     reads = [{"read_address": address} for address in range(depth)]
-    seen = trace(dut, reads + idle(LATENCY), ["read_data"])[LATENCY:]
+    seen = trace(dut, reads + idle(dut.read_latency), ["read_data"])[dut.read_latency :]
     assert [cycle["read_data"] for cycle in seen] == init + [0] * (depth - count)
 
 

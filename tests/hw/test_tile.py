@@ -12,7 +12,7 @@ CONFIG = EngineConfig(
     lanes=2, tile_lanes=2, steps=1, weight_rows=4, feature_rows=64, channel_groups=3
 )
 WEIGHTS = [[1, -1], [-1, 1], [1, 1], [0, 0]]
-WEIGHT_LATENCY = 2
+WEIGHT_LATENCY = 3
 ONE = 1 << CONFIG.fraction_bits  # one unit of weight in a potential
 HOW = {"partial": 0, "first": 1, "shared": 0, "group_last": 0, "layer_last": 0}
 NOTHING = {"train": 0, "flush": 0, "empty": 0, "ticket": 0, "how": HOW}

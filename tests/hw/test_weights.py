@@ -13,7 +13,7 @@ from tests.hw.simulation import idle, trace
 @pytest.mark.parametrize(
     ("tile_lanes", "weight_bits", "weight_rows"), [(1, 2, 1), (3, 5, 6), (8, 8, 33)]
 )
-def test_one_row_per_cycle_two_cycles_after_its_address(tile_lanes, weight_bits, weight_rows):
+def test_one_row_per_cycle_three_cycles_after_its_address(tile_lanes, weight_bits, weight_rows):
     c = EngineConfig(
         lanes=tile_lanes, tile_lanes=tile_lanes, weight_bits=weight_bits, weight_rows=weight_rows
     )
@@ -29,8 +29,8 @@ def test_one_row_per_cycle_two_cycles_after_its_address(tile_lanes, weight_bits,
     ]
     order = [rng.randrange(weight_rows) for _ in range(50)]
     reads = [{"row": row, "write_row": row, "write_data": -1} for row in order]
-    seen = trace(WeightColumns(c), writes + reads + idle(2), ["weights"])
-    assert [cycle["weights"] for cycle in seen[len(writes) + 2 :]] == [rows[row] for row in order]
+    seen = trace(WeightColumns(c), writes + reads + idle(3), ["weights"])
+    assert [cycle["weights"] for cycle in seen[len(writes) + 3 :]] == [rows[row] for row in order]
 
 
 def test_an_on_chip_store_is_always_ready():
