@@ -110,6 +110,8 @@ class LaneArray(wiring.Component):
 
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
+        # Lanes behind this one; the lane itself leads to all multiplexers: too far to be compared.
+        lanes_left = Signal(c.lane_bits, reset_less=True)
         tickets = Signal(range(MAX_TICKETS + 1), reset_less=True)
         with m.If(load):
             m.d.sync += [slot_valid.eq(0), tickets.eq(0), slot.last.eq(1)]
@@ -117,6 +119,7 @@ class LaneArray(wiring.Component):
             m.d.sync += [
                 slot_valid.eq(1),
                 slot.lane.eq(0),
+                lanes_left.eq(self.last_lane),
                 slot.last.eq(action.empty | (self.last_lane == 0)),
                 slot.empty.eq(action.empty),
                 slot.how.eq(action.how),
@@ -125,7 +128,8 @@ class LaneArray(wiring.Component):
         with m.Elif(slot_valid & ~slot.last):
             m.d.sync += [
                 slot.lane.eq(slot.lane + 1),
-                slot.last.eq(slot.lane + 1 == self.last_lane),
+                lanes_left.eq(lanes_left - 1),
+                slot.last.eq(lanes_left == 1),
                 tickets.eq(tickets + action.ticket),
             ]
         with m.Else():
