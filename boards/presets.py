@@ -24,7 +24,7 @@ PRESETS: Mapping[str, EngineConfig] = {
 
 # What a preset reaches in MHz, where that is less than the clock of its boards: here, seven block
 # memories far apart stand behind each weight.
-CLOCKS: Mapping[str, float] = {"85f-4bit": 95.0}
+CLOCKS: Mapping[str, float] = {"85f-4bit": 120.0}
 
 
 def preset(name: str) -> EngineConfig:

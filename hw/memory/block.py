@@ -1,15 +1,17 @@
 """Simple dual-port memory with an output register: every store of the engine is made of these."""
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import or_
 
 from amaranth.hdl import (
-    Array,
     Cat,
     ClockSignal,
     Const,
     Elaboratable,
     Instance,
     Module,
+    Mux,
     Signal,
     Value,
 )
@@ -152,9 +154,13 @@ class BlockMemory(wiring.Component):
 
         if blocks == 1:
             m.d.comb += self.read_data.eq(outputs[0])
-        else:
-            select = _delayed(m, self.read_address[word_bits:], self.read_latency, "select")
-            m.d.comb += self.read_data.eq(Array(outputs)[select])
+            return
+        # A register for each block says whether it is the one, so nothing is left to be decoded.
+        number = _delayed(m, self.read_address[word_bits:], self.read_latency - 1, "number")
+        chosen = Signal(blocks, reset_less=True)
+        m.d.sync += chosen.eq(Cat(number == block for block in range(blocks)))
+        words_or_zero = (Mux(chosen[block], word, 0) for block, word in enumerate(outputs))
+        m.d.comb += self.read_data.eq(reduce(or_, words_or_zero))
 
 
 def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
