@@ -136,9 +136,15 @@ class HostLink(wiring.Component):
         self._address_request = Signal()
         self._control = Signal(Control)
         self._count_next, self._hold = Signal(), Signal()
+        self._sent = Signal()  # a word of the payload, a cycle late and yet long before the next
         self._issue, self._written = Signal(), Signal()
         self._cycles_clear, self._refuse = Signal(), Signal()
-        m.d.sync += [self._step.eq(0), self.engine_reset.eq(0), self.host.read.eq(0)]
+        m.d.sync += [
+            self._step.eq(0),
+            self._sent.eq(0),
+            self.engine_reset.eq(0),
+            self.host.read.eq(0),
+        ]
         self._count(m)
         self._choose(m)
         self._write(m)
@@ -162,7 +168,7 @@ class HostLink(wiring.Component):
         with m.If(self._index_identity):
             m.d.sync += index.eq(IDENTITY_PLACE)
         m.d.sync += self._none_left.eq(self._request.count == 0)
-        with m.If(self._count_next):
+        with m.If(self._count_next | self._sent):
             count = self._request.count
             m.d.sync += Cat(count, self._through).eq(count - 1)
         with m.If(self.host.write | self._address_next):
@@ -221,7 +227,6 @@ class HostLink(wiring.Component):
             self.host.write_data.eq(Mux(as_bytes, data.word_select(byte_late[1], 8), data)),
         ]
         with m.If(self._issue):
-            m.d.comb += self._count_next.eq(1)
             m.d.sync += byte.eq(byte + as_bytes)
             with m.If(~as_bytes | (byte == WORD_BYTES - 1)):
                 m.d.comb += self._index_next.eq(1)
@@ -337,7 +342,7 @@ class HostLink(wiring.Component):
                     with m.Case(Command.RESET):
                         m.d.sync += [self.engine_reset.eq(1), self._running.eq(0)]
         with m.State("WRITE"):
-            m.d.comb += self._issue.eq(~self._through)
+            m.d.comb += [self._issue.eq(~self._through), self._count_next.eq(~self._through)]
             with m.If(self._written):
                 m.d.comb += self._index_clear.eq(1)
                 m.next = "REPLY"
@@ -420,7 +425,8 @@ class HostLink(wiring.Component):
                 words.payload.last.eq(last),
             ]
             with m.If(words.ready):
-                m.d.comb += [self._index_next.eq(1), self._count_next.eq(part[1])]
+                m.d.comb += self._index_next.eq(1)
+                m.d.sync += self._sent.eq(part[1])
                 with m.If(part != HEADER_WORDS):
                     m.d.sync += part.eq(part + 1)
                 with m.If(part == HEADER_WORDS - 1):

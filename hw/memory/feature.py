@@ -34,7 +34,7 @@ class FeatureBank(wiring.Component):
     has a spike) is gathered on the way and written with the last lane. An ``empty`` row is written
     in one cycle: its occupancy is that of the latest ``shared`` row, marked in the highest bit, and
     its trains are not written at all. An occupancy is read in three cycles, a train in four, one of
-    each kind per cycle; a row may be read from the third cycle after its last write.
+    each kind per cycle; a row may be read from the fourth cycle after its last write.
     """
 
     def __init__(self, config: EngineConfig):
@@ -87,6 +87,16 @@ class FeatureBank(wiring.Component):
             with m.If(write.shared):
                 m.d.sync += shared.eq(occupancy)
 
+        # The memory may lie far away: what is written to it comes from registers.
+        row_done = Signal(reset_less=True)
+        row = Signal(c.feature_row_bits, reset_less=True)
+        row_occupancy = Signal(c.bank_slots + 1, reset_less=True)
+        m.d.sync += [
+            row_done.eq(valid & (write.last | write.empty)),
+            row.eq(write.row),
+            row_occupancy.eq(Cat(Mux(write.empty, shared, occupancy), write.empty)),
+        ]
+
         # Addresses come from afar: they have a register here.
         occupancy_row = Signal.like(self.occupancy_row, reset_less=True)
         train_address = Signal.like(self.train_address, reset_less=True)
@@ -98,9 +108,9 @@ class FeatureBank(wiring.Component):
             trains.write_enable.eq(valid & ~write.empty),
             trains.write_address.eq(Cat(write.lane, write.row)),
             trains.write_data.eq(write.train),
-            occupancies.write_enable.eq(valid & (write.last | write.empty)),
-            occupancies.write_address.eq(write.row),
-            occupancies.write_data.eq(Cat(Mux(write.empty, shared, occupancy), write.empty)),
+            occupancies.write_enable.eq(row_done),
+            occupancies.write_address.eq(row),
+            occupancies.write_data.eq(row_occupancy),
             occupancies.read_address.eq(occupancy_row),
             self.occupancy.eq(occupancies.read_data),
             trains.read_address.eq(train_address),

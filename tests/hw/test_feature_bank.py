@@ -8,7 +8,7 @@ from hw.config import EngineConfig
 from hw.memory.feature import FeatureBank
 from tests.hw.simulation import idle, trace
 
-READABLE = 3  # cycles from the last write of a row
+READABLE = 4  # cycles from the last write of a row
 LATENCY = {"occupancy": 3, "train": 4}
 
 
