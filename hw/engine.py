@@ -387,7 +387,6 @@ class Engine(wiring.Component):
             access.idle.eq(~(sequencer.busy | Cat(self._waiting).any())),
             access.write.eq(of_meant({n: decoder.write[TILE_REGIONS[n]] for n in words})),
             access.tile.eq(of_meant({name: fields.bank for name, fields in view.items()})),
-            access.here.eq(of_meant({name: fields.bank == 0 for name, fields in view.items()})),
             access.part.eq(of_meant({name: view[name].part for name in last_parts})),
             access.address.eq(of_meant(addresses)),
             access.word.eq(of_meant(words)),

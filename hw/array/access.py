@@ -24,8 +24,7 @@ def access_layout(config: EngineConfig) -> data.StructLayout:
     """What the host wants of one tile: to ``write`` a memory word, or else to read one.
 
     One bit tells which memory; ``tile`` and ``address`` where, ``part`` which host word of a wide
-    memory word is read. ``here`` tells a tile that it is the one; that is found out a cycle before.
-    ``idle`` goes with it: accesses have a meaning only while no run is going.
+    memory word is read. ``idle`` goes with it: accesses have a meaning only while no run is going.
     """
     return data.StructLayout(
         {
@@ -36,7 +35,6 @@ def access_layout(config: EngineConfig) -> data.StructLayout:
             "trains": 1,
             "occupancy": 1,
             "logits": 1,
-            "here": 1,
             "tile": unsigned(config.bank_bits),
             "part": unsigned((host_words(weights_layout(config).size) - 1).bit_length() or 1),
             "address": unsigned(
@@ -96,20 +94,17 @@ class TileAccess(wiring.Component):
         c = self.config
         access = self.access
         here = Signal(access_layout(c), reset_less=True)
+        chosen = access.tile == self.index
         mine = Signal(reset_less=True)
         writes = (
             (self.write_weights, access.weights),
             (self.write_parameters, access.parameters),
             (self.write_train, access.trains),
         )
-        m.d.sync += [
-            here.eq(access),
-            here.here.eq(access.tile == self.index + 1),
-            mine.eq(access.here),
-        ]
+        m.d.sync += [here.eq(access), mine.eq(chosen)]
         for port, meant in writes:
             strobe = Signal(name=f"{port.name}_strobe", reset_less=True)
-            m.d.sync += strobe.eq(access.write & meant & access.here)
+            m.d.sync += strobe.eq(access.write & meant & chosen)
             m.d.comb += port.eq(strobe)
         written = self.train_written
         m.d.comb += [

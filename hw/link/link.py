@@ -136,15 +136,9 @@ class HostLink(wiring.Component):
         self._address_request = Signal()
         self._control = Signal(Control)
         self._count_next, self._hold = Signal(), Signal()
-        self._sent = Signal()  # a word of the payload, a cycle late and yet long before the next
         self._issue, self._written = Signal(), Signal()
         self._cycles_clear, self._refuse = Signal(), Signal()
-        m.d.sync += [
-            self._step.eq(0),
-            self._sent.eq(0),
-            self.engine_reset.eq(0),
-            self.host.read.eq(0),
-        ]
+        m.d.sync += [self._step.eq(0), self.engine_reset.eq(0), self.host.read.eq(0)]
         self._count(m)
         self._choose(m)
         self._write(m)
@@ -168,7 +162,7 @@ class HostLink(wiring.Component):
         with m.If(self._index_identity):
             m.d.sync += index.eq(IDENTITY_PLACE)
         m.d.sync += self._none_left.eq(self._request.count == 0)
-        with m.If(self._count_next | self._sent):
+        with m.If(self._count_next):
             count = self._request.count
             m.d.sync += Cat(count, self._through).eq(count - 1)
         with m.If(self.host.write | self._address_next):
@@ -425,8 +419,7 @@ class HostLink(wiring.Component):
                 words.payload.last.eq(last),
             ]
             with m.If(words.ready):
-                m.d.comb += self._index_next.eq(1)
-                m.d.sync += self._sent.eq(part[1])
+                m.d.comb += [self._index_next.eq(1), self._count_next.eq(part[1])]
                 with m.If(part != HEADER_WORDS):
                     m.d.sync += part.eq(part + 1)
                 with m.If(part == HEADER_WORDS - 1):
