@@ -4,7 +4,7 @@ import json
 import pytest
 from amaranth.back import rtlil
 
-from boards import synth
+from boards import synth, toolchain
 from hw.config import EngineConfig
 from sw.errors import ResiduumError
 from tests.sim.demo import Demo
@@ -64,4 +64,33 @@ def test_a_failing_yosys_is_one_sentence(demo_unit, monkeypatch):
     failing.chmod(0o755)
     monkeypatch.setenv("YOSYS", str(failing))
     with pytest.raises(ResiduumError, match="could not synthesise demo: ERROR: out of luck"):
+        synth_run("--unit", "demo")
+
+
+def test_a_yosys_that_trips_over_names_is_run_again_without_them(demo_unit, monkeypatch, capsys):
+    """It reports the cells of the second run, which has its own script."""
+    yosys = toolchain.find("yosys")
+    tripping = demo_unit / "tripping-yosys"
+    tripping.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *purge*) exec {yosys} "$@" ;; esac\n'
+        "echo 'ERROR: Assert `size of a name` failed in rtlil.cc.' >$2\n"
+        "exit 1\n"
+    )
+    tripping.chmod(0o755)
+    synth_run("--unit", "demo")
+    usual = capsys.readouterr().out
+    monkeypatch.setenv("YOSYS", str(tripping))
+    synth_run("--unit", "demo")
+    assert capsys.readouterr().out == usual
+
+
+def test_a_yosys_that_trips_both_times_is_one_sentence(demo_unit, monkeypatch):
+    failing = demo_unit / "failing-yosys"
+    failing.write_text("#!/bin/sh\necho 'ERROR: Assert `no` failed.' >$2\nexit 1\n")
+    failing.chmod(0o755)
+    monkeypatch.setenv("YOSYS", str(failing))
+    with pytest.raises(
+        ResiduumError, match=r"synthesise demo: ERROR: Assert `no` failed\. \(log: "
+    ):
         synth_run("--unit", "demo")
