@@ -8,8 +8,6 @@
 """
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import or_
 
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -21,6 +19,7 @@ from hw.array.tile import Tile, target_layout
 from hw.config import EngineConfig
 from hw.contents import Contents
 from hw.link.host import HostDecoder, HostPort, address_view
+from hw.logic import delayed, select
 from hw.memory.block import BlockMemory
 from hw.memory.feature import FeatureBank
 from hw.memory.weights import OnChipRefill, weights_layout
@@ -381,7 +380,7 @@ class Engine(wiring.Component):
 
         def of_meant(values):  # type: ignore[no-untyped-def]
             """The value that belongs to the region meant, 0 if none is."""
-            return reduce(or_, (Mux(meant[name], value, 0) for name, value in values.items()))
+            return select((meant[name] for name in values), values.values())
 
         m.d.sync += [
             access.idle.eq(~(sequencer.busy | Cat(self._waiting).any())),
@@ -478,8 +477,4 @@ class Engine(wiring.Component):
             with m.If(asked[region]):
                 m.d.sync += answer.eq(value)
         # As late as the first tile finds its answer.
-        for stage in range(ANSWER_LATENCY - MEMORY_LATENCY - 1):
-            late = Signal(HOST_WORD_BITS, name=f"answer_{stage}", reset_less=True)
-            m.d.sync += late.eq(answer)
-            answer = late
-        return answer
+        return delayed(m, answer, ANSWER_LATENCY - MEMORY_LATENCY - 1, "answer")

@@ -1,13 +1,11 @@
 """The host's way to the memories of the tiles."""
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import EngineConfig
+from hw.logic import select
 from hw.memory.feature import write_layout
 from hw.memory.weights import weights_layout
 from hw.neuron.pipeline import parameter_layout
@@ -138,16 +136,16 @@ class TileAccess(wiring.Component):
         }
         found = {name: Signal.like(value, name=f"found_{name}") for name, value in values.items()}
         m.d.sync += [found[name].eq(value) for name, value in values.items()]
+        # A train comes a cycle after the others, straight from registers.
         found["trains"] = self.train
 
-        # An OR of all memories, those not meant being 0: no chain of choices.
-        meant = wanted[-1]
+        meant = [wanted[-1][name] for name in found]
         one = Signal(HOST_WORD_BITS, reset_less=True)
         one_mine = Signal(reset_less=True)
         answer = Signal(HOST_WORD_BITS, reset_less=True)
         m.d.sync += [
-            one.eq(reduce(or_, (Mux(meant[name], word, 0) for name, word in found.items()))),
-            one_mine.eq(mine & Cat(meant[name] for name in found).any()),
+            one.eq(select(meant, found.values())),
+            one_mine.eq(mine & Cat(meant).any()),
             answer.eq(Mux(one_mine, one, self.answer)),
         ]
         m.d.comb += self.answer_next.eq(answer)

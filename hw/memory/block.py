@@ -1,8 +1,6 @@
 """Simple dual-port memory with an output register: every store of the engine is made of these."""
 
 from collections.abc import Iterator, Sequence
-from functools import reduce
-from operator import or_
 
 from amaranth.hdl import (
     Cat,
@@ -11,14 +9,13 @@ from amaranth.hdl import (
     Elaboratable,
     Instance,
     Module,
-    Mux,
     Signal,
-    Value,
 )
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import bits_for_count
+from hw.logic import delayed, select
 
 # Words x bits of one DP16KD (Lattice TN-02204, ECP5 memory usage guide); 36 bits only with one
 # write and one read port.
@@ -117,7 +114,7 @@ class BlockMemory(wiring.Component):
             read.addr.eq(self.read_address),
             read.en.eq(1),
         ]
-        m.d.comb += self.read_data.eq(_delayed(m, read.data, self.read_latency - 1, "output"))
+        m.d.comb += self.read_data.eq(delayed(m, read.data, self.read_latency - 1, "output"))
 
     def _elaborate_ecp5(self, m: Module) -> None:
         words, bits = ebr_geometry(width=self.width, depth=self.depth)
@@ -150,25 +147,16 @@ class BlockMemory(wiring.Component):
                     init=init,
                 )
                 slices.append(output[: len(data)])
-            outputs.append(_delayed(m, Cat(*slices), self.read_latency - 2, f"word_{block}"))
+            outputs.append(delayed(m, Cat(*slices), self.read_latency - 2, f"word_{block}"))
 
         if blocks == 1:
             m.d.comb += self.read_data.eq(outputs[0])
             return
         # A register for each block says whether it is the one, so nothing is left to be decoded.
-        number = _delayed(m, self.read_address[word_bits:], self.read_latency - 1, "number")
+        number = delayed(m, self.read_address[word_bits:], self.read_latency - 1, "number")
         chosen = Signal(blocks, reset_less=True)
         m.d.sync += chosen.eq(Cat(number == block for block in range(blocks)))
-        words_or_zero = (Mux(chosen[block], word, 0) for block, word in enumerate(outputs))
-        m.d.comb += self.read_data.eq(reduce(or_, words_or_zero))
-
-
-def _delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
-    for stage in range(cycles):
-        register = Signal.like(value, name=f"{name}_{stage}", reset_less=True)
-        m.d.sync += register.eq(value)
-        value = register
-    return value
+        m.d.comb += self.read_data.eq(select(chosen, outputs))
 
 
 def ebr_init(words: Sequence[int], *, bits: int) -> Iterator[int]:

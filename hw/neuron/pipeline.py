@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.array.lanes import slot_layout
 from hw.config import EngineConfig, bits_for_count
+from hw.logic import delayed
 from hw.memory.block import BlockMemory
 
 # Cycles from a slot to its parameters: the choice of the slot, a memory, a register.
@@ -121,10 +122,7 @@ class NeuronPipeline(wiring.Component):
             m, "slot", self.slot_valid, self.slot, SUMS_LATENCY + self._tree_levels
         )
         plane_sum = self._sum_planes(m, slots)
-        for stage in range(-self._pixel_lead):
-            late = Signal.like(plane_sum, name=f"plane_sum_{stage}", reset_less=True)
-            m.d.sync += late.eq(plane_sum)
-            plane_sum = late
+        plane_sum = delayed(m, plane_sum, -self._pixel_lead, "plane_sum")
 
         # The drained slot, or its delayed copy where the sum over planes has to be waited for.
         late_valid, late_slot = slots[self._pixel_delay]

@@ -17,6 +17,7 @@ from boards.progress import Display, LayoutLog, Step, SynthesisLog
 from hw.config import EngineConfig
 from sw.cli import main
 from sw.errors import ResiduumError
+from tests.boards.fake import fake
 from tests.boards.tiny import order_and_design
 
 # The keys that a report must have.
@@ -114,14 +115,6 @@ def test_seeds_are_tried_until_one_meets_the_clock(tmp_path, monkeypatch):
         report = build(replace(order, seed=5, tries=3), design, tmp_path, display)
     assert (tried, report["seed"], report["met"]) == ([5, 6], 6, True)
     assert (tmp_path / "residuum.bit").exists()
-
-
-def fake(folder: Path, name: str, script: str) -> Path:
-    """A program that is found in PATH before all others."""
-    program = folder / name
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    return program
 
 
 def test_a_native_tool_is_preferred(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 from boards import program, toolchain
 from boards.catalogue import BOARDS
 from sw.cli import main
+from tests.boards.fake import fake
 
 
 @pytest.fixture
@@ -13,9 +14,7 @@ def loader(tmp_path, monkeypatch):
     for name in BOARDS:
         (tmp_path / name).mkdir()
         (tmp_path / name / "residuum.bit").write_bytes(b"bits")
-    tool = tmp_path / "loader"
-    tool.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\nexit ${{STATUS:-0}}\n')
-    tool.chmod(0o755)
+    tool = fake(tmp_path, "loader", f'echo "$@" > {tmp_path}/said\nexit ${{STATUS:-0}}')
     monkeypatch.setattr(program, "ROOT", tmp_path)
     monkeypatch.setenv(toolchain.variable(program.TOOL), str(tool))
     return tmp_path

@@ -7,6 +7,7 @@ from amaranth.back import rtlil
 from boards import synth, toolchain
 from hw.config import EngineConfig
 from sw.errors import ResiduumError
+from tests.boards.fake import fake
 from tests.sim.demo import Demo
 
 
@@ -59,9 +60,7 @@ def test_every_unit_can_be_made(unit):
 
 
 def test_a_failing_yosys_is_one_sentence(demo_unit, monkeypatch):
-    failing = demo_unit / "failing-yosys"
-    failing.write_text("#!/bin/sh\necho 'ERROR: out of luck' >&2\nexit 1\n")
-    failing.chmod(0o755)
+    failing = fake(demo_unit, "failing-yosys", "echo 'ERROR: out of luck' >&2; exit 1")
     monkeypatch.setenv("YOSYS", str(failing))
     with pytest.raises(ResiduumError, match="could not synthesise demo: ERROR: out of luck"):
         synth_run("--unit", "demo")
@@ -70,14 +69,12 @@ def test_a_failing_yosys_is_one_sentence(demo_unit, monkeypatch):
 def test_a_yosys_that_trips_over_names_is_run_again_without_them(demo_unit, monkeypatch, capsys):
     """It reports the cells of the second run, which has its own script."""
     yosys = toolchain.find("yosys")
-    tripping = demo_unit / "tripping-yosys"
-    tripping.write_text(
-        "#!/bin/sh\n"
+    tripping = fake(
+        demo_unit,
+        "tripping-yosys",
         f'case "$*" in *purge*) exec {yosys} "$@" ;; esac\n'
-        "echo 'ERROR: Assert `size of a name` failed in rtlil.cc.' >$2\n"
-        "exit 1\n"
+        "echo 'ERROR: Assert `size of a name` failed in rtlil.cc.' >$2; exit 1",
     )
-    tripping.chmod(0o755)
     synth_run("--unit", "demo")
     usual = capsys.readouterr().out
     monkeypatch.setenv("YOSYS", str(tripping))
@@ -86,9 +83,7 @@ def test_a_yosys_that_trips_over_names_is_run_again_without_them(demo_unit, monk
 
 
 def test_a_yosys_that_trips_both_times_is_one_sentence(demo_unit, monkeypatch):
-    failing = demo_unit / "failing-yosys"
-    failing.write_text("#!/bin/sh\necho 'ERROR: Assert `no` failed.' >$2\nexit 1\n")
-    failing.chmod(0o755)
+    failing = fake(demo_unit, "failing-yosys", "echo 'ERROR: Assert `no` failed.' >$2; exit 1")
     monkeypatch.setenv("YOSYS", str(failing))
     with pytest.raises(
         ResiduumError, match=r"synthesise demo: ERROR: Assert `no` failed\. \(log: "

@@ -1,5 +1,6 @@
 """Training: repeatable, resumable, and what it is made of."""
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,9 @@ def test_checkpoint_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> No
     (tmp_path / "taken").write_bytes(b"a file")
     with pytest.raises(ResiduumError, match=r"taken/1\.pt cannot be written: .*"):
         train(SMALL, small_data(), seed=1, checkpoint=tmp_path / "taken" / "1.pt")
+    (tmp_path / f"2.pt.{os.getpid()}.part").mkdir()
+    with pytest.raises(ResiduumError, match=r"2\.pt cannot be written: .*"):
+        train(SMALL, small_data(), seed=1, checkpoint=tmp_path / "2.pt")
 
 
 def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+"""Pieces of logic that several units use."""
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Module, Mux, Signal, Value, ValueLike
+
+
+def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
+    """``value`` so many cycles later, in registers ``name_0``, ``name_1``, ... without a reset."""
+    for stage in range(cycles):
+        register = Signal.like(value, name=f"{name}_{stage}", reset_less=True)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+def select(one_hot: Iterable[ValueLike], values: Iterable[ValueLike]) -> Value:
+    """The value whose bit is set, 0 if none is: an OR of ANDs, no chain of choices."""
+    return reduce(or_, (Mux(bit, value, 0) for bit, value in zip(one_hot, values, strict=True)))

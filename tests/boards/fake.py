@@ -1,0 +1,11 @@
+"""Shell scripts in the place of tools."""
+
+from pathlib import Path
+
+
+def fake(folder: Path, name: str, script: str) -> Path:
+    """A program in ``folder`` that runs the script."""
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program
