@@ -1,6 +1,7 @@
 """Augmentation of a batch of training images: each image gets its own random change.
 
-`Affine` suits drawings, such as digits; `CropAndFlip` photographs and things that may be mirrored.
+`Affine` suits drawings, such as digits; `CropAndFlip` photographs and things that may be mirrored,
+where wanted with a part of the image cut out (DeVries and Taylor, 2017, arXiv:1708.04552).
 """
 
 import math
@@ -31,15 +32,19 @@ class Affine:
 
 @dataclass(frozen=True)
 class CropAndFlip:
-    """A shift by whole pixels, and a mirror image half of the time.
+    """A shift by whole pixels, a mirror image half of the time, and a square that is cut out.
 
     Attributes
     ----------
     max_shift
         Pixels, in each direction, drawn uniformly from both sides of 0; what is outside is 0.
+    cutout
+        Edge of the square that is set to 0, in pixels; 0 cuts nothing out. Its centre is any pixel
+        of the image, so that at the border a part of the square is outside.
     """
 
     max_shift: int
+    cutout: int = 0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         count, channels, height, width = images.shape
@@ -52,7 +57,19 @@ class CropAndFlip:
         columns = torch.where(mirrored[:, None], columns.flip(1), columns) + x[:, None]
         image = torch.arange(count)[:, None, None, None]
         channel = torch.arange(channels)[None, :, None, None]
-        return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+        moved = padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+        return self._cut(moved, generator) if self.cutout else moved
+
+    def _cut(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        count, _, height, width = images.shape
+
+        def inside(size: int) -> Tensor:
+            first = torch.randint(0, size, (count, 1), generator=generator) - self.cutout // 2
+            place = torch.arange(size)
+            return (place >= first) & (place < first + self.cutout)
+
+        square = inside(height)[:, None, :, None] & inside(width)[:, None, None, :]
+        return images.masked_fill(square, 0)
 
 
 Augmentation = Affine | CropAndFlip

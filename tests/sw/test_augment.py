@@ -7,6 +7,12 @@ from torch import Tensor
 
 from sw.augment import Affine, Augmentation, CropAndFlip, random_affine
 
+CHANGES = [
+    Affine(max_rotation=9.0, max_zoom=0.1, max_shift=2.0),
+    CropAndFlip(max_shift=2),
+    CropAndFlip(max_shift=2, cutout=3),
+]
+
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -111,6 +117,26 @@ def test_crop_draws_each_shift_equally_often() -> None:
     assert all(880 < count < 1120 for count in (*rows.tolist(), *columns.tolist()))
 
 
+@pytest.mark.parametrize("cutout", [1, 4, 5])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_cutout_clears_one_square_around_any_pixel(channels: int, cutout: int) -> None:
+    """Every pixel can be the centre, all channels are cleared, and nothing else changes."""
+    height, width = 5, 6
+    image = torch.rand(1, channels, height, width) + 1
+    image = image + image.flip(3)
+    changed = CropAndFlip(max_shift=0, cutout=cutout)(
+        image.expand(1000, channels, height, width), generator()
+    )
+    expected = set()
+    for row in range(height):
+        for column in range(width):
+            top, left = row - cutout // 2, column - cutout // 2
+            one = image[0].clone()
+            one[:, max(top, 0) : top + cutout, max(left, 0) : left + cutout] = 0
+            expected.add(one.numpy().tobytes())
+    assert {one.numpy().tobytes() for one in changed} == expected
+
+
 def test_crop_may_reach_beyond_the_image() -> None:
     images = torch.ones(50, 3, 2, 2)
     assert CropAndFlip(max_shift=4)(images, generator()).shape == images.shape
@@ -123,9 +149,7 @@ def test_crop_leaves_its_input_alone() -> None:
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize(
-    "change", [Affine(max_rotation=9.0, max_zoom=0.1, max_shift=2.0), CropAndFlip(max_shift=2)]
-)
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_generator_alone_decides(change: Augmentation, channels: int) -> None:
     images = torch.rand(16, channels, 8, 8)
@@ -134,17 +158,13 @@ def test_generator_alone_decides(change: Augmentation, channels: int) -> None:
     assert not torch.equal(change(images, generator(2)), first)
 
 
-@pytest.mark.parametrize(
-    "change", [Affine(max_rotation=9.0, max_zoom=0.1, max_shift=2.0), CropAndFlip(max_shift=2)]
-)
+@pytest.mark.parametrize("change", CHANGES)
 def test_each_image_gets_its_own_change(change: Augmentation) -> None:
     images = numbered(16, 1)
     assert len(change(images, generator()).unique(dim=0)) > 8
 
 
-@pytest.mark.parametrize(
-    "change", [Affine(max_rotation=9.0, max_zoom=0.1, max_shift=2.0), CropAndFlip(max_shift=2)]
-)
+@pytest.mark.parametrize("change", CHANGES)
 def test_values_stay_within_those_of_images(change: Augmentation) -> None:
     images = torch.rand(32, 3, 8, 8)
     changed = change(images, generator())
