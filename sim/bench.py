@@ -29,7 +29,7 @@ model is off by more than 1 %. What is finished is kept in build/bench, so that 
 broken off at any time (Ctrl-C); it is done anew where network, engine or sources have changed."""
 EXAMPLES = """\
 examples:
-  residuum bench                               all networks; many hours, most of it simulation
+  residuum bench                               all networks; an hour on two cores
   residuum bench --models digits               one of them; the page is build/bench/results.md
   residuum bench --models digits,mnist --page docs/results.md
   residuum bench --images 20 --no-build        quick: few images, no clock and no area
