@@ -57,7 +57,9 @@ def train(
         model = torch.compile(network, dynamic=False)
     batches = -(-len(data.train_labels) // recipe.batch)
     optimizer, schedule = _optimizer(network, recipe, recipe.epochs * batches)
-    settings = {**asdict(definition), "seed": seed}
+    # How it is fine-tuned afterwards is nothing to the checkpoint.
+    untuned = replace(recipe, fine_tune_epochs=0, fine_tune_rate=0.0)
+    settings = {**asdict(replace(definition, recipe=untuned)), "seed": seed}
     start = _resume(checkpoint, settings, network, optimizer, schedule)
     with _progress() as progress:
         task = progress.add_task(

@@ -83,6 +83,16 @@ def test_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
         train(SMALL, small_data(), seed=2, checkpoint=tmp_path / "1.pt")
 
 
+def test_checkpoint_outlives_another_fine_tuning(tmp_path: Path) -> None:
+    """The training is done, so it is not repeated, and gives the same network."""
+    first = train(SMALL, small_data(), seed=1, checkpoint=tmp_path / "1.pt")
+    tuned = with_recipe(SMALL, fine_tune_epochs=7, fine_tune_rate=1e-5)
+    written = (tmp_path / "1.pt").stat().st_mtime_ns
+    again = train(tuned, small_data(), seed=1, checkpoint=tmp_path / "1.pt")
+    assert weights_of(again) == weights_of(first)
+    assert (tmp_path / "1.pt").stat().st_mtime_ns == written
+
+
 def test_checkpoint_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "taken").write_bytes(b"a file")
     with pytest.raises(ResiduumError, match=r"taken/1\.pt cannot be written: .*"):
