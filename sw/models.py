@@ -173,16 +173,16 @@ CIFAR10 = ModelDefinition(
     classes=10,
     levels=4,
     recipe=Recipe(
-        epochs=100,
+        epochs=110,
         batch=128,
         optimizer="sgd",
         learning_rate=0.1,
         weight_decay=5e-4,
-        activity_penalty=0.1,
-        augmentation=CropAndFlip(max_shift=4),
+        activity_penalty=0.05,
+        augmentation=CropAndFlip(max_shift=4, cutout=12),
         precision="bfloat16",
-        fine_tune_epochs=8,
-        fine_tune_rate=3e-4,
+        fine_tune_epochs=20,
+        fine_tune_rate=5e-4,
     ),
 )
 
