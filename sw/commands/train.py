@@ -25,7 +25,7 @@ examples:
   residuum train digits              8x8 handwritten digits, about a minute; needs no download
   residuum train mnist               28x28 handwritten digits, about 10 minutes
   residuum train fashion             28x28 clothes, about 20 minutes
-  residuum train cifar10             32x32 colour photographs, about an hour and a half
+  residuum train cifar10             32x32 colour photographs, about two hours
   residuum train mnist --bits 4      only the integer network with 4-bit weights
   residuum train mnist --activity-penalty 0.5    fewer spikes, for a faster engine
   residuum train digits --restart    forget the finished epochs of an earlier run
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     data = load_dataset(definition.dataset)
     folder = ZOO if args.install else args.out or Path("build") / "zoo"
     checkpoint = Path("build") / "train" / f"{definition.name}.pt"
-    # Not after an hour and a half of training.
+    # Not after two hours of training.
     for place in (folder, checkpoint.parent):
         _make_writable(place)
     if args.restart:
