@@ -58,7 +58,7 @@ help:
 	@echo "  macOS            xcode-select --install; brew install python"
 
 sim: $(READY)
-	@$(PY) -m sw.cli sim $(MODEL) --images $(IMAGES) --tau $(TAU) --T $(T) \
+	@$(PY) -m residuum sim $(MODEL) --images $(IMAGES) --tau $(TAU) --T $(T) \
 	    $(if $(BITS),--bits $(BITS)) --lanes $(LANES) $(if $(filter-out 0,$(WAVES)),--waves)
 
 test: lint
@@ -74,35 +74,35 @@ format: $(READY)
 	$(PY) -m ruff format
 
 train: $(READY)
-	@$(PY) -m sw.cli train $(MODEL)
+	@$(PY) -m residuum train $(MODEL)
 
 bench: $(READY)
-	@$(PY) -m sw.cli bench
+	@$(PY) -m residuum bench
 
 study: $(READY)
-	@$(PY) -m sw.cli study
+	@$(PY) -m residuum study
 
 verify: $(READY)
-	@$(PY) -m sw.cli verify $(MODEL) --tau $(TAU) --T $(T) $(if $(BITS),--bits $(BITS))
+	@$(PY) -m residuum verify $(MODEL) --tau $(TAU) --T $(T) $(if $(BITS),--bits $(BITS))
 
 synth: $(READY)
-	@$(PY) -m sw.cli synth --unit $(UNIT) --lanes $(LANES) --steps $(STEPS)
+	@$(PY) -m residuum synth --unit $(UNIT) --lanes $(LANES) --steps $(STEPS)
 
 fuzz: $(READY)
-	@$(PY) -m sim.fuzz --frames $(FRAMES) --seed $(SEED)
+	@$(PY) -m residuum.sim.bench.fuzz --frames $(FRAMES) --seed $(SEED)
 
 netlist: $(READY)
-	@$(PY) -m sw.cli netlist $(MODEL)
+	@$(PY) -m residuum netlist $(MODEL)
 
 bitstream: $(READY)
-	@$(PY) -m sw.cli bitstream $(BOARD) --model '$(MODEL)' \
+	@$(PY) -m residuum bitstream $(BOARD) --model '$(MODEL)' \
 	    $(if $(BITS),--bits $(BITS)) $(if $(PRESET),--preset $(PRESET)) $(if $(FREQ),--freq $(FREQ))
 
 program: $(READY)
-	@$(PY) -m sw.cli program $(BOARD)
+	@$(PY) -m residuum program $(BOARD)
 
 timing: $(READY)
-	@$(PY) -m sw.cli timing --seeds $(SEEDS)
+	@$(PY) -m residuum timing --seeds $(SEEDS)
 
 clean:
 	rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis residuum.egg-info

@@ -30,7 +30,7 @@ class Board:
     make_platform
         The platform of amaranth-boards; pins, device and oscillator are taken from it.
     preset
-        Name of the engine configuration (`boards.presets`) that fits its device.
+        Name of the engine configuration (`residuum.hw.isa.presets`) that fits its device.
     target_mhz
         Clock that a build must reach, to the next frequency that the PLL can make.
     baud

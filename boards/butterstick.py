@@ -8,7 +8,7 @@ from amaranth.build import Attrs, Pins, Resource
 from amaranth_boards.butterstick import ButterStickPlatform
 from amaranth_boards.resources import LEDResources, UARTResource
 
-from boards.board import Board, Led
+from residuum.boards.board import Board, Led
 
 _LVCMOS33 = Attrs(IO_TYPE="LVCMOS33")
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping
 
-from boards import (
+from residuum.boards import (
     butterstick,
     colorlight_5a75b,
     ecpix5,
@@ -12,9 +12,9 @@ from boards import (
     ulx3s,
     versa_ecp5,
 )
-from boards.board import MHZ, Board
-from boards.presets import preset
-from sw.errors import ResiduumError
+from residuum.boards.board import MHZ, Board
+from residuum.hw.isa.presets import preset
+from residuum.sw.errors import ResiduumError
 
 DESCRIPTION = """\
 List the boards that `residuum bitstream` builds for: device, oscillator, engine, clock, UART and

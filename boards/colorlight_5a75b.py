@@ -8,7 +8,7 @@ from amaranth.build import Attrs
 from amaranth_boards.colorlight_5a75b_r7_0 import Colorlight_5A75B_R70Platform
 from amaranth_boards.resources import LEDResources
 
-from boards.board import Board, Led
+from residuum.boards.board import Board, Led
 
 BOARDS = (
     Board(

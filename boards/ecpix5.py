@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from amaranth_boards.ecpix5 import ECPIX545Platform, ECPIX585Platform
 
-from boards.board import Board, Led
+from residuum.boards.board import Board, Led
 
 _SMALL = Board(
     name="ecpix5-45",

@@ -4,7 +4,7 @@ from amaranth.build import Attrs
 from amaranth_boards.icesugar_pro import ICESugarProPlatform
 from amaranth_boards.resources import LEDResources
 
-from boards.board import Board, Led
+from residuum.boards.board import Board, Led
 
 BOARDS = (
     Board(

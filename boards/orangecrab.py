@@ -10,7 +10,7 @@ from amaranth.build import Attrs
 from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_25FPlatform, OrangeCrabR0_2_85FPlatform
 from amaranth_boards.resources import UARTResource
 
-from boards.board import Board, Led
+from residuum.boards.board import Board, Led
 
 _SMALL = Board(
     name="orangecrab-25f",

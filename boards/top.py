@@ -7,11 +7,11 @@ from amaranth.hdl import Cat, ClockDomain, Elaboratable, Module, ResetInserter, 
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 
-from boards.board import Board
-from boards.pll import Pll, PllDividers
-from hw.accelerator import Accelerator
-from hw.config import EngineConfig
-from hw.link.uart import Uart
+from residuum.boards.board import Board
+from residuum.boards.build.pll import Pll, PllDividers
+from residuum.hw.accelerator import Accelerator
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.link.uart import Uart
 
 # Cycles between two looks at what the LEDs are to show, so that a run of some microseconds is seen:
 # 2**22 are 28 ms at 150 MHz. The LED that says alive changes at every 16th, about twice a second.

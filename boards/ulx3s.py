@@ -9,7 +9,7 @@ from amaranth_boards.ulx3s import (
     ULX3S_85F_Platform,
 )
 
-from boards.board import Board, Led
+from residuum.boards.board import Board, Led
 
 _SMALLEST = Board(
     name="ulx3s-12f",

@@ -2,7 +2,7 @@
 
 from amaranth_boards.versa_ecp5 import VersaECP5Platform
 
-from boards.board import Board, Led
+from residuum.boards.board import Board, Led
 
 BOARDS = (
     Board(

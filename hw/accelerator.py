@@ -6,10 +6,10 @@ from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import EngineConfig
-from hw.engine import Engine
-from hw.link.link import HostLink
-from hw.link.protocol import Identity
+from residuum.hw.engine import Engine
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.protocol import Identity
+from residuum.hw.link.link import HostLink
 
 
 class Accelerator(wiring.Component):

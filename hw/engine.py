@@ -13,19 +13,13 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.array.access import ANSWER_LATENCY, MEMORY_LATENCY, TileAccess, access_layout
-from hw.array.lanes import action_layout
-from hw.array.tile import Tile, target_layout
-from hw.config import EngineConfig
-from hw.contents import Contents
-from hw.link.host import HostDecoder, HostPort, address_view
-from hw.logic import delayed, select
-from hw.memory.block import BlockMemory
-from hw.memory.feature import FeatureBank
-from hw.memory.weights import OnChipRefill, weights_layout
-from hw.neuron.argmax import ArgMax
-from hw.neuron.pipeline import mode_layout, parameter_layout
-from hw.program import (
+from residuum.hw.array.lanes import action_layout
+from residuum.hw.array.tile import Tile, target_layout
+from residuum.hw.host.access import ANSWER_LATENCY, MEMORY_LATENCY, TileAccess, access_layout
+from residuum.hw.host.port import HostDecoder, HostPort, address_view
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.contents import Contents
+from residuum.hw.isa.descriptors import (
     COUNTER_WORDS,
     DESCRIPTOR_WORDS,
     HOST_WORD_BITS,
@@ -35,11 +29,17 @@ from hw.program import (
     Region,
     host_words,
 )
-from hw.scanner.events import EventScanner, token_layout
-from hw.scanner.walker import RowWalker
-from hw.scanner.windows import WindowGenerator
-from hw.sequencer.counters import Counters
-from hw.sequencer.sequencer import Sequencer
+from residuum.hw.logic import delayed, select
+from residuum.hw.memory.block import BlockMemory
+from residuum.hw.memory.feature import FeatureBank
+from residuum.hw.memory.weights import OnChipRefill, weights_layout
+from residuum.hw.neuron.argmax import ArgMax
+from residuum.hw.neuron.pipeline import mode_layout, parameter_layout
+from residuum.hw.scanner.events import EventScanner, token_layout
+from residuum.hw.scanner.walker import RowWalker
+from residuum.hw.scanner.windows import WindowGenerator
+from residuum.hw.sequencer.counters import Counters
+from residuum.hw.sequencer.sequencer import Sequencer
 
 # Cycles from the scanner's token to its train: feature memory, a register, bank select. Its weight
 # row goes to the first tile after three cycles; the weights, three cycles later, meet the train.
@@ -68,13 +68,14 @@ class Engine(wiring.Component):
         All sizes.
     contents : mapping of int to int
         A program that the memories hold at power-up: host addresses and words, as a host would
-        write them (`hw.contents.Contents`).
+        write them (`residuum.hw.isa.contents.Contents`).
 
     Members
     -------
     host : In(HostPort)
         Program, weights, images in; the same, trains, logits and counters out
-        (`hw.program.HostMap`). Memories may be accessed only while the engine is not busy.
+        (`residuum.hw.isa.descriptors.HostMap`). Memories may be accessed only while the engine is
+        not busy.
     busy : Out(1)
         High from the cycle after a write to the control registers until the run that it may have
         started has stored its last result.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sw.errors import ResiduumError
+from residuum.sw.errors import ResiduumError
 
 Arrays = dict[str, np.ndarray]
 

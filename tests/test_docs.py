@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hw.config import EngineConfig
-from hw.program import FIELDS, Counter, HostMap, Region
-from sw.cli import COMMANDS, _parser
-from sw.compiler import axis_entries
-from sw.network import FORMAT
+from residuum.cli import COMMANDS, _parser
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import FIELDS, Counter, HostMap, Region
+from residuum.sw.compiler.program import axis_entries
+from residuum.sw.network.integer_network import FORMAT
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

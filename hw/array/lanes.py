@@ -4,11 +4,11 @@ from amaranth.hdl import Array, Elaboratable, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.array.adder import GatedAdder
-from hw.config import EngineConfig
-from hw.memory.weights import weights_layout
-from hw.scanner.events import MAX_TICKETS
-from hw.scanner.walker import end_layout
+from residuum.hw.array.adder import GatedAdder
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.memory.weights import weights_layout
+from residuum.hw.scanner.events import MAX_TICKETS
+from residuum.hw.scanner.walker import end_layout
 
 # Lanes that one multiplexer of the drain chooses from.
 NEIGHBOURS = 4

@@ -6,12 +6,12 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.array.lanes import LaneArray, action_layout
-from hw.config import EngineConfig
-from hw.memory.block import BlockMemory
-from hw.memory.feature import write_layout
-from hw.memory.weights import WeightColumns, weights_layout
-from hw.neuron.pipeline import NeuronPipeline, mode_layout, parameter_layout
+from residuum.hw.array.lanes import LaneArray, action_layout
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.memory.block import BlockMemory
+from residuum.hw.memory.feature import write_layout
+from residuum.hw.memory.weights import WeightColumns, weights_layout
+from residuum.hw.neuron.pipeline import NeuronPipeline, mode_layout, parameter_layout
 
 
 def target_layout(config: EngineConfig) -> data.StructLayout:

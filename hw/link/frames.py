@@ -4,11 +4,11 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import bits_for_count
-from hw.link.crc import Crc32
-from hw.link.protocol import MAX_FRAME_WORDS, MIN_FRAME_WORDS, WORD_BYTES
-from hw.link.slip import SlipDecoder, SlipEncoder
-from hw.program import HOST_WORD_BITS
+from residuum.hw.isa.config import bits_for_count
+from residuum.hw.isa.descriptors import HOST_WORD_BITS
+from residuum.hw.isa.protocol import MAX_FRAME_WORDS, MIN_FRAME_WORDS, WORD_BYTES
+from residuum.hw.link.crc import Crc32
+from residuum.hw.link.slip import SlipDecoder, SlipEncoder
 
 INDEX_BITS = bits_for_count(MAX_FRAME_WORDS)
 

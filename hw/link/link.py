@@ -6,10 +6,10 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import bits_for_count
-from hw.link.frames import INDEX_BITS, Framer
-from hw.link.host import HostPort
-from hw.link.protocol import (
+from residuum.hw.host.port import HostPort
+from residuum.hw.isa.config import bits_for_count
+from residuum.hw.isa.descriptors import HOST_WORD_BITS, Control, HostMap, Region
+from residuum.hw.isa.protocol import (
     HEADER_WORDS,
     IDENTITY_WORDS,
     MAX_FRAME_WORDS,
@@ -21,9 +21,9 @@ from hw.link.protocol import (
     Identity,
     Status,
 )
-from hw.link.request import RequestCheck, request_layout
-from hw.memory.block import BlockMemory
-from hw.program import HOST_WORD_BITS, Control, HostMap, Region
+from residuum.hw.link.frames import INDEX_BITS, Framer
+from residuum.hw.link.request import RequestCheck, request_layout
+from residuum.hw.memory.block import BlockMemory
 
 BUFFER_WORDS = 512
 # The first words of a frame have two places in the buffer, in turn: those of the last RUN stay

@@ -4,10 +4,17 @@ from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import EngineConfig
-from hw.link.frames import INDEX_BITS
-from hw.link.protocol import MAX_BYTES, MAX_WORDS, MIN_FRAME_WORDS, WORD_BYTES, Command, Status
-from hw.program import READABLE, WRITABLE, HostMap
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import READABLE, WRITABLE, HostMap
+from residuum.hw.isa.protocol import (
+    MAX_BYTES,
+    MAX_WORDS,
+    MIN_FRAME_WORDS,
+    WORD_BYTES,
+    Command,
+    Status,
+)
+from residuum.hw.link.frames import INDEX_BITS
 
 LAYER_BITS = 8
 

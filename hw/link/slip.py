@@ -4,7 +4,7 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.link.protocol import END, ESC, ESC_END, ESC_ESC
+from residuum.hw.isa.protocol import END, ESC, ESC_END, ESC_ESC
 
 
 class SlipDecoder(wiring.Component):

@@ -14,8 +14,8 @@ from amaranth.hdl import (
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import bits_for_count
-from hw.logic import delayed, select
+from residuum.hw.isa.config import bits_for_count
+from residuum.hw.logic import delayed, select
 
 # Words x bits of one DP16KD (Lattice TN-02204, ECP5 memory usage guide); 36 bits only with one
 # write and one read port.

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import EngineConfig
-from hw.memory.block import BlockMemory
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.memory.block import BlockMemory
 
 
 def write_layout(config: EngineConfig) -> data.StructLayout:

@@ -6,8 +6,8 @@ from amaranth.hdl import Elaboratable, Module, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import EngineConfig
-from hw.memory.block import BlockMemory
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.memory.block import BlockMemory
 
 
 def weights_layout(config: EngineConfig) -> data.ArrayLayout:

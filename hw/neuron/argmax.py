@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import EngineConfig
+from residuum.hw.isa.config import EngineConfig
 
 LOGIT_LATENCY = 4
 

@@ -6,10 +6,10 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigne
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.array.lanes import slot_layout
-from hw.config import EngineConfig, bits_for_count
-from hw.logic import delayed
-from hw.memory.block import BlockMemory
+from residuum.hw.array.lanes import slot_layout
+from residuum.hw.isa.config import EngineConfig, bits_for_count
+from residuum.hw.logic import delayed
+from residuum.hw.memory.block import BlockMemory
 
 # Cycles from a slot to its parameters: the choice of the slot, a memory, a register.
 PARAMETER_LATENCY = 4

@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import EngineConfig
-from hw.scanner.queue import QUEUE_DEPTH, Queue, change
-from hw.scanner.walker import end_layout, request_layout
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
+from residuum.hw.scanner.walker import end_layout, request_layout
 
 # Cycles from the row of an occupancy to it.
 OCCUPANCY_LATENCY = 3

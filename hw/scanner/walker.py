@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, signed, 
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.array.adder import GatedAdder
-from hw.config import DIMENSION_BITS, EngineConfig
-from hw.scanner.windows import scan_layout, window_layout
+from residuum.hw.array.adder import GatedAdder
+from residuum.hw.isa.config import DIMENSION_BITS, EngineConfig
+from residuum.hw.scanner.windows import scan_layout, window_layout
 
 
 def end_layout() -> data.StructLayout:

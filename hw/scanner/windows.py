@@ -4,9 +4,9 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import EngineConfig
-from hw.program import AxisEntry, LayerDescriptor
-from hw.scanner.queue import QUEUE_DEPTH, Queue, change
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
+from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
 
 # From the issue of a table read to its answer; the address has a register of its own.
 TABLE_LATENCY = 3

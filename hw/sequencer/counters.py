@@ -4,8 +4,8 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import EngineConfig
-from hw.program import COUNTER_WORDS, HOST_WORD_BITS, Counter
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import COUNTER_WORDS, HOST_WORD_BITS, Counter
 
 
 class Counters(wiring.Component):

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Elaboratable, Module, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import EngineConfig, bits_for_count
-from hw.program import (
+from residuum.hw.isa.config import EngineConfig, bits_for_count
+from residuum.hw.isa.descriptors import (
     COUNTER_WORDS,
     DESCRIPTOR_WORDS,
     DRAIN_FIELDS,
@@ -14,7 +14,7 @@ from hw.program import (
     SCAN_FIELDS,
     LayerDescriptor,
 )
-from hw.scanner.windows import scan_layout
+from residuum.hw.scanner.windows import scan_layout
 
 FETCH_LATENCY = 2
 

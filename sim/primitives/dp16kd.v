@@ -14,7 +14,7 @@
 //   blocks writes. The array keeps its contents.
 // * Row r begins as bits 20 * (r % 16) +: 18 of INITVAL_xx, xx = r / 16 in hexadecimal.
 // * Each pin has a multiplexer: "0", "1", "INV" (inverted) or the pin's name; an open pin reads 1
-//   on ECP5 (sim/netlist.py connects it so).
+//   on ECP5 (sim/netlist/netlist.py connects it so).
 //
 // Where one port reads what the other writes in the same cycle, the guide leaves the value undefined:
 // here those bits come out inverted, which no design that relies on them survives. Two ports that write

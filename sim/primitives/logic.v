@@ -1,6 +1,6 @@
 // Combinational cells of an ECP5 slice, after Lattice's ECP5 family data sheet (FPGA-DS-02012, the
 // modes of a slice) and the FPGA libraries reference guide. An open input of a table reads 1 on ECP5:
-// sim/netlist.py connects it so.
+// sim/netlist/netlist.py connects it so.
 
 // Table of four inputs; A is the lowest bit of the index.
 module LUT4 #(
@@ -95,7 +95,7 @@ endmodule
 
 // A table as nextpnr places it, in one of the modes of its slice. IS_Z1 tells the upper one of a half
 // slice: its multiplexer is that of the wide functions (L6MUX21), the lower one's is the PFUMX.
-// sim/netlist.py sets it from the place that nextpnr has chosen.
+// sim/netlist/netlist.py sets it from the place that nextpnr has chosen.
 module TRELLIS_COMB #(
     parameter MODE = "LOGIC",
     parameter [15:0] INITVAL = 16'h0000,

@@ -1,7 +1,7 @@
 // Pins and clock lines of ECP5 as nextpnr writes them. What is not modelled (tristate, registers of a
 // pin, clock enable) has no port here, so that a netlist which uses it does not compile.
 
-// TRELLIS_IO with DIR "INPUT" and "OUTPUT": sim/netlist.py puts the direction into the name, since in
+// TRELLIS_IO with DIR "INPUT" and "OUTPUT": sim/netlist/netlist.py puts the direction into the name, since in
 // Verilog a parameter cannot decide on the direction of a port.
 module TRELLIS_IO_INPUT #(
     parameter DIR = "INPUT",

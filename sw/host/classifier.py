@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.program import COUNTER_WORDS, Region
-from sw.compiler import Program, compile_network
-from sw.engine_trace import EngineTrace
-from sw.errors import ResiduumError
-from sw.host.device import Device, Done, RunResult, ignore
-from sw.network import IntegerNetwork
+from residuum.hw.isa.descriptors import COUNTER_WORDS, Region
+from residuum.sw.compiler.program import Program, compile_network
+from residuum.sw.errors import ResiduumError
+from residuum.sw.host.device import Device, Done, RunResult, ignore
+from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.trace.engine_trace import EngineTrace
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,19 @@ from types import TracebackType
 
 import numpy as np
 
-from hw.link import protocol
-from hw.link.protocol import MAX_BYTES, MAX_WORDS, Command, Frame, FrameReader, Identity, Status
-from hw.program import HostMap
-from sw.errors import ResiduumError
-from sw.host.links import Link
+from residuum.hw.isa import protocol
+from residuum.hw.isa.descriptors import HostMap
+from residuum.hw.isa.protocol import (
+    MAX_BYTES,
+    MAX_WORDS,
+    Command,
+    Frame,
+    FrameReader,
+    Identity,
+    Status,
+)
+from residuum.sw.errors import ResiduumError
+from residuum.sw.host.links import Link
 
 Done = Callable[[int], None]
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from sw.errors import ResiduumError
+from residuum.sw.errors import ResiduumError
 
 if TYPE_CHECKING:
     import serial
 
-    from sw.network import IntegerNetwork
+    from residuum.sw.network.integer_network import IntegerNetwork
 
 # The rates of the boards, those of the fastest first; `residuum boards` tells which has which.
 RATES = (3_000_000, 1_000_000, 115_200)
@@ -89,7 +89,7 @@ def open_link(
         return SerialLink(port, rates)
     if colon and kind == "sim":
         # The simulation uses this package; it is only needed, and imported, for this address.
-        from sim.link import open_simulated
+        from residuum.sim.link.simulated import open_simulated
 
         return open_simulated(rest, network=network, steps=steps)
     raise LinkError(f"{address!r} names no device; write {FORMS}")

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sw.golden import Trace, batch_size, integrate_and_fire, simulate
-from sw.look.reference import RateLayer, Reference, from_integers, staircase
-from sw.network import PIXELS, IntegerNetwork, Layer
+from residuum.sw.golden.golden_model import Trace, batch_size, integrate_and_fire, simulate
+from residuum.sw.golden.reference import RateLayer, Reference, from_integers, staircase
+from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
 
 CAUSES = ("weights", "thresholds", "biases", "levels", "timing")
 # A threshold this far from the reference's is no matter of rounding or fine-tuning.
@@ -196,7 +196,7 @@ def explain(
     """Run all hybrids on uint8 images (N, C, H, W) with labels (N,).
 
     ``advance`` is told of images that are done, for a progress bar. Raises ``ResiduumError`` as
-    ``sw.golden.simulate`` does.
+    ``residuum.sw.golden.golden_model.simulate`` does.
     """
     totals = _Totals(network, reference, tau, T)
     size = batch_size(network, tau + T)

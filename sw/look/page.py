@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from hw.program import COUNTER_WORDS, Counter
-from sw.compiler import MapPlan, PackedImage, Program
-from sw.golden import Trace, batch_size, simulate_batches
-from sw.look.reference import Reference
-from sw.network import IntegerNetwork, bounds, signed_bits
+from residuum.hw.isa.descriptors import COUNTER_WORDS, Counter
+from residuum.sw.compiler.program import MapPlan, PackedImage, Program
+from residuum.sw.golden.golden_model import Trace, batch_size, simulate_batches
+from residuum.sw.golden.reference import Reference
+from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
 
 # Wrong images that are shown, and classes up to which there is a table of confusions.
 MAX_WRONG = 24
@@ -130,7 +130,7 @@ def predict_cycles(
     advance: Callable[[int], None] = lambda images: None,
 ) -> np.ndarray:
     """What the cycle model says of some images: counters, float (layers, COUNTER_WORDS), mean."""
-    from sw.cycles import predict
+    from residuum.sw.compiler.cycles import predict
 
     total = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
     first = 0

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from sw.errors import ResiduumError
-from sw.golden import LayerTrace, Trace
-from sw.network import IntegerNetwork
+from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.golden_model import LayerTrace, Trace
+from residuum.sw.network.integer_network import IntegerNetwork
 
 FORMATS = ("png", "svg", "pdf")
 # Neurons that have a line of their own; more would be thinner than a pixel or two.

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sw.network import IntegerNetwork
-from sw.study.simulator import Inference, PlainRun, Reset, Simulator, qcfs_levels
-from sw.study.store import Arrays
+from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.study.simulator import Inference, PlainRun, Reset, Simulator, qcfs_levels
+from residuum.sw.study.store import Arrays
 
 # How the spikes N of a neuron compare with q, the level of the ANN with L = T. The first four are
 # the unevenness error.

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sw.study.measure import CASES, ERRORS
-from sw.study.plots import ACCURACY, BITS, TOTAL, UNEVENNESS
-from sw.study.published import PUBLISHED
-from sw.study.report import standard_error
+from residuum.sw.study.measure import CASES, ERRORS
+from residuum.sw.study.plots import ACCURACY, BITS, TOTAL, UNEVENNESS
+from residuum.sw.study.published import PUBLISHED
+from residuum.sw.study.report import standard_error
 
 # A difference counts as shown when it is so many standard errors away from nothing: among the
 # hundred differences of the page, chance alone gives less than one.

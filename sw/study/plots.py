@@ -4,8 +4,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sw.files import write_whole
-from sw.study.measure import ERRORS
+from residuum.sw.files import write_whole
+from residuum.sw.study.measure import ERRORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

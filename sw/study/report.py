@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from sw.convert import SPIKE_FRACTION_BITS, FractionBits, to_integer
-from sw.errors import ResiduumError
-from sw.float_network import FloatNetwork
-from sw.library import float_file, zoo_file
-from sw.network import IntegerNetwork, bounds, signed_bits
-from sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
-from sw.study.simulator import Reset
-from sw.study.store import Arrays, digest, kept
+from residuum.sw.convert.to_integer import SPIKE_FRACTION_BITS, FractionBits, to_integer
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
+from residuum.sw.network.library import float_file, zoo_file
+from residuum.sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
+from residuum.sw.study.simulator import Reset
+from residuum.sw.study.store import Arrays, digest, kept
 
 TAUS = tuple(range(1, 9))
 LONGEST_T = 8
@@ -179,7 +179,7 @@ class Study:
         return _joined(self._measure("sweep", "eight", steps, measure, **stated))
 
     def _ann(self) -> dict[str, Any]:
-        from sw.train import float_accuracy
+        from residuum.sw.train.training import float_accuracy
 
         network, levels = self.subject.eight, list(range(1, LONGEST_T + 1))
 

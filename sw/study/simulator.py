@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sw.errors import ResiduumError
-from sw.network import LARGEST_PIXEL, PIXELS, IntegerNetwork, Layer, bounds
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.integer_network import LARGEST_PIXEL, PIXELS, IntegerNetwork, Layer, bounds
 
 Reset = Literal["subtraction", "zero", "start"]
 

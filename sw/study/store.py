@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sw.errors import ResiduumError
-from sw.files import write_whole
+from residuum.sw.errors import ResiduumError
+from residuum.sw.files import write_whole
 
 Arrays = dict[str, np.ndarray]
 

@@ -13,17 +13,18 @@ from amaranth.hdl import ClockDomain, Elaboratable, Fragment, Module
 from amaranth.lib import io
 from amaranth.sim import Simulator
 
-from boards import bitstream, top
-from boards.board import MHZ
-from boards.build import convert, elaborate
-from boards.catalogue import BOARDS, find
-from boards.pll import solve
-from boards.presets import PRESETS, preset
-from boards.top import BoardTop, StatusLeds
-from hw.config import EngineConfig
-from hw.link.uart import phase_step
-from sw.cli import main
-from sw.errors import ResiduumError
+from residuum.boards import top
+from residuum.boards.board import MHZ
+from residuum.boards.build import bitstream
+from residuum.boards.build.layout import convert, elaborate
+from residuum.boards.build.pll import solve
+from residuum.boards.catalogue import BOARDS, find
+from residuum.boards.top import BoardTop, StatusLeds
+from residuum.cli import main
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.presets import PRESETS, preset
+from residuum.hw.link.uart import phase_step
+from residuum.sw.errors import ResiduumError
 
 NAMES = [
     *("ulx3s", "ulx3s-12f", "ulx3s-25f", "ulx3s-45f", "ulx3s-85f"),

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from boards import bitstream, toolchain
-from boards.build import SOLD_AS, Build, build, read_layout, register_name
-from boards.presets import PRESETS
-from boards.progress import Display, LayoutLog, Step, SynthesisLog
-from hw.config import EngineConfig
-from sw.cli import main
-from sw.errors import ResiduumError
+from residuum.boards.build import bitstream, toolchain
+from residuum.boards.build.layout import SOLD_AS, Build, build, read_layout, register_name
+from residuum.boards.build.progress import Display, LayoutLog, Step, SynthesisLog
+from residuum.cli import main
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.presets import PRESETS
+from residuum.sw.errors import ResiduumError
 from tests.boards.fake import fake
 from tests.boards.tiny import order_and_design
 

@@ -11,7 +11,7 @@ from amaranth.back import rtlil
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from boards.pll import Pll, PllError, solve
+from residuum.boards.build.pll import Pll, PllError, solve
 
 MHZ = 1_000_000
 OSCILLATORS = [25 * MHZ, 30 * MHZ, 48 * MHZ, 100 * MHZ]

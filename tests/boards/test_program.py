@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from boards import program, toolchain
-from boards.catalogue import BOARDS
-from sw.cli import main
+from residuum.boards.build import program, toolchain
+from residuum.boards.catalogue import BOARDS
+from residuum.cli import main
 from tests.boards.fake import fake
 
 

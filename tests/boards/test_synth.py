@@ -4,9 +4,9 @@ import json
 import pytest
 from amaranth.back import rtlil
 
-from boards import synth, toolchain
-from hw.config import EngineConfig
-from sw.errors import ResiduumError
+from residuum.boards.build import synth, toolchain
+from residuum.hw.isa.config import EngineConfig
+from residuum.sw.errors import ResiduumError
 from tests.boards.fake import fake
 from tests.sim.demo import Demo
 

@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from boards import bitstream, timing
-from boards.build import Layout, Order
-from boards.catalogue import find
-from boards.synth import count
-from sw.cli import main
+from residuum.boards.build import bitstream, timing
+from residuum.boards.build.layout import Layout, Order
+from residuum.boards.build.synth import count
+from residuum.boards.catalogue import find
+from residuum.cli import main
 from tests.boards.tiny import order_and_design
 
 

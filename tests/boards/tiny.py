@@ -4,11 +4,11 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
-from boards.board import MHZ, Board
-from boards.build import Order, elaborate
-from boards.catalogue import find
-from boards.pll import PllDividers, solve
-from boards.top import StatusLeds, add_clock, add_steady
+from residuum.boards.board import MHZ, Board
+from residuum.boards.build.layout import Order, elaborate
+from residuum.boards.build.pll import PllDividers, solve
+from residuum.boards.catalogue import find
+from residuum.boards.top import StatusLeds, add_clock, add_steady
 
 
 class Blinky(Elaboratable):
@@ -51,7 +51,7 @@ class Echo(Elaboratable):
 
 
 def order_and_design(target_mhz, name="ulx3s-12f", *, echo=False):
-    """What `boards.bitstream.prepare` gives, of the tiny design."""
+    """What `residuum.boards.build.bitstream.prepare` gives, of the tiny design."""
     board = find(name)
     dividers = solve(board.oscillator_hz, target_mhz * MHZ)
     order = Order(

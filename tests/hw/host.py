@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from hw.config import EngineConfig
-from hw.link.link import HostLink
-from hw.link.protocol import Frame, FrameReader, Identity
-from hw.program import Control, HostMap, Region
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import Control, HostMap, Region
+from residuum.hw.isa.protocol import Frame, FrameReader, Identity
+from residuum.hw.link.link import HostLink
 from tests.hw.simulation import simulate
 from tests.hw.streams import NO_PAUSE, take, wait
 

@@ -7,12 +7,12 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.accelerator import Accelerator
-from hw.config import EngineConfig
-from hw.link import protocol
-from hw.link.protocol import Identity, Status
-from hw.link.uart import Uart
-from hw.program import READABLE, WRITABLE, HostMap, Region
+from residuum.hw.accelerator import Accelerator
+from residuum.hw.isa import protocol
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import READABLE, WRITABLE, HostMap, Region
+from residuum.hw.isa.protocol import Identity, Status
+from residuum.hw.link.uart import Uart
 from tests.hw.host import SMALL, Host
 from tests.hw.simulation import refusal, simulate
 

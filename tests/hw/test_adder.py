@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.array.adder import GatedAdder
+from residuum.hw.array.adder import GatedAdder
 
 
 def wrapped(value: int, width: int) -> int:

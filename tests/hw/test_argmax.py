@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from hw.config import EngineConfig
-from hw.neuron.argmax import ArgMax
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.neuron.argmax import ArgMax
 from tests.hw.simulation import simulate
 
 LATENCY = 4

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from hw.config import EngineConfig, bits_for_count
+from residuum.hw.isa.config import EngineConfig, bits_for_count
 
 
 def config(**changes) -> EngineConfig:

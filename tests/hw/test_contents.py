@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from hw.config import EngineConfig
-from hw.contents import STORED, Contents
-from hw.program import HostMap, Region
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.contents import STORED, Contents
+from residuum.hw.isa.descriptors import HostMap, Region
 from tests.hw.simulation import refusal
 
 CONFIG = EngineConfig(lanes=8, tile_lanes=4, weight_bits=12, weight_rows=20, channel_groups=3)

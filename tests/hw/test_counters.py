@@ -2,9 +2,9 @@
 
 import random
 
-from hw.config import EngineConfig
-from hw.program import COUNTER_WORDS, Counter
-from hw.sequencer.counters import Counters
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import COUNTER_WORDS, Counter
+from residuum.hw.sequencer.counters import Counters
 from tests.hw.simulation import trace
 
 CONFIG = EngineConfig(lanes=2, tile_lanes=2, steps=3)

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from hw.config import EngineConfig
-from hw.engine import Engine
-from hw.program import AxisEntry, HostMap, Region
+from residuum.hw.engine import Engine
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import AxisEntry, HostMap, Region
 from tests.hw.simulation import simulate
 
 CONFIGS = {

@@ -8,8 +8,8 @@ from amaranth.hdl import Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.config import EngineConfig
-from hw.scanner.events import MAX_TICKETS, EventScanner
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.scanner.events import MAX_TICKETS, EventScanner
 from tests.hw.simulation import plain, simulate
 
 OCCUPANCY_LATENCY = 3

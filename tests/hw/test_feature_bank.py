@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from hw.config import EngineConfig
-from hw.memory.feature import FeatureBank
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.memory.feature import FeatureBank
 from tests.hw.simulation import idle, trace
 
 READABLE = 4  # cycles from the last write of a row

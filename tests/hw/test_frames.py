@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.link.frames import Framer
-from hw.link.protocol import FrameReader, add_crc, pack_words, slip_encode, unpack_words
+from residuum.hw.isa.protocol import FrameReader, add_crc, pack_words, slip_encode, unpack_words
+from residuum.hw.link.frames import Framer
 from tests.hw.simulation import simulate
 from tests.hw.streams import NO_PAUSE, PAUSES, put, take, wait
 

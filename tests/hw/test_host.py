@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from hw.config import EngineConfig
-from hw.link.host import HostDecoder, address_layout
-from hw.program import HostMap, Region, split_words
+from residuum.hw.host.port import HostDecoder, address_layout
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import HostMap, Region, split_words
 from tests.hw.simulation import plain, simulate
 
 SMALL = EngineConfig(

@@ -7,11 +7,11 @@ from amaranth.hdl import Signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.config import EngineConfig
-from hw.link import protocol
-from hw.link.link import HostLink
-from hw.link.protocol import Command, Frame, FrameReader, Identity, Status
-from hw.program import Control, HostMap, Region
+from residuum.hw.isa import protocol
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import Control, HostMap, Region
+from residuum.hw.isa.protocol import Command, Frame, FrameReader, Identity, Status
+from residuum.hw.link.link import HostLink
 from tests.hw.host import IDENTITY, SMALL, FakeEngine, converse
 from tests.hw.simulation import refusal
 from tests.hw.streams import PAUSES, wait

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.config import EngineConfig
-from hw.neuron.pipeline import NeuronPipeline
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.neuron.pipeline import NeuronPipeline
 from tests.hw.simulation import trace
 
 PIXEL_PLANES = 8

@@ -7,8 +7,8 @@ from amaranth.lib import data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.config import EngineConfig
-from hw.program import (
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import (
     COUNTER_WORDS,
     DESCRIPTOR_WORDS,
     DRAIN_FIELDS,

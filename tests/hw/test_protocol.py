@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.config import EngineConfig
-from hw.link import protocol
-from hw.link.protocol import Frame, FrameError, FrameReader, Identity
+from residuum.hw.isa import protocol
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.protocol import Frame, FrameError, FrameReader, Identity
 
 WORD = st.integers(0, 0xFFFF_FFFF)
 BYTE = st.integers(0, 0xFF)

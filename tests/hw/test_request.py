@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from hw.config import EngineConfig
-from hw.link.protocol import Command, Status
-from hw.link.request import RequestCheck
-from hw.program import HostMap, Region
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import HostMap, Region
+from residuum.hw.isa.protocol import Command, Status
+from residuum.hw.link.request import RequestCheck
 from tests.hw.simulation import simulate
 
 SMALL = EngineConfig(
@@ -19,7 +19,7 @@ ONE = EngineConfig(
 CONFIGS = pytest.mark.parametrize("c", [SMALL, ONE, EngineConfig()], ids=["small", "one", "usual"])
 LATENCY = 4
 
-# Written out, not taken from hw.program.
+# Written out, not taken from residuum.hw.isa.descriptors.
 READS = {r for r in Region if r.name != "CONTROL"}
 WRITES = {Region[name] for name in ["DESCRIPTORS", "TABLES", "PARAMETERS", "WEIGHTS", "TRAINS"]}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 from amaranth.hdl import Signal
 
-from hw.config import EngineConfig
-from hw.program import (
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import (
     COUNTER_WORDS,
     DESCRIPTOR_WORDS,
     DRAIN_FIELDS,
@@ -16,7 +16,7 @@ from hw.program import (
     Counter,
     LayerDescriptor,
 )
-from hw.sequencer.sequencer import Sequencer
+from residuum.hw.sequencer.sequencer import Sequencer
 from tests.hw.simulation import plain, simulate
 
 CONFIG = EngineConfig(lanes=6, tile_lanes=2, layers=5, weight_rows=99, channel_groups=3)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.link.protocol import END, ESC, ESC_END, ESC_ESC, slip_encode
-from hw.link.slip import SlipDecoder, SlipEncoder
+from residuum.hw.isa.protocol import END, ESC, ESC_END, ESC_ESC, slip_encode
+from residuum.hw.link.slip import SlipDecoder, SlipEncoder
 from tests.hw.simulation import simulate
 from tests.hw.streams import PAUSES, put, take
 

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from hw.array.tile import Tile
-from hw.config import EngineConfig
+from residuum.hw.array.tile import Tile
+from residuum.hw.isa.config import EngineConfig
 from tests.hw.simulation import trace
 
 CONFIG = EngineConfig(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.link.uart import Uart, UartReceiver, UartTransmitter, phase_step
+from residuum.hw.link.uart import Uart, UartReceiver, UartTransmitter, phase_step
 from tests.hw.simulation import refusal, simulate
 from tests.hw.streams import put, take, wait
 

@@ -6,8 +6,8 @@ import random
 import pytest
 from amaranth.hdl import Signal
 
-from hw.config import EngineConfig
-from hw.scanner.walker import RowWalker
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.scanner.walker import RowWalker
 from tests.hw.simulation import plain, simulate
 
 NAMES = ("passes", "pool_y", "pool_x", "pass_pitch", "pitch_y", "pitch_x", "weight_x", "weight_y")

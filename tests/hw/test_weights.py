@@ -5,8 +5,8 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from hw.config import EngineConfig
-from hw.memory.weights import OnChipRefill, WeightColumns
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.memory.weights import OnChipRefill, WeightColumns
 from tests.hw.simulation import idle, trace
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pytest
 from amaranth.hdl import Signal
 
-from hw.config import EngineConfig
-from hw.program import AxisEntry
-from hw.scanner.windows import WindowGenerator
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import AxisEntry
+from residuum.hw.scanner.windows import WindowGenerator
 from tests.hw.simulation import plain, simulate
 
 NAMES = (

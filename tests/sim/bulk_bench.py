@@ -4,8 +4,8 @@ import cocotb
 import numpy as np
 from cocotb.triggers import Combine
 
-from sim.bulk import Bulk, BulkError
-from sim.verilator import give, parameters, reset
+from residuum.sim.verilator.build import give, parameters, reset
+from residuum.sim.verilator.bulk import Bulk, BulkError
 from tests.sim.demo import DEPTH, MUTE, START
 
 

@@ -4,13 +4,13 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles
 
-from hw.config import EngineConfig
-from hw.program import Control, Region
-from sim.bulk import Bulk
-from sim.driver import EngineDriver
-from sim.verilator import give, parameters, reset
-from sw.compiler import compile_network
-from sw.network import IntegerNetwork
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import Control, Region
+from residuum.sim.verilator.build import give, parameters, reset
+from residuum.sim.verilator.bulk import Bulk
+from residuum.sim.verilator.driver import EngineDriver
+from residuum.sw.compiler.program import compile_network
+from residuum.sw.network.integer_network import IntegerNetwork
 
 
 def driver_of(bulk):

@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.config import EngineConfig
+from residuum.hw.isa.config import EngineConfig
 from tests.sim.mutants_cases import CONFIG, DEEP, WIDE
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hw.config import EngineConfig
-from sim.engine import Case
-from sw.network import PIXELS, SPIKES, IntegerNetwork, Layer
+from residuum.hw.isa.config import EngineConfig
+from residuum.sim.verilator.engine import Case
+from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
 
 CONFIG = EngineConfig(
     lanes=4,

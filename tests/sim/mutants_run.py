@@ -2,9 +2,9 @@
 
     PYTHONPATH=FOLDER:ROOT python -m tests.sim.mutants_run FOLDER CONFIG
 
-where FOLDER holds ``hw/`` and CONFIG is an `EngineConfig` as JSON. What the engine answered is left
-in FOLDER as ``traces.npz``, or what the simulation said when it did not end well, as
-``failure.txt``.
+where FOLDER holds ``residuum/`` with a faulty ``hw/`` and CONFIG is an `EngineConfig` as JSON. What
+the engine answered is left in FOLDER as ``traces.npz``, or what the simulation said when it did not
+end well, as ``failure.txt``.
 """
 
 import json
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-import hw
-from hw.config import EngineConfig
-from sim import verilator
-from sim.engine import build_engine, run_engine
+from residuum import hw
+from residuum.hw.isa.config import EngineConfig
+from residuum.sim.verilator import build as verilator
+from residuum.sim.verilator.engine import build_engine, run_engine
 from tests.sim.mutants_cases import cases
 
 

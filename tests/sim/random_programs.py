@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from hw.config import EngineConfig
-from sim.engine import Case
-from sw.compiler import compile_network
-from sw.errors import ResiduumError
-from sw.network import PIXELS, SPIKES, IntegerNetwork, Layer
+from residuum.hw.isa.config import EngineConfig
+from residuum.sim.verilator.engine import Case
+from residuum.sw.compiler.program import compile_network
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
 
 MAX_NEURONS = 1500
 

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from boards import bitstream
-from boards import build as board_build
-from boards.build import REPORT, Design
-from boards.presets import preset
-from hw.program import Counter
-from sim import bench, measure
-from sim.bench_page import ANCHORS, COLUMNS
-from sim.transfer import count_transfer
-from sim.verilator import Simulation
-from sw import cli
-from sw.compiler import compile_network
-from sw.errors import ResiduumError
-from sw.files import write_json
-from sw.golden import simulate
-from sw.library import load_network
+from residuum import cli
+from residuum.boards.build import bitstream
+from residuum.boards.build import layout as board_build
+from residuum.boards.build.layout import REPORT, Design
+from residuum.hw.isa.descriptors import Counter
+from residuum.hw.isa.presets import preset
+from residuum.sim.bench import bench, measure
+from residuum.sim.bench.bench_page import ANCHORS, COLUMNS
+from residuum.sim.bench.transfer import count_transfer
+from residuum.sim.verilator.build import Simulation
+from residuum.sw.compiler.program import compile_network
+from residuum.sw.errors import ResiduumError
+from residuum.sw.files import write_json
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.library import load_network
 from tests.boards.tiny import order_and_design
 
 BUILD = {
@@ -74,8 +74,8 @@ def again(measured, monkeypatch):
     monkeypatch.setattr(bench, "STAGES", ((4, 4),))
     monkeypatch.setattr(bench, "routed", lambda *_: BUILD)
     monkeypatch.setattr(Simulation, "run", fail)
-    monkeypatch.setattr("sw.commands.evaluate.evaluate", fail)
-    monkeypatch.setattr("sim.transfer.count_transfer", fail)
+    monkeypatch.setattr("residuum.commands.evaluate.evaluate", fail)
+    monkeypatch.setattr("residuum.sim.bench.transfer.count_transfer", fail)
     return measured[1]
 
 
@@ -160,7 +160,7 @@ def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "STAGES", ((4, 4),))
-    monkeypatch.setattr("sw.golden.simulate", unmasked)
+    monkeypatch.setattr("residuum.sw.golden.golden_model.simulate", unmasked)
     status, report, page = run("--images", "1", "--no-build")
     assert (status, report["rows"][0]["mismatches"] > 0) == (1, True)
     assert "values differ; the first: layer 'conv1', image 0" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sim.verilator import build
+from residuum.sim.verilator.build import build
 from tests.sim.demo import DEPTH, Demo
 
 BENCH = "tests.sim.bulk_bench"

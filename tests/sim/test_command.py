@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from hw.config import EngineConfig
-from sw import cli
-from sw.golden import simulate
+from residuum import cli
+from residuum.hw.isa.config import EngineConfig
+from residuum.sw.golden.golden_model import simulate
 
 KEYS = {
     *("model", "tau", "T", "lanes", "steps", "images", "mismatches", "rtl_accuracy"),
@@ -43,7 +43,7 @@ def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys
     def unmasked(network, images, *, tau, T):
         return simulate(network, images, tau=0, T=tau + T)
 
-    monkeypatch.setattr("sw.golden.simulate", unmasked)
+    monkeypatch.setattr("residuum.sw.golden.golden_model.simulate", unmasked)
     status, report = run(tmp_path, "digits", "--images", "2")
     assert (status, report["mismatches"] > 0) == (1, True)
     assert "values differ; the first: layer 'conv1', image 0, position" in capsys.readouterr().err

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from boards import toolchain
-from hw.memory.block import BlockMemory
-from sim.verilator import verilog_text
+from residuum.boards.build import toolchain
+from residuum.hw.memory.block import BlockMemory
+from residuum.sim.verilator.build import verilog_text
 from tests.sim.vectors import MODELS, Bench, Module
 
 # ---------------------------------------------------------------------------------------------

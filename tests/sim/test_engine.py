@@ -4,13 +4,13 @@ model, spike by spike, and all counters against the cycle model."""
 import numpy as np
 import pytest
 
-from hw.config import EngineConfig
-from hw.program import Counter
-from sim.engine import run_engine
-from sw.compare import compare
-from sw.compiler import compile_network
-from sw.cycles import predict
-from sw.golden import simulate
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import Counter
+from residuum.sim.verilator.engine import run_engine
+from residuum.sw.compiler.cycles import predict
+from residuum.sw.compiler.program import compile_network
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.trace.compare import compare
 from tests.sim.random_programs import random_cases
 
 WIDE = {"accumulator_bits": 20, "potential_bits": 32}

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hw.config import EngineConfig
-from sim.engine import build_engine
-from sw.data import load_dataset
-from sw.golden import simulate
-from sw.library import ZOO, load_network
+from residuum.hw.isa.config import EngineConfig
+from residuum.sim.verilator.engine import build_engine
+from residuum.sw.data.data_sets import load_dataset
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.library import ZOO, load_network
 
 CONFIG = EngineConfig(lanes=8, tile_lanes=4, feature_rows=1024)
 

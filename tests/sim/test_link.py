@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sim.fuzz import CONFIG, TAU, T, small_network
-from sim.link import ChildLink, build_accelerator, build_pins, open_simulated
-from sim.pty import PseudoPort, pseudo_port
-from sw import cli
-from sw.compare import compare
-from sw.golden import simulate
-from sw.host.classifier import Classifier
-from sw.host.device import Device
-from sw.host.links import LinkError, SerialLink, open_link
+from residuum import cli
+from residuum.sim.bench.fuzz import CONFIG, TAU, T, small_network
+from residuum.sim.link.pty import PseudoPort, pseudo_port
+from residuum.sim.link.simulated import ChildLink, build_accelerator, build_pins, open_simulated
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.host.classifier import Classifier
+from residuum.sw.host.device import Device
+from residuum.sw.host.links import LinkError, SerialLink, open_link
+from residuum.sw.trace.compare import compare
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,8 +94,8 @@ def test_a_simulation_that_ended(child):
 @pytest.mark.parametrize("network", [None, small_network()])
 def test_sim_addresses(network, monkeypatch):
     asked = []
-    monkeypatch.setattr("sim.link.build_accelerator", asked.append)
-    monkeypatch.setattr("sim.link.ChildLink", lambda *_, **__: None)
+    monkeypatch.setattr("residuum.sim.link.simulated.build_accelerator", asked.append)
+    monkeypatch.setattr("residuum.sim.link.simulated.ChildLink", lambda *_, **__: None)
     open_link("sim:lanes=2,steps=5", network=network, steps=9)
     assert (asked[0].lanes, asked[0].steps) == (2, 5)
     open_simulated("", network=network, steps=9)
@@ -179,7 +179,7 @@ def test_a_mismatch_is_told_and_ends_with_status_1(monkeypatch, capsys):
     def unmasked(network, images, *, tau, T):
         return simulate(network, images, tau=0, T=tau + T)
 
-    monkeypatch.setattr("sw.golden.simulate", unmasked)
+    monkeypatch.setattr("residuum.sw.golden.golden_model.simulate", unmasked)
     assert cli.main(["check", "--images", "1"]) == 1
     assert "values differ; the first: layer 'conv1', image 0, position" in capsys.readouterr().err
 
@@ -194,7 +194,7 @@ def test_a_device_that_holds_nothing(capsys):
 
 def test_serve_and_the_commands_on_it():
     """``residuum serve`` in a process of its own, and what a user does with a board."""
-    command = [sys.executable, "-m", "sw.cli"]
+    command = [sys.executable, "-m", "residuum.cli"]
     with subprocess.Popen(
         [*command, "serve", "--model", "digits"], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as server:

@@ -1,10 +1,10 @@
-"""Bad frames against the simulated link; ``python -m sim.fuzz`` runs many more of them."""
+"""Bad frames against the simulated link; ``make fuzz`` runs many more of them."""
 
 import pytest
 
-from hw.program import HostMap
-from sim.fuzz import fuzz, main
-from sim.link import build_accelerator
+from residuum.hw.isa.descriptors import HostMap
+from residuum.sim.bench.fuzz import fuzz, main
+from residuum.sim.link.simulated import build_accelerator
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.config import EngineConfig
-from sw.compare import compare
-from sw.compiler import compile_network
-from sw.cycles import predict
-from sw.engine_trace import EngineTrace
-from sw.golden import Trace, simulate
+from residuum.hw.isa.config import EngineConfig
+from residuum.sw.compiler.cycles import predict
+from residuum.sw.compiler.program import compile_network
+from residuum.sw.golden.golden_model import Trace, simulate
+from residuum.sw.trace.compare import compare
+from residuum.sw.trace.engine_trace import EngineTrace
 from tests.sim.mutants import MUTANTS, Mutant, Oracle
 from tests.sim.mutants_cases import CONFIG, DEEP, WIDE, cases
 
@@ -39,7 +39,12 @@ def expected(config: EngineConfig) -> list[tuple[Trace, np.ndarray]]:
 
 def told_by(folder: Path, mutant: Mutant | None, config: EngineConfig) -> tuple[Oracle | None, str]:
     """The oracle that tells an engine with this fault from a right one, and its words."""
-    shutil.copytree(ROOT / "hw", folder / "hw", ignore=shutil.ignore_patterns("__pycache__"))
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "hw", folder / "hw", ignore=ignore)
+    # The links in residuum/ lead to the faulty hardware here, and to everything else there.
+    shutil.copytree(ROOT / "residuum", folder / "residuum", symlinks=True, ignore=ignore)
+    for name in ("sw", "sim", "boards"):
+        (folder / name).symlink_to(ROOT / name)
     if mutant is not None:
         mutant.apply(folder / "hw")
     path = os.pathsep.join([str(folder), str(ROOT)])

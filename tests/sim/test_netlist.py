@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from sim import verilator
-from sim.link import ChildLink, build_link
-from sim.netlist import Netlist, check, netlist_sources, small_config, synthesise_netlist
-from sw.commands.evaluate import held_out
-from sw.compiler import compile_network
-from sw.errors import ResiduumError
-from sw.library import load_network
+from residuum.commands.evaluate import held_out
+from residuum.sim.link.simulated import ChildLink, build_link
+from residuum.sim.netlist.netlist import (
+    Netlist,
+    check,
+    netlist_sources,
+    small_config,
+    synthesise_netlist,
+)
+from residuum.sim.verilator import build as verilator
+from residuum.sw.compiler.program import compile_network
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.library import load_network
 
 STEPS = 2
 # Logits that come a cycle early look right to the host: only the class of a run tells them, and not

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from sim import netlist
-from sw import cli
-from sw.compare import Comparison
+from residuum import cli
+from residuum.sim.netlist import netlist
+from residuum.sw.trace.compare import Comparison
 
 EMPTY = {"modules": {"top": {"cells": {"a": {"type": "LUT4"}}}}}
 

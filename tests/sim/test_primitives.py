@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from boards import toolchain
+from residuum.boards.build import toolchain
 from tests.sim.vectors import MODELS
 
 RNG = random.Random(0)

@@ -9,9 +9,9 @@ from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.synth import synthesise
-from sim.netlist import NAME, cells, netlist_sources, place_and_route
-from sim.verilator import verilog_text
+from residuum.boards.build.synth import synthesise
+from residuum.sim.netlist.netlist import NAME, cells, netlist_sources, place_and_route
+from residuum.sim.verilator.build import verilog_text
 from tests.sim import vectors
 
 WORDS = [random.Random(1).getrandbits(9) for _ in range(512)]

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hw.program import Counter
-from sim import measure
-from sw import cli
-from sw.golden import simulate
-from sw.library import load_network, zoo_file
+from residuum import cli
+from residuum.hw.isa.descriptors import Counter
+from residuum.sim.bench import measure
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.library import load_network, zoo_file
 
 REPORT = Path("build/verify/digits.json")
 
@@ -56,7 +56,7 @@ def simulated(parts, monkeypatch):
         return totals
 
     fake = SimpleNamespace(folder=Path("digest-of-the-engine"))
-    monkeypatch.setattr("sim.engine.build_engine", lambda config: fake)
+    monkeypatch.setattr("residuum.sim.verilator.engine.build_engine", lambda config: fake)
     monkeypatch.setattr(measure, "_run_part", numbers)
     return fake
 
@@ -96,7 +96,7 @@ def test_a_mismatch_is_told_and_ends_with_status_1(parts, monkeypatch, capsys):
     def unmasked(network, images, *, tau, T):
         return simulate(network, images, tau=0, T=tau + T)
 
-    monkeypatch.setattr("sw.golden.simulate", unmasked)
+    monkeypatch.setattr("residuum.sw.golden.golden_model.simulate", unmasked)
     status, report = run("--images", "1")
     assert (status, report["mismatches"] > 0) == (1, True)
     assert "values differ; the first: layer 'conv1', image 0, position" in capsys.readouterr().err
@@ -147,7 +147,7 @@ def test_whatever_a_result_depends_on_makes_it_anew(what, simulated, parts, monk
     elif what == "images":
         image = np.full((2, 1, 8, 8), 9, np.uint8)
         monkeypatch.setattr(
-            "sw.commands.evaluate.held_out", lambda *_: (image, np.zeros(2, np.int64))
+            "residuum.commands.evaluate.held_out", lambda *_: (image, np.zeros(2, np.int64))
         )
     else:
         more = {"steps": ["--tau", "3"], "lanes": ["--lanes", "8"]}[what]
@@ -163,7 +163,7 @@ def test_what_is_kept_is_whole_after_every_part(simulated, parts, monkeypatch):
         seen.append(len(json.loads(Path(source).read_text())["parts"]))
         real(source, target)
 
-    monkeypatch.setattr("boards.build.os.replace", replace)
+    monkeypatch.setattr("residuum.boards.build.layout.os.replace", replace)
     run("--images", "6", "--jobs", "1")
     assert seen == [1, 2, 3]
 

@@ -10,8 +10,8 @@ from amaranth.hdl import Const, Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from sim import verilator
-from sim.verilator import Port, SimulationError, build, module_ports, verilog_text
+from residuum.sim.verilator import build as verilator
+from residuum.sim.verilator.build import Port, SimulationError, build, module_ports, verilog_text
 from tests.sim.demo import Demo
 
 BENCH = "tests.sim.wrapper_bench"
@@ -114,7 +114,7 @@ def test_another_component_is_another_build(simulation):
 
 BUILD_SALTED = """
 import sys
-from sim import verilator
+from residuum.sim.verilator import build as verilator
 from tests.sim.demo import Demo
 compile = verilator._compile
 def counted(*arguments, **options):

@@ -4,8 +4,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sim.netlist import PRIMITIVES
-from sim.verilator import build_program
+from residuum.sim.netlist.netlist import PRIMITIVES
+from residuum.sim.verilator.build import build_program
 
 MODELS = {path.name: path.read_text() for path in PRIMITIVES}
 

@@ -5,7 +5,7 @@ import random
 import cocotb
 from cocotb.triggers import ClockCycles, Timer
 
-from sim.verilator import give, parameters, start, terminal
+from residuum.sim.verilator.build import give, parameters, start, terminal
 
 
 @cocotb.test()

@@ -8,9 +8,9 @@ import struct
 import zlib
 from collections.abc import Iterable
 
-from hw.config import EngineConfig
-from sim.link_model import LinkModel, Memory, encode
-from sw.host.links import LinkError
+from residuum.hw.isa.config import EngineConfig
+from residuum.sim.link.link_model import LinkModel, Memory, encode
+from residuum.sw.host.links import LinkError
 
 CONFIG = EngineConfig(lanes=4, tile_lanes=2, steps=4, weight_rows=1000, feature_rows=300)
 CLOCK_HZ = 50_000_000

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sw.float_network import FloatLayer, FloatNetwork
-from sw.network import PIXELS, SPIKES, IntegerNetwork, Layer
+from residuum.sw.network.float_network import FloatLayer, FloatNetwork
+from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
 from tests.sw.naive import NaiveLayer
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sw.augment import Affine, Augmentation, CropAndFlip, random_affine
+from residuum.sw.train.augment import Affine, Augmentation, CropAndFlip, random_affine
 
 CHANGES = [
     Affine(max_rotation=9.0, max_zoom=0.1, max_shift=2.0),

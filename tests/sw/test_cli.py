@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sw.cli import COMMANDS, main
-from sw.library import ZOO, load_network, zoo_file, zoo_names
-from sw.models import MODELS
+from residuum.cli import COMMANDS, main
+from residuum.sw.network.library import ZOO, load_network, zoo_file, zoo_names
+from residuum.sw.train.models import MODELS
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_help_shows_examples_without_torch() -> None:
     """--help must start at once, so it may not import the heavy parts."""
     script = (
-        "import sys; from sw.cli import main\n"
+        "import sys; from residuum.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "try: main(['eval', '--help'])\n"

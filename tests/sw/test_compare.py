@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sw.compare import compare
-from sw.engine_trace import EngineTrace
-from sw.golden import simulate
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.trace.compare import compare
+from residuum.sw.trace.engine_trace import EngineTrace
 from tests.sw.networks import random_images, random_network
 
 SEED = 5

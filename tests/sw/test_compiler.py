@@ -7,10 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.config import EngineConfig
-from sw.compiler import MapPlan, PackedImage, axis_entries, compile_network, grow_to_fit
-from sw.errors import ResiduumError
-from sw.network import IntegerNetwork, Layer
+from residuum.hw.isa.config import EngineConfig
+from residuum.sw.compiler.program import (
+    MapPlan,
+    PackedImage,
+    axis_entries,
+    compile_network,
+    grow_to_fit,
+)
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.integer_network import IntegerNetwork, Layer
 
 CONFIG = EngineConfig(lanes=8, tile_lanes=4, weight_rows=256, feature_rows=64)
 

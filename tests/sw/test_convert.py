@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from sw.convert import FractionBits, to_integer
-from sw.errors import ResiduumError
-from sw.float_network import FloatLayer, FloatNetwork, fold_batchnorm
-from sw.float_snn import simulate_float
-from sw.golden import simulate
-from sw.models import DIGITS, QCFSNetwork
-from sw.network import PIXELS, SPIKES
-from sw.quantize import quantize_weights, weight_scales
-from sw.train import FoldedModule, fold
+from residuum.sw.convert.quantize import quantize_weights, weight_scales
+from residuum.sw.convert.to_integer import FractionBits, to_integer
+from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.float_snn import simulate_float
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.float_network import FloatLayer, FloatNetwork, fold_batchnorm
+from residuum.sw.network.integer_network import PIXELS, SPIKES
+from residuum.sw.train.models import DIGITS, QCFSNetwork
+from residuum.sw.train.training import FoldedModule, fold
 
 
 def test_folding_equals_torch_batchnorm() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sw import data
-from sw.errors import ResiduumError
+from residuum.sw.data import data_sets as data
+from residuum.sw.errors import ResiduumError
 from tests.sw.file_server import FileServer, serving
 
 IDX_NAMES = [

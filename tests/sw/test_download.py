@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sw import download as downloading
-from sw.download import download
-from sw.errors import ResiduumError
+from residuum.sw.data import download as downloading
+from residuum.sw.data.download import download
+from residuum.sw.errors import ResiduumError
 from tests.sw.file_server import FileServer, serving
 
 NAME = "file.bin"
@@ -205,7 +205,7 @@ def test_part_that_cannot_be_written(server: FileServer, tmp_path: Path) -> None
 PROCESS = """
 import sys
 from pathlib import Path
-from sw.download import download
+from residuum.sw.data.download import download
 download("Things", sys.argv[1], {sys.argv[2]: sys.argv[3]}, Path(sys.argv[4]), hint="")
 """
 

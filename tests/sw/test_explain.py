@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sw.cli import main
-from sw.convert import FractionBits, to_integer
-from sw.data import load_held_out
-from sw.golden import simulate
-from sw.library import load_network, zoo_file
-from sw.look.explain import Explanation, explain, sentences, spikes_from
-from sw.look.reference import Reference, find_reference, from_float, from_integers
-from sw.network import IntegerNetwork
-from sw.qcfs import qcfs
-from sw.quantize import quantize_weights, weight_scales
+from residuum.cli import main
+from residuum.sw.convert.quantize import quantize_weights, weight_scales
+from residuum.sw.convert.to_integer import FractionBits, to_integer
+from residuum.sw.data.data_sets import load_held_out
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.golden.reference import Reference, find_reference, from_float, from_integers
+from residuum.sw.look.explain import Explanation, explain, sentences, spikes_from
+from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.network.library import load_network, zoo_file
+from residuum.sw.train.qcfs import qcfs
 from tests.sw.networks import random_float_network, random_images, random_network
 
 LEVELS = 4

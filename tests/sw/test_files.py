@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sw.errors import ResiduumError
-from sw.files import read_archive, write_json, write_whole
-from sw.float_network import FloatNetwork
-from sw.network import IntegerNetwork
+from residuum.sw.errors import ResiduumError
+from residuum.sw.files import read_archive, write_json, write_whole
+from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.network.integer_network import IntegerNetwork
 from tests.sw.networks import random_float_network, random_network
 
 KINDS: list[tuple[Callable[[int], Any], type]] = [

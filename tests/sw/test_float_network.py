@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sw.convert import to_integer
-from sw.errors import ResiduumError
-from sw.float_network import FloatNetwork
-from sw.float_snn import simulate_float
+from residuum.sw.convert.to_integer import to_integer
+from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.float_snn import simulate_float
+from residuum.sw.network.float_network import FloatNetwork
 from tests.sw.networks import random_float_network
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sw.float_network import FloatLayer, FloatNetwork
-from sw.float_snn import simulate_float
+from residuum.sw.golden.float_snn import simulate_float
+from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from tests.sw.naive import run
 from tests.sw.networks import naive_float, random_float_network
 
@@ -89,7 +89,7 @@ def test_first_layer_fires_as_qcfs_says(levels: int) -> None:
     """T = L, constant input: the mean output of the neuron is the QCFS activation."""
     import torch
 
-    from sw.qcfs import qcfs
+    from residuum.sw.train.qcfs import qcfs
 
     theta = 1.5
     z = np.linspace(-1, 3, 161) + 1e-4  # between the steps of the staircase

@@ -9,9 +9,14 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sw.errors import ResiduumError
-from sw.golden import firing_share, integrate_and_fire, simulate, simulate_batches
-from sw.network import PIXELS, SPIKES, IntegerNetwork, Layer
+from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.golden_model import (
+    firing_share,
+    integrate_and_fire,
+    simulate,
+    simulate_batches,
+)
+from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
 from tests.sw.naive import run
 from tests.sw.networks import naive_integer, random_images, random_network
 

@@ -6,11 +6,18 @@ import struct
 import numpy as np
 import pytest
 
-from hw.program import HostMap, Region
-from sw.host.classifier import Classifier
-from sw.host.device import ATTEMPTS, ATTEMPTS_TO_FIND, Device, DeviceError, NoAnswer, Refused
-from sw.host.links import LinkError
-from sw.library import load_network
+from residuum.hw.isa.descriptors import HostMap, Region
+from residuum.sw.host.classifier import Classifier
+from residuum.sw.host.device import (
+    ATTEMPTS,
+    ATTEMPTS_TO_FIND,
+    Device,
+    DeviceError,
+    NoAnswer,
+    Refused,
+)
+from residuum.sw.host.links import LinkError
+from residuum.sw.network.library import load_network
 from tests.sw.fake_device import CLOCK_HZ, CONFIG, PASSING, FakeLink, identity
 
 WEIGHTS = HostMap(CONFIG).address(Region.WEIGHTS)

@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from sw.cli import main
-from sw.host.links import (
+from residuum.cli import main
+from residuum.sw.host.links import (
     RATES,
     SerialLink,
     _why_not_open,

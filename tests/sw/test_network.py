@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sw.errors import ResiduumError
-from sw.network import (
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.integer_network import (
     LARGEST_PIXEL,
     PIXELS,
     SPIKES,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sw.qcfs import QCFS, qcfs
+from residuum.sw.train.qcfs import QCFS, qcfs
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.config import EngineConfig
-from hw.program import Counter
-from sw.cli import main
-from sw.compiler import compile_network, grow_to_fit
-from sw.cycles import predict
-from sw.data import load_held_out
-from sw.golden import simulate
-from sw.library import load_network
-from sw.look.page import (
+from residuum.cli import main
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import Counter
+from residuum.sw.compiler.cycles import predict
+from residuum.sw.compiler.program import compile_network, grow_to_fit
+from residuum.sw.data.data_sets import load_held_out
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.golden.reference import from_integers
+from residuum.sw.look.page import (
     Cycles,
     board_reports,
     picture_uri,
@@ -27,8 +27,8 @@ from sw.look.page import (
     render,
     run_golden,
 )
-from sw.look.reference import from_integers
-from sw.network import IntegerNetwork
+from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.network.library import load_network
 from tests.sw.networks import random_images, random_network
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")

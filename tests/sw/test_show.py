@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from sw.cli import main
-from sw.errors import ResiduumError
-from sw.golden import simulate
-from sw.library import load_network
-from sw.look.picture import SAMPLE, SILENCED, SPIKE, Scene, check_format, draw, sample
-from sw.look.reference import from_integers
-from sw.network import IntegerNetwork
+from residuum.cli import main
+from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.golden.reference import from_integers
+from residuum.sw.look.picture import SAMPLE, SILENCED, SPIKE, Scene, check_format, draw, sample
+from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.network.library import load_network
 from tests.sw.networks import random_images, random_network
 
 

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from sw.cli import main
-from sw.commands.suggest import advice, best, divisions
-from sw.convert import FractionBits, to_integer
-from sw.data import load_dataset
-from sw.errors import ResiduumError
-from sw.float_network import FloatLayer, FloatNetwork
-from sw.golden import simulate
-from sw.network import IntegerNetwork, bounds, signed_bits
-from sw.study import report as study_report
-from sw.study.measure import CASES
-from sw.study.page import render, table, verdict
-from sw.study.plots import ACCURACY, draw
-from sw.study.report import Images, Study, load_subject, paired_difference, standard_error
-from sw.study.store import kept
+from residuum.cli import main
+from residuum.commands.suggest import advice, best, divisions
+from residuum.sw.convert.to_integer import FractionBits, to_integer
+from residuum.sw.data.data_sets import load_dataset
+from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.float_network import FloatLayer, FloatNetwork
+from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
+from residuum.sw.study import report as study_report
+from residuum.sw.study.measure import CASES
+from residuum.sw.study.page import render, table, verdict
+from residuum.sw.study.plots import ACCURACY, draw
+from residuum.sw.study.report import Images, Study, load_subject, paired_difference, standard_error
+from residuum.sw.study.store import kept
 
 IMAGES = 30
 

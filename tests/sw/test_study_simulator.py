@@ -10,11 +10,11 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sw.errors import ResiduumError
-from sw.golden import simulate
-from sw.network import PIXELS, SPIKES, IntegerNetwork, Layer, bounds
-from sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
-from sw.study.simulator import Simulator, Synapses, qcfs_levels
+from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer, bounds
+from residuum.sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
+from residuum.sw.study.simulator import Simulator, Synapses, qcfs_levels
 from tests.sw.naive import currents
 from tests.sw.networks import naive_integer, random_images, random_network
 
@@ -59,7 +59,7 @@ def test_every_tau_and_T_equals_the_golden_model(seed: int) -> None:
 
 
 def test_batches_cover_all_images_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sw.study.simulator._BATCH_NUMBERS", 1)
+    monkeypatch.setattr("residuum.sw.study.simulator._BATCH_NUMBERS", 1)
     network = random_network(5)
     images = random_images(5, network, 4)
     places = [(place, batch.numpy()) for place, batch in Simulator(network, 2).batches(images)]

@@ -9,13 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from sw import train as training
-from sw.augment import CropAndFlip
-from sw.data import DATASETS, ImageSet
-from sw.errors import ResiduumError
-from sw.float_network import FloatNetwork
-from sw.models import MODELS, ModelDefinition, QCFSNetwork, model_definition
-from sw.train import FoldedModule, fine_tune, float_accuracy, fold, mean_activity, train
+from residuum.sw.data.data_sets import DATASETS, ImageSet
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.train import training
+from residuum.sw.train.augment import CropAndFlip
+from residuum.sw.train.models import MODELS, ModelDefinition, QCFSNetwork, model_definition
+from residuum.sw.train.training import (
+    FoldedModule,
+    fine_tune,
+    float_accuracy,
+    fold,
+    mean_activity,
+    train,
+)
 
 DIGITS = model_definition("digits")
 

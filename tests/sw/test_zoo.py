@@ -4,13 +4,13 @@ import os
 
 import pytest
 
-from boards.presets import preset
-from sw.compiler import compile_network
-from sw.data import DATA_VARIABLE, load_held_out
-from sw.float_network import FloatNetwork
-from sw.golden import simulate
-from sw.library import float_file, load_network, zoo_names
-from sw.network import bounds, signed_bits
+from residuum.hw.isa.presets import preset
+from residuum.sw.compiler.program import compile_network
+from residuum.sw.data.data_sets import DATA_VARIABLE, load_held_out
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.network.integer_network import bounds, signed_bits
+from residuum.sw.network.library import float_file, load_network, zoo_names
 
 needs_data = pytest.mark.skipif(
     not os.environ.get(DATA_VARIABLE), reason=f"{DATA_VARIABLE} names no folder with the images"

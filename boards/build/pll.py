@@ -1,0 +1,200 @@
+"""The ECP5's PLL: which dividers give a frequency, and the primitive with these dividers.
+
+Limits: ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), table "sysCLOCK PLL Timing"; dividers:
+sysCLOCK PLL/DLL Design and Usage Guide (FPGA-TN-02200). nextpnr stops at none of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+
+from amaranth.hdl import Elaboratable, Instance, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from residuum.sw.errors import ResiduumError
+
+MHZ = 1_000_000
+INPUT_HZ = (8 * MHZ, 400 * MHZ)
+PHASE_DETECTOR_HZ = (10 * MHZ, 400 * MHZ)
+VCO_HZ = (400 * MHZ, 800 * MHZ)
+OUTPUT_HZ = (3_125_000, 400 * MHZ)
+DIVIDERS = range(1, 129)
+
+
+class PllError(ResiduumError):
+    """A clock that the PLL cannot make."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PllDividers:
+    """Dividers of a PLL that is fed back from CLKOP::
+
+        f_pfd = f_in / input           f_vco = f_pfd * feedback * primary
+        f_CLKOP = f_vco / primary      f_out = f_vco / output
+
+    With ``output == primary`` CLKOP itself is the output, else CLKOS is.
+    """
+
+    input_hz: int
+    input: int
+    feedback: int
+    primary: int
+    output: int
+
+    @property
+    def phase_detector_hz(self) -> Fraction:
+        return Fraction(self.input_hz, self.input)
+
+    @property
+    def vco_hz(self) -> Fraction:
+        return self.phase_detector_hz * self.feedback * self.primary
+
+    @property
+    def output_hz(self) -> Fraction:
+        return self.vco_hz / self.output
+
+
+def solve(input_hz: int, target_hz: int) -> PllDividers:
+    """The dividers whose output is nearest to ``target_hz``, of all that keep the limits.
+
+    Among equally near ones: CLKOP as the output, the VCO nearest to the middle of its range (far
+    from both limits), the fastest phase detector (least jitter).
+
+    Raises
+    ------
+    PllError
+        If a frequency is outside its limits, or no dividers lead from one to the other.
+    """
+    _check("oscillator", input_hz, INPUT_HZ)
+    _check("wanted clock", target_hz, OUTPUT_HZ)
+    middle = sum(VCO_HZ) // 2
+
+    def merit(found: PllDividers) -> tuple[Fraction, bool, Fraction, int]:
+        return (
+            abs(found.output_hz - target_hz),
+            found.output != found.primary,
+            abs(found.vco_hz - middle),
+            found.input,
+        )
+
+    best = min(_candidates(input_hz, target_hz), key=merit, default=None)
+    if best is None:
+        raise PllError(
+            f"the PLL cannot make {target_hz / MHZ:g} MHz from {input_hz / MHZ:g} MHz; "
+            "ask for another frequency"
+        )
+    return best
+
+
+def _check(what: str, value: int, limits: tuple[int, int]) -> None:
+    low, high = limits
+    if not low <= value <= high:
+        raise PllError(
+            f"the {what} must be in {low / MHZ:g}..{high / MHZ:g} MHz for the PLL, "
+            f"not {value / MHZ:g} MHz"
+        )
+
+
+def _candidates(input_hz: int, target_hz: int) -> Iterator[PllDividers]:
+    """All dividers within the limits, the output divider being one of the two nearest."""
+    for input_divider in _within(input_hz, PHASE_DETECTOR_HZ):
+        detector = Fraction(input_hz, input_divider)
+        for feedback in _multiples(detector, OUTPUT_HZ):
+            for primary in _multiples(detector * feedback, VCO_HZ):
+                vco = detector * feedback * primary
+                nearest = {floor(vco / target_hz), ceil(vco / target_hz)}
+                for output in nearest & set(_within(vco, OUTPUT_HZ)):
+                    yield PllDividers(
+                        input_hz=input_hz,
+                        input=input_divider,
+                        feedback=feedback,
+                        primary=primary,
+                        output=output,
+                    )
+
+
+def _within(frequency: Fraction | int, limits: tuple[int, int]) -> range:
+    """The dividers that bring a frequency into its limits."""
+    low, high = ceil(Fraction(frequency) / limits[1]), floor(Fraction(frequency) / limits[0])
+    return range(max(low, DIVIDERS.start), min(high + 1, DIVIDERS.stop))
+
+
+def _multiples(frequency: Fraction, limits: tuple[int, int]) -> range:
+    """The dividers in a feedback path that multiply a frequency into its limits."""
+    low, high = ceil(limits[0] / frequency), floor(limits[1] / frequency)
+    return range(max(low, DIVIDERS.start), min(high + 1, DIVIDERS.stop))
+
+
+class Pll(wiring.Component):
+    """EHXPLLL with one output.
+
+    Members
+    -------
+    clock_in : In(1)
+        The oscillator; its frequency must be constrained, nextpnr derives that of the output.
+    clock_out : Out(1)
+        ``dividers.output_hz``.
+    lock : Out(1)
+        The output is steady. Not synchronous to anything.
+    """
+
+    def __init__(self, dividers: PllDividers):
+        self.dividers = dividers
+        super().__init__({"clock_in": In(1), "clock_out": Out(1), "lock": Out(1)})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        d = self.dividers
+        feedback = Signal()
+        secondary: dict[str, object] = {}
+        if d.output == d.primary:
+            m.d.comb += self.clock_out.eq(feedback)
+        else:
+            secondary = {
+                "p_CLKOS_ENABLE": "ENABLED",
+                "p_CLKOS_DIV": d.output,
+                "p_CLKOS_CPHASE": 0,
+                "p_CLKOS_FPHASE": 0,
+                "o_CLKOS": self.clock_out,
+            }
+        m.submodules.ehxplll = Instance(
+            "EHXPLLL",
+            a_FREQUENCY_PIN_CLKI=f"{d.input_hz / MHZ:.6f}",
+            # Loop filter: the values of ecppll, which fit this whole range.
+            a_ICP_CURRENT="12",
+            a_LPF_RESISTOR="8",
+            a_MFG_ENABLE_FILTEROPAMP="1",
+            a_MFG_GMCREF_SEL="2",
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_OUTDIVIDER_MUXB="DIVB",
+            p_OUTDIVIDER_MUXC="DIVC",
+            p_OUTDIVIDER_MUXD="DIVD",
+            p_CLKI_DIV=d.input,
+            p_CLKFB_DIV=d.feedback,
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_DIV=d.primary,
+            p_CLKOP_CPHASE=d.primary // 2,
+            p_CLKOP_FPHASE=0,
+            p_FEEDBK_PATH="CLKOP",
+            **secondary,
+            i_CLKI=self.clock_in,
+            i_CLKFB=feedback,
+            i_RST=0,
+            i_STDBY=0,
+            i_PHASESEL0=0,
+            i_PHASESEL1=0,
+            i_PHASEDIR=1,
+            i_PHASESTEP=1,
+            i_PHASELOADREG=1,
+            i_PLLWAKESYNC=0,
+            i_ENCLKOP=0,
+            o_CLKOP=feedback,
+            o_LOCK=self.lock,
+        )
+        return m

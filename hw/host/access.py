@@ -1,0 +1,152 @@
+"""The host's way to the memories of the tiles."""
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import HOST_WORD_BITS, host_words
+from residuum.hw.logic import select
+from residuum.hw.memory.feature import write_layout
+from residuum.hw.memory.weights import weights_layout
+from residuum.hw.neuron.pipeline import parameter_layout
+
+MEMORY_LATENCY = 2
+
+# Cycles from an access to the answer of its tile: a register, a memory, one before and one behind
+# it, the choice between the memories, and between the tiles.
+ANSWER_LATENCY = MEMORY_LATENCY + 5
+
+
+def access_layout(config: EngineConfig) -> data.StructLayout:
+    """What the host wants of one tile: to ``write`` a memory word, or else to read one.
+
+    One bit tells which memory; ``tile`` and ``address`` where, ``part`` which host word of a wide
+    memory word is read. ``idle`` goes with it: accesses have a meaning only while no run is going.
+    """
+    return data.StructLayout(
+        {
+            "idle": 1,
+            "write": 1,
+            "weights": 1,
+            "parameters": 1,
+            "trains": 1,
+            "occupancy": 1,
+            "logits": 1,
+            "tile": unsigned(config.bank_bits),
+            "part": unsigned((host_words(weights_layout(config).size) - 1).bit_length() or 1),
+            "address": unsigned(
+                max(
+                    config.weight_row_bits,
+                    config.group_bits + config.lane_bits,
+                    config.feature_row_bits + config.lane_bits,
+                )
+            ),
+            "word": unsigned(
+                max(
+                    weights_layout(config).size,
+                    parameter_layout(config).size,
+                    config.steps + 1,
+                )
+            ),
+        }
+    )
+
+
+class TileAccess(wiring.Component):
+    """One tile's stop on the host's bus.
+
+    ``access`` takes effect here from a register, ``here``, which is also the input of the next
+    tile: no wire gets longer when tiles are added. ``answer_next`` is this tile's answer to an
+    access `ANSWER_LATENCY` cycles before, if it was meant for this tile; else the ``answer`` of the
+    tile before, which so arrives with the access to the next. After the last tile all answers have
+    taken the same time.
+
+    The other ports are those of the tile's memories: their words at ``here.address`` come three
+    cycles later, trains four.
+    """
+
+    def __init__(self, config: EngineConfig, index: int):
+        self.config = config
+        self.index = index
+        super().__init__(
+            {
+                "access": In(access_layout(config)),
+                "here": Out(access_layout(config)),
+                "answer": In(HOST_WORD_BITS),
+                "answer_next": Out(HOST_WORD_BITS),
+                "write_weights": Out(1),
+                "write_parameters": Out(1),
+                "write_train": Out(1),
+                "train_written": Out(write_layout(config)),
+                "weights": In(weights_layout(config).size),
+                "parameter": In(parameter_layout(config)),
+                "train": In(config.steps + 1),
+                "occupancy": In(config.bank_slots + 1),
+                "logit": In(signed(config.potential_bits)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        c = self.config
+        access = self.access
+        here = Signal(access_layout(c), reset_less=True)
+        chosen = access.tile == self.index
+        mine = Signal(reset_less=True)
+        writes = (
+            (self.write_weights, access.weights),
+            (self.write_parameters, access.parameters),
+            (self.write_train, access.trains),
+        )
+        m.d.sync += [here.eq(access), mine.eq(chosen)]
+        for port, meant in writes:
+            strobe = Signal(name=f"{port.name}_strobe", reset_less=True)
+            m.d.sync += strobe.eq(access.write & meant & chosen)
+            m.d.comb += port.eq(strobe)
+        written = self.train_written
+        m.d.comb += [
+            self.here.eq(here),
+            written.lane.eq(here.address[: c.lane_bits]),
+            written.row.eq(here.address[c.lane_bits :]),
+            written.train.eq(here.word),
+            written.last.eq(written.lane == c.tile_lanes - 1),
+        ]
+
+        wanted = [here]
+        for stage in range(MEMORY_LATENCY + 2):
+            later = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
+            mine_next = Signal(name=f"mine_{stage}", reset_less=True)
+            m.d.sync += [later.eq(wanted[-1]), mine_next.eq(mine)]
+            wanted.append(later)
+            mine = mine_next
+
+        def extended(value, name: str):  # type: ignore[no-untyped-def]
+            word = Signal(signed(HOST_WORD_BITS), name=name)
+            m.d.comb += word.eq(value)
+            return word
+
+        part = wanted[MEMORY_LATENCY + 1].part
+        parameter = Mux(part[0], self.parameter.threshold, self.parameter.bias)
+        values = {
+            "weights": self.weights.word_select(part, HOST_WORD_BITS),
+            "parameters": extended(parameter, "parameter_word"),
+            "occupancy": self.occupancy,
+            "logits": extended(self.logit, "logit_word"),
+        }
+        found = {name: Signal.like(value, name=f"found_{name}") for name, value in values.items()}
+        m.d.sync += [found[name].eq(value) for name, value in values.items()]
+        # A train comes a cycle after the others, straight from registers.
+        found["trains"] = self.train
+
+        meant = [wanted[-1][name] for name in found]
+        one = Signal(HOST_WORD_BITS, reset_less=True)
+        one_mine = Signal(reset_less=True)
+        answer = Signal(HOST_WORD_BITS, reset_less=True)
+        m.d.sync += [
+            one.eq(select(meant, found.values())),
+            one_mine.eq(mine & Cat(meant).any()),
+            answer.eq(Mux(one_mine, one, self.answer)),
+        ]
+        m.d.comb += self.answer_next.eq(answer)
+        return m

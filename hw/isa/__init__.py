@@ -1,0 +1,1 @@
+"""What software and gateware share: plain Python that imports no hardware."""

@@ -1,0 +1,58 @@
+"""What the memories of an engine hold at power-up, from the host writes that would fill them."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import HOST_WORD_BITS, HostMap, Region
+
+# Regions that a bitstream can fill; trains come with their occupancy, which a host write makes.
+STORED = frozenset({Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS})
+
+
+class Contents:
+    """Initial words of every memory of an engine.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        The engine.
+    writes : mapping of int to int
+        Host address to host word, as a host would write them: descriptors, axis tables,
+        parameters and weights. What is not named is 0.
+
+    Raises
+    ------
+    ValueError
+        If an address is none of these, or a word does not fit 32 bits.
+    """
+
+    def __init__(self, config: EngineConfig, writes: Mapping[int, int]):
+        host_map = HostMap(config)
+        self._memories: dict[tuple[Region, int], dict[int, int]] = defaultdict(dict)
+        for address, word in writes.items():
+            number, offset = divmod(address, 1 << host_map.offset_bits)
+            if number not in STORED or offset >= host_map.size(Region(number)):
+                raise ValueError(f"address must be that of a stored memory, not {address!r}")
+            if not 0 <= word < 1 << HOST_WORD_BITS:
+                raise ValueError(f"word must fit {HOST_WORD_BITS} bits, not {word!r}")
+            bank = part = index = shift = 0
+            for name, width in host_map.fields(Region(number)):
+                value = offset & (1 << width) - 1
+                offset >>= width
+                if name == "bank":
+                    bank = value
+                elif name == "part":
+                    part = value
+                else:
+                    index |= value << shift
+                    shift += width
+            memory = self._memories[Region(number), bank]
+            memory[index] = memory.get(index, 0) | word << part * HOST_WORD_BITS
+
+    def words(self, region: Region, width: int, *, bank: int = 0) -> list[int]:
+        """The first words of a memory, lowest ``width`` bits of what was written for each; up to
+        the last that was written."""
+        memory = self._memories[region, bank]
+        mask = (1 << width) - 1
+        return [memory.get(index, 0) & mask for index in range(max(memory, default=-1) + 1)]

@@ -1,0 +1,271 @@
+"""What the host writes into an engine: layer descriptors, axis tables, and where they lie.
+
+Pure data, shared by the gateware (which decodes it) and the compiler (which makes it).
+"""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from residuum.hw.isa.config import DIMENSION_BITS, EngineConfig, bits_for_count
+
+HOST_WORD_BITS = 32
+DESCRIPTOR_WORDS = 32
+
+
+class Region(enum.IntEnum):
+    """Address spaces behind the host port: the four highest address bits."""
+
+    CONTROL = 0
+    DESCRIPTORS = 1
+    TABLES = 2
+    PARAMETERS = 3
+    WEIGHTS = 4
+    TRAINS = 5
+    OCCUPANCY = 6
+    LOGITS = 7
+    COUNTERS = 8
+
+
+REGION_BITS = 4
+
+# What a host link lets through; runs are started by a request of their own.
+READABLE = frozenset(Region) - {Region.CONTROL}
+WRITABLE = frozenset(
+    {Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS, Region.TRAINS}
+)
+
+
+class Control(enum.IntEnum):
+    """Words of `Region.CONTROL`."""
+
+    RUN = 0  # write: first layer in bits 7..0, last layer in bits 15..8; starts the engine
+    STEPS = 1  # write: tau in bits 7..0, T in bits 15..8
+    STATUS = 2  # read: bit 0 busy, bit 1 the last RUN was refused (T = 0 or tau + T > S)
+    CLASS = 3  # read: index of the largest logit of the last output layer
+
+
+class Counter(enum.IntEnum):
+    """Words of a layer in `Region.COUNTERS`, in the order in which they become final: they are
+    filed one per cycle from the last event on, words 0 and 1 only pass the time."""
+
+    EVENTS = 2  # weight rows added
+    WINDOWS = 3  # windows taken over by the drain: results, empty ones, partial ones
+    DRAIN_STALLS = 4  # array idle: window complete, drain still busy with the one before
+    SCAN_STALLS = 5  # array idle: no event found yet
+    SPIKES = 6  # spike bits (of pixels: bits) of the events
+    CYCLES = 7  # from the last result of the layer before (or the start of the run) to its own
+
+
+COUNTER_WORDS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerDescriptor:
+    """One layer, in the units of the hardware. Counts are stored less one.
+
+    Rows are rows of the feature memory (``lanes`` neurons); all addresses wrap at its size. Slot s
+    of a row is lane s // tiles of tile s % tiles, so that a few channels keep every tile busy for a
+    short time rather than one for long.
+    """
+
+    # What the event scanner needs: taken over as soon as the layer before has no more events.
+    windows_y: int  # output height - 1
+    windows_x: int  # output width - 1
+    table_y: int  # first entry of the vertical axis table
+    table_x: int  # first entry of the horizontal axis table
+    groups: int  # groups of output channels - 1
+    passes: int  # passes over each window - 1 (bit-planes of pixels when S < 8)
+    pool_y: int  # input rows per kernel row - 1
+    pool_x: int  # input positions per kernel column - 1
+    input_row: int  # row where the input map starts
+    pass_pitch: int  # rows from one pass to the next
+    pitch_y: int  # rows from one input line to the next
+    pitch_x: int  # rows from one input position to the next
+    input_empty_row: int  # row of the result of windows without events, in the input map
+    weight_row: int  # first weight row
+    weight_x: int  # weight rows from one kernel column to the next
+    weight_y: int  # weight rows from one kernel row to the next
+    weight_group: int  # weight rows from one group of output channels to the next
+    skip_empty: int  # 1: windows without events share one result
+    last_lane: int  # lanes of each tile that are used - 1
+
+    # What the drain and the neurons need: taken over when the layer before is done.
+    pixels: int  # 1: slots are bit-planes of pixels
+    output: int  # 1: sum currents, find the largest
+    output_row: int  # row where the output map starts
+    output_empty_row: int  # row of the result of windows without events, in the output map
+    output_pitch: int  # rows from one output position to the next
+    parameter_group: int  # first group of thresholds and biases
+    classes: int  # output layer: classes - 1
+
+    @staticmethod
+    def widths(config: EngineConfig) -> dict[str, int]:
+        """Width of every field, in bits."""
+        row, weight = config.feature_row_bits, config.weight_row_bits
+        named = {
+            "table_y": config.table_bits,
+            "table_x": config.table_bits,
+            "groups": max(1, config.group_bits),
+            "passes": bits_for_count(8),
+            "weight_row": weight,
+            "weight_x": weight,
+            "weight_y": weight,
+            "weight_group": weight,
+            "parameter_group": config.group_bits,
+            "last_lane": config.lane_bits,
+            "classes": config.group_bits + config.slot_bits,
+            "skip_empty": 1,
+            "pixels": 1,
+            "output": 1,
+        }
+        dimensions = ("windows_y", "windows_x", "pool_y", "pool_x")
+        named |= dict.fromkeys(dimensions, DIMENSION_BITS)
+        return {field.name: named.get(field.name, row) for field in fields(LayerDescriptor)}
+
+    def words(self, config: EngineConfig) -> list[int]:
+        """One host word per field; raises ValueError naming the field that does not fit."""
+        widths = self.widths(config)
+        for name, width in widths.items():
+            value = getattr(self, name)
+            if not 0 <= value < 1 << width:
+                raise ValueError(f"{name} must fit {width} bits, not {value!r}")
+        return [getattr(self, name) for name in widths]
+
+
+FIELDS = tuple(field.name for field in fields(LayerDescriptor))
+# The last lane is wanted on both sides: the scanner times windows by it.
+DRAIN_FIELDS = FIELDS[FIELDS.index("last_lane") :]
+SCAN_FIELDS = FIELDS[: FIELDS.index("last_lane") + 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisEntry:
+    """Where the windows with one output coordinate start along one axis, clipped to the map.
+
+    A segment is a run of feature memory rows that one kernel position (or, for packed pixels, one
+    kernel line) covers: ``span`` rows less one, from slot ``head`` of the first to slot ``tail`` of
+    the last. In a vertical table only ``row``, ``weight`` and ``count`` have a meaning.
+    """
+
+    row: int  # rows from the start of the map
+    weight: int  # weight rows from the first one, modulo the store's address space
+    count: int  # input lines (vertical) or segments (horizontal) of the window - 1
+    span: int = 0
+    head: int = 0
+    tail: int = 0
+
+    @staticmethod
+    def widths(config: EngineConfig) -> dict[str, int]:
+        return {
+            "row": config.feature_row_bits,
+            "weight": config.weight_row_bits,
+            "count": DIMENSION_BITS,
+            "span": DIMENSION_BITS,
+            "head": config.slot_bits,
+            "tail": config.slot_bits,
+        }
+
+    @staticmethod
+    def width(config: EngineConfig) -> int:
+        return sum(AxisEntry.widths(config).values())
+
+    def pack(self, config: EngineConfig) -> int:
+        """The entry as one integer, first field lowest; ValueError if a field does not fit."""
+        value = shift = 0
+        for name, width in self.widths(config).items():
+            field = getattr(self, name)
+            if not 0 <= field < 1 << width:
+                raise ValueError(f"{name} must fit {width} bits, not {field!r}")
+            value |= field << shift
+            shift += width
+        return value
+
+
+def host_words(width: int) -> int:
+    """Host words that a memory word of `width` bits takes."""
+    return -(-width // HOST_WORD_BITS)
+
+
+def split_words(value: int, width: int) -> Iterator[int]:
+    """The host words of one memory word, lowest first."""
+    for index in range(host_words(width)):
+        yield value >> index * HOST_WORD_BITS & (1 << HOST_WORD_BITS) - 1
+
+
+@dataclass(frozen=True)
+class HostMap:
+    """Host addresses of everything in an engine.
+
+    A memory word that is wider than a host word is written with its parts in ascending order and
+    nothing else in between; the last part takes effect for the whole word.
+    """
+
+    config: EngineConfig
+
+    def fields(self, region: Region) -> tuple[tuple[str, int], ...]:
+        """Address fields of a region, lowest first, with their widths."""
+        c = self.config
+        layer, lane, bank = c.layer_bits, c.lane_bits, c.bank_bits
+        return {
+            Region.CONTROL: (("word", 2),),
+            Region.DESCRIPTORS: (("word", bits_for_count(DESCRIPTOR_WORDS)), ("layer", layer)),
+            Region.TABLES: (("part", self._part_bits(AxisEntry.width(c))), ("entry", c.table_bits)),
+            Region.PARAMETERS: (
+                ("part", self._part_bits(2 * HOST_WORD_BITS)),
+                ("lane", lane),
+                ("bank", bank),
+                ("group", c.group_bits),
+            ),
+            Region.WEIGHTS: (
+                ("part", self._part_bits(c.tile_lanes * c.weight_bits)),
+                ("bank", bank),
+                ("row", c.weight_row_bits),
+            ),
+            Region.TRAINS: (("lane", lane), ("bank", bank), ("row", c.feature_row_bits)),
+            Region.OCCUPANCY: (("bank", bank), ("row", c.feature_row_bits)),
+            Region.LOGITS: (("lane", lane), ("bank", bank), ("group", c.group_bits)),
+            Region.COUNTERS: (("word", bits_for_count(COUNTER_WORDS)), ("layer", layer)),
+        }[region]
+
+    def size(self, region: Region) -> int:
+        """Host addresses of a region that mean something, from its first one on. A lower field
+        (lane, bank, part) may have values within them that select nothing."""
+        c = self.config
+        *lower, (_, highest) = self.fields(region)
+        count = {
+            Region.DESCRIPTORS: c.layers,
+            Region.TABLES: c.table_entries,
+            Region.PARAMETERS: c.channel_groups,
+            Region.WEIGHTS: c.weight_rows,
+            Region.TRAINS: c.feature_rows,
+            Region.OCCUPANCY: c.feature_rows,
+            Region.LOGITS: c.channel_groups,
+            Region.COUNTERS: c.layers,
+        }.get(region, 1 << highest)
+        return count << sum(width for _, width in lower)
+
+    @staticmethod
+    def _part_bits(width: int) -> int:
+        return bits_for_count(host_words(width))
+
+    @property
+    def offset_bits(self) -> int:
+        return max(sum(width for _, width in self.fields(region)) for region in Region)
+
+    @property
+    def address_bits(self) -> int:
+        return REGION_BITS + self.offset_bits
+
+    def address(self, region: Region, /, **values: int) -> int:
+        """The host address with the named fields, the others zero."""
+        result = shift = 0
+        for name, width in self.fields(region):
+            value = values.pop(name, 0)
+            if not 0 <= value < 1 << width:
+                raise ValueError(f"{name} must fit {width} bits, not {value!r}")
+            result |= value << shift
+            shift += width
+        if values:
+            raise ValueError(f"region {region.name} has no field {next(iter(values))!r}")
+        return result | region << self.offset_bits

@@ -1,0 +1,1 @@
+"""Residuum: trained networks as bit-exact spiking networks on ECP5."""

@@ -1,0 +1,65 @@
+"""``residuum check``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from residuum.commands.arguments import add_images_on_device
+
+DESCRIPTION = """\
+Compare every spike train, mask, logit and class that a device computes with the integer golden
+model, layer by layer, and the program in its memories with what was loaded. Ends with status 1 if
+anything differs."""
+EXAMPLES = """\
+examples:
+  residuum check                                     5 digits on the simulated engine
+  residuum check --device serial:/dev/ttyUSB0        the same on a board
+  residuum check --model mnist --images 20           MNIST
+  residuum check --tau 0 --T 8                       plain conversion without the probe
+  residuum check --device serial:/dev/ttyUSB0 --loaded  the network that the bitstream holds
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_images_on_device(parser, images=5)
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import track
+
+    from residuum.commands.devices import describe_device, open_device, prepare
+    from residuum.commands.evaluate import held_out
+    from residuum.sw.golden.golden_model import simulate
+    from residuum.sw.network.library import load_network
+    from residuum.sw.trace.compare import compare
+
+    network = load_network(args.model, args.bits)
+    images, _ = held_out(network, args.model, args.images)
+    mismatches, first = 0, ""
+    with open_device(args.device, network=network, steps=args.tau + args.T) as device:
+        classifier = prepare(device, network, args)
+        for index, image in enumerate(
+            track(
+                images,
+                description=f"comparing {device.link.name} with the golden model",
+                console=Console(stderr=True),
+                transient=True,
+            )
+        ):
+            golden = simulate(network, image[None], tau=args.tau, T=args.T)
+            trace = classifier.trace(image)
+            found = compare(network, trace, golden, first_image=index)
+            mismatches += found.mismatches
+            first = first or found.first
+        words = classifier.differing_words()
+        print(describe_device(device))
+    print(
+        f"{network.name}: {len(images)} images, tau {args.tau}, T {args.T}: "
+        f"{mismatches} mismatches, {words} of {len(classifier.program.words)} words of the program "
+        f"differ"
+    )
+    if mismatches:
+        print(f"residuum: {mismatches} values differ; the first: {first}", file=sys.stderr)
+    return int(mismatches > 0 or words > 0)

@@ -1,0 +1,63 @@
+"""What the commands share that talk to a device."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from residuum.sw.errors import ResiduumError
+
+if TYPE_CHECKING:
+    from residuum.sw.host.classifier import Classifier
+    from residuum.sw.host.device import Device
+    from residuum.sw.network.integer_network import IntegerNetwork
+
+
+def open_device(
+    address: str, *, network: IntegerNetwork | None = None, steps: int | None = None
+) -> Device:
+    """The device at an address; a simulated one is built for the network and the steps first."""
+    from rich.console import Console
+
+    from residuum.sw.host.device import Device
+    from residuum.sw.host.links import open_link
+
+    doing = "building the simulated engine" if address.startswith("sim:") else "looking for"
+    with Console(stderr=True).status(f"{doing} {address}"):
+        return Device(open_link(address, network=network, steps=steps))
+
+
+def prepare(device: Device, network: IntegerNetwork, args: argparse.Namespace) -> Classifier:
+    """A classifier whose network is in the device: loaded now, or with ``--loaded`` found there."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from residuum.sw.host.classifier import Classifier
+
+    classifier = Classifier(device, network, tau=args.tau, T=args.T)
+    words = len(classifier.program.words)
+    doing = "checking" if args.loaded else "loading"
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"{doing} {network.name}", total=words)
+
+        def advance(count: int) -> None:
+            progress.advance(task, count)
+
+        if not args.loaded:
+            classifier.load(done=advance)
+        elif differing := classifier.differing_words(done=advance):
+            raise ResiduumError(
+                f"{device.link.name} does not hold {network.name}: {differing} of {words} words "
+                f"differ; leave --loaded out to load it"
+            )
+    return classifier
+
+
+def describe_device(device: Device) -> str:
+    """The device in a few words."""
+    identity = device.identity
+    config = identity.config
+    return (
+        f"device {device.link.name}, {config.lanes} lanes x {config.steps} steps, "
+        f"{identity.clock_hz / 1e6:g} MHz"
+    )

@@ -1,0 +1,100 @@
+"""``residuum run``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from residuum.commands.arguments import add_images_on_device
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from residuum.sw.host.classifier import Classification
+
+DESCRIPTION = """\
+Load a trained network into a device, classify held-out images there, and print the predictions,
+the accuracy, and what a classification takes at the clock of the device."""
+EXAMPLES = """\
+examples:
+  residuum run                                       20 digits on the simulated engine
+  residuum run --device serial:/dev/ttyUSB0          the same on a board
+  residuum run --device serial:/dev/ttyUSB0@115200   at another baud rate
+  residuum run --model mnist --images 1000           MNIST, a thousand images
+  residuum run --device serial:/dev/ttyUSB0 --loaded with the network that the board holds already
+  residuum run --device sim:lanes=32                 a simulated engine with 32 lanes
+
+A board needs a bitstream first (`make bitstream`, `make program`); `residuum info` shows whether it
+answers. `residuum serve` puts the simulated engine behind a serial port.
+"""
+
+# Of longer runs only the mistakes are shown.
+SHOWN = 20
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_images_on_device(parser, images=20)
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import track
+
+    from residuum.commands.devices import describe_device, open_device, prepare
+    from residuum.commands.evaluate import held_out
+    from residuum.sw.network.library import load_network
+
+    network = load_network(args.model, args.bits)
+    images, labels = held_out(network, args.model, args.images)
+    with open_device(args.device, network=network, steps=args.tau + args.T) as device:
+        classifier = prepare(device, network, args)
+        start = time.monotonic()
+        results = [
+            classifier.classify(image)
+            for image in track(
+                images,
+                description=f"classifying on {device.link.name}",
+                console=Console(stderr=True),
+                transient=True,
+            )
+        ]
+        seconds = time.monotonic() - start
+        print(describe_device(device))
+        _print_predictions(results, labels)
+        right = sum(
+            result.prediction == label for result, label in zip(results, labels, strict=True)
+        )
+        cycles = sum(result.cycles for result in results) / len(results)
+        print(
+            f"{network.name}: {right} of {len(results)} images right "
+            f"({100 * right / len(results):.2f} %), {network.weight_bits}-bit weights, "
+            f"tau {args.tau}, T {args.T}"
+        )
+        print(
+            f"{cycles:,.1f} cycles per image: {1e6 * cycles / device.identity.clock_hz:.1f} us at "
+            f"the clock of the device; with the link {1e3 * seconds / len(results):.1f} ms"
+        )
+        if device.retries:
+            print(f"{device.retries} requests had to be sent again; check the cable")
+    return 0
+
+
+def _print_predictions(results: list[Classification], labels: np.ndarray) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = [
+        (index, int(label), result)
+        for index, (label, result) in enumerate(zip(labels, results, strict=True))
+        if len(results) <= SHOWN or result.prediction != label
+    ]
+    if not rows:
+        return
+    table = Table(title="predictions" if len(results) <= SHOWN else "wrong predictions")
+    for column in ("image", "label", "prediction", "cycles", ""):
+        table.add_column(column, justify="right")
+    for index, label, result in rows:
+        wrong = "" if result.prediction == label else "wrong"
+        table.add_row(str(index), str(label), str(result.prediction), f"{result.cycles:,}", wrong)
+    Console().print(table)

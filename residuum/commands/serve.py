@@ -1,0 +1,51 @@
+"""``residuum serve``: the simulated engine behind a serial port."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from residuum.commands.arguments import DEFAULT_T, DEFAULT_TAU
+
+DESCRIPTION = """\
+Put the simulated accelerator behind a pseudo terminal and print its name: everything that talks to
+a board by a serial port can talk to it. Ends with Ctrl-C."""
+EXAMPLES = """\
+examples:
+  residuum serve                       an engine of the default size
+  residuum serve --model mnist         one that is large enough for this network
+  residuum serve --engine lanes=32     32 lanes instead of 16
+
+Then, in another terminal, with the name that it prints:
+
+  residuum info --device serial:/dev/pts/5
+  residuum run --device serial:/dev/pts/5 --model digits
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="a committed network, or a .npz file, that has to fit")
+    parser.add_argument(
+        "--engine",
+        default="",
+        metavar="OPTIONS",
+        help="what follows sim: in an address, e.g. lanes=32,steps=16",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from residuum.sim.link.pty import pseudo_port
+    from residuum.sim.link.simulated import open_simulated
+    from residuum.sw.errors import ResiduumError
+    from residuum.sw.network.library import load_network
+
+    network = load_network(args.model) if args.model else None
+    with Console(stderr=True).status("building the simulated engine"):
+        link = open_simulated(args.engine, network=network, steps=DEFAULT_TAU + DEFAULT_T)
+    with pseudo_port(link) as port:
+        print(f"the simulated accelerator is at serial:{port.path} (Ctrl-C ends it)", flush=True)
+        while not port.broken:
+            time.sleep(0.1)
+    raise ResiduumError("the simulation ended by itself; start it again")

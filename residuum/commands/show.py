@@ -1,0 +1,90 @@
+"""``residuum show``."""
+
+import argparse
+from pathlib import Path
+
+from residuum.commands.arguments import add_network, add_stages, whole_number
+
+DESCRIPTION = """\
+Draw what one held-out image does in a network: spikes of every layer in probe and inference,
+residual potentials and silenced neurons, firing rates beside the activations of the ANN, logits and
+class. One picture, made with the integer golden model."""
+EXAMPLES = """\
+examples:
+  residuum show digits --image 3                the fourth held-out digit
+  residuum show mnist --image 115 --bits 4      4-bit weights
+  residuum show digits --image 3 --tau 0 --T 8  plain conversion without the probe
+  residuum show my.npz --image 0 --out my.svg   a network of your own, as a drawing
+
+The ANN is the float network beside the model (NAME-float.npz), else the network's own integers.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_network(parser)
+    add_stages(parser)
+    parser.add_argument(
+        "--image",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="number of the held-out image, from 0 on (default %(default)s)",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="the float network, or an integer network of more bits, whose activations are shown",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=".png, .svg or .pdf (default build/show/MODEL-N.png)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from residuum.commands.evaluate import held_out
+    from residuum.sw.errors import ResiduumError
+    from residuum.sw.files import write_whole
+    from residuum.sw.golden.golden_model import simulate
+    from residuum.sw.golden.reference import find_reference
+    from residuum.sw.look.picture import Scene, check_format, draw
+    from residuum.sw.network.library import load_network, short_name
+
+    name = short_name(args.model)
+    path = args.out or Path("build") / "show" / f"{name}-{args.image}.png"
+    file_format = check_format(path)
+    network = load_network(args.model, args.bits)
+    reference = find_reference(network, args.model, against=args.against, T=args.T)
+    images, labels = held_out(network, args.model, None)
+    if args.image >= len(images):
+        raise ResiduumError(
+            f"there is no image {args.image}; the {len(images)} held-out images are numbered "
+            f"0 .. {len(images) - 1}"
+        )
+    image = images[args.image : args.image + 1]
+    with Console(stderr=True).status(f"{network.name}: image {args.image}"):
+        trace = simulate(network, image, tau=args.tau, T=args.T)
+        rates, logits = reference.rates(image)
+        scene = Scene(
+            network,
+            image[0],
+            args.image,
+            int(labels[args.image]),
+            trace,
+            [rate[0].numpy() for rate in rates],
+            int(logits.argmax()),
+            reference.levels,
+            reference.source,
+            args.tau,
+            args.T,
+        )
+        write_whole(path, draw(scene, file_format))
+    said, label = int(trace.prediction[0]), int(labels[args.image])
+    print(f"image {args.image}: class {said}, {'right' if said == label else f'not {label}'}")
+    print(f"written: {path}")
+    return 0

@@ -1,0 +1,26 @@
+"""``residuum summary``."""
+
+import argparse
+
+from residuum.commands.arguments import add_network, add_stages
+
+DESCRIPTION = "Print a network's layers, shapes, bits, memory and the bounds of its sums."
+EXAMPLES = """\
+examples:
+  residuum summary digits               the committed network with 8-bit weights
+  residuum summary mnist --bits 4       the one with 4-bit weights
+  residuum summary digits --T 16        bounds of the potentials for longer runs
+  residuum summary build/zoo/my.npz     a network of your own
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_network(parser)
+    add_stages(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from residuum.sw.network.library import load_network
+
+    print(load_network(args.model, args.bits).summary(tau=args.tau, T=args.T))
+    return 0

@@ -1,0 +1,95 @@
+"""What goes over the wire for an image: the host library's own frames, counted byte by byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from residuum.hw.isa.protocol import Identity
+from residuum.sim.link.link_model import LinkModel, Memory
+from residuum.sw.compiler.program import Program
+
+# A byte with its start and stop bits.
+BITS_PER_BYTE = 10
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Bytes on the wire, with framing, escapes and CRC.
+
+    Attributes
+    ----------
+    load
+        Requests and replies that load the program, once.
+    sent, received
+        For one image, averaged: its frames and the request to run; all replies, of which the last
+        has the class.
+    """
+
+    load: int
+    sent: float
+    received: float
+
+    def image_seconds(self, baud: int) -> float:
+        """What an image takes at a bit rate: the host has one request outstanding, so that the two
+        directions add up."""
+        return (self.sent + self.received) * BITS_PER_BYTE / baud
+
+    def load_seconds(self, baud: int) -> float:
+        """What loading the program takes at a bit rate."""
+        return self.load * BITS_PER_BYTE / baud
+
+
+class CountingLink:
+    """A link (`residuum.sw.host.links.Link`) to a device of plain Python that computes nothing; its
+    bytes are counted."""
+
+    name = "the model of the link"
+    advice = "this is a fault of the program"
+    seconds_per_byte = 0.0
+    latency = 60.0
+    run_seconds = 60.0
+
+    def __init__(self, program: Program):
+        identity = Identity(config=program.config, clock_hz=1).words()
+        self._device = LinkModel(identity, Memory(program.config), lambda *request: (0, 0))
+        self._answers = b""
+        self.sent = self.received = 0
+
+    def send(self, data: bytes) -> None:
+        self.sent += len(data)
+        for byte in data:
+            self._answers += self._device.byte(byte) or b""
+
+    def receive(self, timeout: float) -> bytes:
+        data, self._answers = self._answers, b""
+        self.received += len(data)
+        return data
+
+    def change_rate(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+def count_transfer(program: Program, images: np.ndarray, *, tau: int, T: int) -> Transfer:
+    """Load the program and classify the images, uint8 (N, C, H, W), as `residuum run` does."""
+    from residuum.sw.host.classifier import Classifier
+    from residuum.sw.host.device import Device
+
+    link = CountingLink(program)
+    with Device(link) as device:
+        classifier = Classifier(device, program.network, tau=tau, T=T)
+        before = link.sent + link.received
+        classifier.load()
+        load = link.sent + link.received - before
+        sent, received = link.sent, link.received
+        for image in images:
+            classifier.classify(image)
+    return Transfer(
+        load=load,
+        sent=(link.sent - sent) / len(images),
+        received=(link.received - received) / len(images),
+    )

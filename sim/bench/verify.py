@@ -1,0 +1,105 @@
+"""``residuum verify``: every held-out image on the simulated engine, every spike compared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from residuum.commands.arguments import (
+    add_images,
+    add_jobs,
+    add_network,
+    add_stages,
+    positive_number,
+)
+
+if TYPE_CHECKING:
+    from residuum.hw.isa.config import EngineConfig
+    from residuum.sw.network.integer_network import IntegerNetwork
+
+DESCRIPTION = """\
+Run all held-out images of a network through the engine under Verilator and compare every spike
+train, mask, logit and class with the integer golden model. This takes from minutes to many hours;
+it may be broken off at any time (Ctrl-C), and the same command goes on where it was. Writes
+build/verify/MODEL.json; ends with status 1 if anything differs."""
+EXAMPLES = """\
+examples:
+  residuum verify digits                  all 360 held-out digits on 16 lanes, tau 4, T 4
+  residuum verify mnist                   all 10,000 test images
+  residuum verify mnist --preset 85f      on the engine of a board, see `residuum boards`
+  residuum verify mnist --tau 0 --T 8     plain conversion without the probe
+  residuum verify mnist --images 1000     the first thousand; more may follow later
+
+What is finished is kept in build/verify. It is done anew if the network, the engine or the golden
+model has changed. `make verify MODEL=mnist` is the same from a fresh clone.
+"""
+
+FOLDER = Path("build") / "verify"
+LANES, STEPS = 16, 8
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_network(parser)
+    add_stages(parser)
+    engine = parser.add_mutually_exclusive_group()
+    engine.add_argument(
+        "--lanes",
+        type=positive_number,
+        metavar="N",
+        help="output channels that the engine computes side by side; its memories are as large as "
+        f"the network needs (default {LANES})",
+    )
+    engine.add_argument(
+        "--preset", metavar="PRESET", help="the engine of a board instead, with its memories"
+    )
+    add_images(parser)
+    add_jobs(parser)
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help=f"report (default {FOLDER}/MODEL.json)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure what is missing, print the sums, write the report."""
+    from rich.console import Console
+
+    from residuum.commands.evaluate import held_out, write_report
+    from residuum.sim.bench import measure
+    from residuum.sim.verilator.engine import build_engine
+    from residuum.sw.compiler.program import compile_network
+    from residuum.sw.network.library import load_network
+
+    console = Console(stderr=True)
+    network = load_network(args.model, args.bits)
+    digest = measure.digest_of_file(measure.network_file(args.model, args.bits))
+    program = compile_network(network, _engine(args, network), tau=args.tau, T=args.T)
+    images, labels = held_out(network, args.model, args.images)
+    name = measure.name_of(args.model)
+    task = measure.Task(name, digest, program, args.tau, args.T, images, labels)
+    lanes, steps = program.config.lanes, program.config.steps
+    with console.status(f"building the engine: {lanes} lanes x {steps} steps"):
+        simulation = build_engine(program.config)
+    try:
+        totals = measure.measure(task, simulation, FOLDER, jobs=args.jobs, console=console)
+    except measure.Interrupted as interrupted:
+        print(f"residuum: interrupted; {interrupted}", file=sys.stderr)
+        return 130
+    result = measure.report(name, program, totals, tau=args.tau, T=args.T)
+    measure.print_report(network, result)
+    write_report(args.json or FOLDER / f"{name}.json", result)
+    if totals.mismatches:
+        message = f"{totals.mismatches} values differ; the first: {totals.first}"
+        print(f"residuum: {message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _engine(args: argparse.Namespace, network: IntegerNetwork) -> EngineConfig:
+    from residuum.hw.isa.presets import preset
+    from residuum.sim.bench.measure import engine_for
+
+    if args.preset is not None:
+        return preset(args.preset).with_changes(memory="inferred")
+    return engine_for(network, args.lanes or LANES, steps=max(STEPS, args.tau + args.T))

@@ -1,0 +1,1 @@
+"""The simulated accelerator behind its link."""

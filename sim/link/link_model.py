@@ -1,0 +1,242 @@
+"""The protocol of ``docs/protocol.md`` once more, byte by byte in plain Python.
+
+Written from the description alone, as what the gateware (and the host library, by way of a device
+that does not exist) is measured by: it shares no code with `residuum.hw.link`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import AxisEntry, HostMap, Region
+
+IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET = range(1, 8)
+OK, UNKNOWN, LENGTH, RANGE, BUSY, REFUSED = range(6)
+VERSION = 1
+
+LONGEST = 260 * 4
+READ_ONLY = (Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
+
+
+@dataclass
+class Scanner:
+    """Finds whole frames in a stream of bytes; counts those that are not."""
+
+    dropped: int = 0
+    _plain: bytearray = field(default_factory=bytearray)
+    _escaped: bool = False
+    _void: bool = False
+    _some: bool = False
+
+    def copy(self) -> Scanner:
+        """Another one, that goes on from here by itself."""
+        return replace(self, _plain=self._plain[:])
+
+    def byte(self, value: int) -> bytes | None:
+        """Take one byte; the frame that it ends, without its CRC, if that is whole."""
+        if value == 0xC0:
+            return self._end()
+        self._some = True
+        if self._escaped:
+            self._escaped = False
+            self._void |= value not in (0xDC, 0xDD)
+            self._plain.append(0xC0 if value == 0xDC else 0xDB)
+        elif value == 0xDB:
+            self._escaped = True
+        else:
+            self._plain.append(value)
+        return None
+
+    def damage(self) -> None:
+        """A byte was lost or damaged here."""
+        self._void = self._some = True
+
+    def _end(self) -> bytes | None:
+        frame, some = bytes(self._plain), self._some
+        good = (
+            not self._void
+            and not self._escaped
+            and 16 <= len(frame) <= LONGEST
+            and len(frame) % 4 == 0
+            and frame[-4:] == struct.pack("<I", zlib.crc32(frame[:-4]))
+        )
+        self._plain, self._escaped, self._void, self._some = bytearray(), False, False, False
+        if good:
+            return frame[:-4]
+        self.dropped += some
+        return None
+
+
+class Memory:
+    """What the engine's memories hold, host word by host word.
+
+    Holds for configurations whose weight rows, table entries and descriptor words are single host
+    words, with parameters written in pairs.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        self.host_map = HostMap(config)
+        self.words: dict[int, int] = {}
+        self._gathered = [0] * config.banks
+        self._bits = {
+            Region.TABLES: AxisEntry.width(config),
+            Region.WEIGHTS: config.tile_lanes * config.weight_bits,
+            Region.TRAINS: config.steps + 1,
+        }
+
+    def size(self, region: Region) -> int:
+        """Addresses of a region, from its first one on."""
+        c = self.config
+        lower = {name: 1 << width for name, width in self.host_map.fields(region)}
+        highest = {
+            "layer": c.layers,
+            "entry": c.table_entries,
+            "group": c.channel_groups,
+            "row": c.weight_rows if region == Region.WEIGHTS else c.feature_rows,
+        }
+        *rest, last = lower
+        size = highest[last]
+        for name in rest:
+            size *= lower[name]
+        return size
+
+    def reaches(self, address: int, count: int, *, write: bool) -> bool:
+        """Whether a range may be accessed."""
+        number, offset = divmod(address, 1 << self.host_map.offset_bits)
+        if number == Region.CONTROL or number not in list(Region):
+            return False
+        if write and number in READ_ONLY:
+            return False
+        return offset + count <= self.size(Region(number))
+
+    def read(self, address: int) -> int:
+        return self.words.get(address, 0)
+
+    def write(self, address: int, value: int) -> None:
+        region = Region(address >> self.host_map.offset_bits)
+        value &= (1 << self._bits.get(region, 32)) - 1
+        self.words[address] = value
+        if region == Region.TRAINS:
+            self._gather(address, value)
+
+    def _gather(self, address: int, value: int) -> None:
+        """The engine gathers the occupancy of a row, lane by lane, and stores it with the last."""
+        c = self.config
+        offset = address & (1 << self.host_map.offset_bits) - 1
+        lane = offset & (1 << c.lane_bits) - 1
+        bank = offset >> c.lane_bits & (1 << c.bank_bits) - 1
+        row = offset >> c.lane_bits + c.bank_bits
+        spiking = value & (1 << c.steps) - 1 != 0
+        earlier = self._gathered[bank] & (1 << lane) - 1
+        self._gathered[bank] = earlier | spiking << lane
+        if lane == c.tile_lanes - 1:
+            place = self.host_map.address(Region.OCCUPANCY, row=row, bank=bank)
+            self.words[place] = self._gathered[bank]
+
+
+# Runs layers first..last with (tau, T) steps; class and cycles.
+Engine = Callable[[int, int, int, int], tuple[int, int]]
+
+
+class LinkModel:
+    """A device: bytes in, bytes out.
+
+    Parameters
+    ----------
+    identity
+        Words of the reply to IDENTIFY.
+    memory
+        What READ and WRITE reach.
+    engine
+        What RUN does.
+    """
+
+    def __init__(self, identity: tuple[int, ...], memory: Memory, engine: Engine):
+        self.identity = identity
+        self.memory = memory
+        self.engine = engine
+        self.scanner = Scanner()
+        self.refused = 0
+        self.busy = False
+        self._last_run: tuple[bytes, tuple[int, int]] | None = None
+
+    def byte(self, value: int) -> bytes | None:
+        """Take one byte; None, or what is sent in answer to the request that it ends."""
+        frame = self.scanner.byte(value)
+        return None if frame is None else self.answer(frame)
+
+    def verdict(self, frame: bytes) -> int:
+        """The status that the request in a whole frame will get."""
+        first, address, count, *payload = struct.unpack(f"<{len(frame) // 4}I", frame)
+        command = first & 0xFFFF
+        if self.busy and command not in (STATUS, RESET):
+            return BUSY
+        if not IDENTIFY <= command <= RESET:
+            return UNKNOWN
+        wanted = {WRITE: count, WRITE_BYTES: -(-count // 4), RUN: 1}.get(command, 0)
+        most = {READ: 256, WRITE: 256, WRITE_BYTES: 1024, RUN: 1}.get(command, 0)
+        if count > most or (most and not count) or len(payload) != wanted:
+            return LENGTH
+        if command in (READ, WRITE, WRITE_BYTES):
+            reached = self.memory.reaches(address, count, write=command != READ)
+            return OK if reached else RANGE
+        if command == RUN:
+            first_layer, last_layer = address & 0xFF, address >> 8
+            if not first_layer <= last_layer < self.memory.config.layers:
+                return RANGE
+            tau, T = payload[0] & 0xFF, payload[0] >> 8
+            if T == 0 or T > 0xFF or tau + T > self.memory.config.steps:
+                return REFUSED
+        return OK
+
+    def answer(self, frame: bytes) -> bytes:
+        """Do what a whole frame asks for; the bytes of the reply."""
+        first, address, count, *payload = struct.unpack(f"<{len(frame) // 4}I", frame)
+        status = self.verdict(frame)
+        words: tuple[int, ...] = ()
+        if status != OK:
+            self.refused += 1
+        else:
+            words = self._execute(first & 0xFF, frame, address, count, payload)
+        head = first & 0xFFFF00FF | status << 8
+        return encode(struct.pack(f"<{3 + len(words)}I", head, address, len(words), *words))
+
+    def _execute(
+        self, command: int, frame: bytes, address: int, count: int, payload: list[int]
+    ) -> tuple[int, ...]:
+        repeated = self._last_run is not None and self._last_run[0] == frame
+        if command not in (STATUS, RUN):
+            self._last_run = None
+        if command == IDENTIFY:
+            return self.identity
+        if command == READ:
+            return tuple(self.memory.read(address + index) for index in range(count))
+        if command == WRITE_BYTES:
+            payload = list(struct.pack(f"<{len(payload)}I", *payload)[:count])
+        if command in (WRITE, WRITE_BYTES):
+            for index, word in enumerate(payload):
+                self.memory.write(address + index, word)
+        if command == RESET:
+            self.busy = False
+        if command == RUN:
+            if not repeated:
+                steps = payload[0] & 0xFF, payload[0] >> 8
+                self._last_run = frame, self.engine(address & 0xFF, address >> 8, *steps)
+            assert self._last_run is not None
+            return 0, *self._last_run[1]
+        if command == STATUS:
+            return int(self.busy), self.scanner.dropped, self.refused
+        return ()
+
+
+def encode(frame: bytes) -> bytes:
+    """A frame with its CRC, as it goes over the wire."""
+    coded = bytearray([0xC0])
+    for value in frame + struct.pack("<I", zlib.crc32(frame)):
+        coded += {0xC0: b"\xdb\xdc", 0xDB: b"\xdb\xdd"}.get(value, bytes([value]))
+    return bytes(coded) + b"\xc0"

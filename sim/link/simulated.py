@@ -1,0 +1,180 @@
+"""The accelerator under Verilator as a child process, behind the byte stream of its link.
+
+`build_link` makes the program, of the RTL or of any other Verilog with the same ports; `ChildLink`
+runs it and is a link like a serial port (`residuum.sw.host.links.Link`). ``sim:`` addresses end up
+in `open_simulated`.
+"""
+
+from __future__ import annotations
+
+import functools
+import select
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from residuum.hw.accelerator import Accelerator
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.link.uart import Uart
+from residuum.sim.verilator.build import build_program, verilog_text
+from residuum.sw.compiler.program import grow_to_fit
+from residuum.sw.errors import ResiduumError
+from residuum.sw.host.links import LinkError
+from residuum.sw.network.integer_network import IntegerNetwork
+
+DEFAULT_LANES = 16
+DEFAULT_STEPS = 8
+
+_HARNESS = Path(__file__).with_name("link.cpp")
+
+
+def build_link(verilog: Mapping[str, str], *, name: str, pins: bool = False) -> Path:
+    """Build the child program, or find the same build of an earlier call.
+
+    Parameters
+    ----------
+    verilog
+        Texts by file name, with a module ``top`` that has the ports of an `Accelerator`; with
+        ``pins`` ``serial_rx`` and ``serial_tx`` in place of the two streams and ``rx_damaged``.
+    name
+        Shown in messages and in the names of logs.
+    """
+    main = ("#define RESIDUUM_PINS\n" if pins else "") + _HARNESS.read_text()
+    return build_program({**verilog, "link.cpp": main}, name=name)
+
+
+@functools.cache
+def build_accelerator(config: EngineConfig) -> Path:
+    """The child program of an accelerator with that engine."""
+    text = verilog_text(Accelerator(config))
+    return build_link({"design.v": text}, name=f"link-{config.lanes}")
+
+
+def build_pins(config: EngineConfig, *, clock_hz: int, baud: int) -> Path:
+    """The child program of an accelerator behind the pins of a UART."""
+    text = verilog_text(_Pins(config, clock_hz=clock_hz, baud=baud))
+    return build_link({"design.v": text}, name=f"pins-{config.lanes}", pins=True)
+
+
+class _Pins(wiring.Component):
+    """An accelerator with the UART of a board."""
+
+    def __init__(self, config: EngineConfig, *, clock_hz: int, baud: int):
+        super().__init__({"serial_rx": In(1, init=1), "serial_tx": Out(1, init=1), "busy": Out(1)})
+        self._uart = Uart(clock_hz=clock_hz, baud=baud)
+        self._accelerator = Accelerator(config, clock_hz=clock_hz)
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.uart = uart = self._uart
+        m.submodules.accelerator = accelerator = self._accelerator
+        wiring.connect(m, uart.rx, accelerator.rx)
+        wiring.connect(m, accelerator.tx, uart.tx)
+        m.d.comb += [
+            uart.rx_pin.eq(self.serial_rx),
+            accelerator.rx_damaged.eq(uart.rx_damaged),
+            self.serial_tx.eq(uart.tx_pin),
+            self.busy.eq(accelerator.busy),
+        ]
+        return m
+
+
+class ChildLink:
+    """The link to a child process; closing it ends the process.
+
+    Parameters
+    ----------
+    program
+        From `build_link`.
+    name
+        In messages.
+    arguments
+        Options of the program, see ``sim/link/link.cpp``.
+    """
+
+    seconds_per_byte = 0.0
+    # A simulated link loses nothing; but a wide engine on a busy computer is slow.
+    latency = 20.0
+    run_seconds = 600.0
+    advice = "this is a fault of the simulated engine, which hangs"
+
+    def __init__(self, program: Path, *, name: str = "sim:", arguments: Sequence[str] = ()):
+        self.name = name
+        self._child = subprocess.Popen(
+            [str(program), *arguments],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def send(self, data: bytes) -> None:
+        pipe = self._child.stdin
+        assert pipe is not None
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[pipe.write(rest) :]
+        except OSError:
+            raise self._broken() from None
+
+    def receive(self, timeout: float) -> bytes:
+        pipe = self._child.stdout
+        assert pipe is not None
+        ready, _, _ = select.select([pipe], [], [], timeout)
+        if not ready:
+            return b""
+        data = pipe.read(1 << 16)
+        if not data:
+            raise self._broken()
+        return data
+
+    def change_rate(self) -> bool:
+        return False
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        self._child.kill()
+        self._child.wait()
+
+    def close(self) -> None:
+        self.kill()
+        self._child.communicate()
+
+    def _broken(self) -> LinkError:
+        return LinkError(f"the simulation behind {self.name} ended; start it again")
+
+
+def open_simulated(
+    options: str, *, network: IntegerNetwork | None = None, steps: int | None = None
+) -> ChildLink:
+    """The link of a simulated accelerator that is large enough for a network.
+
+    Parameters
+    ----------
+    options
+        What follows ``sim:``, e.g. ``lanes=32`` or ``lanes=32,steps=16``.
+    network, steps
+        Without them memories and steps have their default sizes.
+    """
+    return ChildLink(build_accelerator(simulated_config(options, network, steps)), name="sim:")
+
+
+def simulated_config(
+    options: str, network: IntegerNetwork | None, steps: int | None
+) -> EngineConfig:
+    """The engine that a ``sim:`` address asks for."""
+    values = {"lanes": DEFAULT_LANES, "steps": max(DEFAULT_STEPS, steps or 0)}
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        if key not in values or not value.isdecimal():
+            raise LinkError(f"{option!r} is no option of sim:, as lanes=32 and steps=16 are")
+        values[key] = int(value)
+    try:
+        config = EngineConfig.for_lanes(**values)
+    except ValueError as error:
+        raise ResiduumError(f"the engine of sim:{options} cannot be built: {error}") from None
+    return config if network is None else grow_to_fit(network, config)

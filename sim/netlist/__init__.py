@@ -1,0 +1,1 @@
+"""The ECP5 netlists, simulated."""

@@ -1,0 +1,308 @@
+"""The ECP5 netlists of a small accelerator, simulated: ``residuum netlist``.
+
+The accelerator with its link goes through yosys, and through nextpnr, as for a board. Both
+netlists, with models of the primitives (``sim/primitives``), become the program of a simulated link
+(`residuum.sim.link.simulated`), and a host compares every train with the golden model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amaranth.back import rtlil
+
+from residuum.boards.build import toolchain
+from residuum.boards.build.progress import Step
+from residuum.boards.build.synth import synthesise
+from residuum.commands.arguments import positive_number
+from residuum.hw.accelerator import Accelerator
+from residuum.hw.isa.config import EngineConfig
+from residuum.sim.link.simulated import ChildLink, build_link
+from residuum.sw.compiler.program import Program, compile_network, grow_to_fit
+from residuum.sw.host.classifier import Classifier
+from residuum.sw.host.device import Device
+from residuum.sw.network.integer_network import IntegerNetwork
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from residuum.sw.trace.compare import Comparison
+
+__all__ = ["check", "netlist_sources", "place_and_route", "small_config", "synthesise_netlist"]
+
+DESCRIPTION = """\
+Synthesise a small accelerator for ECP5 that powers up with a network of 4-bit weights, place and
+route it, and run both netlists with models of the primitives in Verilator. Images are classified
+with the network that is there, then with one of 8-bit weights that is loaded over the link; every
+spike train, mask, logit and class is compared with the golden model. Writes
+build/netlist/report.json; ends with status 1 if anything differs."""
+EXAMPLES = """\
+examples:
+  residuum netlist digits               5 digits on both netlists
+  residuum netlist digits --images 20   more of them
+"""
+
+BUILD = Path(__file__).resolve().parents[2] / "build" / "netlist"
+PRIMITIVES = tuple(sorted(Path(__file__).parents[1].joinpath("primitives").glob("*.v")))
+
+# Two tiles, so that banks and tiles are told apart, and few steps: half of them probe, half count.
+LANES, TILE_LANES, STEPS = 4, 2, 4
+NAME = "accelerator"
+# No pin is used: any device will do that has pins enough for the bytes of the link.
+_DEVICE = ("--25k", "--package", "CABGA256", "--lpf-allow-unconstrained")
+# What is proved here is the function; a clock that every routing meets.
+_MEGAHERTZ = 25
+
+Netlist = dict[str, Any]
+OnLine = Callable[[str], None]
+
+
+def ignore_line(line: str) -> None:
+    """Nobody looks at what a tool prints."""
+
+
+def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
+    """A small engine of DP16KD that holds any of the networks."""
+    smallest = EngineConfig(
+        lanes=LANES,
+        tile_lanes=TILE_LANES,
+        steps=steps,
+        weight_rows=1,
+        feature_rows=2,
+        channel_groups=1,
+        table_entries=2,
+        layers=1,
+        memory="ecp5",
+    )
+    return functools.reduce(
+        lambda config, network: grow_to_fit(network, config), networks, smallest
+    )
+
+
+def synthesise_netlist(program: Program, folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
+    """The netlist of yosys's ``synth_ecp5`` for the accelerator that powers up with a program."""
+    held = dict(zip(program.addresses.tolist(), program.words.tolist(), strict=True))
+    accelerator = Accelerator(program.config, program=held, name=program.network.name)
+    text = rtlil.convert(accelerator, platform=None, emit_src=False)
+    synthesise(text, name=NAME, folder=folder, on_line=on_line)
+    return _load(folder / f"{NAME}.netlist.json")
+
+
+def place_and_route(folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
+    """What nextpnr makes of the netlist that `synthesise_netlist` has left in the folder."""
+    files = ("--json", f"{NAME}.netlist.json", "--write", f"{NAME}.routed.json")
+    log = f"{NAME}.nextpnr.log"
+    arguments = [*_DEVICE, *files, "--freq", str(_MEGAHERTZ)]
+    if toolchain.run("nextpnr-ecp5", arguments, folder=folder, log=log, on_line=on_line) != 0:
+        raise toolchain.failure("nextpnr-ecp5", f"place and route {NAME}", folder / log)
+    netlist = _load(folder / f"{NAME}.routed.json")
+    _spell_out(netlist)
+    return netlist
+
+
+def netlist_sources(netlist: Netlist, folder: Path) -> dict[str, str]:
+    """Verilog of a netlist and of the primitives in it, texts by file name, as Verilator takes it.
+
+    Names of cells and wires are dropped: as Verilog they take more room than what they name.
+    """
+    bare = {
+        "ports": _top(netlist)["ports"],
+        "cells": {
+            f"cell_{index}": {**cell, "attributes": {}, "hide_name": 1}
+            for index, cell in enumerate(_top(netlist)["cells"].values())
+        },
+    }
+    (folder / "bare.json").write_text(json.dumps({"modules": {"top": bare}}))
+    script = "read_json bare.json; write_verilog -noattr bare.v"
+    if toolchain.run("yosys", ["-q", "-p", script], folder=folder, log="bare.log") != 0:
+        raise toolchain.failure("yosys", "turn the netlist into Verilog", folder / "bare.log")
+    # The first line names the build of yosys.
+    text = (folder / "bare.v").read_text().split("*/\n", 1)[-1]
+    return {"netlist.v": text} | {path.name: path.read_text() for path in PRIMITIVES}
+
+
+def check(
+    link: ChildLink,
+    network: IntegerNetwork,
+    images: np.ndarray,
+    *,
+    tau: int,
+    T: int,
+    load: bool,
+    done: Callable[[], None] = lambda: None,
+) -> Comparison:
+    """Classify images over the link and compare everything with the golden model.
+
+    Parameters
+    ----------
+    load
+        Load the network first; otherwise it must lie in the memories already, and words of the
+        program that are not there are mismatches.
+    done
+        Called after each image.
+
+    Raises
+    ------
+    ResiduumError
+        If the device gives no answer, or a wrong one.
+    """
+    from residuum.sw.golden.golden_model import simulate
+    from residuum.sw.trace.compare import Comparison, compare
+    from residuum.sw.trace.engine_trace import EngineTrace
+
+    traces, words = [], 0
+    with Device(link) as device:
+        classifier = Classifier(device, network, tau=tau, T=T)
+        if load:
+            classifier.load()
+        else:
+            words = classifier.differing_words()
+        for image in images:
+            traces.append(classifier.trace(image))
+            done()
+    golden = simulate(network, images, tau=tau, T=T)
+    found = compare(network, EngineTrace.stack(traces), golden)
+    if words:
+        return Comparison(found.mismatches + words, f"{words} words of the program differ")
+    return found
+
+
+def cells(netlist: Netlist) -> dict[str, int]:
+    """Cells of a netlist by type."""
+    return dict(sorted(Counter(cell["type"] for cell in _top(netlist)["cells"].values()).items()))
+
+
+def _top(netlist: Netlist) -> dict[str, Any]:
+    top: dict[str, Any] = netlist["modules"]["top"]
+    return top
+
+
+def _load(path: Path) -> Netlist:
+    """A netlist in yosys's JSON: its cells, without notes on where they come from and without the
+    modules that describe the primitives."""
+    top = json.loads(path.read_bytes())["modules"]["top"]
+    kept = {name: cell for name, cell in top["cells"].items() if cell["type"] != "$scopeinfo"}
+    return {"modules": {"top": {**top, "cells": kept}}}
+
+
+def _spell_out(netlist: Netlist) -> None:
+    """Write into a routed netlist what follows from the device rather than from a connection.
+
+    What an open input reads; which multiplexer a table has, by its place in its half slice; the
+    direction of a pin, as part of its cell's type. Other open pins are left out.
+    """
+    for cell in _top(netlist)["cells"].values():
+        connections, directions = cell["connections"], cell["port_directions"]
+        for pin, bits in list(connections.items()):
+            if not bits:
+                read = _open(cell["type"], pin) if directions[pin] == "input" else None
+                if read is None:
+                    del connections[pin]
+                else:
+                    connections[pin] = [read]
+        if cell["type"] == "TRELLIS_COMB":
+            cell["parameters"]["IS_Z1"] = "01"[cell["attributes"]["NEXTPNR_BEL"].endswith("K1")]
+        elif cell["type"] == "TRELLIS_IO":
+            cell["type"] += f"_{cell['parameters']['DIR']}"
+
+
+def _open(kind: str, pin: str) -> str | None:
+    """What an open input of a cell reads; None where that makes no difference."""
+    if kind in ("DP16KD", "TRELLIS_RAMW") or (kind == "TRELLIS_COMB" and pin in "ABCD"):
+        return "1"
+    # No local reset; no carry at the foot of a chain.
+    return "0" if (kind, pin) in (("TRELLIS_FF", "LSR"), ("TRELLIS_COMB", "FCI")) else None
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``residuum netlist``."""
+    parser.add_argument("model", metavar="MODEL", help="name of a committed network")
+    parser.add_argument(
+        "--images",
+        type=positive_number,
+        default=5,
+        metavar="N",
+        help="how many held-out images, from the first (default %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """``residuum netlist``: both netlists, a line for each, ``build/netlist/report.json``."""
+    from rich.console import Console
+
+    from residuum.boards.build.progress import Display, LayoutLog, SynthesisLog
+    from residuum.commands.evaluate import held_out, write_report
+    from residuum.sw.network.library import load_network
+
+    started = time.monotonic()
+    held, loaded = load_network(args.model, 4), load_network(args.model, 8)
+    images, _ = held_out(held, args.model, args.images)
+    config = small_config(held, loaded)
+    steps = {"tau": config.steps // 2, "T": config.steps - config.steps // 2}
+    found: dict[str, dict[str, Any]] = {}
+
+    def classify(stage: str, program: Path, network: IntegerNetwork, load: bool) -> Comparison:
+        what = f"{len(images)} images, {network.weight_bits}-bit weights"
+        left = itertools.count(len(images) - 1, -1)
+        link = ChildLink(program, name=f"the {stage} netlist")
+        with display.phase(stage, what) as show:
+
+            def done() -> None:
+                show(Step(what, f"{next(left)} left"))
+
+            return check(link, network, images, **steps, load=load, done=done)
+
+    def simulate(stage: str, netlist: Netlist) -> None:
+        with display.phase(stage, "compilation"):
+            program = build_link(netlist_sources(netlist, BUILD), name=f"netlist-{stage}")
+        compared = [classify(stage, program, held, False), classify(stage, program, loaded, True)]
+        found[stage] = {
+            "cells": cells(netlist),
+            "mismatches": sum(one.mismatches for one in compared),
+            "first": next((one.first for one in compared if one.first), ""),
+        }
+
+    with Display(Console(stderr=True)) as display:
+        with display.phase("netlist", "synthesis") as show:
+            synthesis = SynthesisLog()
+            program = compile_network(held, config, **steps)
+            netlist = synthesise_netlist(program, BUILD, on_line=lambda line: show(synthesis(line)))
+        simulate("synthesised", netlist)
+        with display.phase("netlist", "placement") as show:
+            layout = LayoutLog()
+            routed = place_and_route(BUILD, on_line=lambda line: show(layout(line)))
+        simulate("routed", routed)
+
+    for stage, result in found.items():
+        print(
+            f"{stage} netlist of {sum(result['cells'].values()):,} cells: {len(images)} images "
+            f"each on the network it holds and on one loaded over it, {result['mismatches']} "
+            f"mismatches"
+        )
+        if result["mismatches"]:
+            print(f"residuum: the first difference: {result['first']}", file=sys.stderr)
+    mismatches = sum(result["mismatches"] for result in found.values())
+    report = {
+        "model": args.model,
+        "held_bits": held.weight_bits,
+        "loaded_bits": loaded.weight_bits,
+        "images": len(images),
+        **steps,
+        "lanes": config.lanes,
+        "tile_lanes": config.tile_lanes,
+        "mismatches": mismatches,
+        "netlists": found,
+        "tools": {tool: toolchain.version(tool) for tool in ("yosys", "nextpnr-ecp5")},
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    write_report(BUILD / "report.json", report)
+    return int(mismatches > 0)

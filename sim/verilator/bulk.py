@@ -1,0 +1,190 @@
+"""Bulk transfers over the host port of a design, one `await` per transaction.
+
+A build with ``bulk=True`` (`sim/verilator/build.py`) has a mover on its host port that works off a
+queue of commands at one word per cycle, without Python. `Bulk` fills that queue from inside a
+cocotb test::
+
+    bulk = await Bulk.start(dut)
+    await bulk.write(0x100, words)
+    await bulk.write(START, [1])
+    await bulk.wait_idle(100_000)
+    trains = await bulk.read(0x800, 256)
+
+Each method is the same as its ``queue_`` twin followed by `flush`; several queued commands run
+back to back and cost a single `await`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from cocotb.triggers import Lock, RisingEdge
+
+from residuum.sim.verilator import build as verilator
+
+__all__ = ["Bulk", "BulkError"]
+
+# Longer than any pipeline behind the port, short enough that a hang is reported at once.
+_ANSWER_TIMEOUT = 10_000
+
+Words = npt.ArrayLike
+
+
+class BulkError(Exception):
+    """A transfer that did not end; the message names the command."""
+
+
+class Bulk:
+    """The Python side of the bulk mover.
+
+    The mover keeps the rules of the port: one write or read in a cycle and never both, answers in
+    order. A read is complete before the command behind it begins. While ``rst`` is high it waits;
+    a command that a reset interrupts begins again.
+
+    After an error the rest of the queue is dropped and the mover can be used again. After a read
+    whose answers got lost it is reset that makes the port usable, since answers carry no name.
+    """
+
+    def __init__(self, dut: Any) -> None:
+        self._idle = dut.bulk_idle
+        self._lock = Lock()
+        self._library = ctypes.CDLL(None)
+        self._library.residuum_bulk_take_failure.restype = ctypes.c_char_p
+        self._library.residuum_bulk_cycle.restype = ctypes.c_uint64
+        self._library.residuum_bulk_address_width.restype = ctypes.c_uint32
+        self._address_limit = 1 << self._library.residuum_bulk_address_width()
+        self._buffers: list[np.ndarray] = []
+
+    @classmethod
+    async def start(cls, dut: Any) -> Bulk:
+        """Start the clock, reset the design and take hold of its mover."""
+        await verilator.start(dut)
+        return cls(dut)
+
+    @property
+    def cycle(self) -> int:
+        """Clock edges since the start of the simulation."""
+        return int(self._library.residuum_bulk_cycle())
+
+    def queue_write(self, address: int, words: Words, *, increment: int = 1) -> None:
+        """Write consecutive words, the address growing by ``increment`` (0 for a port)."""
+        data = self._keep(words)
+        self._check_range(address, increment, data.size)
+        if data.size:
+            self._library.residuum_bulk_write(
+                _u32(address), _u32(increment), _u32(data.size), _data(data), _u64(_ANSWER_TIMEOUT)
+            )
+
+    def queue_write_scattered(self, addresses: Words, words: Words) -> None:
+        """Write each word to the address beside it."""
+        places, data = self._keep(addresses), self._keep(words)
+        if places.size != data.size:
+            raise ValueError(f"{places.size} addresses do not match {data.size} words")
+        if places.size:
+            self._check_range(int(places.max()), 0, 1)
+            self._library.residuum_bulk_write_scattered(
+                _u32(data.size), _data(places), _data(data), _u64(_ANSWER_TIMEOUT)
+            )
+
+    def queue_read(
+        self, address: int, count: int, *, increment: int = 1, timeout: int = _ANSWER_TIMEOUT
+    ) -> npt.NDArray[np.uint32]:
+        """Read words into the array that is returned, which is filled after `flush`.
+
+        ``timeout`` is the greatest number of cycles between two answers.
+        """
+        self._check_range(address, increment, count)
+        answers = np.zeros(count, np.uint32)
+        self._buffers.append(answers)
+        if count:
+            self._library.residuum_bulk_read(
+                _u32(address), _u32(increment), _u32(count), _data(answers), _u64(timeout)
+            )
+        return answers
+
+    def queue_wait_idle(self, timeout: int) -> None:
+        """Wait until ``busy`` is low, at most ``timeout`` cycles.
+
+        The start that the last write may have given is waited for: ``busy`` is not looked at
+        before it can have risen.
+        """
+        self._library.residuum_bulk_wait_idle(_u64(timeout))
+
+    def queue_delay(self, cycles: int) -> None:
+        """Leave the port alone for some cycles."""
+        self._library.residuum_bulk_delay(_u32(cycles))
+
+    async def flush(self) -> None:
+        """Wait until all queued commands are done; raises `BulkError` if one hangs."""
+        # What other tasks queue from here on is theirs to keep.
+        kept, self._buffers = self._buffers, []
+        async with self._lock:
+            # The mover answers one clock after it has seen the queue, so that a queue filled now
+            # shows as a fall and a rise of `idle`, however short the command.
+            self._library.residuum_bulk_delay(_u32(1))
+            await RisingEdge(self._idle)
+            del kept
+            failure = self._library.residuum_bulk_take_failure()
+        if failure:
+            raise BulkError(failure.decode())
+
+    async def write(self, address: int, words: Words, *, increment: int = 1) -> None:
+        """See `queue_write`."""
+        self.queue_write(address, words, increment=increment)
+        await self.flush()
+
+    async def write_scattered(self, addresses: Words, words: Words) -> None:
+        """See `queue_write_scattered`."""
+        self.queue_write_scattered(addresses, words)
+        await self.flush()
+
+    async def read(
+        self, address: int, count: int, *, increment: int = 1, timeout: int = _ANSWER_TIMEOUT
+    ) -> npt.NDArray[np.uint32]:
+        """See `queue_read`."""
+        answers = self.queue_read(address, count, increment=increment, timeout=timeout)
+        await self.flush()
+        return answers
+
+    async def wait_idle(self, timeout: int) -> None:
+        """See `queue_wait_idle`."""
+        self.queue_wait_idle(timeout)
+        await self.flush()
+
+    async def delay(self, cycles: int) -> None:
+        """See `queue_delay`."""
+        self.queue_delay(cycles)
+        await self.flush()
+
+    def _keep(self, words: Words) -> np.ndarray:
+        """The words as the mover reads them, kept until it has."""
+        given = np.asarray(words)
+        if given.size and (given.min() < -(1 << 31) or given.max() >= 1 << 32):
+            raise ValueError("words must fit in 32 bits")
+        # A copy even of uint32: the caller may change the array before the mover has read it.
+        data = given.astype(np.int64).astype(np.uint32).reshape(-1)
+        self._buffers.append(data)
+        return data
+
+    def _check_range(self, address: int, increment: int, count: int) -> None:
+        last = address + increment * max(count - 1, 0)
+        if not (0 <= address <= last < self._address_limit):
+            raise ValueError(
+                f"addresses {address:#x}..{last:#x} are outside of the port's "
+                f"0..{self._address_limit - 1:#x}"
+            )
+
+
+def _u32(value: int) -> ctypes.c_uint32:
+    return ctypes.c_uint32(value)
+
+
+def _u64(value: int) -> ctypes.c_uint64:
+    return ctypes.c_uint64(value)
+
+
+def _data(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

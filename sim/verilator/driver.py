@@ -1,0 +1,91 @@
+"""Drives an engine in simulation: programs and images in, trains, logits and counters out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from residuum.hw.isa.descriptors import COUNTER_WORDS, Control, HostMap, Region
+from residuum.sim.verilator.bulk import Bulk
+from residuum.sw.compiler.program import Program
+from residuum.sw.trace.engine_trace import EngineTrace
+
+# Cycles far beyond any network: a run that takes longer hangs.
+RUN_TIMEOUT = 2_000_000
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Words that were asked for: ``parts`` hold them, once flushed, in the order ``order``."""
+
+    order: np.ndarray
+    parts: list[np.ndarray]
+
+    def words(self) -> np.ndarray:
+        """The words, uint32, in the order of the addresses that were given."""
+        words = np.empty(len(self.order), np.uint32)
+        words[self.order] = np.concatenate(self.parts)
+        return words
+
+
+class EngineDriver:
+    """One engine behind a bulk mover, loaded with one program at a time."""
+
+    def __init__(self, bulk: Bulk, program: Program):
+        self.bulk = bulk
+        self.program = program
+        self.host_map = HostMap(program.config)
+
+    async def load(self) -> None:
+        """Write descriptors, tables, parameters and weights."""
+        await self.bulk.write_scattered(self.program.addresses, self.program.words)
+
+    def queue_image(self, image: np.ndarray) -> None:
+        """Write one image, uint8 (C, H, W), into the feature memory."""
+        self.bulk.queue_write_scattered(*self.program.image_writes(image))
+
+    def queue_run(self, first: int, last: int, *, tau: int, T: int) -> None:
+        """Run layers first..last and wait for the end."""
+        address = self.host_map.address
+        self.bulk.queue_write(address(Region.CONTROL, word=Control.STEPS), [tau | T << 8])
+        self.bulk.queue_write(address(Region.CONTROL, word=Control.RUN), [first | last << 8])
+        self.bulk.queue_wait_idle(RUN_TIMEOUT)
+
+    def queue_read(self, addresses: np.ndarray) -> Reading:
+        """Read words at any addresses, in ascending order of them: few commands read many words."""
+        order = np.argsort(addresses, kind="stable")
+        ascending = addresses[order].astype(np.int64)
+        runs = np.split(ascending, np.flatnonzero(np.diff(ascending) != 1) + 1)
+        return Reading(order, [self.bulk.queue_read(int(run[0]), len(run)) for run in runs])
+
+    async def classify(self, image: np.ndarray, *, tau: int, T: int) -> EngineTrace:
+        """One uninterrupted run for logits, argmax and counters, then one layer by layer for the
+        trains; ResiduumError if their logits differ."""
+        last = len(self.program.layers) - 1
+        self.queue_image(image)
+        self.queue_run(0, last, tau=tau, T=T)
+        logits = self.queue_read(self.program.logit_reads())
+        best = self.bulk.queue_read(self.host_map.address(Region.CONTROL, word=Control.CLASS), 1)
+        counters = self.bulk.queue_read(
+            self.host_map.address(Region.COUNTERS), (last + 1) * COUNTER_WORDS
+        )
+        self.queue_image(image)
+        reads = []
+        for index in range(last):
+            self.queue_run(index, index, tau=tau, T=T)
+            trains, occupancy = self.program.train_reads(index)
+            reads.append((self.queue_read(trains), self.queue_read(occupancy)))
+        self.queue_run(last, last, tau=tau, T=T)
+        again = self.queue_read(self.program.logit_reads())
+        await self.bulk.flush()
+
+        return EngineTrace.decode(
+            self.program,
+            tau + T,
+            logits=logits.words(),
+            layered=again.words(),
+            best=int(best[0]),
+            counters=counters,
+            layers=[(trains.words(), occupancy.words()) for trains, occupancy in reads],
+        )

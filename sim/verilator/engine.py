@@ -1,0 +1,64 @@
+"""The whole engine under Verilator, from Python: networks and images in, traces out."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from residuum.hw.engine import Engine
+from residuum.hw.isa.config import EngineConfig
+from residuum.sim.verilator.build import Simulation, build
+from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.trace.engine_trace import EngineTrace
+
+
+@dataclass(frozen=True)
+class Case:
+    """Images to be classified by a network, uint8 (N, C, H, W)."""
+
+    network: IntegerNetwork
+    images: np.ndarray
+    tau: int
+    T: int
+
+
+def build_engine(config: EngineConfig, *, waves: bool = False) -> Simulation:
+    """The simulation of an engine; of one with that configuration if it was built before."""
+    return build(Engine(config), name=f"engine-{config.lanes}", bulk=True, waves=waves)
+
+
+def run_engine(
+    config: EngineConfig, cases: Sequence[Case], *, simulation: Simulation | None = None
+) -> list[EngineTrace]:
+    """Classify the images of all cases in one simulation, without a reset between them.
+
+    Parameters
+    ----------
+    simulation
+        Of an engine with this configuration; by default it is built.
+
+    Raises
+    ------
+    ResiduumError
+        If a network does not fit, or the engine gives no answer.
+    """
+    simulation = simulation or build_engine(config)
+    with tempfile.TemporaryDirectory(prefix="residuum-") as scratch:
+        parameters: dict[str, Any] = {"config": dataclasses.asdict(config), "cases": []}
+        for index, case in enumerate(cases):
+            path = Path(scratch) / f"{index}.npz"
+            case.network.save(path)
+            parameters["cases"].append({"network": str(path), "tau": case.tau, "T": case.T})
+            parameters[f"{index}_images"] = np.ascontiguousarray(case.images)
+        given = simulation.run("residuum.sim.verilator.engine_bench", parameters=parameters)
+    named: list[dict[str, np.ndarray]] = [{} for _ in cases]
+    for name, values in given.items():
+        number, rest = name.split("_", 1)
+        named[int(number)][rest] = values
+    return [EngineTrace.from_arrays(arrays) for arrays in named]

@@ -1,0 +1,1 @@
+"""From an integer network to the memory content of an engine, and its cycles."""

@@ -1,0 +1,670 @@
+"""Compiler: an integer network and an engine's sizes in, the engine's program out.
+
+The program is a list of host writes: layer descriptors, axis tables, weight rows, and per channel a
+bias and a threshold. `Program` also knows how images go into the feature memory and how trains and
+logits come out of it.
+
+A map of C channels on an engine of P lanes takes G = ceil(C / P) rows of the feature memory per
+position, channel c in slot c % P of row c // P. Slot s is lane s // tiles of bank s % tiles. An
+image is packed instead (`PackedImage`) where nothing is pooled: its pixels fill P slots per row,
+one after another, so that one row serves several positions. Either way a window is a list of
+segments, runs of consecutive slots whose weight rows are consecutive too; the axis tables hold
+where they begin.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from residuum.hw.isa.config import MAX_DIMENSION, EngineConfig
+from residuum.hw.isa.descriptors import (
+    AxisEntry,
+    HostMap,
+    LayerDescriptor,
+    Region,
+    split_words,
+)
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer, bounds, signed_bits
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """A map in the feature memory, every position in rows of its own.
+
+    Attributes
+    ----------
+    shape
+        (C, H, W).
+    lanes
+        P, neurons per row.
+    passes
+        Copies of the map that hold different bit-planes (1 for spikes).
+    row
+        First row.
+    empty_row
+        First of G rows with the shared result of windows without events, or None.
+    """
+
+    shape: tuple[int, int, int]
+    lanes: int
+    passes: int = 1
+    row: int = 0
+    empty_row: int | None = None
+
+    @property
+    def groups(self) -> int:
+        """G, rows per position."""
+        return -(-self.shape[0] // self.lanes)
+
+    @property
+    def pitch(self) -> int:
+        """Rows from one line to the next."""
+        return self.shape[2] * self.groups
+
+    @property
+    def rows(self) -> int:
+        """Rows of one copy, without those of empty windows."""
+        return self.shape[1] * self.pitch
+
+    @property
+    def rows_taken(self) -> int:
+        return self.rows * self.passes + (self.groups if self.empty_row is not None else 0)
+
+    def slots(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row within the map and slot of every neuron, int (C, H, W) each."""
+        channels, height, width = self.shape
+        c, y, x = np.ogrid[:channels, :height, :width]
+        row = y * self.pitch + x * self.groups + c // self.lanes
+        return row, np.broadcast_to(c % self.lanes, row.shape)
+
+    def scatter(self, image: np.ndarray) -> np.ndarray:
+        """The values of an image (C, H, W) in their slots, uint32 (rows, lanes)."""
+        words = np.zeros((self.rows, self.lanes), np.uint32)
+        words[self.slots()] = image
+        return words
+
+
+@dataclass(frozen=True)
+class PackedImage:
+    """An image whose pixels fill the rows without gaps, band by band.
+
+    A band interleaves ``lines`` lines: pixel by pixel along x, then line, then channel. Band b
+    holds the lines from b * step - padding on; lines outside the image are blank. With one line per
+    band it is the image line by line. With a kernel's height of lines per band, one band per output
+    line, a window is a single segment: fewer rows to look at, for an image that is stored kernel /
+    stride times.
+
+    Attributes
+    ----------
+    shape, lanes, passes, row
+        As in `MapPlan`.
+    interleaved
+        One band per output line of the layer that reads the image; else one per line.
+    bands, lines, step, padding
+        Of that layer (output height, kernel height, stride, padding), or (H, 1, 1, 0).
+    """
+
+    shape: tuple[int, int, int]
+    lanes: int
+    passes: int
+    interleaved: bool
+    bands: int
+    lines: int = 1
+    step: int = 1
+    padding: int = 0
+    row: int = 0
+    empty_row: int | None = None
+    groups: int = 1
+
+    @property
+    def column(self) -> int:
+        """Slots per position along x."""
+        return self.lines * self.shape[0]
+
+    @property
+    def pitch(self) -> int:
+        """Rows from one band to the next."""
+        return -(-self.shape[2] * self.column // self.lanes)
+
+    @property
+    def rows(self) -> int:
+        """Rows of one copy."""
+        return self.bands * self.pitch
+
+    @property
+    def rows_taken(self) -> int:
+        return self.rows * self.passes
+
+    def scatter(self, image: np.ndarray) -> np.ndarray:
+        """The values of an image (C, H, W) in their slots, uint32 (rows, lanes)."""
+        channels, height, width = self.shape
+        source = np.arange(self.bands)[:, None] * self.step - self.padding + np.arange(self.lines)
+        inside = (source >= 0) & (source < height)
+        # (C, bands, lines, W) -> (bands, W, lines, C)
+        lines = image[:, np.clip(source, 0, height - 1)] * inside[None, :, :, None]
+        packed = lines.transpose(1, 3, 2, 0).reshape(self.bands, width * self.column)
+        blank = self.pitch * self.lanes - packed.shape[1]
+        result: np.ndarray = np.pad(packed, ((0, 0), (0, blank))).astype(np.uint32)
+        return result.reshape(self.rows, self.lanes)
+
+
+def _plan_image(network: IntegerNetwork, config: EngineConfig) -> MapPlan | PackedImage:
+    """How the image lies in the feature memory.
+
+    A kernel's lines are interleaved where the stride keeps the copies few: it makes the windows of
+    sparse images cheaper, whose pixels are few compared with the rows they lie in.
+    """
+    first = network.layers[0]
+    if first.pool != (1, 1):
+        return MapPlan(network.input_shape, config.lanes, config.passes)
+    if first.stride == 1:
+        return PackedImage(
+            network.input_shape, config.lanes, config.passes, False, bands=network.input_shape[1]
+        )
+    return PackedImage(
+        network.input_shape,
+        config.lanes,
+        config.passes,
+        True,
+        bands=network.shapes[0][1],
+        lines=first.kernel[0],
+        step=first.stride,
+        padding=first.padding,
+    )
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """A layer as the engine runs it: descriptor, axis tables (vertical, horizontal), and groups of
+    output channels."""
+
+    layer: Layer
+    input: MapPlan | PackedImage
+    output: MapPlan | None
+    descriptor: LayerDescriptor
+    lines: tuple[AxisEntry, ...]
+    columns: tuple[AxisEntry, ...]
+    groups: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network made ready for an engine of one configuration.
+
+    Attributes
+    ----------
+    addresses, words
+        uint32 arrays of equal length: the host writes that load the program, in order.
+    layers
+        One plan per layer.
+    """
+
+    network: IntegerNetwork
+    config: EngineConfig
+    layers: tuple[LayerPlan, ...]
+    addresses: np.ndarray
+    words: np.ndarray
+
+    def image_writes(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Host writes (addresses, words) that put one image, uint8 (C, H, W), into the engine.
+
+        Bit-plane k of a pixel goes to slot k of its train. With S < 8 there are several copies,
+        the one with the highest planes first.
+        """
+        config, plan = self.config, self.layers[0].input
+        if image.shape != plan.shape or image.dtype != np.uint8:
+            raise ResiduumError(
+                f"the network {self.network.name} takes uint8 images of shape {plan.shape}, "
+                f"not {image.dtype} of shape {image.shape}"
+            )
+        pixels = plan.scatter(image.astype(np.uint32))
+        lowest = [(plan.passes - 1 - index) * config.planes for index in range(plan.passes)]
+        copies = [pixels >> low & (1 << config.planes) - 1 for low in lowest]
+        values = np.concatenate(copies).reshape(-1)
+        return self._train_addresses(plan.row, plan.rows * plan.passes).reshape(-1), values
+
+    def _train_addresses(self, row: int, count: int) -> np.ndarray:
+        """Host addresses of all neurons of some rows, uint32 (count, lanes)."""
+        config, host_map = self.config, HostMap(self.config)
+        within = [
+            host_map.address(Region.TRAINS, **_place(slot, config)) for slot in range(config.lanes)
+        ]
+        step = host_map.address(Region.TRAINS, row=1) - host_map.address(Region.TRAINS)
+        rows = np.arange(row, row + count, dtype=np.uint32)[:, None]
+        result: np.ndarray = rows * np.uint32(step) + np.array(within, np.uint32)
+        return result
+
+    def train_reads(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Host addresses to read for `decode_trains`: of the trains of a layer's output, all rows
+        and those of empty windows, and of the occupancy of each of its rows (bank 0)."""
+        plan = self._output(index)
+        trains = [self._train_addresses(plan.row, plan.rows)]
+        if plan.empty_row is not None:
+            trains.append(self._train_addresses(plan.empty_row, plan.groups))
+        host_map = HostMap(self.config)
+        occupancy = [
+            host_map.address(Region.OCCUPANCY, row=row)
+            for row in range(plan.row, plan.row + plan.rows)
+        ]
+        return np.concatenate(trains).reshape(-1), np.array(occupancy, np.uint32)
+
+    def decode_trains(
+        self, index: int, trains: np.ndarray, occupancy: np.ndarray, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the answers to `train_reads` say.
+
+        Returns
+        -------
+        trains : bool (steps, C, H, W)
+        silenced : bool (C, H, W)
+        """
+        plan = self._output(index)
+        words = trains.reshape(-1, self.config.lanes).copy()
+        own = words[: plan.rows]
+        refers = (occupancy >> self.config.bank_slots & 1).astype(bool)
+        if plan.empty_row is not None:
+            shared = words[plan.rows :]
+            own[refers] = shared[np.flatnonzero(refers) % plan.groups]
+        rows, slots = plan.slots()
+        neurons = own[rows, slots]
+        first = self.config.steps - steps
+        bits = neurons[None] >> (first + np.arange(steps)).reshape(-1, 1, 1, 1) & 1
+        return bits.astype(bool), (neurons >> self.config.steps & 1).astype(bool)
+
+    def _output(self, index: int) -> MapPlan:
+        plan = self.layers[index].output
+        if plan is None:
+            raise ResiduumError("the output layer has logits, not trains")
+        return plan
+
+    def logit_reads(self) -> np.ndarray:
+        """Host addresses of the logits, one per class."""
+        config, host_map = self.config, HostMap(self.config)
+        addresses = []
+        for index in range(self.network.classes):
+            group, slot = divmod(index, config.lanes)
+            addresses.append(host_map.address(Region.LOGITS, group=group, **_place(slot, config)))
+        return np.array(addresses, np.uint32)
+
+
+def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, T: int) -> Program:
+    """Fit a network to an engine.
+
+    tau and T only bound the potentials: the program itself holds for any steps whose larger stage
+    is not longer.
+
+    Raises
+    ------
+    ResiduumError
+        One sentence naming the layer, the resource, what is needed and what there is.
+    """
+    if tau < 0 or T < 1 or tau + T > config.steps:
+        raise ResiduumError(
+            f"tau = {tau} and T = {T} do not fit this engine: tau must be at least 0, T at least "
+            f"1, and tau + T at most {config.steps}"
+        )
+    if len(network.layers) > config.layers:
+        raise ResiduumError(
+            f"the network {network.name} has {len(network.layers)} layers; "
+            f"this engine holds {config.layers} layer descriptors"
+        )
+    for layer in network.layers:
+        _check_ranges(layer, config, max(tau, T))
+    maps = _place_maps(network, config)
+    return _Assembler(network, config, maps).program()
+
+
+def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
+    """The configuration with memories and sums large enough for a network.
+
+    A memory that is grown becomes a power of two; accumulators and potentials get the bits that any
+    tau and T on these steps may need.
+    """
+    largest = config.with_changes(
+        weight_rows=1 << 20, feature_rows=1 << 20, channel_groups=1 << 12, table_entries=1 << 16
+    )
+    maps = _place_maps(network, largest)
+    assembler = _Assembler(network, largest.with_changes(layers=64), maps)
+    assembler.program()
+    needed = {
+        "weight_rows": assembler.weight_rows,
+        "feature_rows": max(plan.row + plan.rows_taken for plan in maps),
+        "channel_groups": assembler.channel_groups,
+        "table_entries": assembler.table_entries,
+        "layers": len(network.layers),
+    }
+    grown = {
+        name: 1 << (count - 1).bit_length()
+        for name, count in needed.items()
+        if count > getattr(config, name)
+    }
+    limits = [bounds(layer, config.steps) for layer in network.layers]
+    accumulator_bits = max(
+        config.accumulator_bits,
+        *(signed_bits(int(each.acc_min.min()), int(each.acc_max.max())) for each in limits),
+    )
+    potential_bits = max(
+        config.potential_bits,
+        accumulator_bits + config.fraction_bits,
+        *(
+            signed_bits(int(each.potential_min.min()), int(each.potential_max.max()))
+            for each in limits
+        ),
+    )
+    return config.with_changes(
+        **grown, accumulator_bits=accumulator_bits, potential_bits=potential_bits
+    )
+
+
+def _check_ranges(layer: Layer, config: EngineConfig, steps: int) -> None:
+    """Refuses a layer one of whose numbers could leave its register."""
+    where = f"layer {layer.name!r}"
+    expected = 0 if layer.coding == PIXELS else config.fraction_bits
+    if layer.fraction_bits != expected:
+        raise ResiduumError(
+            f"{where} has {layer.fraction_bits} fraction bits; this engine has {expected} "
+            f"for {layer.coding}"
+        )
+    limits = bounds(layer, steps)
+    weight = layer.weight.reshape(layer.out_channels, -1)
+    parameters = [layer.bias] if layer.threshold is None else [layer.bias, layer.threshold]
+    ranges: list[tuple[str, np.ndarray, np.ndarray, int]] = [
+        ("weights", weight.min(axis=1), weight.max(axis=1), config.weight_bits),
+        ("accumulators", limits.acc_min, limits.acc_max, config.accumulator_bits),
+        ("currents", limits.current_min, limits.current_max, config.potential_bits),
+        ("potentials", limits.potential_min, limits.potential_max, config.potential_bits),
+        *(("parameters", values, values, config.potential_bits) for values in parameters),
+    ]
+    for what, low, high, there in ranges:
+        needed = [signed_bits(int(a), int(b)) for a, b in zip(low, high, strict=True)]
+        channel = int(np.argmax(needed))
+        if needed[channel] > there:
+            raise ResiduumError(
+                f"{where}, channel {channel}: {what} need {needed[channel]} bits; "
+                f"this engine has {there}"
+            )
+
+
+def _place(slot: int, config: EngineConfig) -> dict[str, int]:
+    """Bank and lane of a slot, as fields of a host address."""
+    lane, bank = divmod(slot, config.tiles)
+    return {"bank": bank, "lane": lane}
+
+
+def _skips_empty(layer: Layer, shape: tuple[int, int, int], passes: int) -> bool:
+    """Whether windows without events share one result; a single window has nobody to share with."""
+    return layer.threshold is not None and passes == 1 and shape[1] * shape[2] > 1
+
+
+def _place_maps(network: IntegerNetwork, config: EngineConfig) -> list[MapPlan | PackedImage]:
+    """All maps (the image first) at the lowest rows that are free while they are needed: a map
+    lives from the layer that makes it to the one that reads it."""
+    before = _plan_image(network, config)
+    if before.rows_taken > config.feature_rows:
+        raise ResiduumError(
+            f"the image needs {before.rows_taken} rows of feature memory; "
+            f"this engine has {config.feature_rows}"
+        )
+    plans = [before]
+    for layer, shape in zip(network.layers[:-1], network.shapes[:-1], strict=True):
+        plan = MapPlan(shape, config.lanes)
+        empty = _skips_empty(layer, shape, before.passes)
+        rows = plan.rows + (plan.groups if empty else 0)
+        row = 0 if rows <= before.row else before.row + before.rows_taken
+        if row + rows > config.feature_rows:
+            raise ResiduumError(
+                f"layer {layer.name!r}: its input and output maps need {row + rows} rows of "
+                f"feature memory; this engine has {config.feature_rows}"
+            )
+        before = replace(plan, row=row, empty_row=row + plan.rows if empty else None)
+        plans.append(before)
+    return plans
+
+
+def axis_entries(
+    *, size: int, pool: int, kernel: int, stride: int, padding: int, outputs: int
+) -> list[tuple[int, int, int]]:
+    """The windows along one axis, clipped: (first input position, first kernel position, input
+    positions), in pooled positions the first and third of which are multiplied by the pool size."""
+    pooled = size // pool
+    entries = []
+    for output in range(outputs):
+        start = output * stride - padding
+        low, high = max(0, start), min(pooled, start + kernel)
+        entries.append((low * pool, low - start, (high - low) * pool))
+    return entries
+
+
+class _Assembler:
+    """Collects the host writes of a program, resource by resource."""
+
+    def __init__(
+        self, network: IntegerNetwork, config: EngineConfig, maps: list[MapPlan | PackedImage]
+    ):
+        self.network = network
+        self.config = config
+        self.maps = maps
+        self.host_map = HostMap(config)
+        self.weight_rows = 0
+        self.channel_groups = 0
+        self.table_entries = 0
+        self.writes: list[tuple[int, int]] = []
+        self.bulk: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def program(self) -> Program:
+        plans = tuple(self._layer(index) for index in range(len(self.network.layers)))
+        addresses = np.array([a for a, _ in self.writes], np.uint32)
+        words = np.array([w for _, w in self.writes], np.uint32)
+        return Program(
+            network=self.network,
+            config=self.config,
+            layers=plans,
+            addresses=np.concatenate([addresses, *(a for a, _ in self.bulk)]),
+            words=np.concatenate([words, *(w for _, w in self.bulk)]),
+        )
+
+    def _take(self, layer: Layer, resource: str, count: int, limit: int) -> int:
+        """The first of `count` new places of a resource."""
+        first: int = getattr(self, resource)
+        if first + count > limit:
+            raise ResiduumError(
+                f"layer {layer.name!r}: {first + count} {resource.replace('_', ' ')} are needed up "
+                f"to this layer; this engine has {limit}"
+            )
+        setattr(self, resource, first + count)
+        return first
+
+    def _layer(self, index: int) -> LayerPlan:
+        config, layer = self.config, self.network.layers[index]
+        source = self.maps[index]
+        shape = self.network.shapes[index]
+        is_output = layer.threshold is None
+        following = None if is_output else self.maps[index + 1]
+        target = following if isinstance(following, MapPlan) else None
+        self._check_dimensions(layer, source, shape)
+
+        channels = layer.in_channels
+        kernel_h, kernel_w = layer.kernel
+        groups = -(-layer.out_channels // config.lanes)
+        group_rows = kernel_h * kernel_w * channels
+        weight_row = self._take(layer, "weight_rows", groups * group_rows, config.weight_rows)
+        group = self._take(layer, "channel_groups", groups, config.channel_groups)
+        lines, columns = self._tables(layer, source, shape)
+        table_y, table_x = self._table(layer, lines), self._table(layer, columns)
+
+        modulus = 1 << config.weight_row_bits
+        descriptor = LayerDescriptor(
+            windows_y=shape[1] - 1,
+            windows_x=shape[2] - 1,
+            table_y=table_y,
+            table_x=table_x,
+            groups=groups - 1,
+            passes=source.passes - 1,
+            pool_y=layer.pool[0] - 1,
+            pool_x=layer.pool[1] - 1,
+            input_row=source.row,
+            pass_pitch=source.rows if source.passes > 1 else 0,
+            pitch_y=source.pitch % (1 << config.feature_row_bits),
+            pitch_x=source.groups,
+            input_empty_row=source.empty_row or 0,
+            weight_row=weight_row,
+            weight_x=channels % modulus,
+            weight_y=kernel_w * channels % modulus,
+            weight_group=group_rows % modulus,
+            skip_empty=int(_skips_empty(layer, shape, source.passes)),
+            last_lane=-(-min(layer.out_channels, config.lanes) // config.tiles) - 1,
+            pixels=int(layer.coding == PIXELS),
+            output=int(is_output),
+            output_row=target.row if target else 0,
+            output_empty_row=(target.empty_row or 0) if target else 0,
+            output_pitch=groups if target else 0,
+            parameter_group=group,
+            classes=layer.out_channels - 1 if is_output else 0,
+        )
+        try:
+            words = descriptor.words(config)
+        except ValueError as error:
+            raise ResiduumError(f"layer {layer.name!r} does not fit this engine: {error}") from None
+        for word, value in enumerate(words):
+            self._write(Region.DESCRIPTORS, value, layer=index, word=word)
+        interleaved = isinstance(source, PackedImage) and source.interleaved
+        self._weights(layer, weight_row, groups, interleaved)
+        self._parameters(layer, group, groups)
+        return LayerPlan(layer, source, target, descriptor, tuple(lines), tuple(columns), groups)
+
+    def _check_dimensions(
+        self, layer: Layer, source: MapPlan | PackedImage, shape: tuple[int, int, int]
+    ) -> None:
+        sizes = {
+            "input height": source.shape[1],
+            "input width": source.shape[2],
+            "output height": shape[1],
+            "output width": shape[2],
+            "rows per segment": source.pitch if isinstance(source, PackedImage) else source.groups,
+        }
+        for what, size in sizes.items():
+            if size > MAX_DIMENSION:
+                raise ResiduumError(
+                    f"layer {layer.name!r}: its {what} is {size}; an engine takes {MAX_DIMENSION}"
+                )
+
+    def _tables(
+        self, layer: Layer, source: MapPlan | PackedImage, shape: tuple[int, int, int]
+    ) -> tuple[list[AxisEntry], list[AxisEntry]]:
+        """Both axis tables of a layer, vertical and horizontal."""
+        config, channels = self.config, layer.in_channels
+        modulus = 1 << config.weight_row_bits
+        vertical, horizontal = (
+            axis_entries(
+                size=source.shape[1 + axis],
+                pool=layer.pool[axis],
+                kernel=layer.kernel[axis],
+                stride=layer.stride,
+                padding=layer.padding,
+                outputs=shape[1 + axis],
+            )
+            for axis in (0, 1)
+        )
+        if isinstance(source, PackedImage):
+            if source.interleaved:
+                vertical = [(band, 0, 1) for band in range(source.bands)]
+            columns = [self._packed(source, *entry) for entry in horizontal]
+        else:
+            columns = [
+                AxisEntry(
+                    row=low * source.groups,
+                    weight=kernel * channels % modulus,
+                    count=count - 1,
+                    span=source.groups - 1,
+                    head=0,
+                    tail=(channels - 1) % config.lanes,
+                )
+                for low, kernel, count in horizontal
+            ]
+        lines = [
+            AxisEntry(
+                row=low * source.pitch,
+                weight=kernel * layer.kernel[1] * channels % modulus,
+                count=count - 1,
+            )
+            for low, kernel, count in vertical
+        ]
+        return lines, columns
+
+    def _packed(self, source: PackedImage, low: int, kernel: int, count: int) -> AxisEntry:
+        """The one segment of a packed band: positions low .. low + count - 1, all lines."""
+        first_row, head = divmod(low * source.column, source.lanes)
+        last_row, tail = divmod((low + count) * source.column - 1, source.lanes)
+        # `weight` belongs to slot 0 of the first row, which may lie before the window.
+        weight = (kernel * source.column - head) % (1 << self.config.weight_row_bits)
+        return AxisEntry(
+            row=first_row, weight=weight, count=0, span=last_row - first_row, head=head, tail=tail
+        )
+
+    def _table(self, layer: Layer, entries: list[AxisEntry]) -> int:
+        first = self._take(layer, "table_entries", len(entries), self.config.table_entries)
+        width = AxisEntry.width(self.config)
+        for index, entry in enumerate(entries):
+            for part, word in enumerate(split_words(entry.pack(self.config), width)):
+                self._write(Region.TABLES, word, entry=first + index, part=part)
+        return first
+
+    def _weights(self, layer: Layer, first: int, groups: int, interleaved: bool) -> None:
+        """Weight rows in the order kernel row, kernel column, input channel (of an interleaved
+        image: kernel column, kernel row, input channel), group outermost."""
+        config = self.config
+        inputs = layer.in_channels * math.prod(layer.kernel)
+        order = (0, 3, 2, 1) if interleaved else (0, 2, 3, 1)
+        padded = np.zeros((groups * config.lanes, inputs), np.int64)
+        padded[: layer.out_channels] = layer.weight.transpose(order).reshape(
+            layer.out_channels, inputs
+        )
+        # Slot s of a group is lane s // tiles of tile s % tiles: (group, row, tile, lane).
+        rows = padded.reshape(groups, config.tile_lanes, config.tiles, inputs).transpose(0, 3, 2, 1)
+        store = rows.reshape(groups * inputs, config.tiles, config.tile_lanes)
+        bits = (store[..., None] >> np.arange(config.weight_bits)) & 1
+        bits = bits.reshape(len(store), config.tiles, -1)
+        width = bits.shape[-1]
+        parts = -(-width // 32)
+        bits = np.pad(bits, ((0, 0), (0, 0), (0, parts * 32 - width)))
+        words = (bits.reshape(len(store), config.tiles, parts, 32) << np.arange(32)).sum(axis=-1)
+        zero = self.host_map.address(Region.WEIGHTS)
+        steps = {
+            name: self.host_map.address(Region.WEIGHTS, **{name: 1}) - zero
+            for name, count in (("row", 2), ("bank", config.tiles), ("part", parts))
+            if count > 1
+        }
+        row, bank, part = np.ogrid[first : first + len(store), : config.tiles, :parts]
+        addresses = (
+            zero + row * steps["row"] + bank * steps.get("bank", 0) + part * steps.get("part", 0)
+        )
+        self.bulk.append(
+            (addresses.reshape(-1).astype(np.uint32), words.reshape(-1).astype(np.uint32))
+        )
+
+    def _parameters(self, layer: Layer, first: int, groups: int) -> None:
+        """Bias and threshold of every lane; lanes without a channel never reach their threshold."""
+        config = self.config
+        never = (1 << config.potential_bits - 1) - 1
+        for index in range(groups * config.lanes):
+            group, slot = divmod(index, config.lanes)
+            bias = int(layer.bias[index]) if index < layer.out_channels else 0
+            threshold = never if layer.threshold is not None else 0
+            if layer.threshold is not None and index < layer.out_channels:
+                threshold = int(layer.threshold[index])
+            for part, value in enumerate((bias, threshold)):
+                self._write(
+                    Region.PARAMETERS,
+                    value & 0xFFFFFFFF,
+                    group=first + group,
+                    part=part,
+                    **_place(slot, config),
+                )
+
+    def _write(self, region: Region, value: int, /, **fields: int) -> None:
+        self.writes.append((self.host_map.address(region, **fields), value))
+
+
+__all__ = ["LayerPlan", "MapPlan", "PackedImage", "Program", "axis_entries", "compile_network"]

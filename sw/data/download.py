@@ -1,0 +1,191 @@
+"""Downloads that go on where they broke off, checked before they are used."""
+
+import fcntl
+import gzip
+import hashlib
+import http.client
+import os
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from residuum.sw.errors import ResiduumError
+
+_BLOCK = 1 << 16
+_TIMEOUT = 30  # seconds without a byte
+_LOCK = ".lock"
+# HTTP status: the rest of a file, as asked; there is no such rest.
+_PARTIAL, _NO_SUCH_RANGE = 206, 416
+
+
+def download(
+    title: str,
+    mirror: str,
+    md5: Mapping[str, str],
+    folder: Path,
+    *,
+    hint: str,
+    contents: Sequence[str] = (),
+) -> None:
+    """Fetch the files that are not in ``folder`` yet, with a progress bar for each.
+
+    A file appears under its name only when it is whole and its sum is right. What broke off stays
+    as ``NAME.part``, and the next call asks for the rest alone. If several processes want the same
+    folder filled, one of them does it, and the others wait.
+
+    Parameters
+    ----------
+    title
+        Name of the data set, for messages.
+    md5
+        Expected sum of each file, by name; the address is ``mirror`` + name.
+    hint
+        What the user can do without a network, for messages.
+    contents
+        The files to take out of the downloaded tar archives, which are deleted then. If none are
+        given, the files are wanted as they arrive.
+
+    Raises
+    ------
+    ResiduumError
+        If the folder cannot be written, the server cannot be reached, or what arrives is damaged.
+    """
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+    wanted = contents or list(md5)
+    if not _missing(folder, wanted):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _locked(folder / _LOCK, title)
+    except OSError as error:
+        raise ResiduumError(
+            f"the folder {folder} for downloads cannot be written: {_reason(error)}; {hint}"
+        ) from None
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+    with lock, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        # Another process may have filled the folder while this one waited.
+        if not _missing(folder, wanted):
+            return
+        for name in _missing(folder, md5):
+            task = progress.add_task(f"{title}: {name}", total=None)
+            _fetch(mirror, folder / name, md5[name], partial(progress.update, task), hint)
+        if contents:
+            for name in md5:
+                _unpack(folder / name, contents, hint)
+
+
+def _missing(folder: Path, names: Sequence[str] | Mapping[str, str]) -> list[str]:
+    return [name for name in names if not os.path.exists(folder / name)]
+
+
+def _locked(path: Path, title: str) -> IO[str]:
+    """The file at ``path``, which only one process has at a time, until it closes it or ends."""
+    lock = path.open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"another process downloads {title}; waiting for it", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        lock.close()
+        raise
+    return lock
+
+
+def _fetch(mirror: str, path: Path, md5: str, report: Callable[..., None], hint: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("ab") as out:
+            _receive(mirror + path.name, out, report)
+        with part.open("rb") as received:
+            right = hashlib.file_digest(received, _md5).hexdigest() == md5
+        if not right:
+            part.unlink()
+            raise ResiduumError(f"the download of {path.name} arrived damaged; try again")
+        part.replace(path)
+    except (OSError, http.client.HTTPException) as error:
+        raise ResiduumError(
+            f"{path.name} cannot be downloaded from {mirror}: {_reason(error)}; "
+            f"try again, or {hint}"
+        ) from None
+
+
+def _md5() -> "hashlib._Hash":
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _receive(address: str, out: BinaryIO, report: Callable[..., None]) -> None:
+    """Append what is missing of the file at ``address`` to the open file ``out``."""
+    done = out.seek(0, os.SEEK_END)
+    request = urllib.request.Request(address, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        reply = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code != _NO_SUCH_RANGE:
+                raise
+        # Nothing is missing, or the part is of another file: the sum decides.
+        return
+    with reply:
+        if done and not _goes_on(reply, done):
+            out.truncate(0)
+            done = 0
+            if reply.status == _PARTIAL:  # but of another place
+                _receive(address, out, report)
+                return
+        total = None if reply.length is None else done + reply.length
+        while block := reply.read(_BLOCK):
+            out.write(block)
+            done += len(block)
+            report(completed=done, total=total)
+    if total is not None and done < total:
+        raise http.client.IncompleteRead(b"", total - done)
+
+
+def _goes_on(reply: http.client.HTTPResponse, done: int) -> bool:
+    """Whether the reply starts behind the first ``done`` bytes; a server may also send them all."""
+    place = reply.headers.get("Content-Range") or ""
+    return reply.status == _PARTIAL and place.startswith(f"bytes {done}-")
+
+
+def _unpack(archive: Path, names: Sequence[str], hint: str) -> None:
+    """Put the files called ``names``, in whatever folder of the archive, beside it; delete it."""
+    missing = set(names)
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = Path(member.name).name
+                content = tar.extractfile(member) if name in missing else None
+                if content is not None:
+                    part = archive.with_name(f"{name}.part")
+                    part.write_bytes(content.read())
+                    part.replace(archive.with_name(name))
+                    missing.remove(name)
+        archive.unlink()
+    except (gzip.BadGzipFile, zlib.error, EOFError, tarfile.TarError):
+        missing.update(names)
+        archive.unlink(missing_ok=True)
+    except OSError as error:
+        raise ResiduumError(f"{archive} cannot be unpacked: {_reason(error)}; {hint}") from None
+    if missing:
+        raise ResiduumError(f"{archive} was damaged and is deleted; try again, or {hint}")
+
+
+def _reason(error: OSError | http.client.HTTPException) -> str:
+    """What went wrong, in a few words."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answers {error.code}"
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, http.client.HTTPException):
+        return "the connection was cut"
+    if isinstance(cause, TimeoutError):
+        return f"nothing came for {_TIMEOUT} seconds"
+    return getattr(cause, "strerror", None) or str(cause)

@@ -1,0 +1,1 @@
+"""The golden model in exact integers, its float twin, and what both are held against."""

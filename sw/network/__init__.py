@@ -1,0 +1,1 @@
+"""Float and integer networks, their files, and the committed ones."""

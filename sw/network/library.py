@@ -1,0 +1,79 @@
+"""The committed networks (sw/zoo), and finding a network by name or by path."""
+
+from pathlib import Path
+
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.integer_network import IntegerNetwork
+
+ZOO = Path(__file__).parents[1] / "zoo"
+DEFAULT_BITS = 8
+
+
+def zoo_file(model: str, bits: int, folder: Path = ZOO) -> Path:
+    """Where the network ``model`` with ``bits``-bit weights lies."""
+    return folder / f"{model}-{bits}bit.npz"
+
+
+def float_file(model: str, folder: Path = ZOO) -> Path:
+    """Where the float network of ``model``, a name or the path of an integer network, lies: beside
+    its integers, as NAME-float.npz."""
+    if not is_path(model):
+        return folder / f"{model}-float.npz"
+    path = Path(model)
+    name, dash, bits = path.stem.rpartition("-")
+    stem = name if dash and bits.endswith("bit") and bits[:-3].isdecimal() else path.stem
+    return path.with_name(f"{stem}-float.npz")
+
+
+def zoo_names() -> dict[str, list[int]]:
+    """Names of the committed networks, each with the weight bits that there are."""
+    names: dict[str, list[int]] = {}
+    for path in sorted(ZOO.glob("*-*bit.npz")):
+        model, _, bits = path.name.removesuffix("bit.npz").rpartition("-")
+        if bits.isdecimal():
+            names.setdefault(model, []).append(int(bits))
+    return {model: sorted(bits) for model, bits in names.items()}
+
+
+def is_path(model: str) -> bool:
+    """A name that ends in .npz or has a folder in it is a file of the user's."""
+    return model.endswith(".npz") or "/" in model or "\\" in model
+
+
+def short_name(model: str) -> str:
+    """What a network is called in file names: its name, or that of its file."""
+    return Path(model).stem if model.endswith(".npz") else Path(model).name
+
+
+def load_network(model: str, bits: int | None = None) -> IntegerNetwork:
+    """The committed network called ``model``, or the network in the file ``model``.
+
+    Parameters
+    ----------
+    bits
+        Weight bits of the committed network, 8 unless given. For a file it may be given too and
+        must then agree with it.
+
+    Raises
+    ------
+    ResiduumError
+        If there is no such network (with the known names) or its file cannot be read.
+    """
+    if is_path(model):
+        network = IntegerNetwork.load(model)
+        if bits not in (None, network.weight_bits):
+            raise ResiduumError(
+                f"{model} has {network.weight_bits}-bit weights, not {bits}-bit; leave --bits out"
+            )
+        return network
+    names = zoo_names()
+    if model not in names:
+        known = ", ".join(names) or "none"
+        raise ResiduumError(
+            f"there is no network {model!r}; the known ones are {known} (or give a .npz file)"
+        )
+    wanted = DEFAULT_BITS if bits is None else bits
+    if wanted not in names[model]:
+        known = " and ".join(map(str, names[model]))
+        raise ResiduumError(f"there is no {wanted}-bit {model}; there are {known} bits")
+    return IntegerNetwork.load(zoo_file(model, wanted))

@@ -1,0 +1,1 @@
+"""What an engine gave, held against the golden model."""

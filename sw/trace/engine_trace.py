@@ -1,0 +1,118 @@
+"""What an engine computed, as the words that were read from it say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from residuum.hw.isa.descriptors import COUNTER_WORDS
+from residuum.sw.compiler.program import Program
+from residuum.sw.errors import ResiduumError
+
+
+@dataclass(frozen=True)
+class EngineTrace:
+    """What the engine computed, for N images.
+
+    Attributes
+    ----------
+    trains, silenced
+        Per hidden layer: bool (N, S, C, H, W) and bool (N, C, H, W).
+    logits
+        int64 (N, classes).
+    prediction
+        int64 (N,), the engine's own argmax.
+    counters
+        int64 (N, layers, COUNTER_WORDS), words as in `Counter`; of uninterrupted runs.
+    """
+
+    trains: tuple[np.ndarray, ...]
+    silenced: tuple[np.ndarray, ...]
+    logits: np.ndarray
+    prediction: np.ndarray
+    counters: np.ndarray
+
+    @classmethod
+    def stack(cls, traces: Sequence[EngineTrace]) -> EngineTrace:
+        """Several traces of the same network as one."""
+
+        def joined(parts: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, ...]:
+            return tuple(np.concatenate(layer) for layer in zip(*parts, strict=True))
+
+        return cls(
+            joined([trace.trains for trace in traces]),
+            joined([trace.silenced for trace in traces]),
+            np.concatenate([trace.logits for trace in traces]),
+            np.concatenate([trace.prediction for trace in traces]),
+            np.concatenate([trace.counters for trace in traces]),
+        )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Named arrays, without those that a network of one layer does not have."""
+        named = {"logits": self.logits, "prediction": self.prediction, "counters": self.counters}
+        for index, (trains, silenced) in enumerate(zip(self.trains, self.silenced, strict=True)):
+            named |= {f"trains_{index}": trains, f"silenced_{index}": silenced}
+        return named
+
+    @classmethod
+    def from_arrays(cls, named: Mapping[str, np.ndarray]) -> EngineTrace:
+        """What `to_arrays` gave."""
+        hidden = range(sum(name.startswith("trains_") for name in named))
+        return cls(
+            tuple(named[f"trains_{index}"] for index in hidden),
+            tuple(named[f"silenced_{index}"] for index in hidden),
+            named["logits"],
+            named["prediction"],
+            named["counters"],
+        )
+
+    @classmethod
+    def decode(
+        cls,
+        program: Program,
+        steps: int,
+        *,
+        logits: np.ndarray,
+        layered: np.ndarray,
+        best: int,
+        counters: np.ndarray,
+        layers: Sequence[tuple[np.ndarray, np.ndarray]],
+    ) -> EngineTrace:
+        """The trace of one image, from host words.
+
+        Parameters
+        ----------
+        steps
+            tau + T.
+        logits, layered
+            The answers to `Program.logit_reads` after one uninterrupted run, and after another that
+            was done layer by layer.
+        best, counters
+            Class and counters of all layers after the first of them.
+        layers
+            Per hidden layer the answers to `Program.train_reads` while its trains were there.
+
+        Raises
+        ------
+        ResiduumError
+            If the two runs did not end in the same logits.
+        """
+        whole, again = (words.astype(np.int32).astype(np.int64) for words in (logits, layered))
+        if not np.array_equal(whole, again):
+            raise ResiduumError(
+                f"one run gave the logits {whole.tolist()}, the same layer by layer "
+                f"{again.tolist()}"
+            )
+        decoded = [
+            program.decode_trains(index, trains, occupancy, steps)
+            for index, (trains, occupancy) in enumerate(layers)
+        ]
+        return cls(
+            trains=tuple(trains[None] for trains, _ in decoded),
+            silenced=tuple(silenced[None] for _, silenced in decoded),
+            logits=whole[None],
+            prediction=np.array([best], np.int64),
+            counters=counters.astype(np.int64).reshape(1, len(program.layers), COUNTER_WORDS),
+        )

@@ -1,0 +1,1 @@
+"""QCFS modules, recipes and training."""

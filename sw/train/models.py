@@ -1,0 +1,253 @@
+"""The network definitions, and the PyTorch module that is trained from one.
+
+A definition is a list of convolutions; what follows from it (map sizes, the classifier's kernel)
+is computed. All networks have the shape that the engine runs: every hidden layer is average
+pooling (may be absent), convolution, BatchNorm, QCFS; the last layer is dense, with average pooling
+of `ModelDefinition.pool` in front.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from residuum.sw.errors import ResiduumError
+from residuum.sw.train.augment import Affine, Augmentation, CropAndFlip
+from residuum.sw.train.qcfs import QCFS
+
+
+@dataclass(frozen=True)
+class ConvDefinition:
+    """One hidden layer: ``pool`` x ``pool`` average pooling, then a square convolution."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    pool: int = 1
+
+    def output_size(self, size: int) -> int:
+        """Edge length of the output map for an input map of edge length ``size``."""
+        return (size // self.pool + 2 * self.padding - self.kernel) // self.stride + 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    epochs, batch
+        Passes over the training images, and images per step.
+    learning_rate, optimizer, weight_decay
+        Largest rate of the one-cycle schedule, "adamw" or "sgd" (Nesterov momentum 0.9), and the
+        decay of the weights; thresholds, biases and BatchNorm do not decay.
+    activity_penalty
+        Weight of the mean activity in the loss: more means fewer spikes.
+    augmentation
+        What is done to each image before it is shown.
+    fine_tune_epochs, fine_tune_rate
+        Of the training with rounded weights (AdamW).
+    precision
+        Of the arithmetic, "float32" or "bfloat16" (mixed); parameters are always float32.
+    """
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    activity_penalty: float
+    augmentation: Augmentation
+    fine_tune_epochs: int
+    fine_tune_rate: float
+    optimizer: str = "adamw"
+    weight_decay: float = 0.01
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class ModelDefinition:
+    """A trainable network: data set, image shape, hidden layers, and how it is trained."""
+
+    name: str
+    dataset: str
+    input_shape: tuple[int, int, int]
+    hidden: tuple[ConvDefinition, ...]
+    classes: int
+    levels: int
+    recipe: Recipe
+    pool: int = 1
+
+    @property
+    def feature_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the map that the classifier sees, behind its pooling."""
+        _, height, width = self.input_shape
+        for layer in self.hidden:
+            height, width = layer.output_size(height), layer.output_size(width)
+        return self.hidden[-1].channels, height // self.pool, width // self.pool
+
+
+DIGITS = ModelDefinition(
+    name="digits",
+    dataset="digits",
+    input_shape=(1, 8, 8),
+    hidden=(
+        ConvDefinition(channels=16, kernel=3, padding=1),
+        ConvDefinition(channels=32, kernel=3, padding=1, pool=2),
+    ),
+    classes=10,
+    levels=4,
+    recipe=Recipe(
+        epochs=100,
+        batch=64,
+        learning_rate=4e-3,
+        activity_penalty=0.5,
+        augmentation=Affine(max_rotation=8.0, max_zoom=0.05, max_shift=1.0),
+        fine_tune_epochs=40,
+        fine_tune_rate=4e-4,
+    ),
+)
+
+MNIST = ModelDefinition(
+    name="mnist",
+    dataset="mnist",
+    input_shape=(1, 28, 28),
+    hidden=(
+        ConvDefinition(channels=16, kernel=3, stride=2, padding=1),
+        ConvDefinition(channels=32, kernel=3, stride=2, padding=1),
+        ConvDefinition(channels=32, kernel=3, padding=1),
+        ConvDefinition(channels=32, kernel=3, stride=2, padding=1),
+    ),
+    classes=10,
+    levels=4,
+    recipe=Recipe(
+        epochs=60,
+        batch=128,
+        learning_rate=4e-3,
+        activity_penalty=0.1,
+        augmentation=Affine(max_rotation=12.0, max_zoom=0.12, max_shift=2.0),
+        precision="bfloat16",
+        fine_tune_epochs=6,
+        fine_tune_rate=4e-4,
+    ),
+)
+
+FASHION = ModelDefinition(
+    name="fashion",
+    dataset="fashion",
+    input_shape=(1, 28, 28),
+    hidden=(
+        ConvDefinition(channels=32, kernel=3, padding=1),
+        ConvDefinition(channels=64, kernel=3, stride=2, padding=1),
+        ConvDefinition(channels=64, kernel=3, padding=1),
+        ConvDefinition(channels=64, kernel=3, stride=2, padding=1),
+    ),
+    pool=3,
+    classes=10,
+    levels=4,
+    recipe=Recipe(
+        epochs=50,
+        batch=128,
+        learning_rate=4e-3,
+        weight_decay=0.02,
+        activity_penalty=0.1,
+        augmentation=CropAndFlip(max_shift=2),
+        precision="bfloat16",
+        fine_tune_epochs=6,
+        fine_tune_rate=4e-4,
+    ),
+)
+
+CIFAR10 = ModelDefinition(
+    name="cifar10",
+    dataset="cifar10",
+    input_shape=(3, 32, 32),
+    hidden=(
+        ConvDefinition(channels=32, kernel=3, padding=1),
+        ConvDefinition(channels=64, kernel=3, stride=2, padding=1),
+        ConvDefinition(channels=64, kernel=3, padding=1),
+        ConvDefinition(channels=128, kernel=3, stride=2, padding=1),
+        ConvDefinition(channels=128, kernel=3, padding=1),
+        ConvDefinition(channels=128, kernel=3, stride=2, padding=1),
+    ),
+    pool=4,
+    classes=10,
+    levels=4,
+    recipe=Recipe(
+        epochs=110,
+        batch=128,
+        optimizer="sgd",
+        learning_rate=0.1,
+        weight_decay=5e-4,
+        activity_penalty=0.05,
+        augmentation=CropAndFlip(max_shift=4, cutout=12),
+        precision="bfloat16",
+        fine_tune_epochs=20,
+        fine_tune_rate=5e-4,
+    ),
+)
+
+MODELS = {model.name: model for model in (DIGITS, MNIST, FASHION, CIFAR10)}
+
+
+def model_definition(name: str) -> ModelDefinition:
+    """The definition called ``name``; ``ResiduumError`` lists the known ones."""
+    if name not in MODELS:
+        known = ", ".join(sorted(MODELS))
+        raise ResiduumError(f"there is no model {name!r} to train; the known models are {known}")
+    return MODELS[name]
+
+
+class HiddenLayer(nn.Module):
+    """Average pooling, convolution without bias, BatchNorm, QCFS."""
+
+    def __init__(self, in_channels: int, definition: ConvDefinition, levels: int) -> None:
+        super().__init__()
+        self.pool = definition.pool
+        self.padding = definition.padding
+        self.conv = nn.Conv2d(
+            in_channels,
+            definition.channels,
+            definition.kernel,
+            stride=definition.stride,
+            padding=definition.padding,
+            bias=False,
+        )
+        self.norm = nn.BatchNorm2d(definition.channels)
+        self.activation = QCFS(levels=levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pool > 1:
+            x = F.avg_pool2d(x, self.pool)
+        activation: Tensor = self.activation(self.norm(self.conv(x)))
+        return activation
+
+
+class QCFSNetwork(nn.Module):
+    """The trainable network of a ``ModelDefinition``.
+
+    Input: float images (N, C, H, W) in 0..1. Output: logits (N, classes).
+    """
+
+    def __init__(self, definition: ModelDefinition) -> None:
+        super().__init__()
+        self.definition = definition
+        hidden = []
+        channels = definition.input_shape[0]
+        for layer in definition.hidden:
+            hidden.append(HiddenLayer(channels, layer, definition.levels))
+            channels = layer.channels
+        self.hidden = nn.ModuleList(hidden)
+        depth, height, width = definition.feature_shape
+        self.classifier = nn.Linear(depth * height * width, definition.classes)
+
+    def hidden_layers(self) -> list[HiddenLayer]:
+        """The hidden layers in order."""
+        return [layer for layer in self.hidden if isinstance(layer, HiddenLayer)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.hidden:
+            x = layer(x)
+        if self.definition.pool > 1:
+            x = F.avg_pool2d(x, self.definition.pool)
+        logits: Tensor = self.classifier(x.flatten(1))
+        return logits

@@ -1,0 +1,398 @@
+"""Training of the QCFS networks, and their fine-tuning with rounded weights.
+
+Everything random is drawn from generators seeded with (seed, epoch), so a run that was interrupted
+and resumed gives the same network as one that was not.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from residuum.sw.convert.quantize import fake_quantize, weight_scales
+from residuum.sw.data.data_sets import ImageSet
+from residuum.sw.errors import ResiduumError
+from residuum.sw.files import write_whole
+from residuum.sw.network.float_network import FloatLayer, FloatNetwork, fold_batchnorm
+from residuum.sw.train.models import ModelDefinition, QCFSNetwork, Recipe
+from residuum.sw.train.qcfs import qcfs
+
+LABEL_SMOOTHING = 0.05
+MOMENTUM = 0.9
+# Steps of the fine-tuning between two choices of the weight scales, which change slowly.
+SCALES_EVERY = 20
+
+
+def train(
+    definition: ModelDefinition, data: ImageSet, *, seed: int, checkpoint: Path
+) -> QCFSNetwork:
+    """Train from scratch, or go on from ``checkpoint``, which is rewritten after every epoch.
+
+    Raises ``ResiduumError`` if the checkpoint belongs to other settings, is damaged, or cannot be
+    written.
+    """
+    torch.manual_seed(seed)
+    network = QCFSNetwork(definition)
+    recipe = definition.recipe
+    mixed = recipe.precision == "bfloat16"
+    model: Callable[[Tensor], Tensor] = network
+    if mixed:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Most of the time goes into the many small operations of BatchNorm and QCFS: joined, a step
+        # takes half as long.
+        model = torch.compile(network, dynamic=False)
+    batches = -(-len(data.train_labels) // recipe.batch)
+    optimizer, schedule = _optimizer(network, recipe, recipe.epochs * batches)
+    # How it is fine-tuned afterwards is nothing to the checkpoint.
+    untuned = replace(recipe, fine_tune_epochs=0, fine_tune_rate=0.0)
+    settings = {**asdict(replace(definition, recipe=untuned)), "seed": seed}
+    start = _resume(checkpoint, settings, network, optimizer, schedule)
+    with _progress() as progress:
+        task = progress.add_task(
+            f"train {definition.name}",
+            total=recipe.epochs * batches,
+            completed=start * batches,
+            note="",
+        )
+        for epoch in range(start, recipe.epochs):
+            network.train()
+            mean = _Mean()
+            for images, labels in _batches(recipe, data, seed=seed, epoch=epoch):
+                with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                    logits = model(images)
+                loss = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
+                total = loss + recipe.activity_penalty * mean_activity(network)
+                optimizer.zero_grad(set_to_none=True)
+                total.backward()
+                optimizer.step()
+                schedule.step()
+                mean.add(loss.item())
+                progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {mean.value:.4f}")
+            _save(checkpoint, settings, network, optimizer, schedule, epoch + 1)
+            _say_epoch(progress, epoch + 1, recipe.epochs, mean)
+    return network
+
+
+def mean_activity(network: QCFSNetwork) -> Tensor:
+    """Mean of activation/lambda over all neurons, each weighted by the synapses that it feeds.
+
+    A spike costs the engine one cycle per window that it falls into, so a neuron that feeds many
+    windows should be quiet first.
+    """
+    hidden = network.hidden_layers()
+    consumers: list[nn.Conv2d | nn.Linear] = [layer.conv for layer in hidden[1:]]
+    consumers.append(network.classifier)
+    total, synapses = torch.zeros(()), 0.0
+    for layer, consumer in zip(hidden, consumers, strict=True):
+        share = layer.activation.share
+        assert share is not None
+        if isinstance(consumer, nn.Conv2d):
+            fan_out = consumer.weight[:, 0].numel() / consumer.stride[0] ** 2
+        else:
+            fan_out = consumer.out_features
+        neurons = share[0].numel() * fan_out
+        total = total + share.float().mean() * neurons
+        synapses += neurons
+    return total / synapses
+
+
+def fold(network: QCFSNetwork) -> FloatNetwork:
+    """The trained network with BatchNorm folded into weights and biases (float64)."""
+    layers = []
+    for number, hidden in enumerate(network.hidden_layers(), start=1):
+        norm = hidden.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        weight, bias = fold_batchnorm(
+            _array(hidden.conv.weight),
+            _array(norm.running_mean),
+            _array(norm.running_var),
+            _array(norm.weight),
+            _array(norm.bias),
+            norm.eps,
+        )
+        layers.append(
+            FloatLayer(
+                name=f"conv{number}",
+                weight=weight,
+                bias=bias,
+                threshold=hidden.activation.threshold.item(),
+                stride=hidden.conv.stride[0],
+                padding=hidden.padding,
+                pool=(hidden.pool, hidden.pool),
+            )
+        )
+    definition = network.definition
+    weight = _array(network.classifier.weight).reshape(-1, *definition.feature_shape)
+    layers.append(
+        FloatLayer(
+            name="classifier",
+            weight=weight,
+            bias=_array(network.classifier.bias),
+            threshold=None,
+            pool=(definition.pool, definition.pool),
+        )
+    )
+    return FloatNetwork(definition.name, definition.input_shape, tuple(layers), definition.levels)
+
+
+class FoldedModule(nn.Module):
+    """A ``FloatNetwork`` as a trainable module, optionally with rounded weights.
+
+    Parameters
+    ----------
+    network
+        Weights, biases and thresholds to start from.
+    bits
+        Weights act as they will after conversion to ``bits`` bits; None leaves them unrounded.
+
+    Attributes
+    ----------
+    scales
+        The weight scale of every channel, (out_channels,) for each layer; empty if not rounded.
+    """
+
+    def __init__(self, network: FloatNetwork, *, bits: int | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.bits = bits
+        self.scales: list[Tensor] = []
+        self.weights = nn.ParameterList(_tensor(layer.weight) for layer in network.layers)
+        self.biases = nn.ParameterList(_tensor(layer.bias) for layer in network.layers)
+        self.thresholds = nn.ParameterList(
+            torch.tensor(layer.threshold) for layer in network.layers if layer.threshold is not None
+        )
+        self.update_scales()
+
+    def update_scales(self) -> None:
+        """Choose the scales anew for the weights as they are now."""
+        if self.bits is not None:
+            self.scales = [
+                weight_scales(weight, self.bits, shared=layer.threshold is None)
+                for weight, layer in zip(self.weights, self.network.layers, strict=True)
+            ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, layer in enumerate(self.network.layers):
+            output = layer.threshold is None
+            weight = self.weights[index]
+            if self.bits is not None:
+                weight = fake_quantize(weight, self.scales[index], self.bits)
+            if layer.pool != (1, 1):
+                x = F.avg_pool2d(x, layer.pool)
+            x = F.conv2d(x, weight, self.biases[index], layer.stride, layer.padding)
+            if not output:
+                x = qcfs(x, self.thresholds[index], self.network.levels)
+        return x.flatten(1)
+
+    def export(self) -> FloatNetwork:
+        """The present weights (not rounded), biases and thresholds."""
+        layers = []
+        for index, layer in enumerate(self.network.layers):
+            layers.append(
+                FloatLayer(
+                    name=layer.name,
+                    weight=_array(self.weights[index]),
+                    bias=_array(self.biases[index]),
+                    threshold=(None if layer.threshold is None else self.thresholds[index].item()),
+                    stride=layer.stride,
+                    padding=layer.padding,
+                    pool=layer.pool,
+                )
+            )
+        old = self.network
+        return FloatNetwork(old.name, old.input_shape, tuple(layers), old.levels)
+
+
+def fine_tune(
+    network: FloatNetwork, definition: ModelDefinition, data: ImageSet, *, bits: int, seed: int
+) -> FloatNetwork:
+    """Train a little more with weights rounded to ``bits`` bits, so that rounding costs less.
+
+    In float32, whatever the precision of the training proper: bfloat16 would round once more.
+    """
+    torch.manual_seed(seed)
+    module = FoldedModule(network, bits=bits)
+    epochs = definition.recipe.fine_tune_epochs
+    recipe = replace(
+        definition.recipe, optimizer="adamw", learning_rate=definition.recipe.fine_tune_rate
+    )
+    fast = recipe.precision == "bfloat16"
+    model = torch.compile(module, dynamic=False) if fast else module
+    batches = -(-len(data.train_labels) // recipe.batch)
+    optimizer, schedule = _optimizer(module, recipe, epochs * batches)
+    with _progress() as progress:
+        task = progress.add_task(
+            f"fine-tune {definition.name} for {bits} bits", total=epochs * batches, note=""
+        )
+        for epoch in range(epochs):
+            mean = _Mean()
+            # Epochs after those of the training proper, so that no random number comes twice.
+            drawn = _batches(recipe, data, seed=seed, epoch=recipe.epochs + epoch)
+            for number, (images, labels) in enumerate(drawn):
+                if number % SCALES_EVERY == 0:
+                    module.update_scales()
+                loss = F.cross_entropy(model(images), labels, label_smoothing=LABEL_SMOOTHING)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                mean.add(loss.item())
+                progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {mean.value:.4f}")
+            _say_epoch(progress, epoch + 1, epochs, mean)
+    return module.export()
+
+
+def float_accuracy(network: FloatNetwork, images: np.ndarray, labels: np.ndarray) -> float:
+    """Share (0..1) of uint8 images that the QCFS network, not the spiking one, gets right."""
+    module = FoldedModule(network).eval()
+    right = 0
+    with torch.inference_mode():
+        for first in range(0, len(labels), 500):
+            x = torch.from_numpy(images[first : first + 500]).float() / 255
+            predicted = module(x).argmax(dim=1).numpy()
+            right += int((predicted == labels[first : first + 500]).sum())
+    return right / len(labels)
+
+
+class _Mean:
+    """Running mean of the losses of an epoch."""
+
+    def __init__(self) -> None:
+        self.sum, self.count = 0.0, 0
+
+    def add(self, value: float) -> None:
+        self.sum, self.count = self.sum + value, self.count + 1
+
+    @property
+    def value(self) -> float:
+        return self.sum / max(self.count, 1)
+
+
+def _batches(
+    recipe: Recipe, data: ImageSet, *, seed: int, epoch: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+    order = torch.randperm(len(data.train_labels), generator=generator)
+    all_images, all_labels = (
+        torch.from_numpy(data.train_images),
+        torch.from_numpy(data.train_labels),
+    )
+    for chosen in order.split(recipe.batch):
+        images = recipe.augmentation(all_images[chosen].float() / 255, generator)
+        if recipe.precision == "bfloat16":
+            images = images.contiguous(memory_format=torch.channels_last)
+        yield images, all_labels[chosen]
+
+
+def _optimizer(
+    module: nn.Module, recipe: Recipe, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    decayed = [parameter for parameter in module.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in module.parameters() if parameter.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    optimizer: torch.optim.Optimizer
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(
+            groups, lr=recipe.learning_rate, momentum=MOMENTUM, nesterov=True
+        )
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=recipe.learning_rate, total_steps=max(steps, 1), pct_start=0.2
+    )
+    return optimizer, schedule
+
+
+def _save(
+    path: Path,
+    settings: dict[str, object],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    epochs: int,
+) -> None:
+    content = io.BytesIO()
+    state = {
+        "settings": _plain(settings),
+        "epochs": epochs,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+    }
+    torch.save(state, content)
+    write_whole(path, content.getvalue())
+
+
+def _resume(
+    path: Path,
+    settings: dict[str, object],
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> int:
+    """Load the checkpoint if there is one; returns the number of epochs that are done."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, weights_only=True)
+        if state["settings"] != _plain(settings):
+            raise ResiduumError(
+                f"{path} was made with other settings; delete it, or give --restart"
+            )
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        return int(state["epochs"])
+    except ResiduumError:
+        raise
+    except Exception:
+        # torch.load fails in many ways on a damaged file; for the user they are all the same.
+        raise ResiduumError(f"{path} is damaged; delete it, or give --restart") from None
+
+
+def _plain(settings: dict[str, object]) -> str:
+    return repr(sorted(settings.items()))
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+
+
+def _say_epoch(progress: Progress, epoch: int, epochs: int, mean: _Mean) -> None:
+    """A line for each epoch where a progress bar cannot be drawn, such as in a file."""
+    if not progress.console.is_terminal:
+        progress.console.print(f"epoch {epoch} of {epochs}, loss {mean.value:.4f}")
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().numpy().astype(np.float64)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array).float()
