@@ -1,6 +1,6 @@
 """The command line ``residuum``.
 
-A sub-command is a module with
+A sub-command is a module of `residuum.commands` with
 
 * ``DESCRIPTION``: what it does, in one or two sentences,
 * ``EXAMPLES``: commands with a word on each, shown below the options,
@@ -22,40 +22,34 @@ from residuum.sw.errors import ResiduumError
 
 @dataclass(frozen=True)
 class Command:
-    """A sub-command: its name, the module of this package that implements it, and its line in
-    ``--help``."""
+    """A sub-command: its name, which is that of its module too, and its line in ``--help``."""
 
     name: str
-    module: str
     help: str
 
 
 COMMANDS = (
-    Command("eval", "commands.evaluate", "accuracy of a network on the held-out images"),
-    Command("summary", "commands.summary", "layers, shapes, bits, memory and bounds"),
-    Command("train", "commands.train", "train a network and convert it to integers"),
-    Command("study", "commands.study", "what the residual potential does, as tables and plots"),
-    Command("suggest", "commands.suggest", "the best tau and T for a given number of steps"),
-    Command("show", "commands.show", "spikes, potentials and rates of one image as a picture"),
-    Command("explain", "commands.explain", "where a conversion loses its accuracy"),
-    Command("report", "commands.report", "a page about a network and its run, for a browser"),
-    Command(
-        "bench",
-        "sim.bench.bench",
-        "accuracy, cycles, clock and area of all networks in one table",
-    ),
-    Command("verify", "sim.bench.verify", "every test image on the simulated engine, resumable"),
-    Command("sim", "commands.sim", "run a network on the simulated engine, compare every spike"),
-    Command("run", "commands.run", "classify images on a board or on the simulated engine"),
-    Command("check", "commands.check", "compare every spike of a device with the golden model"),
-    Command("info", "commands.info", "what a device says about itself"),
-    Command("serve", "commands.serve", "put the simulated engine behind a serial port"),
-    Command("netlist", "sim.netlist.netlist", "simulate the ECP5 netlists, compare every spike"),
-    Command("boards", "boards.catalogue", "the boards that there are bitstreams for"),
-    Command("bitstream", "boards.build.bitstream", "build the bitstream of a board"),
-    Command("program", "boards.build.program", "load a bitstream into a board"),
-    Command("timing", "boards.build.timing", "the clock that boards reach, over several seeds"),
-    Command("synth", "boards.build.synth", "synthesise for ECP5 and print the resources"),
+    Command("eval", "accuracy of a network on the held-out images"),
+    Command("summary", "layers, shapes, bits, memory and bounds"),
+    Command("train", "train a network and convert it to integers"),
+    Command("study", "what the residual potential does, as tables and plots"),
+    Command("suggest", "the best tau and T for a given number of steps"),
+    Command("show", "spikes, potentials and rates of one image as a picture"),
+    Command("explain", "where a conversion loses its accuracy"),
+    Command("report", "a page about a network and its run, for a browser"),
+    Command("bench", "accuracy, cycles, clock and area of all networks in one table"),
+    Command("verify", "every test image on the simulated engine, resumable"),
+    Command("sim", "run a network on the simulated engine, compare every spike"),
+    Command("run", "classify images on a board or on the simulated engine"),
+    Command("check", "compare every spike of a device with the golden model"),
+    Command("info", "what a device says about itself"),
+    Command("serve", "put the simulated engine behind a serial port"),
+    Command("netlist", "simulate the ECP5 netlists, compare every spike"),
+    Command("boards", "the boards that there are bitstreams for"),
+    Command("bitstream", "build the bitstream of a board"),
+    Command("program", "load a bitstream into a board"),
+    Command("timing", "the clock that boards reach, over several seeds"),
+    Command("synth", "synthesise for ECP5 and print the resources"),
 )
 
 DESCRIPTION = "Trained networks as bit-exact spiking networks: train, convert, check, simulate."
@@ -106,7 +100,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         if command.name != chosen:
             commands.add_parser(command.name, help=command.help)
             continue
-        module = importlib.import_module(f"residuum.{command.module}")
+        module = importlib.import_module(f"residuum.commands.{command.name}")
         child = commands.add_parser(
             command.name,
             help=command.help,

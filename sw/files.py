@@ -1,10 +1,12 @@
-"""Files that are written whole or not at all, and archives of arrays with a header."""
+"""Files that are written whole or not at all, where they go, and archives with a header."""
 
 import contextlib
+import fcntl
 import io
 import json
 import os
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,70 @@ import numpy as np
 from residuum.sw.errors import ResiduumError
 
 Arrays = dict[str, np.ndarray]
+
+BUILD_VARIABLE = "RESIDUUM_BUILD"
+
+
+def build_folder() -> Path:
+    """Where everything goes that the commands make.
+
+    The folder in the variable ``RESIDUUM_BUILD``; else ``build/`` of the checkout that this package
+    lies in; else a folder in the user's cache, so that nothing is written beside an installed
+    package.
+    """
+    given = os.environ.get(BUILD_VARIABLE)
+    if given:
+        return Path(given)
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "pyproject.toml").exists() and (checkout / "residuum").is_dir():
+        return checkout / "build"
+    return cache_folder() / "build"
+
+
+def cache_folder() -> Path:
+    """The folder of Residuum in the user's cache; ``ResiduumError`` if there is no home folder."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "residuum"
+    except RuntimeError:
+        raise ResiduumError(
+            f"there is no home folder for results; name a folder in the variable {BUILD_VARIABLE}"
+        ) from None
+
+
+def shown(path: Path) -> str:
+    """A path as a user would type it here: relative to the present folder if it lies below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@contextlib.contextmanager
+def told(path: Path, doing: str = "written") -> Iterator[None]:
+    """Turns an ``OSError`` in the block into a ``ResiduumError``: PATH cannot be DOING: why."""
+    try:
+        yield
+    except OSError as error:
+        raise ResiduumError(f"{shown(path)} cannot be {doing}: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Only one process at a time is in a block with the same lock file; the others wait.
+
+    ``waiting`` is called once where another process has to be waited for. The file stays: it holds
+    nothing. Raises ``ResiduumError`` if it cannot be made.
+    """
+    with told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from residuum.boards.board import MHZ, Board
-from residuum.boards.build.layout import BITSTREAM, REPORT, ROOT, Design, Order, build, elaborate
+from residuum.boards.build.layout import BITSTREAM, REPORT, Design, Order, build, elaborate
 from residuum.boards.build.pll import solve
 from residuum.boards.catalogue import find
 from residuum.commands.arguments import positive_number
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.presets import CLOCKS, PRESETS, preset
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import build_folder
 from residuum.sw.network.library import DEFAULT_BITS, is_path
 
 DESCRIPTION = """\
@@ -160,7 +161,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             tries=args.tries,
         )
-    folder = ROOT / board.name
+    folder = build_folder() / board.name
     with Display(console) as display:
         report = build(order, design, folder, display)
     offered = report["available"]

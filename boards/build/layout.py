@@ -23,7 +23,6 @@ from residuum.boards.build.synth import Resources, synthesise
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import write_json
 
-ROOT = Path(__file__).resolve().parents[2] / "build"
 BITSTREAM, REPORT = "residuum.bit", "report.json"
 DIGEST_BYTES = 16
 # Timing weighs more in the placement than by default (10 and 2); docs/decisions.md has the clocks.

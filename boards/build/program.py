@@ -6,9 +6,10 @@ import shutil
 import subprocess
 
 from residuum.boards.build import toolchain
-from residuum.boards.build.layout import BITSTREAM, ROOT
+from residuum.boards.build.layout import BITSTREAM
 from residuum.boards.catalogue import find
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import build_folder
 
 DESCRIPTION = """\
 Load build/BOARD/residuum.bit into a board with openFPGALoader, until the power goes off; with
@@ -35,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Hand the bitstream to openFPGALoader; its own messages and status are the answer."""
     board = find(args.board)
-    bitstream = ROOT / board.name / BITSTREAM
+    bitstream = build_folder() / board.name / BITSTREAM
     if not bitstream.exists():
         raise ResiduumError(
             f"there is no build/{board.name}/{BITSTREAM}; "

@@ -22,6 +22,7 @@ from residuum.boards.build import toolchain
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import SCAN_FIELDS
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import build_folder
 
 DESCRIPTION = (
     "Synthesise the engine or a unit of it for ECP5 and print the resources that it takes. "
@@ -34,8 +35,6 @@ examples:
   residuum synth --weight-rows 1024  a smaller weight store
   residuum synth --unit tile         one of its units alone
 """
-
-BUILD = Path(__file__).resolve().parents[2] / "build" / "synth"
 
 
 def _link(config: EngineConfig) -> Any:
@@ -181,11 +180,12 @@ def run(args: argparse.Namespace) -> int:
         component = UNITS[args.unit](config)
     except (TypeError, ValueError) as error:
         raise ResiduumError(f"this engine cannot be built: {error}") from None
+    folder = build_folder() / "synth"
     console = Console()
     started = time.monotonic()
     with console.status(f"synthesising {args.unit} for ECP5, which takes some minutes"):
         text = rtlil.convert(component, platform=None, emit_src=False)
-        resources = synthesise(text, name=args.unit, folder=BUILD)
+        resources = synthesise(text, name=args.unit, folder=folder)
     report = {
         "unit": args.unit,
         "lanes": args.lanes,
@@ -194,7 +194,7 @@ def run(args: argparse.Namespace) -> int:
         **asdict(resources),
         "seconds": round(time.monotonic() - started, 1),
     }
-    path = BUILD / f"{args.unit}.json"
+    path = folder / f"{args.unit}.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
     console.print(_table(args, resources))
     return 0

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from residuum.boards.build.layout import ROOT, Build, Layout, Order
+from residuum.boards.build.layout import Build, Layout, Order
 from residuum.boards.build.progress import Display
 from residuum.boards.build.synth import Resources
 from residuum.boards.catalogue import find
 from residuum.commands.arguments import positive_number
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import write_json
+from residuum.sw.files import build_folder, write_json
 
 DESCRIPTION = """\
 Place and route the design of boards with several seeds, and print the clock that it reaches, the
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     seeds = range(1, args.seeds + 1)
     with Display(console) as display, ThreadPoolExecutor(args.jobs) as pool:
         builds = [
-            Build(order.board, design, ROOT / "timing" / order.board.name, display)
+            Build(order.board, design, build_folder() / "timing" / order.board.name, display)
             for order, design in orders
         ]
         netlists = list(pool.map(Build.synthesise, builds))
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
             summarise(order, netlist, {seed: layout.result() for seed, layout in placed.items()})
             for (order, _), netlist, placed in zip(orders, netlists, layouts, strict=True)
         ]
-    write_json(ROOT / "timing" / "report.json", rows)
+    write_json(build_folder() / "timing" / "report.json", rows)
     _print(rows)
     print("written: build/timing/report.json")
     missed = [complaint for row in rows for complaint in row["below_required"]]

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.progress import track
 
     from residuum.commands.devices import describe_device, open_device, prepare
-    from residuum.commands.evaluate import held_out
+    from residuum.sw.data.held_out import held_out
     from residuum.sw.golden.golden_model import simulate
     from residuum.sw.network.library import load_network
     from residuum.sw.trace.compare import compare

@@ -10,6 +10,7 @@ from residuum.sw.errors import ResiduumError
 if TYPE_CHECKING:
     from residuum.sw.host.classifier import Classifier
     from residuum.sw.host.device import Device
+    from residuum.sw.host.links import Opener
     from residuum.sw.network.integer_network import IntegerNetwork
 
 
@@ -24,7 +25,14 @@ def open_device(
 
     doing = "building the simulated engine" if address.startswith("sim:") else "looking for"
     with Console(stderr=True).status(f"{doing} {address}"):
-        return Device(open_link(address, network=network, steps=steps))
+        return Device(open_link(address, network=network, steps=steps, openers=openers()))
+
+
+def openers() -> dict[str, Opener]:
+    """Who opens the addresses of simulated devices."""
+    from residuum.sim.link.simulated import open_simulated
+
+    return {"sim": open_simulated}
 
 
 def prepare(device: Device, network: IntegerNetwork, args: argparse.Namespace) -> Classifier:

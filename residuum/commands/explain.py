@@ -55,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from residuum.commands.evaluate import held_out
-    from residuum.sw.files import write_json
+    from residuum.sw.data.held_out import held_out
+    from residuum.sw.files import build_folder, write_json
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.explain import explain, sentences
-    from residuum.sw.network.library import load_network, short_name
+    from residuum.sw.network.library import load_network, network_name
 
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
         )
     _print(network.name, found)
     Console().print("\n".join(sentences(found)), markup=False, highlight=False)
-    path = args.json or Path("build") / "explain" / f"{short_name(args.model)}.json"
-    report = {"model": short_name(args.model), **found.to_json()}
+    path = args.json or build_folder() / "explain" / f"{network_name(args.model, args.bits)}.json"
+    report = {"model": network_name(args.model, args.bits), **found.to_json()}
     write_json(path, report)
     print(f"written: {path}")
     return 0

@@ -66,13 +66,13 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from residuum.commands.evaluate import held_out
     from residuum.sw.compiler.program import compile_network, grow_to_fit
+    from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
-    from residuum.sw.files import write_whole
+    from residuum.sw.files import build_folder, write_whole
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.page import board_reports, render, run_golden
-    from residuum.sw.network.library import load_network, short_name
+    from residuum.sw.network.library import load_network, network_name
 
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
@@ -103,10 +103,10 @@ def run(args: argparse.Namespace) -> int:
             )
         if images is not None and program is not None:
             cycles = _cycles(network, program, images[:CYCLE_IMAGES], args, progress)
-    boards, timing = board_reports(Path("build"))
+    boards, timing = board_reports(build_folder())
     page = render(
         network,
-        command=_command(args, short_name(args.model)),
+        command=_command(args, network_name(args.model, args.bits)),
         tau=args.tau,
         T=args.T,
         program=program,
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         boards=boards,
         timing=timing,
     )
-    path = args.out or Path("build") / "report" / f"{short_name(args.model)}.html"
+    path = args.out or build_folder() / "report" / f"{network_name(args.model, args.bits)}.html"
     write_whole(path, page)
     print(f"written: {path}")
     if cycles is not None and cycles.mismatches:

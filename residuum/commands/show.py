@@ -47,16 +47,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from residuum.commands.evaluate import held_out
+    from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
-    from residuum.sw.files import write_whole
+    from residuum.sw.files import build_folder, write_whole
     from residuum.sw.golden.golden_model import simulate
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.picture import Scene, check_format, draw
-    from residuum.sw.network.library import load_network, short_name
+    from residuum.sw.network.library import load_network, network_name
 
-    name = short_name(args.model)
-    path = args.out or Path("build") / "show" / f"{name}-{args.image}.png"
+    name = network_name(args.model, args.bits)
+    path = args.out or build_folder() / "show" / f"{name}-{args.image}.png"
     file_format = check_format(path)
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)

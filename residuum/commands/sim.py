@@ -50,28 +50,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         type=Path,
-        default=Path("build") / "sim" / "report.json",
         metavar="FILE",
-        help="report (default %(default)s)",
+        help="report (default build/sim/report.json)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from residuum.commands.evaluate import held_out, write_report
+    from residuum.commands.console import write_report
     from residuum.sim.bench.measure import (
         Totals,
         compared,
         engine_for,
-        name_of,
         print_report,
         report,
     )
     from residuum.sim.verilator.engine import Case, build_engine, run_engine
     from residuum.sw.compiler.program import compile_network
+    from residuum.sw.data.held_out import held_out
+    from residuum.sw.files import build_folder
     from residuum.sw.golden.golden_model import simulate
-    from residuum.sw.network.library import load_network
+    from residuum.sw.network.library import load_network, network_name
 
     network = load_network(args.model, args.bits)
     all_images, all_labels = held_out(network, args.model, args.images)
@@ -90,9 +90,9 @@ def run(args: argparse.Namespace) -> int:
         (engine,) = run_engine(config, [case], simulation=simulation)
         totals.add(compared(program, images, labels, engine, golden, first=first))
 
-    result = report(name_of(args.model), program, totals, tau=args.tau, T=args.T)
+    result = report(network_name(args.model, args.bits), program, totals, tau=args.tau, T=args.T)
     print_report(network, result)
-    write_report(args.json, result)
+    write_report(args.json or build_folder() / "sim" / "report.json", result)
     if args.waves:
         print("written: build/waves")
     if totals.mismatches:

@@ -28,7 +28,6 @@ with more images computes only what is new.
 
 DEFAULT_MODELS = "mnist,fashion,cifar10"
 DEFAULT_IMAGES = 4000
-BUILD = Path("build") / "study"
 DOCS = Path("docs")
 
 
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from residuum.hw.isa.config import EngineConfig
-    from residuum.sw.files import write_json, write_whole
+    from residuum.sw.files import build_folder, write_json, write_whole
     from residuum.sw.network.library import ZOO
     from residuum.sw.study.page import render
     from residuum.sw.study.plots import draw
@@ -79,10 +78,11 @@ def run(args: argparse.Namespace) -> int:
         "engine": {"potential_bits": EngineConfig().potential_bits},
         "models": _measured(subjects, data),
     }
-    folder = args.out or (DOCS if command_line(args) == "residuum study" else BUILD)
-    write_json(BUILD / "report.json", report)
+    build = build_folder() / "study"
+    folder = args.out or (DOCS if command_line(args) == "residuum study" else build)
+    write_json(build / "report.json", report)
     write_whole(folder / "study.md", render(report).encode())
-    for path in (BUILD / "report.json", folder / "study.md", *draw(report, folder)):
+    for path in (build / "report.json", folder / "study.md", *draw(report, folder)):
         print(f"written: {path}")
     return 0
 
@@ -139,6 +139,7 @@ def _measured(subjects: list["Subject"], data: dict[str, "Images"]) -> list[dict
     from rich.console import Console
     from rich.progress import Progress
 
+    from residuum.sw.files import build_folder
     from residuum.sw.study.report import Study
 
     results = []
@@ -154,7 +155,7 @@ def _measured(subjects: list["Subject"], data: dict[str, "Images"]) -> list[dict
                 progress.update(task, advance=work)
 
             start = time.monotonic()
-            study = Study(subject, data[subject.name], BUILD / "parts", advance)
+            study = Study(subject, data[subject.name], build_folder() / "study" / "parts", advance)
             results.append(study.run())
             progress.console.print(
                 f"{subject.name}: {len(data[subject.name].labels):,} images, "

@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from residuum.sw.data.data_sets import dataset, load_dataset
+    from residuum.sw.files import build_folder
     from residuum.sw.network.integer_network import MAX_WEIGHT_BITS, MIN_WEIGHT_BITS
     from residuum.sw.network.library import ZOO, float_file
     from residuum.sw.train.models import model_definition
@@ -103,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
     # The order of a sum depends on the number of threads, and so do the last bits of a weight.
     torch.set_num_threads(1)
     data = load_dataset(definition.dataset)
-    folder = ZOO if args.install else args.out or Path("build") / "zoo"
-    checkpoint = Path("build") / "train" / f"{definition.name}.pt"
+    folder = ZOO if args.install else args.out or build_folder() / "zoo"
+    checkpoint = build_folder() / "train" / f"{definition.name}.pt"
     # Not after two hours of training.
     for place in (folder, checkpoint.parent):
         _make_writable(place)
@@ -184,8 +185,8 @@ def _convert(
     folder: Path,
 ) -> None:
     """Fine-tune if the weights get coarse, convert, check on the held-out images, save."""
-    from residuum.commands.evaluate import describe, evaluate
     from residuum.sw.convert.to_integer import to_integer
+    from residuum.sw.golden.accuracy import describe, evaluate
     from residuum.sw.network.library import zoo_file
     from residuum.sw.train.training import fine_tune
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from residuum.commands.arguments import add_jobs, positive_number
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import build_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +38,6 @@ examples:
 `make bench` is the same as the first from a fresh clone.
 """
 
-FOLDER = Path("build") / "bench"
 PAGE = Path("docs") / "results.md"
 # Images over which the bytes on the wire are averaged; what is escaped depends on them.
 TRANSFER_IMAGES = 20
@@ -70,6 +70,11 @@ STAGES = ((4, 4), (0, 8))
 Json = dict[str, Any]
 
 
+def bench_folder() -> Path:
+    """Where what is finished is kept."""
+    return build_folder() / "bench"
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     models = list(dict.fromkeys(row.model for row in ROWS))
     parser.add_argument(
@@ -99,15 +104,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         type=Path,
-        default=FOLDER / "report.json",
         metavar="FILE",
-        help="report (default %(default)s)",
+        help="report (default build/bench/report.json)",
     )
     parser.add_argument(
         "--page",
         type=Path,
         metavar="FILE",
-        help=f"page (default {PAGE}, or {FOLDER}/results.md with --models)",
+        help=f"page (default {PAGE}, or build/bench/results.md with --models)",
     )
 
 
@@ -115,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure all rows, write report and page, print the table."""
     from rich.console import Console
 
-    from residuum.commands.evaluate import write_report
+    from residuum.commands.console import write_report
     from residuum.sim.bench.bench_page import print_table, render
     from residuum.sim.bench.measure import Interrupted
 
@@ -147,8 +151,10 @@ def run(args: argparse.Namespace) -> int:
         "rows": results,
     }
     print_table(report)
-    write_report(args.json, report)
-    write_page(args.page or (FOLDER / "results.md" if args.models else PAGE), render(report))
+    write_report(args.json or bench_folder() / "report.json", report)
+    write_page(
+        args.page or (bench_folder() / "results.md" if args.models else PAGE), render(report)
+    )
     return complain(results)
 
 
@@ -173,11 +179,11 @@ def prepare(row: Row, tau: int, T: int, count: int) -> Task:
         If there is no such network or preset, if they do not fit, or if there are fewer images
         than ``count``.
     """
-    from residuum.commands.evaluate import held_out
     from residuum.hw.isa.presets import preset
-    from residuum.sim.bench.measure import Task, digest_of_file, network_file
+    from residuum.sim.bench.measure import Task, digest_of_file
     from residuum.sw.compiler.program import compile_network
-    from residuum.sw.network.library import load_network
+    from residuum.sw.data.held_out import held_out
+    from residuum.sw.network.library import load_network, network_file
 
     network = load_network(row.model, row.bits)
     digest = digest_of_file(network_file(row.model, row.bits))
@@ -208,7 +214,7 @@ def measured(row: Row, task: Task, count: int, *, jobs: int, console: Console) -
     )
     with console.status(f"building the engine: {program.config.lanes} lanes"):
         simulation = build_engine(program.config)
-    totals = measure.measure(part, simulation, FOLDER, jobs=jobs, console=console)
+    totals = measure.measure(part, simulation, bench_folder(), jobs=jobs, console=console)
     engine = measure.report(task.name, program, totals, tau=tau, T=T)
     baud = find(row.board).baud
     return {
@@ -235,8 +241,8 @@ def measured(row: Row, task: Task, count: int, *, jobs: int, console: Console) -
 
 def _accuracy(task: Task, console: Console) -> float:
     """Percent of all held-out images that the golden model classifies correctly."""
-    from residuum.commands.evaluate import evaluate
     from residuum.sim.bench.measure import digest_of_arrays, once, one_core, software_digest
+    from residuum.sw.golden.accuracy import evaluate
 
     network = task.program.network
     key = {
@@ -256,7 +262,7 @@ def _accuracy(task: Task, console: Console) -> float:
     console.print(
         f"{task.name}, tau {task.tau}, T {task.T}: accuracy of {len(task.images):,} images"
     )
-    return float(once(FOLDER / name, key, compute)["accuracy"])
+    return float(once(bench_folder() / name, key, compute)["accuracy"])
 
 
 def _transfer(task: Task, baud: int) -> Json:
@@ -272,7 +278,7 @@ def _transfer(task: Task, baud: int) -> Json:
         "software": software_digest(),
     }
     kept = once(
-        FOLDER / f"transfer-{task.name}-{task.program.config.lanes}lanes",
+        bench_folder() / f"transfer-{task.name}-{task.program.config.lanes}lanes",
         key,
         lambda: asdict(count_transfer(task.program, images, tau=task.tau, T=task.T)),
     )
@@ -311,13 +317,13 @@ def routed(board_name: str, preset_name: str, tries: int, console: Console) -> J
     The digits network is in the memories; what they hold changes neither clock nor area.
     """
     from residuum.boards.build.bitstream import prepare as prepare_design
-    from residuum.boards.build.layout import REPORT, ROOT, build
+    from residuum.boards.build.layout import REPORT, build
     from residuum.boards.build.progress import Display
     from residuum.boards.catalogue import find
     from residuum.hw.isa.presets import preset
 
     board = find(board_name)
-    folder = (FOLDER / f"{board_name}-{preset_name}").resolve()
+    folder = (bench_folder() / f"{board_name}-{preset_name}").resolve()
     with console.status(f"{board_name}, {preset_name}: elaborating"):
         order, design = prepare_design(
             board,
@@ -331,7 +337,7 @@ def routed(board_name: str, preset_name: str, tries: int, console: Console) -> J
         reports = (_read(place / REPORT) for place in places)
         return next((r for r in reports if r and r.get("digest") == design.digest.hex()), None)
 
-    report = found([folder, ROOT / board_name])
+    report = found([folder, build_folder() / board_name])
     if report is None:
         try:
             with Display(console) as display:

@@ -285,20 +285,6 @@ def digest_of_file(path: Path) -> str:
         raise ResiduumError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def name_of(model: str) -> str:
-    """The name of a committed network, or that of a file without its folder and ending."""
-    from residuum.sw.network.library import is_path
-
-    return Path(model).stem if is_path(model) else model
-
-
-def network_file(model: str, bits: int | None) -> Path:
-    """The file of the network that `residuum.sw.network.library.load_network` takes."""
-    from residuum.sw.network.library import DEFAULT_BITS, is_path, zoo_file
-
-    return Path(model) if is_path(model) else zoo_file(model, bits or DEFAULT_BITS)
-
-
 class Store:
     """Finished parts of a piece of work, in one JSON file that is replaced whole after each.
 

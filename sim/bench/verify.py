@@ -36,7 +36,6 @@ What is finished is kept in build/verify. It is done anew if the network, the en
 model has changed. `make verify MODEL=mnist` is the same from a fresh clone.
 """
 
-FOLDER = Path("build") / "verify"
 LANES, STEPS = 16, 8
 
 
@@ -57,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_images(parser)
     add_jobs(parser)
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help=f"report (default {FOLDER}/MODEL.json)"
+        "--json", type=Path, metavar="FILE", help="report (default build/verify/MODEL-8bit.json)"
     )
 
 
@@ -65,30 +64,33 @@ def run(args: argparse.Namespace) -> int:
     """Measure what is missing, print the sums, write the report."""
     from rich.console import Console
 
-    from residuum.commands.evaluate import held_out, write_report
+    from residuum.commands.console import write_report
     from residuum.sim.bench import measure
     from residuum.sim.verilator.engine import build_engine
     from residuum.sw.compiler.program import compile_network
-    from residuum.sw.network.library import load_network
+    from residuum.sw.data.held_out import held_out
+    from residuum.sw.files import build_folder
+    from residuum.sw.network.library import load_network, network_file, network_name
 
     console = Console(stderr=True)
     network = load_network(args.model, args.bits)
-    digest = measure.digest_of_file(measure.network_file(args.model, args.bits))
+    digest = measure.digest_of_file(network_file(args.model, args.bits))
     program = compile_network(network, _engine(args, network), tau=args.tau, T=args.T)
     images, labels = held_out(network, args.model, args.images)
-    name = measure.name_of(args.model)
+    name = network_name(args.model, args.bits)
+    folder = build_folder() / "verify"
     task = measure.Task(name, digest, program, args.tau, args.T, images, labels)
     lanes, steps = program.config.lanes, program.config.steps
     with console.status(f"building the engine: {lanes} lanes x {steps} steps"):
         simulation = build_engine(program.config)
     try:
-        totals = measure.measure(task, simulation, FOLDER, jobs=args.jobs, console=console)
+        totals = measure.measure(task, simulation, folder, jobs=args.jobs, console=console)
     except measure.Interrupted as interrupted:
         print(f"residuum: interrupted; {interrupted}", file=sys.stderr)
         return 130
     result = measure.report(name, program, totals, tau=args.tau, T=args.T)
     measure.print_report(network, result)
-    write_report(args.json or FOLDER / f"{name}.json", result)
+    write_report(args.json or folder / f"{name}.json", result)
     if totals.mismatches:
         message = f"{totals.mismatches} values differ; the first: {totals.first}"
         print(f"residuum: {message}", file=sys.stderr)

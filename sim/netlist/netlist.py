@@ -51,7 +51,6 @@ examples:
   residuum netlist digits --images 20   more of them
 """
 
-BUILD = Path(__file__).resolve().parents[2] / "build" / "netlist"
 PRIMITIVES = tuple(sorted(Path(__file__).parents[1].joinpath("primitives").glob("*.v")))
 
 # Two tiles, so that banks and tiles are told apart, and few steps: half of them probe, half count.
@@ -240,10 +239,13 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from residuum.boards.build.progress import Display, LayoutLog, SynthesisLog
-    from residuum.commands.evaluate import held_out, write_report
+    from residuum.commands.console import write_report
+    from residuum.sw.data.held_out import held_out
+    from residuum.sw.files import build_folder
     from residuum.sw.network.library import load_network
 
     started = time.monotonic()
+    folder = build_folder() / "netlist"
     held, loaded = load_network(args.model, 4), load_network(args.model, 8)
     images, _ = held_out(held, args.model, args.images)
     config = small_config(held, loaded)
@@ -263,7 +265,7 @@ def run(args: argparse.Namespace) -> int:
 
     def simulate(stage: str, netlist: Netlist) -> None:
         with display.phase(stage, "compilation"):
-            program = build_link(netlist_sources(netlist, BUILD), name=f"netlist-{stage}")
+            program = build_link(netlist_sources(netlist, folder), name=f"netlist-{stage}")
         compared = [classify(stage, program, held, False), classify(stage, program, loaded, True)]
         found[stage] = {
             "cells": cells(netlist),
@@ -275,11 +277,13 @@ def run(args: argparse.Namespace) -> int:
         with display.phase("netlist", "synthesis") as show:
             synthesis = SynthesisLog()
             program = compile_network(held, config, **steps)
-            netlist = synthesise_netlist(program, BUILD, on_line=lambda line: show(synthesis(line)))
+            netlist = synthesise_netlist(
+                program, folder, on_line=lambda line: show(synthesis(line))
+            )
         simulate("synthesised", netlist)
         with display.phase("netlist", "placement") as show:
             layout = LayoutLog()
-            routed = place_and_route(BUILD, on_line=lambda line: show(layout(line)))
+            routed = place_and_route(folder, on_line=lambda line: show(layout(line)))
         simulate("routed", routed)
 
     for stage, result in found.items():
@@ -304,5 +308,5 @@ def run(args: argparse.Namespace) -> int:
         "tools": {tool: toolchain.version(tool) for tool in ("yosys", "nextpnr-ecp5")},
         "seconds": round(time.monotonic() - started, 1),
     }
-    write_report(BUILD / "report.json", report)
+    write_report(folder / "report.json", report)
     return int(mismatches > 0)

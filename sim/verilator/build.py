@@ -20,7 +20,6 @@ nothing and the compilation of a wide array takes minutes.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -34,8 +33,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -45,9 +43,9 @@ import numpy as np
 from cocotb_tools.runner import Verilator
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import build_folder, locked
 
 __all__ = [
-    "BUILD",
     "Port",
     "Simulation",
     "SimulationError",
@@ -60,8 +58,6 @@ __all__ = [
     "terminal",
     "verilog_text",
 ]
-
-BUILD = Path(__file__).resolve().parents[2] / "build"
 
 _TAIL_LINES = 30
 _BULK_SOURCES = (Path(__file__).with_name("bulk.sv"), Path(__file__).with_name("bulk.cpp"))
@@ -246,10 +242,10 @@ def _cached_build(
     name: str, sources: Mapping[str, str], *, waves: bool, cocotb: bool = True
 ) -> Path:
     digest = _digest(sources, waves=waves, cocotb=cocotb)
-    folder = BUILD / "verilator" / digest
+    folder = build_folder() / "verilator" / digest
     # The lock makes a second process wait for the build of the first instead of repeating it; the
     # rename makes a folder with this name a whole build, whatever stops a process half way.
-    with _locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         if not folder.is_dir():
             partial = folder.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
@@ -303,14 +299,6 @@ def _require_programs() -> None:
                 f"`{program}` is needed to build a simulation and is not installed; "
                 f"`make help` names the command that installs it"
             )
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _tool_path() -> str:
@@ -396,7 +384,7 @@ class _Runner(Verilator):
     @property
     def _runtime(self) -> Path:
         digest = _digest({}, waves=self._trace, cocotb=self._cocotb)
-        return BUILD / "verilator" / f"runtime-{digest}"
+        return build_folder() / "verilator" / f"runtime-{digest}"
 
     def _take_runtime(self) -> None:
         if self._runtime.is_dir():
@@ -404,7 +392,7 @@ class _Runner(Verilator):
                 shutil.copy(compiled, self.build_dir)
 
     def _keep_runtime(self) -> None:
-        with _locked(self._runtime.with_suffix(".lock")):
+        with locked(self._runtime.with_suffix(".lock")):
             if not self._runtime.is_dir():
                 partial = self._runtime.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
@@ -492,7 +480,7 @@ class Simulation:
         terminal = os.dup(sys.__stderr__.fileno()) if sys.__stderr__ is not None else None
         runner = _Runner(trace=self.waves, terminal=terminal, timeout=timeout)
         if self.waves:
-            runner.wave_file = BUILD / "waves" / f"{self.name}.vcd"
+            runner.wave_file = build_folder() / "waves" / f"{self.name}.vcd"
             runner.wave_file.parent.mkdir(parents=True, exist_ok=True)
         environment = {_EXCHANGE: str(folder), "COCOTB_ANSI_OUTPUT": "0"}
         if terminal is not None:
@@ -542,7 +530,7 @@ _log_number = itertools.count()
 
 def _keep_log(source: Path, name: str, target: Path | None = None) -> Path:
     if target is None:
-        target = BUILD / "log" / f"{name}-{os.getpid()}-{next(_log_number)}.log"
+        target = build_folder() / "log" / f"{name}-{os.getpid()}-{next(_log_number)}.log"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(source.read_bytes() if source.exists() else b"")
     return target

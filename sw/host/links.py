@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from residuum.sw.errors import ResiduumError
@@ -68,8 +68,19 @@ class Link(Protocol):
         """Give the link back; it cannot be used again."""
 
 
+class Opener(Protocol):
+    """Opens the links of addresses with one prefix."""
+
+    def __call__(self, options: str, *, network: IntegerNetwork | None, steps: int | None) -> Link:
+        """``options`` is what follows the colon; see `open_link`."""
+
+
 def open_link(
-    address: str, *, network: IntegerNetwork | None = None, steps: int | None = None
+    address: str,
+    *,
+    network: IntegerNetwork | None = None,
+    steps: int | None = None,
+    openers: Mapping[str, Opener] | None = None,
 ) -> Link:
     """Open the link that an address names.
 
@@ -77,6 +88,8 @@ def open_link(
     ----------
     network, steps
         What a simulated engine is built for; a real device has its sizes already.
+    openers
+        Who opens addresses with other prefixes than ``serial``, as simulations have.
 
     Raises
     ------
@@ -87,11 +100,8 @@ def open_link(
     if colon and kind == "serial" and rest:
         port, rates = split_baud(rest)
         return SerialLink(port, rates)
-    if colon and kind == "sim":
-        # The simulation uses this package; it is only needed, and imported, for this address.
-        from residuum.sim.link.simulated import open_simulated
-
-        return open_simulated(rest, network=network, steps=steps)
+    if colon and openers and kind in openers:
+        return openers[kind](rest, network=network, steps=steps)
     raise LinkError(f"{address!r} names no device; write {FORMS}")
 
 

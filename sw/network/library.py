@@ -40,9 +40,15 @@ def is_path(model: str) -> bool:
     return model.endswith(".npz") or "/" in model or "\\" in model
 
 
-def short_name(model: str) -> str:
-    """What a network is called in file names: its name, or that of its file."""
-    return Path(model).stem if model.endswith(".npz") else Path(model).name
+def network_name(model: str, bits: int | None = None) -> str:
+    """What a network is called in file names and reports: ``digits-8bit``, or the name of its file
+    without folder and ending."""
+    return network_file(model, bits).stem
+
+
+def network_file(model: str, bits: int | None = None) -> Path:
+    """The file that `load_network` reads."""
+    return Path(model) if is_path(model) else zoo_file(model, bits or DEFAULT_BITS)
 
 
 def load_network(model: str, bits: int | None = None) -> IntegerNetwork:

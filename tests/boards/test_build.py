@@ -235,7 +235,7 @@ def test_progress_is_shown_live_on_a_terminal():
 
 
 def test_the_command_builds_and_prints(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bitstream, "ROOT", tmp_path)
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
     monkeypatch.setattr(bitstream, "prepare", lambda board, **_: order_and_design(150, board.name))
     assert main(["bitstream", "ulx3s-45f"]) == 0
     printed = capsys.readouterr().out
@@ -245,7 +245,7 @@ def test_the_command_builds_and_prints(tmp_path, monkeypatch, capsys):
 
 
 def test_more_than_the_data_sheet_sells_is_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bitstream, "ROOT", tmp_path)
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
     monkeypatch.setattr(bitstream, "prepare", lambda board, **_: order_and_design(150, board.name))
     monkeypatch.setitem(SOLD_AS, "LFE5U-12F", {"lut": 10, "ff": 12_000})
     assert main(["bitstream", "ulx3s-12f"]) == 0

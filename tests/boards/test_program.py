@@ -15,7 +15,7 @@ def loader(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         (tmp_path / name / "residuum.bit").write_bytes(b"bits")
     tool = fake(tmp_path, "loader", f'echo "$@" > {tmp_path}/said\nexit ${{STATUS:-0}}')
-    monkeypatch.setattr(program, "ROOT", tmp_path)
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
     monkeypatch.setenv(toolchain.variable(program.TOOL), str(tool))
     return tmp_path
 

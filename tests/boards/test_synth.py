@@ -19,9 +19,9 @@ def synth_run(*words):
 
 @pytest.fixture
 def demo_unit(monkeypatch, tmp_path):
-    monkeypatch.setattr(synth, "BUILD", tmp_path)
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
     monkeypatch.setattr(synth, "UNITS", {"demo": lambda config: Demo()})
-    return tmp_path
+    return tmp_path / "synth"
 
 
 def test_carry_cells_count_as_two_tables_and_lut_memories_as_six():

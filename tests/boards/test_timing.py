@@ -59,7 +59,7 @@ def tiny_designs(tmp_path, monkeypatch):
         order, design = order_and_design(round(freq or 150), board.name)
         return replace(order, lanes=64 if board.name == "ulx3s" else 16), design
 
-    monkeypatch.setattr(timing, "ROOT", tmp_path)
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
     monkeypatch.setattr(bitstream, "prepare", prepare)
     return tmp_path, asked
 

@@ -24,6 +24,7 @@ from residuum.sw.files import write_json
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.library import load_network
 from tests.boards.tiny import order_and_design
+from tests.folders import work_in
 
 BUILD = {
     "device": "LFE5U-12F",
@@ -57,7 +58,7 @@ def measured(tmp_path_factory):
     """A first call; the folder that it worked in, and what it returned and wrote."""
     folder = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+        work_in(folder, patch)
         patch.setattr(bench, "STAGES", ((4, 4),))
         patch.setattr(bench, "routed", lambda *_: BUILD)
         return folder, run("--images", "3")
@@ -74,7 +75,7 @@ def again(measured, monkeypatch):
     monkeypatch.setattr(bench, "STAGES", ((4, 4),))
     monkeypatch.setattr(bench, "routed", lambda *_: BUILD)
     monkeypatch.setattr(Simulation, "run", fail)
-    monkeypatch.setattr("residuum.commands.evaluate.evaluate", fail)
+    monkeypatch.setattr("residuum.sw.golden.accuracy.evaluate", fail)
     monkeypatch.setattr("residuum.sim.bench.transfer.count_transfer", fail)
     return measured[1]
 
@@ -158,7 +159,7 @@ def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys
     def unmasked(network, images, *, tau, T):
         return simulate(network, images, tau=0, T=tau + T)
 
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     monkeypatch.setattr(bench, "STAGES", ((4, 4),))
     monkeypatch.setattr("residuum.sw.golden.golden_model.simulate", unmasked)
     status, report, page = run("--images", "1", "--no-build")
@@ -180,7 +181,7 @@ def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys
     ],
 )
 def test_bad_arguments_are_one_sentence(row, arguments, sentence, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     if row:
         monkeypatch.setattr(bench, "ROWS", (row,))
     assert cli.main(["bench", *arguments]) == 1
@@ -224,8 +225,8 @@ def builds(tmp_path, monkeypatch):
         write_json(folder / REPORT, {"digest": design.digest.hex(), "fmax_mhz": 140})
         raise ResiduumError("too slow")
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(board_build, "ROOT", tmp_path / "build")
+    work_in(tmp_path, monkeypatch)
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(board_build, "build", build)
     monkeypatch.setattr(bitstream, "prepare", lambda *_, **__: (order, design))
     return SimpleNamespace(done=done, digest=design.digest.hex(), root=tmp_path / "build")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from residuum.commands.evaluate import held_out
 from residuum.sim.link.simulated import ChildLink, build_link
 from residuum.sim.netlist.netlist import (
     Netlist,
@@ -18,6 +17,7 @@ from residuum.sim.netlist.netlist import (
 )
 from residuum.sim.verilator import build as verilator
 from residuum.sw.compiler.program import compile_network
+from residuum.sw.data.held_out import held_out
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.library import load_network
 

@@ -23,7 +23,7 @@ def run(monkeypatch, tmp_path):
             asked.append((network.weight_bits, load, len(images), tau + T))
             return next(left)
 
-        monkeypatch.setattr(netlist, "BUILD", tmp_path)
+        monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
         monkeypatch.setattr(netlist, "synthesise_netlist", lambda *_, **__: EMPTY)
         monkeypatch.setattr(netlist, "place_and_route", lambda *_, **__: EMPTY)
         monkeypatch.setattr(netlist, "netlist_sources", lambda *_: {})
@@ -31,7 +31,7 @@ def run(monkeypatch, tmp_path):
         monkeypatch.setattr(netlist, "ChildLink", lambda *_, **__: None)
         monkeypatch.setattr(netlist, "check", check)
         status = cli.main(["netlist", "digits", "--images", "3"])
-        return status, json.loads((tmp_path / "report.json").read_text()), asked
+        return status, json.loads((tmp_path / "netlist" / "report.json").read_text()), asked
 
     return run_with
 

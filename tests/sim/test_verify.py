@@ -14,8 +14,9 @@ from residuum.hw.isa.descriptors import Counter
 from residuum.sim.bench import measure
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.library import load_network, zoo_file
+from tests.folders import work_in
 
-REPORT = Path("build/verify/digits.json")
+REPORT = Path("build/verify/digits-8bit.json")
 
 
 def run(*arguments: str, model: str = "digits") -> tuple[int, dict]:
@@ -34,7 +35,7 @@ def parts(tmp_path, monkeypatch):
         started.append(first)
         return real(task, simulation, first, last, sign)
 
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     monkeypatch.setattr(measure, "LARGEST_PART", 2)
     monkeypatch.setattr(measure, "_run_part", counted)
     return started
@@ -147,7 +148,7 @@ def test_whatever_a_result_depends_on_makes_it_anew(what, simulated, parts, monk
     elif what == "images":
         image = np.full((2, 1, 8, 8), 9, np.uint8)
         monkeypatch.setattr(
-            "residuum.commands.evaluate.held_out", lambda *_: (image, np.zeros(2, np.int64))
+            "residuum.sw.data.held_out.held_out", lambda *_: (image, np.zeros(2, np.int64))
         )
     else:
         more = {"steps": ["--tau", "3"], "lanes": ["--lanes", "8"]}[what]

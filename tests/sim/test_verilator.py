@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.sim.verilator import build as verilator
 from residuum.sim.verilator.build import Port, SimulationError, build, module_ports, verilog_text
+from residuum.sw.files import build_folder
 from tests.sim.demo import Demo
 
 BENCH = "tests.sim.wrapper_bench"
@@ -97,7 +98,7 @@ def test_make_variable_waves_does_not_reach_a_build_without_waves(simulation, mo
 
 def test_waves():
     simulation = build(Demo(), name="demo-waves", waves=True)
-    file = verilator.BUILD / "waves" / "demo-waves.vcd"
+    file = build_folder() / "waves" / "demo-waves.vcd"
     file.unlink(missing_ok=True)
     simulation.run(BENCH, testcase="count", parameters=GIVEN)
     assert "valid_1" in file.read_text()
@@ -115,6 +116,7 @@ def test_another_component_is_another_build(simulation):
 BUILD_SALTED = """
 import sys
 from residuum.sim.verilator import build as verilator
+from residuum.sw.files import build_folder
 from tests.sim.demo import Demo
 compile = verilator._compile
 def counted(*arguments, **options):
@@ -142,7 +144,7 @@ def test_two_processes_build_the_same_once():
 
 
 def test_a_build_that_broke_off_is_not_used(monkeypatch, tmp_path):
-    monkeypatch.setattr(verilator, "BUILD", tmp_path)
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
 
     def interrupted(name, folder, sources, runner):
         (folder / "simulation").write_text("half of a program")
@@ -155,7 +157,7 @@ def test_a_build_that_broke_off_is_not_used(monkeypatch, tmp_path):
 
 
 def test_wrong_verilog_shows_the_tools_own_words(monkeypatch, tmp_path):
-    monkeypatch.setattr(verilator, "BUILD", tmp_path)
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
     monkeypatch.setattr(
         verilator, "verilog_text", lambda *_, **__: "module top(a);\n  input a;\n  oops\nendmodule"
     )

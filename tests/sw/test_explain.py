@@ -19,6 +19,7 @@ from residuum.sw.look.explain import Explanation, explain, sentences, spikes_fro
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network, zoo_file
 from residuum.sw.train.qcfs import qcfs
+from tests.folders import work_in
 from tests.sw.networks import random_float_network, random_images, random_network
 
 LEVELS = 4
@@ -214,7 +215,7 @@ def test_command(
     capsys: pytest.CaptureFixture[str],
     digits: IntegerNetwork,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     broken(digits, "thresholds", 0).save("bad.npz")
     reference = str(zoo_file("digits", 8))
     assert main(["explain", "bad.npz", "--images", "60", "--against", reference]) == 0
@@ -228,7 +229,7 @@ def test_command(
 def test_mistakes_get_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     (tmp_path / "file").write_text("")
     other = str(zoo_file("mnist", 8))
     for arguments, sentence in (

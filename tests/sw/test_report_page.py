@@ -29,6 +29,7 @@ from residuum.sw.look.page import (
 )
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
+from tests.folders import work_in
 from tests.sw.networks import random_images, random_network
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -276,7 +277,7 @@ def test_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A committed network, a file, and a file that does not name its data set."""
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     assert main(["report", "--images", "12", "--bits", "4"]) == 0
     assert capsys.readouterr().out == "written: build/report/digits.html\n"
     page = (tmp_path / "build/report/digits.html").read_text()
@@ -292,7 +293,7 @@ def test_command(
 def test_mistakes_get_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     (tmp_path / "file").write_text("")
     for arguments, sentence in (
         (["none"], "there is no network 'none'"),

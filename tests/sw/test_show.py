@@ -14,6 +14,7 @@ from residuum.sw.golden.reference import from_integers
 from residuum.sw.look.picture import SAMPLE, SILENCED, SPIKE, Scene, check_format, draw, sample
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
+from tests.folders import work_in
 from tests.sw.networks import random_images, random_network
 
 
@@ -98,7 +99,7 @@ def test_unknown_format_is_refused(name: str) -> None:
 def test_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     assert main(["show", "digits", "--image", "3"]) == 0
     assert capsys.readouterr().out == (
         "image 3: class 7, right\nwritten: build/show/digits-3.png\n"
@@ -110,7 +111,7 @@ def test_command(
 def test_mistakes_get_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     (tmp_path / "file").write_text("")
     numbers = "there is no image 360; the 360 held-out images are numbered 0 .. 359"
     for arguments, sentence in (

@@ -23,6 +23,7 @@ from residuum.sw.study.page import render, table, verdict
 from residuum.sw.study.plots import ACCURACY, draw
 from residuum.sw.study.report import Images, Study, load_subject, paired_difference, standard_error
 from residuum.sw.study.store import kept
+from tests.folders import work_in
 
 IMAGES = 30
 
@@ -274,7 +275,7 @@ def test_table() -> None:
 
 @pytest.fixture
 def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     return tmp_path
 
 

@@ -1,0 +1,53 @@
+"""``residuum eval``."""
+
+import argparse
+from pathlib import Path
+
+from residuum.commands.arguments import add_images, add_network, add_stages
+
+DESCRIPTION = """\
+Run the integer golden model on the held-out images of the network's data set, print the accuracy
+and write it to a JSON file."""
+EXAMPLES = """\
+examples:
+  residuum eval digits                      8-bit weights, tau 4, T 4, all held-out digits
+  residuum eval mnist --bits 4              4-bit weights, all 10,000 test images
+  residuum eval mnist --tau 0 --T 8         plain conversion without the probe
+  residuum eval digits --images 50          the first 50 images only
+  residuum eval build/zoo/digits-8bit.npz   a network that was just trained
+
+The MNIST files are taken from the folder in RESIDUUM_DATA, else downloaded once.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_network(parser)
+    add_stages(parser)
+    add_images(parser)
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="report (default build/eval/MODEL-8bit.json)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.sw.data.held_out import held_out
+    from residuum.sw.files import build_folder
+    from residuum.sw.golden.accuracy import describe, evaluate
+    from residuum.sw.network.library import load_network, network_name
+
+    network = load_network(args.model, args.bits)
+    images, labels = held_out(network, args.model, args.images)
+    tally = evaluate(network, images, labels, tau=args.tau, T=args.T, reporter=ConsoleReporter())
+    print(describe(network, tally, args.tau, args.T))
+    name = network_name(args.model, args.bits)
+    report = {
+        "model": name,
+        "bits": network.weight_bits,
+        "tau": args.tau,
+        "T": args.T,
+        "images": tally.images,
+        "accuracy": round(tally.accuracy, 4),
+    }
+    write_report(args.json or build_folder() / "eval" / f"{name}.json", report)
+    return 0

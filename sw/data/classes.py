@@ -1,0 +1,42 @@
+"""The names of the classes of the known data sets, in the order of their labels."""
+
+from collections.abc import Mapping
+
+_FASHION = (
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "boot",
+)
+_CIFAR100 = """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+    butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
+    crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo
+    keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain
+    mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain
+    plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+    skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
+    television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
+# Fashion-MNIST's names are those of its paper (Xiao et al., arXiv:1708.07747, table 2), shortened;
+# CIFAR's those of its files batches.meta.txt and fine_label_names.txt.
+CLASSES: Mapping[str, tuple[str, ...]] = {
+    "digits": tuple("0123456789"),
+    "mnist": tuple("0123456789"),
+    "fashion": _FASHION,
+    "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+    "cifar100": tuple(_CIFAR100.split()),
+}
+
+
+def class_name(dataset: str | None, label: int) -> str:
+    """What a class is called: its name in a known data set, else its number."""
+    names = CLASSES.get(dataset or "", ())
+    return names[label] if label < len(names) else str(label)
