@@ -28,13 +28,14 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup sim test lint format train bench study verify synth bitstream program timing netlist \
+.PHONY: help setup sim test test-all lint format train bench study verify synth bitstream program timing netlist \
     fuzz clean again
 
 help:
 	@echo "make sim [MODEL=digits|mnist|fashion|cifar10] [BITS=8] [IMAGES=100] [TAU=4] [T=4] [LANES=16] [WAVES=1]"
 	@echo "                             run a trained network on the simulated engine, compare every spike"
-	@echo "make test                    lint, types and all tests"
+	@echo "make test                    lint, types and the tests, in under ten minutes on two cores"
+	@echo "make test-all                the long tests too"
 	@echo "make train MODEL=digits      train, convert and store a network"
 	@echo "make bench                   accuracy, cycles, clock and area of all networks: docs/results.md"
 	@echo "make study                   what the residual potential does: docs/study.md and its plots"
@@ -64,6 +65,9 @@ sim: $(READY)
 test: lint
 	$(PY) -m pytest -n $(JOBS)
 
+test-all: lint
+	$(PY) -m pytest -n $(JOBS) -m "long or not long"
+
 lint: $(READY)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -89,7 +93,7 @@ synth: $(READY)
 	@$(PY) -m residuum synth --unit $(UNIT) --lanes $(LANES) --steps $(STEPS)
 
 fuzz: $(READY)
-	@$(PY) -m residuum.sim.bench.fuzz --frames $(FRAMES) --seed $(SEED)
+	@$(PY) -m residuum fuzz --frames $(FRAMES) --seed $(SEED)
 
 netlist: $(READY)
 	@$(PY) -m residuum netlist $(MODEL)

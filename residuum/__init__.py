@@ -1,1 +1,82 @@
-"""Residuum: trained networks as bit-exact spiking networks on ECP5."""
+"""Residuum: trained networks as bit-exact spiking networks on ECP5.
+
+The public names of the project. `docs/python.md` shows them at work::
+
+    import residuum
+
+    network = residuum.load_network("digits")
+    images, labels = residuum.load_images("digits")
+    trace = residuum.simulate(network, images, tau=4, T=4)
+    print((trace.prediction == labels).mean())
+
+Each name is imported from its module when it is first used, so that ``import residuum`` takes no
+time and needs neither torch nor a simulator.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Where each public name comes from.
+_HOMES = {
+    "Classifier": "residuum.sw.host.classifier",
+    "Device": "residuum.sw.host.device",
+    "EngineConfig": "residuum.hw.isa.config",
+    "FloatNetwork": "residuum.sw.network.float_network",
+    "IntegerNetwork": "residuum.sw.network.integer_network",
+    "PRESETS": "residuum.hw.isa.presets",
+    "Program": "residuum.sw.compiler.program",
+    "ResiduumError": "residuum.sw.errors",
+    "Trace": "residuum.sw.golden.golden_model",
+    "compile_network": "residuum.sw.compiler.program",
+    "convert": "residuum.api",
+    "load_images": "residuum.api",
+    "load_network": "residuum.sw.network.library",
+    "open_device": "residuum.api",
+    "simulate": "residuum.sw.golden.golden_model",
+}
+
+__all__ = [
+    "PRESETS",
+    "Classifier",
+    "Device",
+    "EngineConfig",
+    "FloatNetwork",
+    "IntegerNetwork",
+    "Program",
+    "ResiduumError",
+    "Trace",
+    "__version__",
+    "compile_network",
+    "convert",
+    "load_images",
+    "load_network",
+    "open_device",
+    "simulate",
+]
+
+if TYPE_CHECKING:
+    from residuum.api import convert, load_images, open_device
+    from residuum.hw.isa.config import EngineConfig
+    from residuum.hw.isa.presets import PRESETS
+    from residuum.sw.compiler.program import Program, compile_network
+    from residuum.sw.errors import ResiduumError
+    from residuum.sw.golden.golden_model import Trace, simulate
+    from residuum.sw.host.classifier import Classifier
+    from residuum.sw.host.device import Device
+    from residuum.sw.network.float_network import FloatNetwork
+    from residuum.sw.network.integer_network import IntegerNetwork
+    from residuum.sw.network.library import load_network
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

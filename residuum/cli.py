@@ -13,10 +13,12 @@ Modules must import heavy things (torch, simulators) inside ``run``.
 
 import argparse
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 from typing import NoReturn
 
+from residuum import __version__
 from residuum.sw.errors import ResiduumError
 
 
@@ -74,17 +76,44 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command line; returns the exit status: 0 done, 1 an error, 2 a wrong command line."""
+    """Run one command line.
+
+    Returns the exit status: 0 done, 1 an error, 2 a wrong command line, 130 interrupted, 141 nobody
+    reads what is printed any more (as a shell has it for SIGPIPE).
+    """
     arguments = sys.argv[1:] if argv is None else argv
     try:
         args = _parser(arguments).parse_args(arguments)
-        return int(args.run(args))
+        status = int(args.run(args))
+        # What is still buffered may meet a closed pipe or a full disk, too.
+        sys.stdout.flush()
+        return status
     except ResiduumError as error:
         print(f"residuum: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("residuum: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupted:
+        print(f"residuum: {interrupted or 'interrupted'}", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        _drop_output()
+        return 141
+    except OSError as error:
+        # A command checks the files that it names; this is for what nobody expects, such as a
+        # folder for temporary files that is full.
+        _drop_output()
+        where = f"{error.filename}: " if error.filename else "a file or the output failed: "
+        print(f"residuum: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _drop_output() -> None:
+    """Python writes what is buffered once more when it ends: into nothing, where that failed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
@@ -94,6 +123,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"residuum {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     for command in COMMANDS:
@@ -111,7 +141,3 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         module.configure(child)
         child.set_defaults(run=module.run)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,18 +2,8 @@
 
 from collections.abc import Mapping
 
-_FASHION = (
-    "T-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "boot",
-)
+_FASHION = "T-shirt trouser pullover dress coat sandal shirt sneaker bag boot"
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100 = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
     butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
@@ -30,8 +20,10 @@ _CIFAR100 = """
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "digits": tuple("0123456789"),
     "mnist": tuple("0123456789"),
-    "fashion": _FASHION,
-    "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+    "fashion": tuple(_FASHION.split()),
+    "cifar10": tuple(
+        ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    ),
     "cifar100": tuple(_CIFAR100.split()),
 }
 
