@@ -57,7 +57,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_named_files_exist(page: Path) -> None:
-    names = re.findall(r"`((?:hw|sw|sim|boards|docs|tests)/[\w./-]*)`", page.read_text())
+    names = re.findall(r"`((?:residuum|hw|sw|sim|boards|docs|tests)/[\w./-]*)`", page.read_text())
     assert [name for name in names if not (ROOT / name).exists()] == []
 
 

@@ -21,9 +21,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "digits": tuple("0123456789"),
     "mnist": tuple("0123456789"),
     "fashion": tuple(_FASHION.split()),
-    "cifar10": tuple(
-        ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    ),
+    "cifar10": tuple(_CIFAR10.split()),
     "cifar100": tuple(_CIFAR100.split()),
 }
 
