@@ -19,16 +19,8 @@ from residuum.hw.host.access import ANSWER_LATENCY, MEMORY_LATENCY, TileAccess, 
 from residuum.hw.host.port import HostDecoder, HostPort, address_view
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.contents import Contents
-from residuum.hw.isa.descriptors import (
-    COUNTER_WORDS,
-    DESCRIPTOR_WORDS,
-    HOST_WORD_BITS,
-    SCAN_FIELDS,
-    AxisEntry,
-    Control,
-    Region,
-    host_words,
-)
+from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, SCAN_FIELDS, AxisEntry
+from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS, Control, Region, host_words
 from residuum.hw.logic import delayed, select
 from residuum.hw.memory.block import BlockMemory
 from residuum.hw.memory.feature import FeatureBank
@@ -74,7 +66,7 @@ class Engine(wiring.Component):
     -------
     host : In(HostPort)
         Program, weights, images in; the same, trains, logits and counters out
-        (`residuum.hw.isa.descriptors.HostMap`). Memories may be accessed only while the engine is
+        (`residuum.hw.isa.host_map.HostMap`). Memories may be accessed only while the engine is
         not busy.
     busy : Out(1)
         High from the cycle after a write to the control registers until the run that it may have

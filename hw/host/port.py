@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import HOST_WORD_BITS, HostMap, Region, host_words
+from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, host_words
 
 
 class HostPort(wiring.Signature):

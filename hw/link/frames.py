@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import bits_for_count
-from residuum.hw.isa.descriptors import HOST_WORD_BITS
+from residuum.hw.isa.host_map import HOST_WORD_BITS
 from residuum.hw.isa.protocol import MAX_FRAME_WORDS, MIN_FRAME_WORDS, WORD_BYTES
 from residuum.hw.link.crc import Crc32
 from residuum.hw.link.slip import SlipDecoder, SlipEncoder

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.hw.host.port import HostPort
 from residuum.hw.isa.config import bits_for_count
-from residuum.hw.isa.descriptors import HOST_WORD_BITS, Control, HostMap, Region
+from residuum.hw.isa.host_map import HOST_WORD_BITS, Control, HostMap, Region
 from residuum.hw.isa.protocol import (
     HEADER_WORDS,
     IDENTITY_WORDS,

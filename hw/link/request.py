@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import READABLE, WRITABLE, HostMap
+from residuum.hw.isa.host_map import READABLE, WRITABLE, HostMap
 from residuum.hw.isa.protocol import (
     MAX_BYTES,
     MAX_WORDS,

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import COUNTER_WORDS, HOST_WORD_BITS, Counter
+from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS, Counter
 
 
 class Counters(wiring.Component):

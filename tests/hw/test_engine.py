@@ -6,7 +6,8 @@ import pytest
 
 from residuum.hw.engine import Engine
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import AxisEntry, HostMap, Region
+from residuum.hw.isa.descriptors import AxisEntry
+from residuum.hw.isa.host_map import HostMap, Region
 from tests.hw.simulation import simulate
 
 CONFIGS = {

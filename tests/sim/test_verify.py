@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from residuum import cli
-from residuum.hw.isa.descriptors import Counter
+from residuum.hw.isa.host_map import Counter
 from residuum.sim.bench import measure
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.library import load_network, zoo_file
