@@ -13,21 +13,27 @@ from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.array.lanes import action_layout
-from residuum.hw.array.tile import Tile, target_layout
+from residuum.hw.array.tile import Tile
 from residuum.hw.host.access import ANSWER_LATENCY, MEMORY_LATENCY, TileAccess, access_layout
 from residuum.hw.host.port import HostDecoder, HostPort, address_view
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.contents import Contents
 from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, SCAN_FIELDS, AxisEntry
 from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS, Control, Region, host_words
+from residuum.hw.layouts import (
+    action_layout,
+    mode_layout,
+    parameter_layout,
+    target_layout,
+    token_layout,
+    weights_layout,
+)
 from residuum.hw.logic import delayed, select
 from residuum.hw.memory.block import BlockMemory
 from residuum.hw.memory.feature import FeatureBank
-from residuum.hw.memory.weights import OnChipRefill, weights_layout
+from residuum.hw.memory.weights import OnChipRefill
 from residuum.hw.neuron.argmax import ArgMax
-from residuum.hw.neuron.pipeline import mode_layout, parameter_layout
-from residuum.hw.scanner.events import EventScanner, token_layout
+from residuum.hw.scanner.events import EventScanner
 from residuum.hw.scanner.walker import RowWalker
 from residuum.hw.scanner.windows import WindowGenerator
 from residuum.hw.sequencer.counters import Counters

@@ -1,39 +1,15 @@
 """Lanes x steps accumulators of one tile, and the registers they drain through."""
 
-from amaranth.hdl import Array, Elaboratable, Module, Signal, signed, unsigned
+from amaranth.hdl import Array, Elaboratable, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.array.adder import GatedAdder
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.memory.weights import weights_layout
-from residuum.hw.scanner.events import MAX_TICKETS
-from residuum.hw.scanner.walker import end_layout
+from residuum.hw.layouts import MAX_TICKETS, action_layout, slot_layout, weights_layout
 
 # Lanes that one multiplexer of the drain chooses from.
 NEIGHBOURS = 4
-
-
-def action_layout(config: EngineConfig) -> data.StructLayout:
-    """What the array does in one cycle: with ``flush`` hand over the sums and start from zero; then
-    add a weight row to the steps in ``train``. ``empty``, ``ticket`` and ``how`` are those of the
-    scanner's token; an ``empty`` window has no sums to hand over."""
-    return data.StructLayout(
-        {
-            "train": unsigned(config.steps),
-            "flush": 1,
-            "empty": 1,
-            "ticket": 1,
-            "how": end_layout(),
-        }
-    )
-
-
-def slot_layout(config: EngineConfig) -> data.StructLayout:
-    """One lane of a drained window, or (``empty``) a window without events as a whole."""
-    return data.StructLayout(
-        {"lane": unsigned(config.lane_bits), "last": 1, "empty": 1, "how": end_layout()}
-    )
 
 
 class LaneArray(wiring.Component):

@@ -2,29 +2,23 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.array.lanes import LaneArray, action_layout
+from residuum.hw.array.lanes import LaneArray
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.layouts import (
+    action_layout,
+    mode_layout,
+    parameter_layout,
+    target_layout,
+    weights_layout,
+    write_layout,
+)
 from residuum.hw.memory.block import BlockMemory
-from residuum.hw.memory.feature import write_layout
-from residuum.hw.memory.weights import WeightColumns, weights_layout
-from residuum.hw.neuron.pipeline import NeuronPipeline, mode_layout, parameter_layout
-
-
-def target_layout(config: EngineConfig) -> data.StructLayout:
-    """Where the results of a layer go; constant while it runs."""
-    return data.StructLayout(
-        {
-            "row": unsigned(config.feature_row_bits),
-            "empty_row": unsigned(config.feature_row_bits),
-            "pitch": unsigned(config.feature_row_bits),
-            "last_lane": unsigned(config.lane_bits),
-            "parameter_group": unsigned(config.group_bits),
-        }
-    )
+from residuum.hw.memory.weights import WeightColumns
+from residuum.hw.neuron.pipeline import NeuronPipeline
 
 
 class Tile(wiring.Component):

@@ -6,10 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, host_words
+from residuum.hw.layouts import parameter_layout, weights_layout, write_layout
 from residuum.hw.logic import select
-from residuum.hw.memory.feature import write_layout
-from residuum.hw.memory.weights import weights_layout
-from residuum.hw.neuron.pipeline import parameter_layout
 
 MEMORY_LATENCY = 2
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.array.lanes import slot_layout
 from residuum.hw.isa.config import EngineConfig, bits_for_count
+from residuum.hw.layouts import mode_layout, parameter_layout, slot_layout
 from residuum.hw.logic import delayed
 from residuum.hw.memory.block import BlockMemory
 
@@ -15,30 +15,6 @@ from residuum.hw.memory.block import BlockMemory
 PARAMETER_LATENCY = 4
 # Cycles from a slot to its sums.
 SUMS_LATENCY = 2
-
-
-def parameter_layout(config: EngineConfig) -> data.StructLayout:
-    """Bias per step B and threshold TH of a channel."""
-    return data.StructLayout(
-        {"bias": signed(config.potential_bits), "threshold": signed(config.potential_bits)}
-    )
-
-
-def mode_layout(config: EngineConfig) -> data.StructLayout:
-    """How the steps of the present run and layer are used; constant while a layer runs.
-
-    ``active``: slot belongs to one of the tau + T steps (they are the last ones of the S slots);
-    ``inference``: to one of the T last; ``pixels``: the sums are bit-planes of a constant current;
-    ``output``: sum currents, never fire.
-    """
-    return data.StructLayout(
-        {
-            "active": unsigned(config.steps),
-            "inference": unsigned(config.steps),
-            "pixels": 1,
-            "output": 1,
-        }
-    )
 
 
 class NeuronPipeline(wiring.Component):

@@ -7,38 +7,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.layouts import MAX_TICKETS, end_layout, token_layout
 from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
-from residuum.hw.scanner.walker import end_layout, request_layout
+from residuum.hw.scanner.walker import request_layout
 
 # Cycles from the row of an occupancy to it.
 OCCUPANCY_LATENCY = 3
-
-# Windows without events that may wait for the drain.
-MAX_TICKETS = 15
-
-
-def token_layout(config: EngineConfig) -> data.StructLayout:
-    """What the scanner gives the array in one cycle, if anything.
-
-    An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` meets the
-    weight row of its slot, ``weight`` being that of slot 0. The end of a window (``flush``): the
-    array hands its sums to the drain, before it adds the event of the same cycle; ``how`` belongs
-    to it. A window without events that shares its result with all such windows is a ``ticket``,
-    which the drain queues, or, if it is the last of its group, an ``empty`` flush.
-    """
-    return data.StructLayout(
-        {
-            "event": 1,
-            "flush": 1,
-            "empty": 1,
-            "ticket": 1,
-            "how": end_layout(),
-            "row": unsigned(config.feature_row_bits),
-            "lane": unsigned(config.lane_bits),
-            "bank": unsigned(config.bank_bits),
-            "weight": unsigned(config.weight_row_bits),
-        }
-    )
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:

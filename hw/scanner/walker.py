@@ -6,19 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.hw.array.adder import GatedAdder
 from residuum.hw.isa.config import DIMENSION_BITS, EngineConfig
-from residuum.hw.scanner.windows import scan_layout, window_layout
-
-
-def end_layout() -> data.StructLayout:
-    """How a pass over a window ends.
-
-    ``partial``: more bit-planes of the same window follow; ``first``: it was the first pass;
-    ``shared``: the window stands for all windows without events; ``group_last`` and ``layer_last``:
-    it was the last window, and its last pass, of its group of output channels, of its layer.
-    """
-    return data.StructLayout(
-        {"partial": 1, "first": 1, "shared": 1, "group_last": 1, "layer_last": 1}
-    )
+from residuum.hw.layouts import end_layout, scan_layout
+from residuum.hw.scanner.windows import window_layout
 
 
 def request_layout(config: EngineConfig) -> data.StructLayout:

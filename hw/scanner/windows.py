@@ -5,17 +5,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
+from residuum.hw.isa.descriptors import AxisEntry
+from residuum.hw.layouts import scan_layout
 from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
 
 # From the issue of a table read to its answer; the address has a register of its own.
 TABLE_LATENCY = 3
-
-
-def scan_layout(config: EngineConfig, names: tuple[str, ...]) -> data.StructLayout:
-    """The named fields of a layer descriptor, as registers hold them."""
-    widths = LayerDescriptor.widths(config)
-    return data.StructLayout({name: unsigned(widths[name]) for name in names})
 
 
 def axis_layout(config: EngineConfig) -> data.StructLayout:

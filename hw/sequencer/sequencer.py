@@ -13,7 +13,7 @@ from residuum.hw.isa.descriptors import (
     LayerDescriptor,
 )
 from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS
-from residuum.hw.scanner.windows import scan_layout
+from residuum.hw.layouts import scan_layout
 
 FETCH_LATENCY = 2
 
