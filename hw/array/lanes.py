@@ -22,8 +22,8 @@ class LaneArray(wiring.Component):
 
     Adding is a clock enable, clearing without adding a synchronous reset, and clearing while adding
     part of the carry cell (`GatedAdder`), so that no logic stands in front of the carry chain.
-    Nothing else is reset, since that would be ORed into every reset net; ``load``, at the start of
-    a layer and after a reset, clears sums and slots that a run may have left.
+    The accumulators have no other reset, which would need an OR in every reset net: ``load``, at
+    the start of a layer and after a reset, clears sums and slots that a run may have left.
     """
 
     def __init__(self, config: EngineConfig):
@@ -44,9 +44,8 @@ class LaneArray(wiring.Component):
         m = Module()
         c = self.config
 
-        # One register for everything that reaches all accumulators, so that what stands there are
-        # registers alone: those that say whether a step adds, whether it is cleared instead, and
-        # whether all sums are copied.
+        # Everything that reaches all accumulators comes from a register: whether a step adds,
+        # whether it is cleared instead, and whether all sums are copied.
         action = Signal(action_layout(c), reset_less=True)
         weights = Signal(weights_layout(c), reset_less=True)
         clear = Signal(c.steps, reset_less=True)
@@ -86,7 +85,7 @@ class LaneArray(wiring.Component):
 
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
-        # Lanes behind this one; the lane itself leads to all multiplexers: too far to be compared.
+        # Counted separately: `slot.lane` has too much fan-out to compare.
         lanes_left = Signal(c.lane_bits, reset_less=True)
         tickets = Signal(range(MAX_TICKETS + 1), reset_less=True)
         with m.If(load):

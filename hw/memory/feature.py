@@ -69,7 +69,7 @@ class FeatureBank(wiring.Component):
             with m.If(write.shared):
                 m.d.sync += shared.eq(occupancy)
 
-        # The memory may lie far away: what is written to it comes from registers.
+        # The memory may lie far away: write it from registers.
         row_done = Signal(reset_less=True)
         row = Signal(c.feature_row_bits, reset_less=True)
         row_occupancy = Signal(c.bank_slots + 1, reset_less=True)
@@ -79,7 +79,7 @@ class FeatureBank(wiring.Component):
             row_occupancy.eq(Cat(Mux(write.empty, shared, occupancy), write.empty)),
         ]
 
-        # Addresses come from afar: they have a register here.
+        # Addresses cross the device: register them at the memory.
         occupancy_row = Signal.like(self.occupancy_row, reset_less=True)
         train_address = Signal.like(self.train_address, reset_less=True)
         m.d.sync += [
