@@ -8,34 +8,33 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
-from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.array.lanes import action_layout
-from residuum.hw.array.tile import Tile, target_layout
-from residuum.hw.host.access import ANSWER_LATENCY, MEMORY_LATENCY, TileAccess, access_layout
+from residuum.hw.array.tile import EventBus, Tile
+from residuum.hw.host.access import ANSWER_LATENCY, MEMORY_LATENCY, TileAccess
+from residuum.hw.host.bus import host_access, is_last_part
+from residuum.hw.host.control import RunControl, run_control
 from residuum.hw.host.port import HostDecoder, HostPort, address_view
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.contents import Contents
-from residuum.hw.isa.descriptors import (
-    COUNTER_WORDS,
-    DESCRIPTOR_WORDS,
-    HOST_WORD_BITS,
-    SCAN_FIELDS,
-    AxisEntry,
-    Control,
-    Region,
-    host_words,
+from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, SCAN_FIELDS, AxisEntry
+from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS, Control, Region
+from residuum.hw.layouts import (
+    action_layout,
+    target_layout,
+    token_layout,
+    weights_layout,
 )
-from residuum.hw.logic import delayed, select
+from residuum.hw.logic import delayed
 from residuum.hw.memory.block import BlockMemory
 from residuum.hw.memory.feature import FeatureBank
-from residuum.hw.memory.weights import OnChipRefill, weights_layout
+from residuum.hw.memory.weights import OnChipRefill
 from residuum.hw.neuron.argmax import ArgMax
-from residuum.hw.neuron.pipeline import mode_layout, parameter_layout
-from residuum.hw.scanner.events import EventScanner, token_layout
+from residuum.hw.scanner.events import EventScanner
 from residuum.hw.scanner.walker import RowWalker
 from residuum.hw.scanner.windows import WindowGenerator
 from residuum.hw.sequencer.counters import Counters
@@ -45,18 +44,23 @@ from residuum.hw.sequencer.sequencer import Sequencer
 # row goes to the first tile after three cycles; the weights, three cycles later, meet the train.
 TRAIN_LATENCY = 6
 
-# What the host has written reaches so many tiles, a cycle each, while the first descriptor of a run
-# is fetched; with more, the run waits for the others.
-TILES_AT_ONCE = 16
 
-# The memories of the tiles that a host accesses, by their names on the bus.
-TILE_REGIONS = {
-    "weights": Region.WEIGHTS,
-    "parameters": Region.PARAMETERS,
-    "trains": Region.TRAINS,
-    "occupancy": Region.OCCUPANCY,
-    "logits": Region.LOGITS,
-}
+@dataclass(frozen=True)
+class Units:
+    """The units of an engine. Bank, tile and stop of the same index belong together: the tile
+    writes the bank, and the host reaches both at the stop."""
+
+    decoder: HostDecoder
+    sequencer: Sequencer
+    windows: WindowGenerator
+    walker: RowWalker
+    scanner: EventScanner
+    refill: OnChipRefill
+    counters: Counters
+    argmax: ArgMax
+    banks: list[FeatureBank]
+    tiles: list[Tile]
+    stops: list[TileAccess]
 
 
 class Engine(wiring.Component):
@@ -74,7 +78,7 @@ class Engine(wiring.Component):
     -------
     host : In(HostPort)
         Program, weights, images in; the same, trains, logits and counters out
-        (`residuum.hw.isa.descriptors.HostMap`). Memories may be accessed only while the engine is
+        (`residuum.hw.isa.host_map.HostMap`). Memories may be accessed only while the engine is
         not busy.
     busy : Out(1)
         High from the cycle after a write to the control registers until the run that it may have
@@ -98,37 +102,59 @@ class Engine(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        c = self.config
-
-        m.submodules.decoder = decoder = HostDecoder(
-            c,
-            longest=max(c.tile_lanes * c.weight_bits, AxisEntry.width(c), 2 * HOST_WORD_BITS),
-        )
-        m.submodules.sequencer = sequencer = Sequencer(c)
-        m.submodules.windows = windows = WindowGenerator(c, SCAN_FIELDS)
-        m.submodules.walker = walker = RowWalker(c, SCAN_FIELDS)
-        m.submodules.scanner = scanner = EventScanner(c)
-        m.submodules.refill = refill = OnChipRefill(c)
-        m.submodules.counters = counters = Counters(c)
-        m.submodules.argmax = argmax = ArgMax(c)
-        banks = [FeatureBank(c) for _ in range(c.banks)]
-        tiles = [self._tile(index) for index in range(c.tiles)]
-        stops = [TileAccess(c, index) for index in range(c.tiles)]
-        for index, bank in enumerate(banks):
-            m.submodules[f"bank_{index}"] = bank
-        for index, tile in enumerate(tiles):
-            m.submodules[f"tile_{index}"] = tile
-            m.submodules[f"access_{index}"] = stops[index]
-
-        mode = self._control(m, decoder, sequencer)
-        self._scan(m, decoder, sequencer, windows, walker, scanner, refill, banks, stops)
-        self._accumulate(m, decoder, sequencer, scanner, banks, tiles, mode, counters)
-        self._finish(m, sequencer, tiles, stops, argmax)
-        self._count(m, decoder, sequencer, scanner, counters)
-        answer = self._answer(m, decoder, sequencer, argmax)
-        answer = self._access(m, decoder, sequencer, banks, tiles, stops, answer)
-        m.d.comb += self.host.read_data.eq(answer)
+        units = self._units(m)
+        sequencer = units.sequencer
+        wiring.connect(m, units.decoder.port, wiring.flipped(self.host))
+        descriptor = self._store_descriptors(m, units)
+        control = run_control(m, self.config, units.decoder, busy=sequencer.busy)
+        self._start(m, units, control)
+        mode = control.mode(m, self.config, sequencer.drain)
+        entry = self._make_windows(m, units)
+        self._scan(m, units)
+        token = self._late_token(m, units.scanner)
+        weight_row = self._weight_row(m, units)
+        self._feed_tiles(m, units, weight_row, self._action(m, units, token), mode)
+        self._finish(m, units)
+        answers = {
+            Region.DESCRIPTORS: descriptor,
+            Region.TABLES: entry,
+            Region.COUNTERS: self._count(m, units),
+        }
+        m.d.comb += self.best.eq(units.argmax.best)
+        self._mark_answers(m, units.decoder)
+        answer = self._answer(m, units, control, answers)
+        idle = ~(sequencer.busy | control.waiting)
+        access = host_access(m, self.config, units.decoder, idle=idle)
+        m.d.comb += self.host.read_data.eq(self._access(m, units, access, answer))
         return m
+
+    def _units(self, m: Module) -> Units:
+        """All units, as submodules under the names of their fields."""
+        c = self.config
+        longest = max(c.tile_lanes * c.weight_bits, AxisEntry.width(c), 2 * HOST_WORD_BITS)
+        units = Units(
+            decoder=HostDecoder(c, longest=longest),
+            sequencer=Sequencer(c),
+            windows=WindowGenerator(c, SCAN_FIELDS),
+            walker=RowWalker(c, SCAN_FIELDS),
+            scanner=EventScanner(c),
+            refill=OnChipRefill(c),
+            counters=Counters(c),
+            argmax=ArgMax(c),
+            banks=[FeatureBank(c) for _ in range(c.banks)],
+            tiles=[self._tile(index) for index in range(c.tiles)],
+            stops=[TileAccess(c, index) for index in range(c.tiles)],
+        )
+        for field in fields(units):
+            unit = getattr(units, field.name)
+            if not isinstance(unit, list):
+                m.submodules[field.name] = unit
+        for index, bank in enumerate(units.banks):
+            m.submodules[f"bank_{index}"] = bank
+        for index, (tile, stop) in enumerate(zip(units.tiles, units.stops, strict=True)):
+            m.submodules[f"tile_{index}"] = tile
+            m.submodules[f"access_{index}"] = stop
+        return units
 
     @property
     def read_latency(self) -> int:
@@ -151,16 +177,15 @@ class Engine(wiring.Component):
             parameters=[pair & mask | (pair >> HOST_WORD_BITS & mask) << bits for pair in pairs],
         )
 
-    def _control(self, m: Module, decoder: HostDecoder, sequencer: Sequencer):  # type: ignore[no-untyped-def]
-        """Run and step registers; which slots are probe and inference."""
+    def _store_descriptors(self, m: Module, units: Units) -> Value:
+        """The memory of the layer descriptors. Returns the word that is read from it."""
         c = self.config
-        wiring.connect(m, decoder.port, wiring.flipped(self.host))
+        decoder, sequencer = units.decoder, units.sequencer
         m.submodules.descriptors = descriptors = self._memory(
             width=HOST_WORD_BITS,
             depth=c.layers * DESCRIPTOR_WORDS,
             init=self.contents.words(Region.DESCRIPTORS, HOST_WORD_BITS),
         )
-        self._descriptor = descriptors.read_data
         m.d.comb += [
             descriptors.write_enable.eq(decoder.write[Region.DESCRIPTORS]),
             descriptors.write_address.eq(decoder.offset),
@@ -170,71 +195,33 @@ class Engine(wiring.Component):
             ),
             sequencer.descriptor_data.eq(descriptors.read_data),
         ]
+        return descriptors.read_data
 
-        tau = Signal(c.step_count_bits)
-        inference = Signal(c.step_count_bits, init=c.steps)
-        self._refused = refused = Signal()
-        word = decoder.word(HOST_WORD_BITS)
-        control = address_view(c, Region.CONTROL, decoder.offset)
-        # The check of the steps has a cycle of its own, in which the run is only asked for.
-        fits, asked = Signal(), Signal()
-        first, last = Signal(c.layer_bits), Signal(c.layer_bits)
-        command = decoder.write[Region.CONTROL] & ~sequencer.busy
-        m.d.sync += [
-            fits.eq((inference != 0) & (tau + inference <= c.steps)),
-            asked.eq(command & (control.word == Control.RUN)),
-            first.eq(word[:8]),
-            last.eq(word[8:16]),
-        ]
-        start = Cat(asked & fits, first, last)
-        self._waiting = []
-        for cycle in range(max(0, c.tiles - TILES_AT_ONCE)):
-            later = Signal(len(start), name=f"start_{cycle}")
-            m.d.sync += later.eq(start)
-            self._waiting.append(later[0])
-            start = later
-        waiting = Cat(self._waiting).any()
+    def _start(self, m: Module, units: Units, control: RunControl) -> None:
+        """The start of a run, and whether the engine is busy with one."""
+        sequencer, decoder = units.sequencer, units.decoder
         m.d.comb += [
-            Cat(sequencer.run, sequencer.first, sequencer.last).eq(start),
-            self.busy.eq(sequencer.busy | asked | waiting | decoder.write[Region.CONTROL]),
+            Cat(sequencer.run, sequencer.first, sequencer.last).eq(control.start),
+            self.busy.eq(
+                sequencer.busy | control.asked | control.waiting | decoder.write[Region.CONTROL]
+            ),
         ]
-        with m.If(asked):
-            m.d.sync += refused.eq(~fits)
-        with m.If(command & (control.word == Control.STEPS)):
-            # A number of steps that the registers can't hold is refused like one too many.
-            top = (1 << c.step_count_bits) - 1
-            m.d.sync += [
-                tau.eq(Mux(word[:8] > top, top, word[:8])),
-                inference.eq(Mux(word[8:16] > top, 0, word[8:16])),
-            ]
 
-        mode = Signal(mode_layout(c), reset_less=True)
-        total = Signal(c.step_count_bits + 1, reset_less=True)
-        m.d.sync += total.eq(tau + inference)
-        for step in range(c.steps):
-            left = c.steps - 1 - step
-            m.d.sync += [
-                mode.active[step].eq(total > left),
-                mode.inference[step].eq(inference > left),
-            ]
-        m.d.sync += [mode.pixels.eq(sequencer.drain.pixels), mode.output.eq(sequencer.drain.output)]
-        return mode
-
-    def _scan(self, m, decoder, sequencer, windows, walker, scanner, refill, banks, stops):  # type: ignore[no-untyped-def]
-        """Axis tables -> windows -> rows -> occupancies -> tokens."""
+    def _make_windows(self, m: Module, units: Units) -> Value:
+        """Axis tables -> windows. Returns the table entry that is read."""
         c = self.config
+        decoder, sequencer, windows = units.decoder, units.sequencer, units.windows
         m.submodules.tables = tables = self._memory(
             width=AxisEntry.width(c),
             depth=c.table_entries,
             init=self.contents.words(Region.TABLES, AxisEntry.width(c)),
         )
-        self._table_entry = tables.read_data
         address = address_view(c, Region.TABLES, decoder.offset)
-        wiring.connect(m, windows.refill, refill.groups)
-        wiring.connect(m, windows.windows, walker.windows)
+        wiring.connect(m, windows.refill, units.refill.groups)
+        wiring.connect(m, windows.windows, units.walker.windows)
         m.d.comb += [
             tables.write_enable.eq(
-                decoder.write[Region.TABLES] & self._last_part(address, AxisEntry.width(c))
+                decoder.write[Region.TABLES] & is_last_part(address, AxisEntry.width(c))
             ),
             tables.write_address.eq(address.entry),
             tables.write_data.eq(decoder.word(AxisEntry.width(c))),
@@ -242,6 +229,15 @@ class Engine(wiring.Component):
             windows.table_data.eq(tables.read_data),
             windows.start.eq(sequencer.prepare),
             windows.layer.eq(sequencer.scan),
+        ]
+        return tables.read_data
+
+    def _scan(self, m: Module, units: Units) -> None:
+        """Windows -> rows -> occupancies -> tokens."""
+        c = self.config
+        sequencer, walker = units.sequencer, units.walker
+        scanner, banks = units.scanner, units.banks
+        m.d.comb += [
             walker.layer.eq(sequencer.scan),
             walker.ready.eq(scanner.ready),
             scanner.start.eq(sequencer.start),
@@ -257,7 +253,7 @@ class Engine(wiring.Component):
 
         # The host reads through the same ports while the engine is not busy.
         token = scanner.token
-        for bank, stop in zip(banks, stops, strict=True):
+        for bank, stop in zip(banks, units.stops, strict=True):
             access = stop.here
             m.d.comb += [
                 bank.occupancy_row.eq(
@@ -266,19 +262,19 @@ class Engine(wiring.Component):
                 bank.train_address.eq(Mux(access.idle, access.address, Cat(token.lane, token.row))),
             ]
 
-    @staticmethod
-    def _last_part(address, width: int):  # type: ignore[no-untyped-def]
-        return address.part == host_words(width) - 1
-
-    def _accumulate(self, m, decoder, sequencer, scanner, banks, tiles, mode, counters):  # type: ignore[no-untyped-def]
-        """Tokens meet their trains and weights and ripple through the tiles."""
-        c = self.config
-        tokens = [scanner.token]
+    def _late_token(self, m: Module, scanner: EventScanner) -> data.View:
+        """The token, `TRAIN_LATENCY` - 1 cycles later: the banks have its train then."""
+        token = scanner.token
         for index in range(TRAIN_LATENCY - 1):
-            token = Signal(token_layout(c), name=f"token_{index}")
-            m.d.sync += token.eq(tokens[-1])
-            tokens.append(token)
+            token_next = Signal(token_layout(self.config), name=f"token_{index}")
+            m.d.sync += token_next.eq(token)
+            token = token_next
+        return token
 
+    def _weight_row(self, m: Module, units: Units) -> Signal:
+        """The weight row of the token three cycles before, for the first tile."""
+        c = self.config
+        decoder, sequencer, scanner = units.decoder, units.sequencer, units.scanner
         host_row = address_view(c, Region.WEIGHTS, decoder.offset)
         weight_row_sum = Signal(c.weight_row_bits, reset_less=True)
         weight_row_early = Signal(c.weight_row_bits, reset_less=True)
@@ -287,15 +283,19 @@ class Engine(wiring.Component):
         m.d.sync += [
             weight_row_sum.eq(scanner.token.weight + slot),
             weight_row_early.eq(weight_row_sum),
-            # The host reads weights in the same way, beside its access to the first tile.
+            # The host's access reaches the first tile in the same cycle as this row.
             weight_row.eq(Mux(sequencer.busy, weight_row_early, host_row.row)),
         ]
+        return weight_row
 
-        late = tokens[TRAIN_LATENCY - 1]
+    def _action(self, m: Module, units: Units, late: data.View) -> data.View:
+        """What the first tile does for a late token: the token with the train of its bank. The
+        spikes of the train are counted."""
+        c = self.config
         found = [
             Signal(c.steps, name=f"train_{index}", reset_less=True) for index in range(c.banks)
         ]
-        m.d.sync += [train.eq(bank.train) for train, bank in zip(found, banks, strict=True)]
+        m.d.sync += [train.eq(bank.train) for train, bank in zip(found, units.banks, strict=True)]
         trains = Array(found)
         action = Signal(action_layout(c), reset_less=True)
         m.d.sync += [
@@ -307,10 +307,15 @@ class Engine(wiring.Component):
         ]
         spikes = Signal(range(c.steps + 1), reset_less=True)
         m.d.sync += spikes.eq(sum(action.train[step] for step in range(c.steps)))
-        m.d.comb += counters.spikes.eq(spikes)
+        m.d.comb += units.counters.spikes.eq(spikes)
+        return action
 
-        drain = sequencer.drain
-        target = Signal(target_layout(c))
+    def _feed_tiles(
+        self, m: Module, units: Units, weight_row: Signal, action: data.View, mode: data.View
+    ) -> None:
+        """Events and the start of a layer, on a bus that ripples from tile to tile."""
+        drain = units.sequencer.drain
+        target = Signal(target_layout(self.config))
         m.d.comb += [
             target.row.eq(drain.output_row),
             target.empty_row.eq(drain.output_empty_row),
@@ -318,27 +323,21 @@ class Engine(wiring.Component):
             target.parameter_group.eq(drain.parameter_group),
             target.last_lane.eq(drain.last_lane),
         ]
-        bus = (weight_row, action, sequencer.load, mode, target)
-        for tile in tiles:
-            ports = (tile.weight_row, tile.action, tile.load, tile.mode, tile.target)
-            m.d.comb += [port.eq(value) for port, value in zip(ports, bus, strict=True)]
-            bus = (
-                tile.weight_row_next,
-                tile.action_next,
-                tile.load_next,
-                tile.mode_next,
-                tile.target_next,
-            )
+        bus = EventBus(weight_row, action, units.sequencer.load, mode, target)
+        for tile in units.tiles:
+            m.d.comb += bus.into(tile)
+            bus = EventBus.after(tile)
 
-    def _finish(self, m, sequencer, tiles, stops, argmax):  # type: ignore[no-untyped-def]
+    def _finish(self, m: Module, units: Units) -> None:
         """Ends of layers; the argmax of an output layer."""
+        sequencer, argmax, tiles = units.sequencer, units.argmax, units.tiles
         done = tiles[-1].done
         m.d.comb += [
             argmax.start.eq(done & sequencer.drain.output),
             argmax.classes.eq(sequencer.drain.classes),
             sequencer.results_done.eq(Mux(sequencer.drain.output, argmax.done, done)),
         ]
-        for index, (tile, stop) in enumerate(zip(tiles, stops, strict=True)):
+        for index, (tile, stop) in enumerate(zip(tiles, units.stops, strict=True)):
             logit = Signal.like(tile.logit, name=f"logit_{index}", reset_less=True)
             m.d.sync += logit.eq(tile.logit)
             m.d.comb += [
@@ -346,81 +345,12 @@ class Engine(wiring.Component):
                 argmax.logits[index].eq(logit),
             ]
 
-    def _access(self, m, decoder, sequencer, banks, tiles, stops, answer):  # type: ignore[no-untyped-def]
-        """Host accesses to the memories of the tiles, on a bus that ripples; the last answer."""
+    def _count(self, m: Module, units: Units) -> Value:
+        """Counters, and the memory that keeps them for every layer. Returns the word that is read
+        from it."""
         c = self.config
-        width = weights_layout(c).size
-        view = {
-            name: address_view(c, region, decoder.offset) for name, region in TILE_REGIONS.items()
-        }
-        weights, parameters, trains = (view[n] for n in ("weights", "parameters", "trains"))
-        pair = decoder.word(2 * HOST_WORD_BITS)
-        parameter = Signal(parameter_layout(c))
-        m.d.comb += [
-            parameter.bias.eq(pair[:HOST_WORD_BITS]),
-            parameter.threshold.eq(pair[HOST_WORD_BITS:]),
-        ]
-        access = Signal(access_layout(c), reset_less=True)
-        addresses = {
-            "weights": weights.row,
-            "parameters": Cat(parameters.lane, parameters.group),
-            "trains": Cat(trains.lane, trains.row),
-            "occupancy": Cat(Const(0, c.lane_bits), view["occupancy"].row),
-            "logits": Cat(view["logits"].lane, view["logits"].group),
-        }
-        words = {
-            "weights": decoder.word(width),
-            "parameters": parameter.as_value(),
-            "trains": decoder.word(HOST_WORD_BITS),
-        }
-        last_parts = {
-            "weights": self._last_part(weights, width),
-            "parameters": parameters.part[0],
-        }
-        meant = {name: decoder.write[r] | decoder.read[r] for name, r in TILE_REGIONS.items()}
-
-        def of_meant(values):  # type: ignore[no-untyped-def]
-            """The value that belongs to the region meant, 0 if none is."""
-            return select((meant[name] for name in values), values.values())
-
-        m.d.sync += [
-            access.idle.eq(~(sequencer.busy | Cat(self._waiting).any())),
-            access.write.eq(of_meant({n: decoder.write[TILE_REGIONS[n]] for n in words})),
-            access.tile.eq(of_meant({name: fields.bank for name, fields in view.items()})),
-            access.part.eq(of_meant({name: view[name].part for name in last_parts})),
-            access.address.eq(of_meant(addresses)),
-            access.word.eq(of_meant(words)),
-        ]
-        for name, region in TILE_REGIONS.items():
-            written = decoder.write[region] & last_parts.get(name, 1)
-            m.d.sync += access[name].eq(written | decoder.read[region])
-
-        for bank, tile, stop in zip(banks, tiles, stops, strict=True):
-            here = stop.here
-            m.d.comb += [
-                stop.access.eq(access),
-                stop.answer.eq(answer),
-                tile.idle.eq(here.idle),
-                tile.weight_write.eq(stop.write_weights),
-                tile.weight_write_row.eq(here.address),
-                tile.weight_write_data.eq(here.word),
-                tile.parameter_write.eq(stop.write_parameters),
-                tile.parameter_write_address.eq(here.address),
-                tile.parameter_write_data.eq(here.word),
-                bank.write_valid.eq(Mux(here.idle, stop.write_train, tile.write_valid)),
-                bank.write.eq(Mux(here.idle, stop.train_written, tile.write)),
-                stop.weights.eq(tile.weights),
-                stop.parameter.eq(tile.parameter),
-                stop.train.eq(bank.train),
-                stop.occupancy.eq(bank.occupancy),
-                stop.logit.eq(tile.logit),
-            ]
-            access, answer = here, stop.answer_next
-        return answer
-
-    def _count(self, m, decoder, sequencer, scanner, counters):  # type: ignore[no-untyped-def]
-        """Counters, and the memory that keeps those of every layer."""
-        c = self.config
+        decoder, sequencer = units.decoder, units.sequencer
+        scanner, counters = units.scanner, units.counters
         m.submodules.counts = counts = self._memory(
             width=HOST_WORD_BITS, depth=c.layers * COUNTER_WORDS
         )
@@ -442,12 +372,10 @@ class Engine(wiring.Component):
             counts.write_address.eq(sequencer.counter_address),
             counts.write_data.eq(counters.value),
         ]
-        self._counter = counts.read_data
+        return counts.read_data
 
-    def _answer(self, m, decoder, sequencer, argmax):  # type: ignore[no-untyped-def]
-        """Answers to the host out of the memories that are not in tiles, and their time."""
-        c = self.config
-        m.d.comb += self.best.eq(argmax.best)
+    def _mark_answers(self, m: Module, decoder: HostDecoder) -> None:
+        """``read_valid`` with every answer, `read_latency` cycles after the read."""
         read = Signal()
         m.d.comb += read.eq(Cat(decoder.read).any())
         for stage in range(self.read_latency - 1):
@@ -456,6 +384,13 @@ class Engine(wiring.Component):
             read = read_next
         m.d.comb += self.host.read_valid.eq(read)
 
+    def _answer(
+        self, m: Module, units: Units, control: RunControl, words: Mapping[Region, Value]
+    ) -> Value:
+        """The answer from the control registers and from the memories outside the tiles (their
+        ``words``), in the cycle in which the first tile has its own answer."""
+        c = self.config
+        decoder, sequencer, argmax = units.decoder, units.sequencer, units.argmax
         asked, offset = Cat(decoder.read), decoder.offset
         for stage in range(MEMORY_LATENCY):
             asked_next = Signal(len(Region), name=f"asked_{stage}")
@@ -463,19 +398,43 @@ class Engine(wiring.Component):
             m.d.sync += [asked_next.eq(asked), offset_next.eq(offset)]
             asked, offset = asked_next, offset_next
 
-        control = address_view(c, Region.CONTROL, offset).word
+        word = address_view(c, Region.CONTROL, offset).word
         part = address_view(c, Region.TABLES, offset).part
+        status = Cat(sequencer.busy, control.refused)
         values = {
-            Region.CONTROL: Mux(
-                control == Control.CLASS, argmax.best, Cat(sequencer.busy, self._refused)
-            ),
-            Region.DESCRIPTORS: self._descriptor,
-            Region.TABLES: self._table_entry.word_select(part, HOST_WORD_BITS),
-            Region.COUNTERS: self._counter,
+            Region.CONTROL: Mux(word == Control.CLASS, argmax.best, status),
+            Region.DESCRIPTORS: words[Region.DESCRIPTORS],
+            Region.TABLES: words[Region.TABLES].word_select(part, HOST_WORD_BITS),
+            Region.COUNTERS: words[Region.COUNTERS],
         }
         answer = Signal(HOST_WORD_BITS, reset_less=True)
         for region, value in values.items():
             with m.If(asked[region]):
                 m.d.sync += answer.eq(value)
-        # As late as the first tile finds its answer.
         return delayed(m, answer, ANSWER_LATENCY - MEMORY_LATENCY - 1, "answer")
+
+    def _access(self, m: Module, units: Units, access: data.View, answer: Value) -> Value:
+        """Accesses of the host, on a bus that ripples from tile to tile. Returns the answer behind
+        the last one."""
+        for bank, tile, stop in zip(units.banks, units.tiles, units.stops, strict=True):
+            here = stop.here
+            m.d.comb += [
+                stop.access.eq(access),
+                stop.answer.eq(answer),
+                tile.idle.eq(here.idle),
+                tile.weight_write.eq(stop.write_weights),
+                tile.weight_write_row.eq(here.address),
+                tile.weight_write_data.eq(here.word),
+                tile.parameter_write.eq(stop.write_parameters),
+                tile.parameter_write_address.eq(here.address),
+                tile.parameter_write_data.eq(here.word),
+                bank.write_valid.eq(Mux(here.idle, stop.write_train, tile.write_valid)),
+                bank.write.eq(Mux(here.idle, stop.train_written, tile.write)),
+                stop.weights.eq(tile.weights),
+                stop.parameter.eq(tile.parameter),
+                stop.train.eq(bank.train),
+                stop.occupancy.eq(bank.occupancy),
+                stop.logit.eq(tile.logit),
+            ]
+            access, answer = here, stop.answer_next
+        return answer

@@ -3,8 +3,12 @@
 from collections.abc import Iterable
 from functools import reduce
 from operator import or_
+from typing import Any, TypeAlias
 
 from amaranth.hdl import Module, Mux, Signal, Value, ValueLike
+
+# Assignments, as ``m.d.sync += ...`` takes them: Amaranth has no public name for one.
+Statements: TypeAlias = list[Any]
 
 
 def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:

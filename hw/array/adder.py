@@ -8,10 +8,11 @@ from amaranth.lib.wiring import In, Out
 class GatedAdder(wiring.Component):
     """``total`` = (0 if ``clear`` else ``a``) + ``b``, combinational, modulo 2**width.
 
-    A carry cell of ECP5 (CCU2C) holds a 4-input table per bit, so that the gate fits into it;
-    synthesis does not see that and puts a table in front of each bit. Hence the instances: the
-    propagate table is (a and not clear) xor b, and where it is 0 both operands are equal, so that b
-    alone is the carry. Bits 15..8 of the table are read (input D is 1), bits 3..0 make the carry.
+    A carry cell of ECP5 (CCU2C) holds a 4-input LUT per bit, and the gate fits into it. Synthesis
+    does not see that and puts another LUT in front of each bit; hence the instances. The LUT
+    computes propagate = (a and not clear) xor b. Where propagate is 0 both operands are equal, so b
+    alone is the carry. The cell reads bits 15..8 of the LUT (input D is 1) for propagate, and bits
+    3..0 for the carry.
 
     Parameters
     ----------

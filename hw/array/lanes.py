@@ -1,39 +1,15 @@
 """Lanes x steps accumulators of one tile, and the registers they drain through."""
 
-from amaranth.hdl import Array, Elaboratable, Module, Signal, signed, unsigned
+from amaranth.hdl import Array, Elaboratable, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.array.adder import GatedAdder
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.memory.weights import weights_layout
-from residuum.hw.scanner.events import MAX_TICKETS
-from residuum.hw.scanner.walker import end_layout
+from residuum.hw.layouts import MAX_TICKETS, action_layout, slot_layout, weights_layout
 
 # Lanes that one multiplexer of the drain chooses from.
 NEIGHBOURS = 4
-
-
-def action_layout(config: EngineConfig) -> data.StructLayout:
-    """What the array does in one cycle: with ``flush`` hand over the sums and start from zero; then
-    add a weight row to the steps in ``train``. ``empty``, ``ticket`` and ``how`` are those of the
-    scanner's token; an ``empty`` window has no sums to hand over."""
-    return data.StructLayout(
-        {
-            "train": unsigned(config.steps),
-            "flush": 1,
-            "empty": 1,
-            "ticket": 1,
-            "how": end_layout(),
-        }
-    )
-
-
-def slot_layout(config: EngineConfig) -> data.StructLayout:
-    """One lane of a drained window, or (``empty``) a window without events as a whole."""
-    return data.StructLayout(
-        {"lane": unsigned(config.lane_bits), "last": 1, "empty": 1, "how": end_layout()}
-    )
 
 
 class LaneArray(wiring.Component):
@@ -46,8 +22,8 @@ class LaneArray(wiring.Component):
 
     Adding is a clock enable, clearing without adding a synchronous reset, and clearing while adding
     part of the carry cell (`GatedAdder`), so that no logic stands in front of the carry chain.
-    Nothing else is reset, since that would be ORed into every reset net; ``load``, at the start of
-    a layer and after a reset, clears sums and slots that a run may have left.
+    The accumulators have no other reset, which would need an OR in every reset net: ``load``, at
+    the start of a layer and after a reset, clears sums and slots that a run may have left.
     """
 
     def __init__(self, config: EngineConfig):
@@ -68,9 +44,8 @@ class LaneArray(wiring.Component):
         m = Module()
         c = self.config
 
-        # One register for everything that reaches all accumulators, so that what stands there are
-        # registers alone: those that say whether a step adds, whether it is cleared instead, and
-        # whether all sums are copied.
+        # Everything that reaches all accumulators comes from a register: whether a step adds,
+        # whether it is cleared instead, and whether all sums are copied.
         action = Signal(action_layout(c), reset_less=True)
         weights = Signal(weights_layout(c), reset_less=True)
         clear = Signal(c.steps, reset_less=True)
@@ -110,7 +85,7 @@ class LaneArray(wiring.Component):
 
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
-        # Lanes behind this one; the lane itself leads to all multiplexers: too far to be compared.
+        # Counted separately: `slot.lane` has too much fan-out to compare.
         lanes_left = Signal(c.lane_bits, reset_less=True)
         tickets = Signal(range(MAX_TICKETS + 1), reset_less=True)
         with m.If(load):

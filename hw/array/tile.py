@@ -1,30 +1,56 @@
 """A tile: some lanes with their weights, accumulators, neurons and a bank to write to."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.array.lanes import LaneArray, action_layout
+from residuum.hw.array.lanes import LaneArray
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.layouts import (
+    action_layout,
+    mode_layout,
+    parameter_layout,
+    target_layout,
+    weights_layout,
+    write_layout,
+)
+from residuum.hw.logic import Statements
 from residuum.hw.memory.block import BlockMemory
-from residuum.hw.memory.feature import write_layout
-from residuum.hw.memory.weights import WeightColumns, weights_layout
-from residuum.hw.neuron.pipeline import NeuronPipeline, mode_layout, parameter_layout
+from residuum.hw.memory.weights import WeightColumns
+from residuum.hw.neuron.pipeline import NeuronPipeline
 
 
-def target_layout(config: EngineConfig) -> data.StructLayout:
-    """Where the results of a layer go; constant while it runs."""
-    return data.StructLayout(
-        {
-            "row": unsigned(config.feature_row_bits),
-            "empty_row": unsigned(config.feature_row_bits),
-            "pitch": unsigned(config.feature_row_bits),
-            "last_lane": unsigned(config.lane_bits),
-            "parameter_group": unsigned(config.group_bits),
-        }
-    )
+@dataclass(frozen=True)
+class EventBus:
+    """What ripples from tile to tile: events, and the start of a layer; see `Tile`."""
+
+    weight_row: Value
+    action: data.View
+    load: Value
+    mode: data.View
+    target: data.View
+
+    def into(self, tile: "Tile") -> Statements:
+        return [
+            tile.weight_row.eq(self.weight_row),
+            tile.action.eq(self.action),
+            tile.load.eq(self.load),
+            tile.mode.eq(self.mode),
+            tile.target.eq(self.target),
+        ]
+
+    @classmethod
+    def after(cls, tile: "Tile") -> "EventBus":
+        return cls(
+            tile.weight_row_next,
+            tile.action_next,
+            tile.load_next,
+            tile.mode_next,
+            tile.target_next,
+        )
 
 
 class Tile(wiring.Component):
@@ -33,15 +59,15 @@ class Tile(wiring.Component):
     The event bus enters with ``weight_row``, and three cycles later the ``action`` that meets these
     weights; both leave, registered, for the next tile. So the bus ripples from tile to tile, and no
     wire gets longer when tiles are added. ``load``, which starts a layer with ``mode`` and
-    ``target``, travels in the same way; it also forgets what a run that was stopped by a reset has
-    left. Nothing in a tile has another reset, which would be a wire to every corner of the device.
+    ``target``, travels in the same way; it also clears what a run left that a reset stopped. A tile
+    has no other reset: it would be a wire to every corner of the device.
 
-    Results leave on ``write`` for the tile's
-    bank of the feature memory (an output layer's go to the logit memory instead, read through
-    ``logit_address`` with three cycles of latency). ``done`` pulses with the layer's last result.
+    Results leave on ``write`` for the tile's bank of the feature memory. Those of an output layer
+    go to the logit memory instead, read through ``logit_address`` with three cycles of latency.
+    ``done`` pulses with the layer's last result.
 
     While the engine is ``idle`` the host reads through the array's ports: ``parameter`` shows what
-    is stored at the address for writing, ``weights`` always what is stored at
+    is stored at ``parameter_write_address``. ``weights`` always shows what is stored at
     ``weight_row``, four cycles later.
 
     Parameters
@@ -141,7 +167,10 @@ class Tile(wiring.Component):
         self._place_results(m, neurons, load_next, mode_next, target_next)
         return m
 
-    def _place_results(self, m, neurons, load, mode, target) -> None:  # type: ignore[no-untyped-def]
+    def _place_results(
+        self, m: Module, neurons: NeuronPipeline, load: Value, mode: data.View, target: data.View
+    ) -> None:
+        """Results to their row of the feature memory, or of the logit memory."""
         c = self.config
         result, how = neurons.result, neurons.result.how
         row = Signal(c.feature_row_bits, reset_less=True)

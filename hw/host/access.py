@@ -1,20 +1,18 @@
 """The host's way to the memories of the tiles."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import HOST_WORD_BITS, host_words
+from residuum.hw.isa.host_map import HOST_WORD_BITS, host_words
+from residuum.hw.layouts import parameter_layout, weights_layout, write_layout
 from residuum.hw.logic import select
-from residuum.hw.memory.feature import write_layout
-from residuum.hw.memory.weights import weights_layout
-from residuum.hw.neuron.pipeline import parameter_layout
 
 MEMORY_LATENCY = 2
 
-# Cycles from an access to the answer of its tile: a register, a memory, one before and one behind
-# it, the choice between the memories, and between the tiles.
+# Cycles from an access to the answer of its tile: a register, a memory with a register before it
+# and one behind it, the choice between the memories, and the choice between the tiles.
 ANSWER_LATENCY = MEMORY_LATENCY + 5
 
 
@@ -57,10 +55,10 @@ class TileAccess(wiring.Component):
     """One tile's stop on the host's bus.
 
     ``access`` takes effect here from a register, ``here``, which is also the input of the next
-    tile: no wire gets longer when tiles are added. ``answer_next`` is this tile's answer to an
-    access `ANSWER_LATENCY` cycles before, if it was meant for this tile; else the ``answer`` of the
-    tile before, which so arrives with the access to the next. After the last tile all answers have
-    taken the same time.
+    tile: no wire gets longer when tiles are added. ``answer_next`` is the answer to the access of
+    `ANSWER_LATENCY` cycles before: that of this tile if the access was meant for it, else the
+    ``answer`` of the tile before. Answers travel with the accesses from tile to tile, so behind the
+    last tile all of them have the same latency.
 
     The other ports are those of the tile's memories: their words at ``here.address`` come three
     cycles later, trains four.
@@ -121,7 +119,7 @@ class TileAccess(wiring.Component):
             wanted.append(later)
             mine = mine_next
 
-        def extended(value, name: str):  # type: ignore[no-untyped-def]
+        def extended(value: Value, name: str) -> Signal:
             word = Signal(signed(HOST_WORD_BITS), name=name)
             m.d.comb += word.eq(value)
             return word

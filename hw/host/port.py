@@ -1,11 +1,11 @@
 """The host port: one flat address space over everything a host writes and reads."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import HOST_WORD_BITS, HostMap, Region, host_words
+from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, host_words
 
 
 class HostPort(wiring.Signature):
@@ -34,7 +34,7 @@ def address_layout(config: EngineConfig, region: Region) -> data.StructLayout:
     )
 
 
-def address_view(config: EngineConfig, region: Region, offset) -> data.View:  # type: ignore[no-untyped-def]
+def address_view(config: EngineConfig, region: Region, offset: Value) -> data.View:
     """An address inside a region, to be read by the names of its fields."""
     layout = address_layout(config, region)
     return data.View(layout, offset[: layout.size])
@@ -43,8 +43,9 @@ def address_view(config: EngineConfig, region: Region, offset) -> data.View:  # 
 class HostDecoder(wiring.Component):
     """Registers a host access and tells which region it is for.
 
-    ``offset`` is the address inside the region, ``words`` the latest host words, the present one
-    highest, so that a memory word of n host words is the n highest ones when its last part arrives.
+    ``offset`` is the address inside the region. ``words`` are the latest host words, the present
+    one highest: a memory word of n host words is complete in the n highest ones when its last part
+    arrives.
     """
 
     def __init__(self, config: EngineConfig, *, longest: int):
@@ -60,7 +61,7 @@ class HostDecoder(wiring.Component):
             }
         )
 
-    def word(self, width: int):  # type: ignore[no-untyped-def]
+    def word(self, width: int) -> Value:
         """The memory word of `width` bits whose last part is being written."""
         low = (self.longest - host_words(width)) * HOST_WORD_BITS
         return self.words[low : low + width]
@@ -83,7 +84,7 @@ class HostDecoder(wiring.Component):
             self.words.eq(Cat(earlier, word)),
             self.offset.eq(offset),
         ]
-        # The region is found out in front of the registers; behind them, one bit of it is enough.
+        # Decode the region before the register: one registered bit per region is then enough.
         number = self.port.address[host_map.offset_bits :]
         for region in Region:
             m.d.sync += [

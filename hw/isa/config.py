@@ -10,6 +10,8 @@ from functools import cached_property
 
 PIXEL_BITS = 8
 MAX_TILE_LANES = 16
+# A host word of 32 bits holds a spike train and, above it, the bit of a silenced neuron.
+MAX_STEPS = 31
 
 
 def bits_for_count(count: int) -> int:
@@ -33,7 +35,8 @@ class EngineConfig:
         Lanes that share one integrate-and-fire pipeline; divides ``lanes``. A window drains in
         at most ``tile_lanes`` cycles. Must be a power of two when there is more than one tile.
     steps : int
-        S, time steps (slots of a spike train) that are processed side by side; tau + T <= S.
+        S, time steps (slots of a spike train) that are processed side by side; tau + T <= S. At
+        most 31: a train and its mask bit share a host word.
     weight_bits, accumulator_bits, potential_bits : int
         Widths of the signed weights, sums of weights, and potentials (also of the logits).
     fraction_bits : int
@@ -77,7 +80,7 @@ class EngineConfig:
         limits = {
             "lanes": (1, 1024),
             "tile_lanes": (1, MAX_TILE_LANES),
-            "steps": (1, 32),
+            "steps": (1, MAX_STEPS),
             "weight_bits": (2, 16),
             "accumulator_bits": (4, 32),
             "potential_bits": (8, 32),
@@ -88,12 +91,14 @@ class EngineConfig:
             "table_entries": (2, 1 << 16),
             "layers": (1, 64),
         }
+        reasons = {"steps": " (a spike train and its mask bit share a host word of 32 bits)"}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name} must be an integer, not {value!r}")
             if not low <= value <= high:
-                raise ValueError(f"{name} must be in {low}..{high}, not {value!r}")
+                reason = reasons.get(name, "")
+                raise ValueError(f"{name} must be in {low}..{high}{reason}, not {value!r}")
         if self.lanes % self.tile_lanes:
             raise ValueError(
                 f"lanes must be a multiple of tile_lanes {self.tile_lanes}, not {self.lanes!r}"

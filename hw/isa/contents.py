@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import HOST_WORD_BITS, HostMap, Region
+from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region
 
 # Regions that a bitstream can fill; trains come with their occupancy, which a host write makes.
 STORED = frozenset({Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import HOST_WORD_BITS
+from residuum.hw.isa.host_map import HOST_WORD_BITS
 
 VERSION = 1
 

@@ -1,1 +1,1 @@
-"""The host port."""
+"""The host link: bytes, frames, requests, and their effects on the engine."""

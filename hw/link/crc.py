@@ -1,14 +1,14 @@
 """CRC-32 of zlib and Ethernet, a byte per cycle.
 
-The same as ``amaranth.lib.crc`` in half the tables: each bit is a sum over state XOR byte, and to
-start again is a reset.
+Computes the same as ``amaranth.lib.crc`` in half the LUTs: each bit is a sum over state XOR byte,
+and ``clear`` resets the state.
 """
 
 import zlib
 from functools import reduce
 from operator import xor
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,8 +17,8 @@ ONES = (1 << CRC_BITS) - 1
 
 
 def _feedback(byte: int) -> int:
-    """What a byte that is shifted out of the state adds to the rest of it: the CRC is linear, and
-    the state before the first byte is all ones."""
+    """The term that a byte, shifted out of the state, adds to the rest of the state: the CRC is
+    linear, and the state before the first byte is all ones."""
     return zlib.crc32(bytes([byte ^ 0xFF])) ^ ONES ^ ONES >> 8
 
 
@@ -30,7 +30,7 @@ class Crc32(wiring.Component):
     """Members
     -------
     clear : In(1)
-        Start again; a byte of the same cycle is not taken.
+        Reset the state; a byte of the same cycle is not taken.
     byte : In(8), valid : In(1)
     crc : Out(32)
         The CRC of the bytes before this cycle.
@@ -58,7 +58,6 @@ class Crc32(wiring.Component):
             self.crc.eq(~state),
             self.match.eq(state == RESIDUE),
         ]
-        Cat(state[8:], 0)
         with m.If(self.valid):
             for index in range(CRC_BITS):
                 terms = [out[bit] for bit in range(8) if _feedback(1 << bit) >> index & 1]

@@ -1,11 +1,11 @@
 """Whole frames: checked on their way into a buffer, given their CRC on their way out."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import bits_for_count
-from residuum.hw.isa.descriptors import HOST_WORD_BITS
+from residuum.hw.isa.host_map import HOST_WORD_BITS
 from residuum.hw.isa.protocol import MAX_FRAME_WORDS, MIN_FRAME_WORDS, WORD_BYTES
 from residuum.hw.link.crc import Crc32
 from residuum.hw.link.slip import SlipDecoder, SlipEncoder
@@ -82,7 +82,11 @@ class Framer(wiring.Component):
         m.d.comb += self.active.eq(~settled | sending | self.tx.valid)
         return m
 
-    def _send(self, m: Module, encoder, crc, sending, sent) -> None:  # type: ignore[no-untyped-def]
+    def _send(
+        self, m: Module, encoder: SlipEncoder, crc: Crc32, sending: Signal, sent: Signal
+    ) -> None:
+        """Words, then the CRC, as bytes. ``sending`` until the last END is out; ``sent`` with each
+        byte that the CRC takes in."""
         place = Signal(range(WORD_BYTES))
         tail = Signal()
         plain = encoder.plain
@@ -119,7 +123,9 @@ class Framer(wiring.Component):
                     m.next = "IDLE"
         m.d.comb += sending.eq(~fsm.ongoing("IDLE"))
 
-    def _receive(self, m: Module, decoder, crc, sending):  # type: ignore[no-untyped-def]
+    def _receive(self, m: Module, decoder: SlipDecoder, crc: Crc32, sending: Signal) -> Value:
+        """Bytes into words of the buffer, and the verdict at the END. Returns whether all that came
+        has been dealt with."""
         words = Signal(INDEX_BITS)
         place = Signal(range(WORD_BYTES))
         some, void = Signal(), Signal()

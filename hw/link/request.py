@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import READABLE, WRITABLE, HostMap
+from residuum.hw.isa.host_map import READABLE, WRITABLE, HostMap
 from residuum.hw.isa.protocol import (
     MAX_BYTES,
     MAX_WORDS,
@@ -36,7 +36,7 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
 
 
 class RequestCheck(wiring.Component):
-    """Says how a request would end, four cycles after it was laid on.
+    """Says how a request would end, four cycles after ``request`` has changed.
 
     Members
     -------
@@ -92,10 +92,8 @@ class RequestCheck(wiring.Component):
         return m
 
     def _length(self, m: Module) -> Signal:
-        """Whether count, payload and the limits agree.
-
-        That a frame holds no more than `MAX_WORDS` need not be checked where they are in it.
-        """
+        """Whether count, payload and the limits agree. The framer already limits the payload
+        length."""
         count, command = self.request.count, self.request.command
         payload = Signal(range(WORD_BYTES * (MAX_BYTES + 1)))  # in bytes
         count_good, none, one, few = Signal(), Signal(), Signal(), Signal()

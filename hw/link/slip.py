@@ -21,8 +21,8 @@ class SlipDecoder(wiring.Component):
     end : Out(1)
         An END was there.
     damaged : Out(1)
-        ``coded_damaged``, or an ESC with a byte behind it that means nothing. An END ends the frame
-        even there.
+        ``coded_damaged``, or an ESC followed by a byte that SLIP does not define. An END after an
+        ESC is damage, too, and still ends the frame.
     """
 
     def __init__(self) -> None:

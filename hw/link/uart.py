@@ -6,7 +6,8 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 MIN_CLOCKS_PER_BIT = 6
-# Either side may be off by some 2 % when the last of 10 bits must still be read right.
+# Limit for rounding the bit rate, far below the 2 % by which the clocks of both sides may differ
+# before the last of 10 bits is read wrong.
 MAX_RATE_ERROR = 1 / 2000
 
 
@@ -67,8 +68,8 @@ class UartReceiver(wiring.Component):
         # on average; the sample comes another clock and a half after the overflow.
         begin = (1 << self.phase_bits - 1) + 2 * self.step
         phase, sample = Signal(self.phase_bits), Signal()
-        # Start and data bits; ones stand for bits to come, so that the zero of the start bit, once
-        # it is at the low end, tells that all data bits are there.
+        # Start and data bits, shifted in from above into ones. When the zero of the start bit is at
+        # the low end, all data bits have arrived.
         bits = Signal(9)
 
         m.d.sync += self.damaged.eq(0)

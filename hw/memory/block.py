@@ -10,6 +10,7 @@ from amaranth.hdl import (
     Instance,
     Module,
     Signal,
+    Value,
 )
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -50,8 +51,8 @@ class BlockMemory(wiring.Component):
     width, depth : int
         Bits of a word, and words.
     registered : bool
-        A register in the fabric behind each EBR, in front of the choice between several in a row:
-        they may lie half a device away from what uses them.
+        A register in the fabric behind each EBR, in front of the choice between several EBR: they
+        may lie half a device away from the logic that reads them.
     ecp5 : bool
         Instantiate DP16KD primitives instead of describing the behaviour.
     init : sequence of int
@@ -152,7 +153,7 @@ class BlockMemory(wiring.Component):
         if blocks == 1:
             m.d.comb += self.read_data.eq(outputs[0])
             return
-        # A register for each block says whether it is the one, so nothing is left to be decoded.
+        # Decode the block number before a register, one bit per block: no decoder behind the EBR.
         number = delayed(m, self.read_address[word_bits:], self.read_latency - 1, "number")
         chosen = Signal(blocks, reset_less=True)
         m.d.sync += chosen.eq(Cat(number == block for block in range(blocks)))
@@ -180,9 +181,16 @@ def ebr_init(words: Sequence[int], *, bits: int) -> Iterator[int]:
         yield value
 
 
-def _dp16kd(  # type: ignore[no-untyped-def]
-    *, bits, write_enable, write_address, write_data, read_address, read_data, init
-):
+def _dp16kd(
+    *,
+    bits: int,
+    write_enable: Value,
+    write_address: Value,
+    write_data: Value,
+    read_address: Value,
+    read_data: Signal,
+    init: Sequence[int],
+) -> Module:
     """A DP16KD that writes through port A and reads through port B, with output registers.
 
     36 bits: the upper half of the word goes through the data pins of port B, and the four lowest

@@ -1,30 +1,12 @@
 """Feature memory: the spike trains of every neuron, and which neurons have spikes at all."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.layouts import write_layout
 from residuum.hw.memory.block import BlockMemory
-
-
-def write_layout(config: EngineConfig) -> data.StructLayout:
-    """A neuron on its way into a bank.
-
-    ``train`` has slot t in bit t; its highest bit says that the neuron was silenced. ``last`` marks
-    the last lane of a row. With ``empty`` there is no neuron: the row refers to the shared result
-    of windows without events. With ``shared`` the row *is* that result.
-    """
-    return data.StructLayout(
-        {
-            "row": unsigned(config.feature_row_bits),
-            "lane": unsigned(config.lane_bits),
-            "train": unsigned(config.steps + 1),
-            "last": 1,
-            "empty": 1,
-            "shared": 1,
-        }
-    )
 
 
 class FeatureBank(wiring.Component):
@@ -87,7 +69,7 @@ class FeatureBank(wiring.Component):
             with m.If(write.shared):
                 m.d.sync += shared.eq(occupancy)
 
-        # The memory may lie far away: what is written to it comes from registers.
+        # The memory may lie far away: write it from registers.
         row_done = Signal(reset_less=True)
         row = Signal(c.feature_row_bits, reset_less=True)
         row_occupancy = Signal(c.bank_slots + 1, reset_less=True)
@@ -97,7 +79,7 @@ class FeatureBank(wiring.Component):
             row_occupancy.eq(Cat(Mux(write.empty, shared, occupancy), write.empty)),
         ]
 
-        # Addresses come from afar: they have a register here.
+        # Addresses cross the device: register them at the memory.
         occupancy_row = Signal.like(self.occupancy_row, reset_less=True)
         train_address = Signal.like(self.train_address, reset_less=True)
         m.d.sync += [

@@ -3,16 +3,12 @@
 from collections.abc import Sequence
 
 from amaranth.hdl import Elaboratable, Module, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.layouts import weights_layout
 from residuum.hw.memory.block import BlockMemory
-
-
-def weights_layout(config: EngineConfig) -> data.ArrayLayout:
-    """One weight for each lane of a tile, bit patterns of signed numbers."""
-    return data.ArrayLayout(unsigned(config.weight_bits), config.tile_lanes)
 
 
 class WeightColumns(wiring.Component):

@@ -1,13 +1,14 @@
 """Integrate-and-fire neurons, one per cycle, one pipeline stage per time step."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.array.lanes import slot_layout
 from residuum.hw.isa.config import EngineConfig, bits_for_count
+from residuum.hw.layouts import mode_layout, parameter_layout, slot_layout
 from residuum.hw.logic import delayed
 from residuum.hw.memory.block import BlockMemory
 
@@ -16,29 +17,8 @@ PARAMETER_LATENCY = 4
 # Cycles from a slot to its sums.
 SUMS_LATENCY = 2
 
-
-def parameter_layout(config: EngineConfig) -> data.StructLayout:
-    """Bias per step B and threshold TH of a channel."""
-    return data.StructLayout(
-        {"bias": signed(config.potential_bits), "threshold": signed(config.potential_bits)}
-    )
-
-
-def mode_layout(config: EngineConfig) -> data.StructLayout:
-    """How the steps of the present run and layer are used; constant while a layer runs.
-
-    ``active``: slot belongs to one of the tau + T steps (they are the last ones of the S slots);
-    ``inference``: to one of the T last; ``pixels``: the sums are bit-planes of a constant current;
-    ``output``: sum currents, never fire.
-    """
-    return data.StructLayout(
-        {
-            "active": unsigned(config.steps),
-            "inference": unsigned(config.steps),
-            "pixels": 1,
-            "output": 1,
-        }
-    )
+# Whether there is a slot, and the slot.
+Stage: TypeAlias = tuple[Value, data.View]
 
 
 class NeuronPipeline(wiring.Component):
@@ -141,7 +121,7 @@ class NeuronPipeline(wiring.Component):
         m.d.comb += [self.result_valid.eq(end_valid), self.result.eq(end_slot)]
         return m
 
-    def _sum_planes(self, m: Module, slots: list) -> Signal:  # type: ignore[type-arg]
+    def _sum_planes(self, m: Module, slots: list[Stage]) -> Signal:
         """sum over k of sums[k] << k, a registered tree of adders."""
         c = self.config
         shape = signed(c.potential_bits)
@@ -180,7 +160,9 @@ class NeuronPipeline(wiring.Component):
         m.d.sync += gathered.eq(write.data)
         return gathered
 
-    def _read_parameters(self, m, valid, slot, plane_sum):  # type: ignore[no-untyped-def]
+    def _read_parameters(
+        self, m: Module, valid: Value, slot: data.View, plane_sum: Value
+    ) -> tuple[Signal, Signal]:
         """Current that is the same in every step, and threshold, of the neuron in each cycle."""
         c = self.config
         m.submodules.parameters = parameters = BlockMemory(
@@ -222,13 +204,13 @@ class NeuronPipeline(wiring.Component):
         mode = self.mode
         shape = signed(c.potential_bits)
 
-        def register(name: str, value, of=shape) -> Signal:  # type: ignore[no-untyped-def]
+        def register(name: str, value: Value, of: ShapeLike = shape) -> Signal:
             signal = Signal(of, name=name, reset_less=True)
             m.d.sync += signal.eq(value)
             return signal
 
-        # After a step, v is `reduced` if the neuron has fired, else `kept`: which of them is found
-        # out at the end of one cycle, and chosen at the start of the next.
+        # After a step, v is `reduced` if the neuron has fired, else `kept`. The comparison ends one
+        # cycle, the choice between them begins the next.
         kept = register("start", threshold >> 1)
         reduced = Signal(shape, name="none_reduced")
         fired = Signal(name="not_fired")
@@ -282,7 +264,9 @@ class NeuronPipeline(wiring.Component):
         # The neurons of an output layer never fire.
         m.d.comb += [self.potential.eq(kept), self.train.eq(Cat(train, silenced))]
 
-    def _delayed(self, m, name, valid, slot, cycles):  # type: ignore[no-untyped-def]
+    def _delayed(
+        self, m: Module, name: str, valid: Value, slot: data.View, cycles: int
+    ) -> list[Stage]:
         """(valid, slot) after 0, 1, ... cycles; a `load` lets none of them go on."""
         stages = [(valid, slot)]
         for index in range(cycles):

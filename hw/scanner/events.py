@@ -1,51 +1,26 @@
 """Event scanner: from rows of the feature memory to events, one per cycle, zeros skipped."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.layouts import MAX_TICKETS, end_layout, token_layout
 from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
-from residuum.hw.scanner.walker import end_layout, request_layout
+from residuum.hw.scanner.walker import request_layout
 
 # Cycles from the row of an occupancy to it.
 OCCUPANCY_LATENCY = 3
-
-# Windows without events that may wait for the drain.
-MAX_TICKETS = 15
-
-
-def token_layout(config: EngineConfig) -> data.StructLayout:
-    """What the scanner gives the array in one cycle, if anything.
-
-    An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` meets the
-    weight row of its slot, ``weight`` being that of slot 0. The end of a window (``flush``): the
-    array hands its sums to the drain, before it adds the event of the same cycle; ``how`` belongs
-    to it. A window without events that shares its result with all such windows is a ``ticket``,
-    which the drain queues, or, if it is the last of its group, an ``empty`` flush.
-    """
-    return data.StructLayout(
-        {
-            "event": 1,
-            "flush": 1,
-            "empty": 1,
-            "ticket": 1,
-            "how": end_layout(),
-            "row": unsigned(config.feature_row_bits),
-            "lane": unsigned(config.lane_bits),
-            "bank": unsigned(config.bank_bits),
-            "weight": unsigned(config.weight_row_bits),
-        }
-    )
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:
     """A scanned row with at least one spiking neuron, or the last row of a pass.
 
-    ``occupancy`` by bank. All that the picking would otherwise have to find out in one cycle comes
-    along: the ``first`` bank with a spike and the ``others`` (one bit each), banks with a
+    ``occupancy`` by bank. The fields beside it are computed before the queue, so that picking fits
+    one cycle: the ``first`` bank with a spike and the ``others`` (one bit each), the banks with a
     ``lone`` spike, whether there is any spike (``spiking``), and in no more than one bank
     (``single``).
     """
@@ -66,9 +41,9 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def bank_layout(config: EngineConfig) -> data.StructLayout:
-    """The spiking neurons (``slots``) of one bank of a row; not ``spiking`` if there are none and
-    it is but the end of a pass (``end``, ``how``). ``final``: no more than one is left. ``skips``:
-    if the window has had no events, its end is one of those that share a result."""
+    """The spiking neurons (``slots``) of one bank of a row. Without ``spiking`` there are none: the
+    entry only ends a pass (``end``, ``how``). ``final``: at most one neuron is left. ``skips``: if
+    the window has had no events, it shares the result of all such windows."""
     return data.StructLayout(
         {
             "spiking": 1,
@@ -91,13 +66,13 @@ class EventScanner(wiring.Component):
     without events outnumber the events before them. A window is handed over together with the first
     event of the next one, or as soon as there is nothing else to do; the drain then is busy for
     ``last_lane`` + 1 cycles, and a window that ends within them waits. A window without events
-    (with ``skip_empty``) takes one cycle of the drain, and one of the array, which need not be the
-    same.
+    (with ``skip_empty``) takes one cycle of the array, and one of the drain in the same cycle or
+    later.
 
     ``ready`` tells the walker that a request is taken in this cycle, from ``start`` to ``stop`` as
     long as there are places in the queue; ``request`` counts when ``advance`` is high.
     ``drain_stall`` and ``scan_stall`` mark cycles in which the array gets nothing because the drain
-    is busy, or because no event has been found, a cycle late as the ``token``.
+    is busy, or because no event has been found; like the ``token``, they come a cycle late.
     """
 
     def __init__(self, config: EngineConfig):
@@ -133,7 +108,7 @@ class EventScanner(wiring.Component):
         c = self.config
         m.d.comb += self.occupancy_row.eq(self.request.row)
 
-        # The occupancy takes three cycles, in which the slots outside the window are found.
+        # The occupancy takes three cycles. Meanwhile, find the slots outside the window.
         valid = [self.advance]
         request = [self.request]
         for index in range(OCCUPANCY_LATENCY + 2):
@@ -205,13 +180,14 @@ class EventScanner(wiring.Component):
         return queue
 
     def _pick_bank(self, m: Module, queue: Queue) -> "_Waiting":
-        """The banks of a queued row that hold spikes, one per cycle, into two registers. Two, so
-        that a bank is taken from the row without looking whether one is taken behind them."""
+        """The banks of a queued row that hold spikes, one per cycle, into two registers. With two,
+        the choice of a bank does not depend on whether `_pick_slot` takes one in the same cycle."""
         c = self.config
         entry = Signal(entry_layout(c))
         m.d.comb += entry.eq(queue.data)
 
-        # Behind the first bank of a row: the present one, those left after it, if there are none.
+        # For the second and later banks of a row: the bank itself, the banks left after it, and
+        # whether none is left.
         begun = Signal()
         next_bank = Signal(c.banks, reset_less=True)
         next_others = Signal(c.banks, reset_less=True)
@@ -283,7 +259,7 @@ class EventScanner(wiring.Component):
         event, flush, empty, ticket, close = (
             Signal(name=name) for name in ("event", "flush", "empty", "ticket", "close")
         )
-        # Nothing is in the way of an event or an end: no sums are due, or they can be handed over.
+        # An event or an end may go ahead: no sums are due, or they can be handed over now.
         clear = ~due | free
         silent = valid & bank.skips & ~seen
         m.d.comb += [
@@ -345,25 +321,25 @@ class _Waiting:
     taken: Signal
 
 
-def _lowest(bits):  # type: ignore[no-untyped-def]
-    """The lowest set bit alone. Written as tables, not as a subtraction: no carry chain."""
+def _lowest(bits: Value) -> Value:
+    """The lowest set bit alone. In LUTs, not as a subtraction: no carry chain."""
     return Cat(bits[index] & ~bits[:index].any() for index in range(len(bits)))
 
 
-def _rest(bits):  # type: ignore[no-untyped-def]
+def _rest(bits: Value) -> Value:
     """All set bits but the lowest."""
     return Cat(bits[index] & bits[:index].any() for index in range(len(bits)))
 
 
-def _select(one_hot, values):  # type: ignore[no-untyped-def]
+def _select(one_hot: Value, values: Sequence[Value]) -> Value:
     """The value whose bit is set, 0 if none is: an OR of ANDs, no priority."""
-    result = Const(0, len(values[0]))
+    result: Value = Const(0, len(values[0]))
     for index, value in enumerate(values):
         result = result | Mux(one_hot[index], value, 0)
     return result
 
 
-def _index_of(one_hot):  # type: ignore[no-untyped-def]
+def _index_of(one_hot: Value) -> Value:
     """The index of the only set bit, as wide as needed (0 bits for a single one)."""
     width = len(one_hot)
     bits = (width - 1).bit_length()

@@ -1,6 +1,6 @@
-"""A queue whose writer keeps count: windows and rows wait here for whoever takes them."""
+"""A queue without a signal for "full": its writer counts the free places itself."""
 
-from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out
 QUEUE_DEPTH = 16
 
 
-def change(more, *less):  # type: ignore[no-untyped-def]
-    """``more`` less all of ``less``, single bits: a table, so that a counter that
-    goes both ways has a single adder."""
+def change(more: Value, *less: Value) -> Value:
+    """``more`` minus all of ``less``, single bits, from a table of constants: a counter that goes
+    both ways then has a single adder."""
     sums = (index % 2 - (index >> 1).bit_count() for index in range(2 << len(less)))
     return Array(Const(value, signed(3)) for value in sums)[Cat(more, *less)]
 
@@ -19,10 +19,10 @@ class Queue(wiring.Component):
     """First in, first out; ``QUEUE_DEPTH`` words, one in and one out per cycle.
 
     A word is seen two cycles after its ``write``. It is taken in a cycle with ``valid`` and
-    ``take``. There is no signal for "full", since whoever reads a memory ahead must have reserved
-    the place long before: the writer never has more words on their way or here than there are
-    places. All that ``take`` meets are registers and two tables, which is why this is not the queue
-    of Amaranth's library.
+    ``take``. There is no signal for "full", because a writer that reads a memory ahead must reserve
+    a place before it reads: words in flight and queued words together never outnumber the places.
+    ``take`` passes two LUTs to a register, which is why this is not the queue of Amaranth's
+    library.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Queue(wiring.Component):
         ]
         with m.If(advance):
             m.d.sync += taken.eq(taken + 1)
-        # Without a word in the memory this takes one without a meaning.
+        # An empty memory gives a meaningless word here; ``valid`` is low then.
         with m.If(~self.valid | self.take):
             m.d.sync += data.eq(read.data)
         return m

@@ -1,32 +1,24 @@
 """The feature memory rows of a window, one per cycle."""
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, signed, unsigned
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.array.adder import GatedAdder
 from residuum.hw.isa.config import DIMENSION_BITS, EngineConfig
-from residuum.hw.scanner.windows import scan_layout, window_layout
-
-
-def end_layout() -> data.StructLayout:
-    """How a pass over a window ends.
-
-    ``partial``: more bit-planes of the same window follow; ``first``: it was the first pass;
-    ``shared``: the window stands for all windows without events; ``group_last`` and ``layer_last``:
-    it was the last window, and its last pass, of its group of output channels, of its layer.
-    """
-    return data.StructLayout(
-        {"partial": 1, "first": 1, "shared": 1, "group_last": 1, "layer_last": 1}
-    )
+from residuum.hw.layouts import end_layout, scan_layout
+from residuum.hw.logic import Statements
+from residuum.hw.scanner.windows import window_layout
 
 
 def request_layout(config: EngineConfig) -> data.StructLayout:
     """One row of the feature memory to be scanned from slot ``head`` to slot ``tail``.
 
     ``weight`` is the weight row of slot 0. ``index`` counts the rows of the segment (it is the
-    group of input channels). ``end`` marks the last row of
-    a pass.
+    group of input channels). ``first`` and ``last`` mark the ends of a segment, ``end`` the last
+    row of a pass; ``how`` belongs to ``end``.
     """
     return data.StructLayout(
         {
@@ -43,12 +35,79 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
     )
 
 
+@dataclass(frozen=True)
+class Loop:
+    """One of the nested loops over a window.
+
+    Attributes
+    ----------
+    left : Signal
+        Iterations that are left, less two: the sign tells the last one.
+    again, new : Value
+        What ``left`` starts with in the present window, and in the window that comes.
+    step : statements
+        The next iteration; the loops inside start again.
+    """
+
+    left: Signal
+    again: Value
+    new: Value
+    step: Statements
+
+
+class Walk:
+    """The registers of a walk.
+
+    ``row`` and ``weight`` are those of the present request; ``_x``, ``_y`` and ``_pass`` those with
+    which its segment, its line and its pass started. ``left`` is what is left of each loop, and
+    ``pool`` of the input positions that share a weight row, all less two. ``ends[k]`` tells that
+    the present row is the last one of loop k, and so of all loops inside it; ``ended`` counts these
+    loops, which names the one that goes on. Between windows all loops have ended.
+    """
+
+    def __init__(self, config: EngineConfig, *, pass_bits: int):
+        row, weight = config.feature_row_bits, config.weight_row_bits
+        count = signed(DIMENSION_BITS + 1)
+        loops = 4 if config.passes > 1 else 3
+        self.active = Signal()
+        self.window = Signal(window_layout(config), reset_less=True)
+        self.row = Signal(row, reset_less=True)
+        self.row_x = Signal(row, reset_less=True)
+        self.row_y = Signal(row, reset_less=True)
+        self.row_pass = Signal(row, reset_less=True)
+        self.weight = Signal(weight, reset_less=True)
+        self.weight_x = Signal(weight, reset_less=True)
+        self.weight_y = Signal(weight, reset_less=True)
+        self.left = Signal(count, reset_less=True)
+        self.left_x = Signal(count, reset_less=True)
+        self.left_y = Signal(count, reset_less=True)
+        self.passes = Signal(signed(pass_bits + 1), reset_less=True)
+        self.pool_x = Signal(count, reset_less=True)
+        self.pool_y = Signal(count, reset_less=True)
+        self.index = Signal(DIMENSION_BITS, reset_less=True)
+        self.first_row = Signal(reset_less=True)
+        self.first_pass = Signal(reset_less=True)
+        self.ends = Signal(loops, init=-1)
+        self.ended = Signal(range(loops + 1), init=loops)
+
+    @property
+    def last_pass(self) -> Value:
+        return self.passes[-1] if len(self.ends) == 4 else Const(1)
+
+
 class RowWalker(wiring.Component):
-    """Nested counters over passes, input lines, segments of a line and rows of a segment.
+    """Nested loops over passes, input lines, segments of a line and rows of a segment.
     From one row of a segment to the next there are ``lanes`` weight rows.
 
     One request per cycle in which ``ready`` is high, without a gap between windows.
     ``advance`` tells the cycles in which a request goes out.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        All sizes.
+    names : tuple of str
+        The fields of a layer descriptor that ``layer`` has.
     """
 
     def __init__(self, config: EngineConfig, names: tuple[str, ...]):
@@ -65,153 +124,85 @@ class RowWalker(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        c = self.config
-        layer = self.layer
-        loaded = self.windows.payload
-
-        active = Signal()
-        window = Signal(window_layout(c), reset_less=True)
-
-        def row_signal(name: str) -> Signal:
-            return Signal(c.feature_row_bits, name=name, reset_less=True)
-
-        def weight_signal(name: str) -> Signal:
-            return Signal(c.weight_row_bits, name=name, reset_less=True)
-
-        def counter(name: str) -> Signal:
-            return Signal(signed(DIMENSION_BITS + 1), name=name, reset_less=True)
-
-        row, row_x, row_y, row_pass = (row_signal(f"row{s}") for s in ("", "_x", "_y", "_pass"))
-        weight, weight_x, weight_y = (weight_signal(f"weight{s}") for s in ("", "_x", "_y"))
-        # All less two, so that the sign tells the last one.
-        left, left_x, left_y = (counter(f"left{s}") for s in ("", "_x", "_y"))
-        pool_x, pool_y = (counter(f"pool{s}") for s in ("_x", "_y"))
-        passes = Signal(signed(len(layer.passes) + 1), reset_less=True)
-        index = Signal(DIMENSION_BITS, reset_less=True)
-        first_row = Signal(reset_less=True)
-        first_pass = Signal(reset_less=True)
-
-        # The loops, innermost first: what is left, and what each starts with again. ``ends[k]``:
-        # the present row is the last one of loop k, and so of all inside it.
-        loops = [(left, window.span), (left_x, window.count_x), (left_y, window.count_y)]
-        if c.passes > 1:
-            loops.append((passes, layer.passes - 1))
-        ends = Signal(len(loops), init=-1)
-        # How many loops end there: the one that goes on, or a new window.
-        ended = Signal(range(len(loops) + 1), init=len(loops))
-        segment_end, line_end, pass_end, *_ = ends
-        window_end = ends[-1]
-        last_pass = passes[-1] if c.passes > 1 else Const(1)
-        how = self.request.how
-        m.d.comb += [
-            self.advance.eq(active & self.ready),
-            self.request.row.eq(row),
-            self.request.weight.eq(weight),
-            self.request.index.eq(index),
-            self.request.head.eq(window.head),
-            self.request.tail.eq(window.tail),
-            self.request.first.eq(first_row),
-            self.request.last.eq(segment_end),
-            self.request.end.eq(pass_end),
-            how.partial.eq(~last_pass),
-            how.first.eq(first_pass),
-            how.shared.eq(window.shared),
-            how.group_last.eq(window.group_last & last_pass),
-            how.layer_last.eq(window.layer_last & last_pass),
-            self.windows.ready.eq(window_end & (~active | self.ready)),
-        ]
-
-        start_segment = [left.eq(window.span), index.eq(0), first_row.eq(1)]
-        start_line = [left_x.eq(window.count_x), pool_x.eq(layer.pool_x - 1), *start_segment]
-        start_pass = [left_y.eq(window.count_y), pool_y.eq(layer.pool_y - 1), *start_line]
-
-        next_row_x = row_x + layer.pitch_x
-        next_row_y = row_y + layer.pitch_y
-        next_row_pass = row_pass + layer.pass_pitch
-        next_weight_x = self._step(m, "x", weight_x, layer.weight_x, stay=~pool_x[-1])
-        next_weight_y = self._step(m, "y", weight_y, layer.weight_y, stay=~pool_y[-1])
-        steps = [
-            [
-                row.eq(row + 1),
-                weight.eq(weight + c.lanes),
-                left.eq(left - 1),
-                index.eq(index + 1),
-                first_row.eq(0),
-            ],
-            [
-                *start_segment,
-                left_x.eq(left_x - 1),
-                pool_x.eq(Mux(pool_x[-1], layer.pool_x, pool_x) - 1),
-                row_x.eq(next_row_x),
-                row.eq(next_row_x),
-                weight_x.eq(next_weight_x),
-                weight.eq(next_weight_x),
-            ],
-            [
-                *start_line,
-                left_y.eq(left_y - 1),
-                pool_y.eq(Mux(pool_y[-1], layer.pool_y, pool_y) - 1),
-                row_y.eq(next_row_y),
-                row_x.eq(next_row_y),
-                row.eq(next_row_y),
-                weight_y.eq(next_weight_y),
-                weight_x.eq(next_weight_y),
-                weight.eq(next_weight_y),
-            ],
-            [
-                *start_pass,
-                passes.eq(passes - 1),
-                first_pass.eq(0),
-                row_pass.eq(next_row_pass),
-                row_y.eq(next_row_pass),
-                row_x.eq(next_row_pass),
-                row.eq(next_row_pass),
-                weight_y.eq(window.weight),
-                weight_x.eq(window.weight),
-                weight.eq(window.weight),
-            ],
-        ][: len(loops)]
-        start_window = [
-            window.eq(loaded),
-            passes.eq(layer.passes - 1),
-            first_pass.eq(1),
-            left_y.eq(loaded.count_y),
-            left_x.eq(loaded.count_x),
-            left.eq(loaded.span),
-            index.eq(0),
-            first_row.eq(1),
-            pool_y.eq(layer.pool_y - 1),
-            pool_x.eq(layer.pool_x - 1),
-            *(signal.eq(loaded.row) for signal in (row, row_x, row_y, row_pass)),
-            *(signal.eq(loaded.weight) for signal in (weight, weight_x, weight_y)),
-        ]
-
-        def set_ends(lasts):  # type: ignore[no-untyped-def]
-            """``ends`` and ``ended`` of the next row, from which loops are in their last then."""
-            after = [Cat(lasts[: k + 1]).all() for k in range(len(lasts))]
-            number = Const(0)
-            for k, end in enumerate(after):
-                number = Mux(end, k + 1, number)
-            return [ends.eq(Cat(after)), ended.eq(number)]
-
-        # One condition for all registers, two tables deep; which of them change is in `ended`.
-        # Between windows all loops have ended.
-        go = Mux(window_end, self.windows.valid & (~active | self.ready), self.ready)
-        with m.If(self.advance & window_end):
-            m.d.sync += active.eq(0)
-        with m.If(go), m.Switch(ended):
-            for k, step in enumerate(steps):
-                lasts = [start[-1] for _, start in loops[:k]]
-                lasts += [loops[k][0] == 0, *(count[-1] for count, _ in loops[k + 1 :])]
-                with m.Case(k):
-                    m.d.sync += [*step, *set_ends(lasts)]
-            with m.Default():
-                starts = [loaded.span, loaded.count_x, loaded.count_y, layer.passes - 1]
-                lasts = [start[-1] for start in starts[: len(loops)]]
-                m.d.sync += [*start_window, active.eq(1), *set_ends(lasts)]
+        walk = Walk(self.config, pass_bits=len(self.layer.passes))
+        self._request(m, walk)
+        self._walk(m, walk, self._loops(m, walk))
         return m
 
-    def _step(self, m: Module, axis: str, weight, pitch, *, stay):  # type: ignore[no-untyped-def]
+    def _request(self, m: Module, walk: Walk) -> None:
+        """The present row, as the scanner takes it."""
+        window, how = walk.window, self.request.how
+        segment_end, _, pass_end, *_ = walk.ends
+        m.d.comb += [
+            self.advance.eq(walk.active & self.ready),
+            self.request.row.eq(walk.row),
+            self.request.weight.eq(walk.weight),
+            self.request.index.eq(walk.index),
+            self.request.head.eq(window.head),
+            self.request.tail.eq(window.tail),
+            self.request.first.eq(walk.first_row),
+            self.request.last.eq(segment_end),
+            self.request.end.eq(pass_end),
+            how.partial.eq(~walk.last_pass),
+            how.first.eq(walk.first_pass),
+            how.shared.eq(window.shared),
+            how.group_last.eq(window.group_last & walk.last_pass),
+            how.layer_last.eq(window.layer_last & walk.last_pass),
+            self.windows.ready.eq(walk.ends[-1] & (~walk.active | self.ready)),
+        ]
+
+    def _loops(self, m: Module, walk: Walk) -> list[Loop]:
+        """The loops, innermost first."""
+        layer, window, new = self.layer, walk.window, self.windows.payload
+        segment = [walk.left.eq(window.span), walk.index.eq(0), walk.first_row.eq(1)]
+        line = [walk.left_x.eq(window.count_x), walk.pool_x.eq(layer.pool_x - 1), *segment]
+        whole = [walk.left_y.eq(window.count_y), walk.pool_y.eq(layer.pool_y - 1), *line]
+
+        row_x = walk.row_x + layer.pitch_x
+        row_y = walk.row_y + layer.pitch_y
+        row_pass = walk.row_pass + layer.pass_pitch
+        weight_x = self._step(m, "x", walk.weight_x, layer.weight_x, stay=~walk.pool_x[-1])
+        weight_y = self._step(m, "y", walk.weight_y, layer.weight_y, stay=~walk.pool_y[-1])
+        next_row = [
+            walk.row.eq(walk.row + 1),
+            walk.weight.eq(walk.weight + self.config.lanes),
+            walk.left.eq(walk.left - 1),
+            walk.index.eq(walk.index + 1),
+            walk.first_row.eq(0),
+        ]
+        next_segment = [
+            *segment,
+            walk.left_x.eq(walk.left_x - 1),
+            walk.pool_x.eq(Mux(walk.pool_x[-1], layer.pool_x, walk.pool_x) - 1),
+            *(signal.eq(row_x) for signal in (walk.row_x, walk.row)),
+            *(signal.eq(weight_x) for signal in (walk.weight_x, walk.weight)),
+        ]
+        next_line = [
+            *line,
+            walk.left_y.eq(walk.left_y - 1),
+            walk.pool_y.eq(Mux(walk.pool_y[-1], layer.pool_y, walk.pool_y) - 1),
+            *(signal.eq(row_y) for signal in (walk.row_y, walk.row_x, walk.row)),
+            *(signal.eq(weight_y) for signal in (walk.weight_y, walk.weight_x, walk.weight)),
+        ]
+        loops = [
+            Loop(walk.left, window.span, new.span, next_row),
+            Loop(walk.left_x, window.count_x, new.count_x, next_segment),
+            Loop(walk.left_y, window.count_y, new.count_y, next_line),
+        ]
+        if self.config.passes > 1:
+            rows = (walk.row_pass, walk.row_y, walk.row_x, walk.row)
+            weights = (walk.weight_y, walk.weight_x, walk.weight)
+            next_pass = [
+                *whole,
+                walk.passes.eq(walk.passes - 1),
+                walk.first_pass.eq(0),
+                *(signal.eq(row_pass) for signal in rows),
+                *(signal.eq(window.weight) for signal in weights),
+            ]
+            loops.append(Loop(walk.passes, layer.passes - 1, layer.passes - 1, next_pass))
+        return loops
+
+    def _step(self, m: Module, axis: str, weight: Signal, pitch: Value, *, stay: Value) -> Value:
         """The weight row one kernel position on, or the same one within a pooled position."""
         c = self.config
         m.submodules[f"weight_adder_{axis}"] = adder = GatedAdder(
@@ -219,3 +210,51 @@ class RowWalker(wiring.Component):
         )
         m.d.comb += [adder.a.eq(pitch), adder.b.eq(weight), adder.clear.eq(stay)]
         return adder.total.as_unsigned()
+
+    def _walk(self, m: Module, walk: Walk, loops: list[Loop]) -> None:
+        """The next row of the window, or the first one of the window that comes.
+
+        All registers share one condition, two LUTs deep; ``ended`` tells which of them change.
+        """
+        window_end = walk.ends[-1]
+        ready = ~walk.active | self.ready
+        with m.If(self.advance & window_end):
+            m.d.sync += walk.active.eq(0)
+        with m.If(Mux(window_end, self.windows.valid & ready, self.ready)), m.Switch(walk.ended):
+            for k, loop in enumerate(loops):
+                inner = [other.again[-1] for other in loops[:k]]
+                outer = [other.left[-1] for other in loops[k + 1 :]]
+                with m.Case(k):
+                    m.d.sync += loop.step
+                    m.d.sync += self._set_ends(walk, [*inner, loop.left == 0, *outer])
+            with m.Default():
+                m.d.sync += [*self._begin(walk), walk.active.eq(1)]
+                m.d.sync += self._set_ends(walk, [loop.new[-1] for loop in loops])
+
+    def _begin(self, walk: Walk) -> Statements:
+        """The window that comes, from its first row."""
+        layer, new = self.layer, self.windows.payload
+        return [
+            walk.window.eq(new),
+            walk.passes.eq(layer.passes - 1),
+            walk.first_pass.eq(1),
+            walk.left_y.eq(new.count_y),
+            walk.left_x.eq(new.count_x),
+            walk.left.eq(new.span),
+            walk.index.eq(0),
+            walk.first_row.eq(1),
+            walk.pool_y.eq(layer.pool_y - 1),
+            walk.pool_x.eq(layer.pool_x - 1),
+            *(signal.eq(new.row) for signal in (walk.row, walk.row_x, walk.row_y, walk.row_pass)),
+            *(signal.eq(new.weight) for signal in (walk.weight, walk.weight_x, walk.weight_y)),
+        ]
+
+    @staticmethod
+    def _set_ends(walk: Walk, lasts: list[Value]) -> Statements:
+        """``ends`` and ``ended`` of the next row, which is the last one of loop k if ``lasts[k]``
+        and all before it are high."""
+        after = [Cat(lasts[: k + 1]).all() for k in range(len(lasts))]
+        number: Value = Const(0)
+        for k, end in enumerate(after):
+            number = Mux(end, k + 1, number)
+        return [walk.ends.eq(Cat(after)), walk.ended.eq(number)]

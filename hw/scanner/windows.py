@@ -1,21 +1,16 @@
 """The windows of a layer, one after another, from its two axis tables."""
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
+from residuum.hw.isa.descriptors import AxisEntry
+from residuum.hw.layouts import scan_layout
 from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
 
 # From the issue of a table read to its answer; the address has a register of its own.
 TABLE_LATENCY = 3
-
-
-def scan_layout(config: EngineConfig, names: tuple[str, ...]) -> data.StructLayout:
-    """The named fields of a layer descriptor, as registers hold them."""
-    widths = LayerDescriptor.widths(config)
-    return data.StructLayout({name: unsigned(widths[name]) for name in names})
 
 
 def axis_layout(config: EngineConfig) -> data.StructLayout:
@@ -46,14 +41,21 @@ def window_layout(config: EngineConfig) -> data.StructLayout:
     )
 
 
+def tag_layout() -> data.StructLayout:
+    """What goes along with a read of the tables: a ``vertical`` entry starts a line of windows, any
+    other one makes a window; ``shared``, ``group_last`` and ``layer_last`` are those of the window.
+    """
+    return data.StructLayout({"vertical": 1, "shared": 1, "group_last": 1, "layer_last": 1})
+
+
 class WindowGenerator(wiring.Component):
     """Walks output channel groups (outermost), output lines and output positions.
 
     A pulse on ``start`` begins the layer that ``layer`` describes. A window is the sum of a
     vertical and a horizontal table entry, so that clipping at the border, stride, padding and
-    pooling cost no logic here. One window per cycle, and one cycle more per output line. Nothing
-    between the tables and the queue of windows can be held up: a window is begun only when the
-    queue has a place for it.
+    pooling cost no logic here. One window per cycle, and one cycle more per output line. The path
+    from the tables to the queue of windows never stalls: a window is issued only when the queue
+    has a place for it.
 
     Before the first window of a group its first weight row goes out on ``refill``; a weight store
     that does not hold all rows delays the group by delaying ``ready``.
@@ -74,25 +76,40 @@ class WindowGenerator(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        c = self.config
-        layer = self.layer
-
-        tag_layout = data.StructLayout(
-            {"vertical": 1, "shared": 1, "group_last": 1, "layer_last": 1}
-        )
-        tag = Signal(tag_layout)
+        m.submodules.queue = queue = Queue(window_layout(self.config).size)
         issue = Signal()
+        tag = Signal(tag_layout())
+        self._issue(m, issue, tag, credit=self._credit(m, issue & ~tag.vertical))
+        valid: Signal = issue
+        arrived: data.View = tag
+        for index in range(TABLE_LATENCY):
+            valid_next = Signal(name=f"valid_{index}")
+            tag_next = Signal(tag_layout(), name=f"tag_{index}", reset_less=True)
+            m.d.sync += [valid_next.eq(valid), tag_next.eq(arrived)]
+            valid, arrived = valid_next, tag_next
+        self._add(m, valid, arrived, queue)
+        m.d.comb += [
+            self.windows.valid.eq(queue.valid),
+            self.windows.payload.eq(queue.data),
+            queue.take.eq(self.windows.ready),
+        ]
+        return m
 
-        m.submodules.queue = queue = Queue(window_layout(c).size)
-        # Windows on their way or queued never outnumber the queue.
+    def _credit(self, m: Module, issued: Value) -> Value:
+        """Whether the queue has a place for one more window: windows on their way or queued never
+        outnumber its places."""
         outstanding = Signal(range(QUEUE_DEPTH + 1))
         taken = Signal()
         m.d.sync += [
-            outstanding.eq(outstanding + change(issue & ~tag.vertical, taken)),
+            outstanding.eq(outstanding + change(issued, taken)),
             taken.eq(self.windows.valid & self.windows.ready),
         ]
-        credit = ~outstanding[-1]
+        return ~outstanding[-1]
 
+    def _issue(self, m: Module, issue: Signal, tag: data.View, *, credit: Value) -> None:
+        """The walk over groups, lines and positions: reads of the tables, each with its tag."""
+        c = self.config
+        layer = self.layer
         # Less two each, like the counts of a window.
         groups = Signal(signed(len(layer.groups) + 1), reset_less=True)
         lines = Signal(signed(len(layer.windows_y) + 1), reset_less=True)
@@ -144,32 +161,29 @@ class WindowGenerator(wiring.Component):
                     with m.If(tag.layer_last):
                         m.next = "IDLE"
 
-        valid, stage = issue, tag
-        for index in range(TABLE_LATENCY):
-            valid_next = Signal(name=f"valid_{index}")
-            stage_next = Signal(tag_layout, name=f"tag_{index}", reset_less=True)
-            m.d.sync += [valid_next.eq(valid), stage_next.eq(stage)]
-            valid, stage = valid_next, stage_next
-
-        entry = self.table_data
+    def _add(self, m: Module, valid: Value, tag: data.View, queue: Queue) -> None:
+        """The entry that arrives: a vertical one is kept for its line, a horizontal one added to
+        it makes a window."""
+        c = self.config
+        layer, entry = self.layer, self.table_data
         base_weight = Signal(c.weight_row_bits, reset_less=True)
         line = Signal(axis_layout(c), reset_less=True)
         window = Signal(window_layout(c), reset_less=True)
         window_valid = Signal()
         m.d.sync += [
-            window_valid.eq(valid & ~stage.vertical),
+            window_valid.eq(valid & ~tag.vertical),
             window.row.eq(line.row + entry.row),
             window.weight.eq(line.weight + entry.weight),
-            window.count_y.eq(Mux(stage.shared, 0, line.count) - 1),
-            window.count_x.eq(Mux(stage.shared, 0, entry.count) - 1),
-            window.span.eq(Mux(stage.shared, 0, entry.span) - 1),
+            window.count_y.eq(Mux(tag.shared, 0, line.count) - 1),
+            window.count_x.eq(Mux(tag.shared, 0, entry.count) - 1),
+            window.span.eq(Mux(tag.shared, 0, entry.span) - 1),
             window.head.eq(entry.head),
             window.tail.eq(entry.tail),
-            window.shared.eq(stage.shared),
-            window.group_last.eq(stage.group_last),
-            window.layer_last.eq(stage.layer_last),
+            window.shared.eq(tag.shared),
+            window.group_last.eq(tag.group_last),
+            window.layer_last.eq(tag.layer_last),
         ]
-        with m.If(valid & stage.vertical):
+        with m.If(valid & tag.vertical):
             m.d.sync += [
                 line.row.eq(entry.row + layer.input_row),
                 line.weight.eq(entry.weight + base_weight),
@@ -177,14 +191,7 @@ class WindowGenerator(wiring.Component):
             ]
         with m.If(self.start):
             m.d.sync += base_weight.eq(layer.weight_row)
-        with m.Elif(valid & stage.group_last):
+        with m.Elif(valid & tag.group_last):
             m.d.sync += base_weight.eq(base_weight + layer.weight_group)
 
-        m.d.comb += [
-            queue.write.eq(window_valid),
-            queue.write_data.eq(window),
-            self.windows.valid.eq(queue.valid),
-            self.windows.payload.eq(queue.data),
-            queue.take.eq(self.windows.ready),
-        ]
-        return m
+        m.d.comb += [queue.write.eq(window_valid), queue.write_data.eq(window)]

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import COUNTER_WORDS, HOST_WORD_BITS, Counter
+from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS, Counter
 
 
 class Counters(wiring.Component):
@@ -48,7 +48,7 @@ class Counters(wiring.Component):
         with m.If(self.finish):
             m.d.sync += [taken.eq(cycles), cycles.eq(1)]
 
-        # What is not just a bit is counted a cycle late: nothing stands before the carry chain.
+        # Register gated and multi-bit increments first: no LUT in front of the carry chain.
         windows = Signal(2)
         drain_stall, scan_stall = Signal(), Signal()
         m.d.sync += [

@@ -6,15 +6,14 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig, bits_for_count
 from residuum.hw.isa.descriptors import (
-    COUNTER_WORDS,
     DESCRIPTOR_WORDS,
     DRAIN_FIELDS,
     FIELDS,
-    HOST_WORD_BITS,
     SCAN_FIELDS,
     LayerDescriptor,
 )
-from residuum.hw.scanner.windows import scan_layout
+from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS
+from residuum.hw.layouts import scan_layout
 
 FETCH_LATENCY = 2
 

@@ -144,7 +144,7 @@ def _cycles(
     progress: Progress,
 ) -> Cycles:
     """Cycles of some images: predicted, or measured on the simulated engine."""
-    from residuum.hw.isa.descriptors import Counter
+    from residuum.hw.isa.host_map import Counter
     from residuum.sw.look.page import Cycles, predict_cycles
 
     task = progress.add_task("cycle model", total=len(images))

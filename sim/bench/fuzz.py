@@ -21,7 +21,7 @@ from threading import Thread
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import Region
+from residuum.hw.isa.host_map import Region
 from residuum.sim.link.link_model import (
     IDENTIFY,
     OK,

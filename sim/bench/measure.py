@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import COUNTER_WORDS, Counter
+from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.sim.verilator.build import Simulation
 from residuum.sw.compiler.program import Program, grow_to_fit
 from residuum.sw.errors import ResiduumError

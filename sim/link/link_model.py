@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import AxisEntry, HostMap, Region
+from residuum.hw.isa.descriptors import AxisEntry
+from residuum.hw.isa.host_map import HostMap, Region
 
 IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET = range(1, 8)
 OK, UNKNOWN, LENGTH, RANGE, BUSY, REFUSED = range(6)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from residuum.hw.isa.descriptors import COUNTER_WORDS, Control, HostMap, Region
+from residuum.hw.isa.host_map import COUNTER_WORDS, Control, HostMap, Region
 from residuum.sim.verilator.bulk import Bulk
 from residuum.sw.compiler.program import Program
 from residuum.sw.trace.engine_trace import EngineTrace

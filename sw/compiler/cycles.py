@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig, bits_for_count
-from residuum.hw.isa.descriptors import COUNTER_WORDS, FIELDS, Counter
+from residuum.hw.isa.descriptors import FIELDS
+from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.sw.compiler.program import LayerPlan, Program
 from residuum.sw.golden.golden_model import Trace
 

@@ -18,13 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from residuum.hw.isa.config import MAX_DIMENSION, EngineConfig
-from residuum.hw.isa.descriptors import (
-    AxisEntry,
-    HostMap,
-    LayerDescriptor,
-    Region,
-    split_words,
-)
+from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
+from residuum.hw.isa.host_map import HostMap, Region, split_words
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer, bounds, signed_bits
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from residuum.hw.isa.descriptors import COUNTER_WORDS, Region
+from residuum.hw.isa.host_map import COUNTER_WORDS, Region
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.host.device import Device, Done, RunResult, ignore

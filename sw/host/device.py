@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from residuum.hw.isa import protocol
-from residuum.hw.isa.descriptors import HostMap
+from residuum.hw.isa.host_map import HostMap
 from residuum.hw.isa.protocol import (
     MAX_BYTES,
     MAX_WORDS,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from residuum.hw.isa.descriptors import COUNTER_WORDS, Counter
+from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.sw.compiler.program import MapPlan, PackedImage, Program
 from residuum.sw.golden.golden_model import Trace, batch_size, simulate_batches
 from residuum.sw.golden.reference import Reference

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from residuum.hw.isa.descriptors import COUNTER_WORDS
+from residuum.hw.isa.host_map import COUNTER_WORDS
 from residuum.sw.compiler.program import Program
 from residuum.sw.errors import ResiduumError
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import Control, HostMap, Region
+from residuum.hw.isa.host_map import Control, HostMap, Region
 from residuum.hw.isa.protocol import Frame, FrameReader, Identity
 from residuum.hw.link.link import HostLink
 from tests.hw.simulation import simulate

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa import protocol
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import READABLE, WRITABLE, HostMap, Region
+from residuum.hw.isa.host_map import READABLE, WRITABLE, HostMap, Region
 from residuum.hw.isa.protocol import Identity, Status
 from residuum.hw.link.uart import Uart
 from tests.hw.host import SMALL, Host

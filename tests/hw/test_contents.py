@@ -6,7 +6,7 @@ import pytest
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.contents import STORED, Contents
-from residuum.hw.isa.descriptors import HostMap, Region
+from residuum.hw.isa.host_map import HostMap, Region
 from tests.hw.simulation import refusal
 
 CONFIG = EngineConfig(lanes=8, tile_lanes=4, weight_bits=12, weight_rows=20, channel_groups=3)

@@ -3,7 +3,7 @@
 import random
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import COUNTER_WORDS, Counter
+from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.hw.sequencer.counters import Counters
 from tests.hw.simulation import trace
 

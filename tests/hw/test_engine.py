@@ -6,7 +6,8 @@ import pytest
 
 from residuum.hw.engine import Engine
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import AxisEntry, HostMap, Region
+from residuum.hw.isa.descriptors import AxisEntry
+from residuum.hw.isa.host_map import Control, HostMap, Region
 from tests.hw.simulation import simulate
 
 CONFIGS = {
@@ -14,6 +15,16 @@ CONFIGS = {
         lanes=1,
         tile_lanes=1,
         steps=1,
+        weight_rows=3,
+        feature_rows=4,
+        channel_groups=1,
+        table_entries=2,
+        layers=1,
+    ),
+    "longest trains": EngineConfig(
+        lanes=1,
+        tile_lanes=1,
+        steps=31,
         weight_rows=3,
         feature_rows=4,
         channel_groups=1,
@@ -109,3 +120,47 @@ def test_an_engine_starts_with_its_contents(config):
     contents = {address: word for address, (word, *_) in stored.items()}
     answers = read_back(Engine(config, contents=contents), {}, list(contents))
     assert answers == [as_read(*expected) for expected in stored.values()]
+
+
+def runs(*steps_in_between: int) -> list[tuple[int, int]]:
+    """(cycles, status) of two runs of a layer without events. Each word goes to STEPS while the
+    first run is going; status 2 is a refusal."""
+    config = CONFIGS["three tiles"]
+    dut = Engine(config)
+    control = {word: HostMap(config).address(Region.CONTROL, word=word) for word in Control}
+    seen = []
+
+    async def write(ctx, word: Control, value: int) -> None:
+        ctx.set(dut.host.address, control[word])
+        ctx.set(dut.host.write_data, value)
+        ctx.set(dut.host.write, 1)
+        await ctx.tick()
+        ctx.set(dut.host.write, 0)
+
+    async def testbench(ctx):
+        await write(ctx, Control.STEPS, 2 << 8)
+        for words in (steps_in_between, ()):
+            await write(ctx, Control.RUN, 0)
+            await ctx.tick().repeat(10)
+            for word in words:
+                await write(ctx, Control.STEPS, word)
+            cycles = 0
+            while ctx.get(dut.busy):
+                await ctx.tick()
+                cycles += 1
+            ctx.set(dut.host.address, control[Control.STATUS])
+            ctx.set(dut.host.read, 1)
+            await ctx.tick()
+            ctx.set(dut.host.read, 0)
+            (status,) = await ctx.tick().sample(dut.host.read_data).until(dut.host.read_valid)
+            seen.append((cycles, status))
+
+    simulate(dut, testbench)
+    return seen
+
+
+def test_steps_written_during_a_run_are_ignored():
+    """Nor does the next run use them: none at all would be refused."""
+    (cycles, status), again = runs()
+    assert (cycles > 20, status, again) == (True, 0, (cycles, 0))
+    assert runs(0) == [(cycles - 1, 0), again]

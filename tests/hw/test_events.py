@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.scanner.events import MAX_TICKETS, EventScanner
+from residuum.hw.layouts import MAX_TICKETS
+from residuum.hw.scanner.events import EventScanner
 from tests.hw.simulation import plain, simulate
 
 OCCUPANCY_LATENCY = 3

@@ -6,7 +6,7 @@ import pytest
 
 from residuum.hw.host.port import HostDecoder, address_layout
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import HostMap, Region, split_words
+from residuum.hw.isa.host_map import HostMap, Region, split_words
 from tests.hw.simulation import plain, simulate
 
 SMALL = EngineConfig(

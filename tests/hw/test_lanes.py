@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from residuum.hw.array.lanes import LaneArray
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.scanner.events import MAX_TICKETS
+from residuum.hw.layouts import MAX_TICKETS
 from tests.hw.simulation import trace
 
 HOW = ("partial", "first", "shared", "group_last", "layer_last")

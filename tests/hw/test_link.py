@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from residuum.hw.isa import protocol
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import Control, HostMap, Region
+from residuum.hw.isa.host_map import Control, HostMap, Region
 from residuum.hw.isa.protocol import Command, Frame, FrameReader, Identity, Status
 from residuum.hw.link.link import HostLink
 from tests.hw.host import IDENTITY, SMALL, FakeEngine, converse

@@ -9,18 +9,20 @@ from hypothesis import strategies as st
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import (
-    COUNTER_WORDS,
     DESCRIPTOR_WORDS,
     DRAIN_FIELDS,
     FIELDS,
+    SCAN_FIELDS,
+    AxisEntry,
+    LayerDescriptor,
+)
+from residuum.hw.isa.host_map import (
+    COUNTER_WORDS,
     HOST_WORD_BITS,
     READABLE,
-    SCAN_FIELDS,
     WRITABLE,
-    AxisEntry,
     Counter,
     HostMap,
-    LayerDescriptor,
     Region,
     host_words,
     split_words,

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import HostMap, Region
+from residuum.hw.isa.host_map import HostMap, Region
 from residuum.hw.isa.protocol import Command, Status
 from residuum.hw.link.request import RequestCheck
 from tests.hw.simulation import simulate
@@ -19,7 +19,7 @@ ONE = EngineConfig(
 CONFIGS = pytest.mark.parametrize("c", [SMALL, ONE, EngineConfig()], ids=["small", "one", "usual"])
 LATENCY = 4
 
-# Written out, not taken from residuum.hw.isa.descriptors.
+# Written out, not taken from residuum.hw.isa.host_map.
 READS = {r for r in Region if r.name != "CONTROL"}
 WRITES = {Region[name] for name in ["DESCRIPTORS", "TABLES", "PARAMETERS", "WEIGHTS", "TRAINS"]}
 

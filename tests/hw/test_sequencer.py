@@ -8,14 +8,13 @@ from amaranth.hdl import Signal
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import (
-    COUNTER_WORDS,
     DESCRIPTOR_WORDS,
     DRAIN_FIELDS,
     FIELDS,
     SCAN_FIELDS,
-    Counter,
     LayerDescriptor,
 )
+from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.hw.sequencer.sequencer import Sequencer
 from tests.hw.simulation import plain, simulate
 

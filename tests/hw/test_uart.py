@@ -112,8 +112,11 @@ def test_a_break_is_one_damage_however_long(bits):
 
 
 @pytest.mark.parametrize("clocks", [1, 2, 3])
-def test_a_glitch_is_no_start_bit(clocks):
-    assert receive([1] * 20 + [0] * clocks + levels(b"\x34", Fraction(8)), 24, 3) == [0x34]
+@pytest.mark.parametrize("gap", range(8))
+def test_a_glitch_is_no_start_bit(clocks, gap):
+    """A byte after it is sampled from its own edge, wherever that lies in a bit of the glitch."""
+    line = [1] * 20 + [0] * clocks + [1] * gap + levels(b"\x34", Fraction(8))
+    assert receive(line, 24, 3) == [0x34]
 
 
 def test_a_byte_that_is_not_taken_is_told():

@@ -5,7 +5,7 @@ import numpy as np
 from cocotb.triggers import ClockCycles
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import Control, Region
+from residuum.hw.isa.host_map import Control, Region
 from residuum.sim.verilator.build import give, parameters, reset
 from residuum.sim.verilator.bulk import Bulk
 from residuum.sim.verilator.driver import EngineDriver

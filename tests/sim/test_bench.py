@@ -12,7 +12,7 @@ from residuum import cli
 from residuum.boards.build import bitstream
 from residuum.boards.build import layout as board_build
 from residuum.boards.build.layout import REPORT, Design
-from residuum.hw.isa.descriptors import Counter
+from residuum.hw.isa.host_map import Counter
 from residuum.hw.isa.presets import preset
 from residuum.sim.bench import bench, measure
 from residuum.sim.bench.bench_page import ANCHORS, COLUMNS

@@ -53,7 +53,7 @@ def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys
     ("arguments", "sentence"),
     [
         (["digits", "--images", "1000"], "1000 images are wanted, but digits has 360 held-out"),
-        (["digits", "--tau", "30", "--T", "30"], "steps must be in 1..32, not 60"),
+        (["digits", "--tau", "30", "--T", "30"], "steps must be in 1..31 "),
         (["nothing"], "there is no network 'nothing'"),
     ],
 )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import Counter
+from residuum.hw.isa.host_map import Counter
 from residuum.sim.verilator.engine import run_engine
 from residuum.sw.compiler.cycles import predict
 from residuum.sw.compiler.program import compile_network

@@ -2,7 +2,7 @@
 
 import pytest
 
-from residuum.hw.isa.descriptors import HostMap
+from residuum.hw.isa.host_map import HostMap
 from residuum.sim.bench.fuzz import fuzz, main
 from residuum.sim.link.simulated import build_accelerator
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from residuum import cli
-from residuum.hw.isa.descriptors import Counter
+from residuum.hw.isa.host_map import Counter
 from residuum.sim.bench import measure
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.library import load_network, zoo_file
@@ -191,7 +191,7 @@ def test_two_at_the_same_work_are_refused(simulated, tmp_path):
         (["digits", "--preset", "99f"], "there is no preset '99f'"),
         (["digits", "--images", "361"], "361 images are wanted, but digits has 360 held-out"),
         (["fashion", "--bits", "4", "--preset", "12f"], "need 1626 rows of feature memory"),
-        (["digits", "--tau", "30", "--T", "30"], "steps must be in 1..32, not 60"),
+        (["digits", "--tau", "30", "--T", "30"], "steps must be in 1..31 "),
         (["nothing"], "there is no network 'nothing'"),
     ],
 )

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from residuum.hw.isa.descriptors import HostMap, Region
+from residuum.hw.isa.host_map import HostMap, Region
 from residuum.sw.host.classifier import Classifier
 from residuum.sw.host.device import (
     ATTEMPTS,

@@ -13,7 +13,7 @@ import pytest
 
 from residuum.cli import main
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import Counter
+from residuum.hw.isa.host_map import Counter
 from residuum.sw.compiler.cycles import predict
 from residuum.sw.compiler.program import compile_network, grow_to_fit
 from residuum.sw.data.data_sets import load_held_out

@@ -1,0 +1,149 @@
+"""Where everything of an engine lies behind its host port: regions, control words, counters.
+
+Pure data, shared by the gateware (which decodes addresses) and the software (which makes them).
+"""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from residuum.hw.isa.config import EngineConfig, bits_for_count
+from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, AxisEntry
+
+HOST_WORD_BITS = 32
+
+
+class Region(enum.IntEnum):
+    """Address spaces behind the host port: the four highest address bits."""
+
+    CONTROL = 0
+    DESCRIPTORS = 1
+    TABLES = 2
+    PARAMETERS = 3
+    WEIGHTS = 4
+    TRAINS = 5
+    OCCUPANCY = 6
+    LOGITS = 7
+    COUNTERS = 8
+
+
+REGION_BITS = 4
+
+# What a host link lets through; runs are started by a request of their own.
+READABLE = frozenset(Region) - {Region.CONTROL}
+WRITABLE = frozenset(
+    {Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS, Region.TRAINS}
+)
+
+
+class Control(enum.IntEnum):
+    """Words of `Region.CONTROL`."""
+
+    RUN = 0  # write: first layer in bits 7..0, last layer in bits 15..8; starts the engine
+    STEPS = 1  # write: tau in bits 7..0, T in bits 15..8
+    STATUS = 2  # read: bit 0 busy, bit 1 the last RUN was refused (T = 0 or tau + T > S)
+    CLASS = 3  # read: index of the largest logit of the last output layer
+
+
+class Counter(enum.IntEnum):
+    """Words of a layer in `Region.COUNTERS`, in the order in which they become final: they are
+    filed one per cycle from the last event on, words 0 and 1 only pass the time."""
+
+    EVENTS = 2  # weight rows added
+    WINDOWS = 3  # windows taken over by the drain: results, empty ones, partial ones
+    DRAIN_STALLS = 4  # array idle: window complete, drain still busy with the one before
+    SCAN_STALLS = 5  # array idle: no event found yet
+    SPIKES = 6  # spike bits (of pixels: bits) of the events
+    CYCLES = 7  # from the last result of the layer before (or the start of the run) to its own
+
+
+COUNTER_WORDS = 8
+
+
+def host_words(width: int) -> int:
+    """Host words that a memory word of `width` bits takes."""
+    return -(-width // HOST_WORD_BITS)
+
+
+def split_words(value: int, width: int) -> Iterator[int]:
+    """The host words of one memory word, lowest first."""
+    for index in range(host_words(width)):
+        yield value >> index * HOST_WORD_BITS & (1 << HOST_WORD_BITS) - 1
+
+
+@dataclass(frozen=True)
+class HostMap:
+    """Host addresses of everything in an engine.
+
+    A memory word that is wider than a host word is written with its parts in ascending order and
+    nothing else in between; the last part takes effect for the whole word.
+    """
+
+    config: EngineConfig
+
+    def fields(self, region: Region) -> tuple[tuple[str, int], ...]:
+        """Address fields of a region, lowest first, with their widths."""
+        c = self.config
+        layer, lane, bank = c.layer_bits, c.lane_bits, c.bank_bits
+        return {
+            Region.CONTROL: (("word", 2),),
+            Region.DESCRIPTORS: (("word", bits_for_count(DESCRIPTOR_WORDS)), ("layer", layer)),
+            Region.TABLES: (("part", self._part_bits(AxisEntry.width(c))), ("entry", c.table_bits)),
+            Region.PARAMETERS: (
+                ("part", self._part_bits(2 * HOST_WORD_BITS)),
+                ("lane", lane),
+                ("bank", bank),
+                ("group", c.group_bits),
+            ),
+            Region.WEIGHTS: (
+                ("part", self._part_bits(c.tile_lanes * c.weight_bits)),
+                ("bank", bank),
+                ("row", c.weight_row_bits),
+            ),
+            Region.TRAINS: (("lane", lane), ("bank", bank), ("row", c.feature_row_bits)),
+            Region.OCCUPANCY: (("bank", bank), ("row", c.feature_row_bits)),
+            Region.LOGITS: (("lane", lane), ("bank", bank), ("group", c.group_bits)),
+            Region.COUNTERS: (("word", bits_for_count(COUNTER_WORDS)), ("layer", layer)),
+        }[region]
+
+    def size(self, region: Region) -> int:
+        """Host addresses of a region that mean something, from its first one on. A lower field
+        (lane, bank, part) may have values within them that select nothing."""
+        c = self.config
+        *lower, (_, highest) = self.fields(region)
+        count = {
+            Region.DESCRIPTORS: c.layers,
+            Region.TABLES: c.table_entries,
+            Region.PARAMETERS: c.channel_groups,
+            Region.WEIGHTS: c.weight_rows,
+            Region.TRAINS: c.feature_rows,
+            Region.OCCUPANCY: c.feature_rows,
+            Region.LOGITS: c.channel_groups,
+            Region.COUNTERS: c.layers,
+        }.get(region, 1 << highest)
+        return count << sum(width for _, width in lower)
+
+    @staticmethod
+    def _part_bits(width: int) -> int:
+        return bits_for_count(host_words(width))
+
+    @property
+    def offset_bits(self) -> int:
+        return max(sum(width for _, width in self.fields(region)) for region in Region)
+
+    @property
+    def address_bits(self) -> int:
+        return REGION_BITS + self.offset_bits
+
+    def address(self, region: Region, /, **values: int) -> int:
+        """The host address with the named fields, the others zero."""
+        result = shift = 0
+        for name, width in self.fields(region):
+            value = values.pop(name, 0)
+            if not 0 <= value < 1 << width:
+                raise ValueError(f"{name} must fit {width} bits, not {value!r}")
+            result |= value << shift
+            shift += width
+        if values:
+            raise ValueError(f"region {region.name} has no field {next(iter(values))!r}")
+        return result | region << self.offset_bits

@@ -1,0 +1,138 @@
+"""Layouts of the signals that pass from one folder of ``hw`` to another, along the path of a spike.
+
+A layout stands here so that no folder imports its user; layouts of one folder alone stand there.
+"""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import LayerDescriptor
+
+# Windows without events that may wait for the drain: the scanner counts them, the array holds them.
+MAX_TICKETS = 15
+
+
+def scan_layout(config: EngineConfig, names: tuple[str, ...]) -> data.StructLayout:
+    """The named fields of a layer descriptor, as registers hold them."""
+    widths = LayerDescriptor.widths(config)
+    return data.StructLayout({name: unsigned(widths[name]) for name in names})
+
+
+def end_layout() -> data.StructLayout:
+    """How a pass over a window ends.
+
+    ``partial``: more bit-planes of the same window follow; ``first``: it was the first pass;
+    ``shared``: the window stands for all windows without events; ``group_last`` and ``layer_last``:
+    it was the last window, and its last pass, of its group of output channels, of its layer.
+    """
+    return data.StructLayout(
+        {"partial": 1, "first": 1, "shared": 1, "group_last": 1, "layer_last": 1}
+    )
+
+
+def token_layout(config: EngineConfig) -> data.StructLayout:
+    """What the scanner gives the array in one cycle, if anything.
+
+    An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` meets the
+    weight row of its slot, ``weight`` being that of slot 0. The end of a window (``flush``): the
+    array hands its sums to the drain, before it adds the event of the same cycle; ``how`` belongs
+    to the flush. A window without events that shares its result with all such windows is a
+    ``ticket``, which the drain queues, or, if it is the last of its group, an ``empty`` flush.
+    """
+    return data.StructLayout(
+        {
+            "event": 1,
+            "flush": 1,
+            "empty": 1,
+            "ticket": 1,
+            "how": end_layout(),
+            "row": unsigned(config.feature_row_bits),
+            "lane": unsigned(config.lane_bits),
+            "bank": unsigned(config.bank_bits),
+            "weight": unsigned(config.weight_row_bits),
+        }
+    )
+
+
+def weights_layout(config: EngineConfig) -> data.ArrayLayout:
+    """One weight for each lane of a tile, bit patterns of signed numbers."""
+    return data.ArrayLayout(unsigned(config.weight_bits), config.tile_lanes)
+
+
+def action_layout(config: EngineConfig) -> data.StructLayout:
+    """What the array does in one cycle: with ``flush`` hand over the sums and start from zero; then
+    add a weight row to the steps in ``train``. ``empty``, ``ticket`` and ``how`` are those of the
+    scanner's token; an ``empty`` window has no sums to hand over."""
+    return data.StructLayout(
+        {
+            "train": unsigned(config.steps),
+            "flush": 1,
+            "empty": 1,
+            "ticket": 1,
+            "how": end_layout(),
+        }
+    )
+
+
+def slot_layout(config: EngineConfig) -> data.StructLayout:
+    """One lane of a drained window, or (``empty``) a window without events as a whole."""
+    return data.StructLayout(
+        {"lane": unsigned(config.lane_bits), "last": 1, "empty": 1, "how": end_layout()}
+    )
+
+
+def mode_layout(config: EngineConfig) -> data.StructLayout:
+    """How the steps of the present run and layer are used; constant while a layer runs.
+
+    ``active``: slot belongs to one of the tau + T steps (they are the last ones of the S slots);
+    ``inference``: to one of the T last; ``pixels``: the sums are bit-planes of a constant current;
+    ``output``: sum currents, never fire.
+    """
+    return data.StructLayout(
+        {
+            "active": unsigned(config.steps),
+            "inference": unsigned(config.steps),
+            "pixels": 1,
+            "output": 1,
+        }
+    )
+
+
+def target_layout(config: EngineConfig) -> data.StructLayout:
+    """Where the results of a layer go; constant while it runs."""
+    return data.StructLayout(
+        {
+            "row": unsigned(config.feature_row_bits),
+            "empty_row": unsigned(config.feature_row_bits),
+            "pitch": unsigned(config.feature_row_bits),
+            "last_lane": unsigned(config.lane_bits),
+            "parameter_group": unsigned(config.group_bits),
+        }
+    )
+
+
+def parameter_layout(config: EngineConfig) -> data.StructLayout:
+    """Bias per step B and threshold TH of a channel."""
+    return data.StructLayout(
+        {"bias": signed(config.potential_bits), "threshold": signed(config.potential_bits)}
+    )
+
+
+def write_layout(config: EngineConfig) -> data.StructLayout:
+    """A neuron on its way into a bank of the feature memory.
+
+    ``train`` has slot t in bit t; its highest bit says that the neuron was silenced. ``last`` marks
+    the last lane of a row. With ``empty`` there is no neuron: the row refers to the shared result
+    of windows without events. With ``shared`` the row *is* that result.
+    """
+    return data.StructLayout(
+        {
+            "row": unsigned(config.feature_row_bits),
+            "lane": unsigned(config.lane_bits),
+            "train": unsigned(config.steps + 1),
+            "last": 1,
+            "empty": 1,
+            "shared": 1,
+        }
+    )
