@@ -1,16 +1,19 @@
 """From a design to a bitstream: elaboration, synthesis, place and route, packing.
 
-A build works in a folder of its own. What a user wants of it, ``residuum.bit`` and
-``report.json``, appears there whole or not at all.
+A build works in a folder of its own, one process at a time. ``residuum.bit`` and ``report.json``
+there are always those of one build that met its clock: a new pair replaces them in one step when it
+is whole. A build that misses its clock leaves ``missed.json`` instead.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,13 @@ from amaranth.hdl import Elaboratable
 
 from residuum.boards.board import Board
 from residuum.boards.build import toolchain
-from residuum.boards.build.progress import Display, LayoutLog, SynthesisLog
+from residuum.boards.build.progress import LayoutLog, SynthesisLog, phase
 from residuum.boards.build.synth import Resources, synthesise
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import write_json
+from residuum.sw.files import shown, write_json
+from residuum.sw.progress import SILENT, Reporter
 
-BITSTREAM, REPORT = "residuum.bit", "report.json"
+BITSTREAM, REPORT, MISSED = "residuum.bit", "report.json", "missed.json"
 DIGEST_BYTES = 16
 # Timing weighs more in the placement than by default (10 and 2); docs/decisions.md has the clocks.
 PLACER = ("--placer-heap-timingweight", "200", "--placer-heap-critexp", "3")
@@ -40,7 +44,7 @@ SOLD_AS: dict[str, dict[str, int]] = {
 class Design:
     """What the tools get: RTLIL of the module ``top`` and its pin and clock constraints.
 
-    ``digest`` is the SHA-256 of both, taken of the design that holds zeros in the place of it.
+    ``digest`` is the SHA-256 of both, taken while the design holds zeros in place of its digest.
     """
 
     rtlil: str
@@ -50,7 +54,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Layout:
-    """What place and route came to.
+    """The result of place and route.
 
     Attributes
     ----------
@@ -72,8 +76,8 @@ class Layout:
 
     @property
     def lut(self) -> int:
-        """Places of 4-input tables: those that hold one, a carry bit or a bit of LUT memory, and
-        the two that the write port of every LUT memory takes away."""
+        """LUT sites that are taken: by logic, carry bits and bits of LUT memory, and two by the
+        write port of every LUT memory."""
         return self.used["TRELLIS_COMB"] + 2 * self.used["TRELLIS_RAMW"]
 
     @property
@@ -90,12 +94,12 @@ class Layout:
 
 
 def elaborate(board: Board, make_top: Callable[[bytes], Elaboratable]) -> Design:
-    """The design of ``make_top(digest)`` for a board; called twice, first with a digest of zeros.
+    """The design ``make_top(digest)`` for a board. Calls it twice, first with a digest of zeros.
 
     Raises
     ------
     ResiduumError
-        If its sizes exclude each other.
+        If the design cannot be built in its sizes.
     """
     rtlil, constraints = convert(board, make_top(bytes(DIGEST_BYTES)))
     digest = hashlib.sha256(rtlil.encode() + constraints.encode()).digest()
@@ -116,18 +120,18 @@ def _text(content: str | bytes) -> str:
 class Build:
     """The steps of one build; ``synthesise`` once, then ``place`` and ``pack`` for any seed."""
 
-    def __init__(self, board: Board, design: Design, folder: Path, display: Display):
+    def __init__(self, board: Board, design: Design, folder: Path, reporter: Reporter = SILENT):
         self.board = board
         self.design = design
         self.folder = folder
-        self.display = display
+        self.reporter = reporter
 
     def synthesise(self) -> Resources:
-        """Write the netlist; the cells of it."""
+        """Write the netlist; returns its resources."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "top.lpf").write_text(self.design.constraints)
         parse = SynthesisLog()
-        with self.display.phase(self.board.name, "synthesis") as show:
+        with phase(self.reporter, self.board.name, "synthesis") as show:
             return synthesise(
                 self.design.rtlil,
                 name="top",
@@ -136,7 +140,7 @@ class Build:
             )
 
     def place(self, seed: int, target_mhz: float) -> Layout:
-        """Place and route the netlist; a layout that is too slow is a layout too.
+        """Place and route the netlist; returns the layout even if it is too slow.
 
         Raises
         ------
@@ -152,7 +156,7 @@ class Build:
             *PLACER,
         ]
         parse = LayoutLog()
-        with self.display.phase(f"{self.board.name} (seed {seed})", "placement") as show:
+        with phase(self.reporter, f"{self.board.name} (seed {seed})", "placement") as show:
             status = toolchain.run(
                 "nextpnr-ecp5",
                 arguments,
@@ -160,31 +164,33 @@ class Build:
                 log=log,
                 on_line=lambda line: show(parse(line)),
             )
-        # A clock that is too slow ends it with an error too, but not before the report is there.
-        if not (self.folder / report).exists():
+        # nextpnr fails on a missed clock as well, but then writes its report first.
+        if status < 0 or (status > 0 and not (self.folder / report).exists()):
             raise toolchain.failure("nextpnr-ecp5", "place and route it", self.folder / log)
-        layout = read_layout(json.loads((self.folder / report).read_text()), target_mhz)
+        layout = read_layout(toolchain.read_json(self.folder / report, "nextpnr-ecp5"), target_mhz)
         if status != 0 and layout.met:
             raise toolchain.failure("nextpnr-ecp5", "place and route it", self.folder / log)
         return layout
 
-    def pack(self, seed: int, target: Path) -> None:
-        """Turn the layout of a seed into the bitstream ``target``."""
-        arguments = [*self.board.pack, "--input", f"layout-{seed}.config", "--bit", "packed.bit"]
-        with self.display.phase(self.board.name, "packing"):
+    def pack(self, seed: int) -> Path:
+        """Turn the layout of a seed into a bitstream."""
+        packed = self.folder / "packed.bit"
+        arguments = [*self.board.pack, "--input", f"layout-{seed}.config", "--bit", packed.name]
+        packed.unlink(missing_ok=True)
+        with phase(self.reporter, self.board.name, "packing"):
             status = toolchain.run("ecppack", arguments, folder=self.folder, log="ecppack.log")
-        if status != 0:
+        if status != 0 or not packed.exists():
             raise toolchain.failure("ecppack", "pack it", self.folder / "ecppack.log")
-        os.replace(self.folder / "packed.bit", target)
+        return packed
 
 
 def read_layout(report: Mapping[str, Any], target_mhz: float) -> Layout:
-    """What counts in nextpnr's report.
+    """The layout that nextpnr's report describes.
 
     Raises
     ------
     ResiduumError
-        If no clock was held against ``target_mhz``: then nothing has been checked.
+        If nextpnr checked any clock against another frequency than ``target_mhz``, or none at all.
     """
     clocks = [
         clock
@@ -216,25 +222,37 @@ def _slowest_path(paths: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def register_name(cell: str) -> str:
-    """The name in the source of a cell that the synthesiser made from it."""
+    """The name in the source that yosys derived the name of a cell from."""
     return re.split(r"_(?:TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21)_|\$(?:CCU2|PFUMX|TRELLIS)", cell)[0]
 
 
 def available(board: Board, layout: Layout) -> dict[str, int]:
-    """What the device offers of everything that a report counts."""
+    """How much the device has of every resource in a report."""
     kinds = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
     offered = {name: layout.available[kind] for name, kind in kinds.items()}
     return {**offered, **SOLD_AS.get(board.device, {})}
 
 
 @dataclass(frozen=True, kw_only=True)
+class Network:
+    """The network in the memories of a bitstream, for its report.
+
+    ``digest`` is the SHA-256 of its file.
+    """
+
+    name: str
+    weight_bits: int
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be built, but for the design.
+    """What is to be built, apart from the design.
 
     Attributes
     ----------
-    preset, lanes, steps
-        For the report.
+    preset, lanes, steps, network
+        For the report; no network: empty memories.
     target_mhz
         Clock that must be reached: what the PLL makes.
     seed, tries
@@ -245,29 +263,33 @@ class Order:
     preset: str
     lanes: int
     steps: int
+    network: Network | None = None
     target_mhz: float
     seed: int
     tries: int = 1
 
 
-def build(order: Order, design: Design, folder: Path, display: Display) -> dict[str, Any]:
+def build(
+    order: Order, design: Design, folder: Path, reporter: Reporter = SILENT
+) -> dict[str, Any]:
     """Build the bitstream; returns the report, which is in ``folder`` too.
-
-    The report is written before a missed target raises, the bitstream only if it is met.
 
     Raises
     ------
     ResiduumError
-        If a tool is missing or fails, or if the clock is not reached.
+        If a tool is missing or fails, or if the clock is not reached. An earlier bitstream in
+        ``folder`` and its report then stay as they were.
     """
-    started = time.monotonic()
-    board, target = order.board, order.target_mhz
-    for name in (BITSTREAM, REPORT):
-        (folder / name).unlink(missing_ok=True)
     # WebAssembly tools are compiled when they first run, which takes a while.
-    with display.phase(board.name, "looking for tools"):
+    with phase(reporter, order.board.name, "looking for tools"):
         tools = {tool: toolchain.version(tool) for tool in toolchain.PACKAGES}
-    steps = Build(board, design, folder, display)
+    with toolchain.alone_in(folder, reporter):
+        return _build(order, Build(order.board, design, folder, reporter), tools)
+
+
+def _build(order: Order, steps: Build, tools: Mapping[str, str]) -> dict[str, Any]:
+    started = time.monotonic()
+    board, target, folder = order.board, order.target_mhz, steps.folder
     netlist = steps.synthesise()
     layouts: dict[int, Layout] = {}
     for seed in range(order.seed, order.seed + order.tries):
@@ -275,8 +297,7 @@ def build(order: Order, design: Design, folder: Path, display: Display) -> dict[
         if layouts[seed].met:
             break
     seed, layout = max(layouts.items(), key=lambda tried: tried[1].fmax_mhz)
-    if layout.met:
-        steps.pack(seed, folder / BITSTREAM)
+    packed = steps.pack(seed) if layout.met else None
     report = {
         "board": board.name,
         "device": board.device,
@@ -284,6 +305,7 @@ def build(order: Order, design: Design, folder: Path, display: Display) -> dict[
         "preset": order.preset,
         "lanes": order.lanes,
         "steps": order.steps,
+        "network": order.network and asdict(order.network),
         "target_mhz": round(target, 3),
         "fmax_mhz": round(layout.fmax_mhz, 2),
         "met": layout.met,
@@ -294,16 +316,74 @@ def build(order: Order, design: Design, folder: Path, display: Display) -> dict[
         "dsp": layout.dsp,
         "available": available(board, layout),
         "seed": seed,
-        "digest": design.digest.hex(),
+        "digest": steps.design.digest.hex(),
         "tools": tools,
         "seconds": round(time.monotonic() - started, 1),
     }
-    write_json(folder / REPORT, report)
-    if not layout.met:
-        raise ResiduumError(
-            f"{board.name} reaches {layout.fmax_mhz:.1f} MHz, {target - layout.fmax_mhz:.1f} MHz "
-            f"less than the {target:g} MHz that were asked for, so there is no bitstream; the "
-            f"slowest path goes from {layout.path[0]} to {layout.path[1]}; ask for less with "
-            "FREQ=MHZ (--freq), or try other seeds (--seed, --tries)"
-        )
-    return report
+    if packed is not None:
+        publish(folder, packed, report)
+        return report
+    write_json(folder / MISSED, report)
+    raise ResiduumError(
+        f"{board.name} reaches {layout.fmax_mhz:.1f} MHz, {target - layout.fmax_mhz:.1f} MHz "
+        f"less than the {target:g} MHz that were asked for, so there is no "
+        f"{_bitstream_left(folder)}; the slowest path goes from {layout.path[0]} to "
+        f"{layout.path[1]}; ask for less with FREQ=MHZ (--freq), or try other seeds (--seed, "
+        "--tries)"
+    )
+
+
+def _bitstream_left(folder: Path) -> str:
+    bitstream = folder / BITSTREAM
+    if not bitstream.exists():
+        return "bitstream"
+    report = read_report(bitstream)
+    return f"new bitstream and {shown(bitstream)} stays ({described(report)})"
+
+
+def publish(folder: Path, packed: Path, report: Mapping[str, Any]) -> None:
+    """Put the bitstream ``packed`` and its report in place of earlier ones, both at once.
+
+    The pair lies in a folder of its own. The names in ``folder`` are links through the link
+    ``current``, so that one rename replaces both files and no crash can mix two builds.
+    """
+    pair = folder / f"build-{time.time_ns()}"
+    pair.mkdir()
+    os.replace(packed, pair / BITSTREAM)
+    write_json(pair / REPORT, report)
+    _link(folder / "current", pair.name)
+    if not (folder / REPORT).is_symlink():
+        # An earlier version wrote plain files. Its report must not stand beside the new bitstream.
+        (folder / REPORT).unlink(missing_ok=True)
+    for name in (BITSTREAM, REPORT):
+        _link(folder / name, f"current/{name}")
+    (folder / MISSED).unlink(missing_ok=True)
+    for other in folder.glob("build-*"):
+        if other != pair:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _link(path: Path, target: str) -> None:
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    os.replace(new, path)
+
+
+def read_report(bitstream: Path) -> dict[str, Any]:
+    """The report of the build that made a bitstream; empty if there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        # Through the links, in case another build replaces the pair in between.
+        report = json.loads(bitstream.resolve().with_name(REPORT).read_bytes())
+        if isinstance(report, dict):
+            return report
+    return {}
+
+
+def described(report: Mapping[str, Any]) -> str:
+    """What a bitstream holds, in a few words, from its report."""
+    if "network" not in report:
+        return "an unknown network"
+    network = report["network"]
+    name = network["name"] if network else "empty memories"
+    return f"{name}, preset {report['preset']}, {report['target_mhz']:g} MHz"

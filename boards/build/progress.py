@@ -3,11 +3,10 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from residuum.sw.progress import Reporter
 
 _PASS = re.compile(r"[\d.]+\. Executing (\S+) ")
 _PLACEMENT = re.compile(r"at (?:initial placer )?iter(?:ation)? #?(\d+)")
@@ -16,16 +15,16 @@ _ARCS = re.compile(r"Routing (\d+) arcs")
 _ROUTING = re.compile(r"^Info: +\d+ \|[ \d]+\|[ \d]+\| +(\d+)\|")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Step:
-    """Where a tool is: the phase, what it is at, and which share of the phase is done."""
+    """Where a tool is: its phase, what it does there, and how much of how much is done."""
 
     phase: str
     detail: str = ""
-    done: float | None = None
+    done: int | None = None
+    total: int | None = None
 
 
-@dataclass
 class SynthesisLog:
     """Lines of yosys to steps: the pass that is running."""
 
@@ -34,70 +33,49 @@ class SynthesisLog:
         return Step("synthesis", found[1].lower()) if found else None
 
 
-@dataclass
 class LayoutLog:
-    """Lines of nextpnr to steps: iterations of the placer, then the share of routed connections."""
+    """Lines of nextpnr to steps: iterations of the placer, then the connections routed so far."""
 
-    arcs: int = field(default=0)
+    def __init__(self) -> None:
+        self.arcs = 0
 
     def __call__(self, line: str) -> Step | None:
+        left = self.arcs
         if found := _ARCS.search(line):
-            self.arcs = int(found[1])
-            return Step("routing", f"{self.arcs:,} connections", 0)
-        if self.arcs and (found := _ROUTING.match(line)):
+            self.arcs = left = int(found[1])
+        elif self.arcs and (found := _ROUTING.match(line)):
             left = int(found[1])
-            return Step("routing", f"{left:,} left", max(0.0, 1 - left / self.arcs))
-        if not self.arcs and (found := _PLACEMENT.search(line)):
+        elif not self.arcs and (found := _PLACEMENT.search(line)):
             return Step("placement", f"iteration {found[1]}")
-        return None
+        else:
+            return None
+        return Step("routing", "connections", max(0, self.arcs - left), self.arcs)
 
 
-class Display:
-    """Shows what several builds are at; on a terminal live, elsewhere a line for every phase."""
+@contextmanager
+def phase(reporter: Reporter, name: str, what: str) -> Iterator[Callable[[Step | None], None]]:
+    """Report the phase ``what`` of the build ``name``, and at its end the seconds that it took.
 
-    def __init__(self, console: Console):
-        self.console = console
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[detail]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+    The block calls what it is given with every step of its tool. A step of another phase ends the
+    one before: nextpnr places and routes in one run.
+    """
+    with ExitStack() as running:
+        at, started = what, time.monotonic()
+        task = running.enter_context(reporter.task(f"{name}: {what}"))
 
-    @contextmanager
-    def phase(self, name: str, what: str) -> Iterator[Callable[[Step | None], None]]:
-        """One phase (or two, as nextpnr places and routes in one go) of the build ``name``."""
-        started = time.monotonic()
-        task = self._progress.add_task(f"{name}: {what}", total=None, detail="")
-        at = what
+        def finish() -> None:
+            running.close()
+            reporter.say(f"{name}: {at} took {time.monotonic() - started:.0f} s")
 
         def show(step: Step | None) -> None:
-            nonlocal at, started
+            nonlocal at, started, task
             if step is None:
                 return
             if step.phase != at:
-                self._finished(name, at, started)
+                finish()
                 at, started = step.phase, time.monotonic()
-                self._progress.reset(task, description=f"{name}: {at}")
-            total = None if step.done is None else 1.0
-            self._progress.update(task, total=total, completed=step.done or 0, detail=step.detail)
+                task = running.enter_context(reporter.task(f"{name}: {at}", total=step.total))
+            task.update(detail=step.detail, done=step.done)
 
-        try:
-            yield show
-        finally:
-            self._progress.remove_task(task)
-        self._finished(name, at, started)
-
-    def _finished(self, name: str, phase: str, started: float) -> None:
-        self.console.print(f"{name}: {phase} took {time.monotonic() - started:.0f} s")
-
-    def __enter__(self) -> "Display":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *what: object) -> None:
-        self._progress.stop()
+        yield show
+        finish()

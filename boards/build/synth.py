@@ -1,13 +1,9 @@
-"""Synthesis of one unit for ECP5, and the resources that it takes: ``residuum synth``.
+"""Synthesis for ECP5, and the resources that a netlist or one unit of the engine takes.
 
-Figures before place and route, of the netlist that yosys's ``synth_ecp5`` writes.
+The figures are those of the netlist that yosys's ``synth_ecp5`` writes, before place and route.
 """
 
-from __future__ import annotations
-
-import argparse
 import importlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,26 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil
-from rich.console import Console
-from rich.table import Table
 
 from residuum.boards.build import toolchain
+from residuum.boards.build.progress import SynthesisLog, phase
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import SCAN_FIELDS
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import build_folder
+from residuum.sw.files import build_folder, write_json
+from residuum.sw.progress import SILENT, Reporter
 
-DESCRIPTION = (
-    "Synthesise the engine or a unit of it for ECP5 and print the resources that it takes. "
-    "The figures also go to build/synth/UNIT.json, beside the netlist and the log."
-)
-EXAMPLES = """\
-examples:
-  residuum synth                     the engine with 16 lanes and 8 steps
-  residuum synth --lanes 32          twice the lanes
-  residuum synth --weight-rows 1024  a smaller weight store
-  residuum synth --unit tile         one of its units alone
-"""
+REPORT = "report.json"
 
 
 def _link(config: EngineConfig) -> Any:
@@ -59,7 +45,7 @@ def _unit(module: str, component: str, *arguments: object) -> Callable[[EngineCo
     return make
 
 
-# The one place where a unit's name meets its component.
+# The components that can be synthesised alone, by the names that users give them.
 UNITS: Mapping[str, Callable[[EngineConfig], Any]] = {
     "accelerator": _unit("residuum.hw.accelerator", "Accelerator"),
     "link": _link,
@@ -121,9 +107,9 @@ def count(cells: Mapping[str, int]) -> Resources:
     )
 
 
-# What yosys is told. Version 0.70 fails an assertion of its own in some designs, when it takes back
-# what ABC has mapped; then it is told to forget the second names of wires before, which takes other
-# tables for the same logic.
+# Scripts for yosys, the second only if the first fails an assertion of yosys itself: version 0.70
+# does in some designs when it reads the netlist back from ABC. Without aliases of wires
+# (opt_clean -purge) it passes, but maps the same logic to other LUTs.
 SYNTHESES = (
     "synth_ecp5 -top top",
     "synth_ecp5 -top top -run :map_luts; opt_clean -purge; synth_ecp5 -top top -run map_luts:",
@@ -142,81 +128,59 @@ def synthesise(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.il").write_text(rtlil_text)
-    # Yosys writes a log of its own: nothing of it reaches the output any more once ABC has run.
+    # Once ABC has run, yosys prints nothing more, but goes on writing to a log of its own (-l).
     output, own = folder / f"{name}.yosys.out", folder / f"{name}.yosys.log"
+    statistics = folder / f"{name}.stat.json"
     for synthesis in SYNTHESES:
-        own.unlink(missing_ok=True)
+        own.write_text("")
+        statistics.unlink(missing_ok=True)
         script = (
             f"read_rtlil {name}.il; {synthesis} -json {name}.netlist.json; "
-            f"tee -q -o {name}.stat.json stat -json"
+            f"tee -q -o {statistics.name} stat -json"
         )
         arguments = ["-l", own.name, "-p", script]
         status = toolchain.run("yosys", arguments, folder=folder, log=output.name, on_line=on_line)
-        log = own if own.exists() else output
-        if status == 0 or "ERROR: Assert" not in log.read_text(encoding="utf-8"):
+        said = own.read_text(encoding="utf-8", errors="replace")
+        if status == 0 or "ERROR: Assert" not in said:
             break
     if status != 0:
+        log = own if status > 0 and said.strip() else output
         raise toolchain.failure("yosys", f"synthesise {name}", log)
-    statistics = json.loads((folder / f"{name}.stat.json").read_text())
-    return count(statistics["design"]["num_cells_by_type"])
+    return count(toolchain.read_json(statistics, "yosys")["design"]["num_cells_by_type"])
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``residuum synth``."""
-    parser.add_argument("--unit", default="engine", help=f"one of: {', '.join(UNITS)}")
-    parser.add_argument("--lanes", type=int, default=16, help="output channels side by side")
-    parser.add_argument("--steps", type=int, default=8, help="time steps side by side")
-    parser.add_argument("--weight-rows", type=int, default=2048, help="rows of the weight store")
+def unit_folder(unit: str, *, lanes: int, steps: int, weight_rows: int) -> Path:
+    """Where `synthesise_unit` works, and leaves its report: one folder for each size."""
+    return build_folder() / "synth" / f"{unit}-{lanes}x{steps}-{weight_rows}"
 
 
-def run(args: argparse.Namespace) -> int:
-    """``residuum synth``: synthesise, print a table, write ``build/synth/UNIT.json``."""
-    if args.unit not in UNITS:
-        raise ResiduumError(f"there is no unit {args.unit!r}; the units are {', '.join(UNITS)}")
-    try:
-        config = EngineConfig.for_lanes(
-            args.lanes, steps=args.steps, weight_rows=args.weight_rows, memory="ecp5"
-        )
-        component = UNITS[args.unit](config)
-    except (TypeError, ValueError) as error:
-        raise ResiduumError(f"this engine cannot be built: {error}") from None
-    folder = build_folder() / "synth"
-    console = Console()
-    started = time.monotonic()
-    with console.status(f"synthesising {args.unit} for ECP5, which takes some minutes"):
+def synthesise_unit(
+    unit: str, *, lanes: int, steps: int, weight_rows: int, reporter: Reporter = SILENT
+) -> dict[str, Any]:
+    """Synthesise one of `UNITS` of an engine; returns its report, which is written too.
+
+    Raises
+    ------
+    ResiduumError
+        If there is no such unit, if the engine cannot have these sizes, or if yosys fails.
+    """
+    if unit not in UNITS:
+        raise ResiduumError(f"there is no unit {unit!r}; the units are {', '.join(UNITS)}")
+    sizes = {"lanes": lanes, "steps": steps, "weight_rows": weight_rows}
+    with phase(reporter, unit, "elaboration"):
+        try:
+            component = UNITS[unit](EngineConfig.for_lanes(**sizes, memory="ecp5"))
+        except (TypeError, ValueError) as error:
+            raise ResiduumError(f"this engine cannot be built: {error}") from None
         text = rtlil.convert(component, platform=None, emit_src=False)
-        resources = synthesise(text, name=args.unit, folder=folder)
-    report = {
-        "unit": args.unit,
-        "lanes": args.lanes,
-        "steps": args.steps,
-        "weight_rows": args.weight_rows,
-        **asdict(resources),
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    path = folder / f"{args.unit}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    console.print(_table(args, resources))
-    return 0
-
-
-def _table(args: argparse.Namespace, resources: Resources) -> Table:
-    table = Table(
-        title=f"{args.unit}: {args.lanes} lanes, {args.steps} steps, "
-        f"{args.weight_rows} weight rows, ECP5 after synthesis"
-    )
-    table.add_column("resource")
-    table.add_column("count", justify="right")
-    table.add_column("what is counted")
-    rows = (
-        ("LUT4", resources.lut4, "tables + 2 per carry cell + 6 per LUT memory"),
-        ("  tables", resources.lut4_logic, "LUT4"),
-        ("  carry cells", resources.carry, "CCU2C"),
-        ("  LUT memories", resources.lut_ram, "TRELLIS_DPR16X4, 16 words of 4 bits"),
-        ("FF", resources.flip_flop, "TRELLIS_FF"),
-        ("EBR", resources.block_ram, "DP16KD + PDPW16KD, 18 Kbit each"),
-        ("DSP", resources.multiplier, "MULT18X18D"),
-    )
-    for name, number, meaning in rows:
-        table.add_row(name, f"{number:,}", meaning)
-    return table
+    folder, parse = unit_folder(unit, **sizes), SynthesisLog()
+    with toolchain.alone_in(folder, reporter):
+        started = time.monotonic()
+        with phase(reporter, unit, "synthesis") as show:
+            resources = synthesise(
+                text, name=unit, folder=folder, on_line=lambda line: show(parse(line))
+            )
+        seconds = round(time.monotonic() - started, 1)
+        report = {"unit": unit, **sizes, **asdict(resources), "seconds": seconds}
+        write_json(folder / REPORT, report)
+    return report

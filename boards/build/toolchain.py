@@ -1,14 +1,20 @@
 """Finding and running the tools: native ones from PATH, else the WebAssembly ones from PyPI."""
 
+import contextlib
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import locked, shown, told
+from residuum.sw.progress import Reporter
 
 # The PyPI package with the WebAssembly build of each tool.
 PACKAGES = {
@@ -18,22 +24,54 @@ PACKAGES = {
 }
 
 
+@contextlib.contextmanager
+def alone_in(folder: Path, reporter: Reporter) -> Iterator[None]:
+    """Make a build folder and keep other processes out of it: the tools' files have fixed names.
+
+    A second process waits for the first, and says so. An ``OSError`` in the block becomes a
+    ``ResiduumError`` that names the folder. Not reentrant.
+    """
+
+    def waiting() -> None:
+        reporter.say(f"another command builds in {shown(folder)}; waiting until it ends")
+
+    with locked(folder / "lock", waiting=waiting), told(folder, "used for building"):
+        yield
+
+
 def variable(tool: str) -> str:
     """The environment variable that names another program for a tool, as Amaranth has it."""
     return tool.upper().replace("-", "_")
 
 
+def native(tool: str) -> str | None:
+    """A tool's program from its variable or from PATH, if there is one.
+
+    Raises
+    ------
+    ResiduumError
+        If the variable names no program.
+    """
+    given = os.environ.get(variable(tool))
+    found = shutil.which(given or tool)
+    if given and found is None:
+        raise ResiduumError(
+            f"the variable {variable(tool)} names {given!r}, which is not a program; correct it, "
+            "or unset it"
+        )
+    return found
+
+
 def find(tool: str) -> str:
-    """A tool's program: native from PATH (or its variable), else the one beside this interpreter.
+    """A tool's program: the native one, else the one beside this interpreter.
 
     Raises
     ------
     ResiduumError
         If there is neither, with the command that installs it.
     """
-    native = shutil.which(os.environ.get(variable(tool), tool))
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    found = native or shutil.which(f"yowasp-{tool}", path=beside)
+    found = native(tool) or shutil.which(f"yowasp-{tool}", path=beside)
     if found is None:
         raise ResiduumError(f"no {tool} found; run `pip install {PACKAGES[tool]}`")
     return found
@@ -41,15 +79,30 @@ def find(tool: str) -> str:
 
 def version(tool: str) -> str:
     """What a tool says about its version, in a few words."""
-    answer = subprocess.run(
-        [find(tool), "--version"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    program = find(tool)
+    with told(Path(program), "run"):
+        answer = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     found = re.search(r"(?:Yosys|Version) (?:nextpnr-)?([^\s)]+)", answer.stdout + answer.stderr)
     return found[1] if found else "unknown"
+
+
+def ending(status: int) -> str:
+    """How a program ended, in words, from its exit status as `subprocess` has it."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    hint = ", as when memory runs out" if -status == signal.SIGKILL else ""
+    return f"was stopped by {name}{hint}"
 
 
 def run(
@@ -62,34 +115,51 @@ def run(
 ) -> int:
     """Run a tool in ``folder``, each line to ``log`` there and to ``on_line``; its exit status.
 
-    Files must be given by names relative to the folder: the WebAssembly builds see little else.
+    The log ends with an ERROR line where the tool does not say itself why it ended. Files must be
+    given by names relative to the folder: the WebAssembly builds see little else.
     """
-    with (
-        (folder / log).open("w", encoding="utf-8") as file,
-        subprocess.Popen(
-            [find(tool), *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                file.write(line)
-                on_line(line)
-        except BaseException:
-            process.terminate()
-            raise
+    program = find(tool)
+    with (folder / log).open("w", encoding="utf-8") as file:
+        with told(Path(program), "run"):
+            process = subprocess.Popen(
+                [program, *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+            )
+        said = False
+        with process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    file.write(line)
+                    said |= bool(line.strip())
+                    on_line(line)
+            except BaseException:
+                process.terminate()
+                raise
+        if process.returncode < 0 or (process.returncode and not said):
+            file.write(f"ERROR: {tool} {ending(process.returncode)}\n")
     return process.returncode
 
 
 def failure(tool: str, what: str, log: Path) -> ResiduumError:
     """The error for a tool that did not end well, with the last error in its log."""
-    lines = log.read_text(encoding="utf-8").splitlines()
-    errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:] or ["no message"]
-    return ResiduumError(f"{tool} could not {what}: {errors[-1]} (log: {log})")
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no message"]
+    return ResiduumError(f"{tool} could not {what}: {errors[-1]} (log: {shown(log)})")
+
+
+def read_json(path: Path, tool: str) -> Any:
+    """What a tool wrote; ResiduumError if it is not whole, as on a full disk."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        raise ResiduumError(
+            f"{tool} ended without an error, but {shown(path)} is missing or damaged; "
+            "is the disk full?"
+        ) from None

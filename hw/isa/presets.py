@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.sw.errors import ResiduumError
 
 PRESETS: Mapping[str, EngineConfig] = {
     "12f": EngineConfig.for_lanes(16, weight_rows=2048, memory="ecp5"),
@@ -22,13 +21,13 @@ PRESETS: Mapping[str, EngineConfig] = {
     ),
 }
 
-# What a preset reaches in MHz, where that is less than the clock of its boards: here, seven block
-# memories far apart stand behind each weight.
+# The clock in MHz that a preset reaches, where its boards ask for more. Each weight of 85f-4bit is
+# chosen from seven EBR, which lie far apart on the device.
 CLOCKS: Mapping[str, float] = {"85f-4bit": 120.0}
 
 
 def preset(name: str) -> EngineConfig:
-    """The configuration called ``name``; ResiduumError naming the known ones if there is none."""
+    """The configuration called ``name``; ValueError naming the known ones if there is none."""
     if name not in PRESETS:
-        raise ResiduumError(f"there is no preset {name!r}; the presets are {', '.join(PRESETS)}")
+        raise ValueError(f"there is no preset {name!r}; the presets are {', '.join(PRESETS)}")
     return PRESETS[name]

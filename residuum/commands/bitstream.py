@@ -1,5 +1,132 @@
 """``residuum bitstream``."""
 
-from residuum.boards.build.bitstream import DESCRIPTION, EXAMPLES, configure, run
+import argparse
+import math
+from typing import Any
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "configure", "run"]
+from residuum.commands.arguments import positive_number, whole_number
+
+DESCRIPTION = """\
+Build the bitstream of a board with yosys, nextpnr-ecp5 and ecppack, natively where they are in
+PATH. Writes build/BOARD/residuum.bit and build/BOARD/report.json; a build that fails or misses its
+clock ends with status 1 and leaves the earlier bitstream and its report as they were."""
+EXAMPLES = """\
+examples:
+  residuum bitstream ulx3s-12f                  with the digits network, ready at power-up
+  residuum bitstream ulx3s --model mnist        with another network
+  residuum bitstream ulx3s --model ''           with empty memories
+  residuum bitstream ulx3s --freq 170           at another clock than the board's usual one
+  residuum bitstream orangecrab-85f --preset 45f
+
+`make bitstream BOARD=ulx3s-12f MODEL=digits PRESET=12f FREQ=150` is the same from a fresh clone.
+"""
+
+# nextpnr reads a seed into 32 bits with a sign.
+LARGEST_SEED = 2**31 - 1
+MOST_TRIES = 1000
+
+
+def add_design(parser: argparse.ArgumentParser) -> None:
+    """The arguments that choose a design; see `design_options`."""
+    from residuum.hw.isa.presets import PRESETS
+
+    parser.add_argument(
+        "--model",
+        default="digits",
+        metavar="MODEL",
+        help="network in the memories at power-up: a committed one, a .npz file, or '' for none "
+        "(default %(default)s)",
+    )
+    parser.add_argument(
+        "--bits", type=int, help="weight bits of that network: 8 or 4 (default: the engine's)"
+    )
+    parser.add_argument(
+        "--preset", metavar="PRESET", help=f"engine, one of {', '.join(PRESETS)} (default: board's)"
+    )
+    parser.add_argument(
+        "--freq",
+        type=megahertz,
+        metavar="MHZ",
+        help="clock to reach (default: the board's, or the preset's if lower)",
+    )
+
+
+def design_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `residuum.boards.build.bitstream.prepare` takes of the arguments of `add_design`."""
+    return {
+        "model": args.model,
+        "bits": args.bits,
+        "preset_name": args.preset,
+        "freq": args.freq,
+    }
+
+
+def megahertz(text: str) -> float:
+    """A frequency for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a frequency in MHz")
+    return value
+
+
+def seed(text: str) -> int:
+    """A seed of place and route for argparse; `tries` more fit behind it."""
+    return _at_most(whole_number(text), LARGEST_SEED - MOST_TRIES)
+
+
+def tries(text: str) -> int:
+    """A number of seeds for argparse."""
+    return _at_most(positive_number(text), MOST_TRIES)
+
+
+def _at_most(value: int, largest: int) -> int:
+    if value > largest:
+        raise argparse.ArgumentTypeError(f"{value} is too large, at most {largest} is possible")
+    return value
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("board", metavar="BOARD", help="see `residuum boards`")
+    add_design(parser)
+    parser.add_argument(
+        "--seed", type=seed, default=1, help="of place and route (default %(default)s)"
+    )
+    parser.add_argument(
+        "--tries",
+        type=tries,
+        default=3,
+        metavar="N",
+        help="seeds that are tried, from --seed on, until the clock is met (default %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, and print the clock, the area, and where the files are."""
+    from residuum.boards.build.bitstream import prepare
+    from residuum.boards.build.layout import BITSTREAM, REPORT, build
+    from residuum.boards.catalogue import find
+    from residuum.commands.console import ConsoleReporter, say_written
+    from residuum.sw.files import build_folder
+
+    board, reporter = find(args.board), ConsoleReporter()
+    with reporter.task(f"{board.name}: elaboration"):
+        order, design = prepare(board, **design_options(args), seed=args.seed, tries=args.tries)
+    folder = build_folder() / board.name
+    report = build(order, design, folder, reporter)
+    offered = report["available"]
+    shares = ", ".join(f"{report[key]:,} of {offered[key]:,} {key.upper()}" for key in offered)
+    print(
+        f"{board.name}: {report['fmax_mhz']:.1f} MHz, {report['target_mhz']:g} MHz asked for; "
+        f"{shares}"
+    )
+    beyond = [key.upper() for key in offered if report[key] > offered[key]]
+    if beyond:
+        print(
+            f"note: this takes more {' and '.join(beyond)} than the data sheet of the "
+            f"{board.device} names"
+        )
+    say_written(folder / BITSTREAM, folder / REPORT)
+    return 0

@@ -1,5 +1,52 @@
 """``residuum boards``."""
 
-from residuum.boards.catalogue import DESCRIPTION, EXAMPLES, configure, run
+import argparse
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "configure", "run"]
+DESCRIPTION = """\
+List the boards that `residuum bitstream` builds for: device, oscillator, engine, clock, UART and
+LEDs. The LEDs show in this order: alive (blinking), busy, error, and on further ones the class in
+binary, lowest bit first."""
+EXAMPLES = """\
+examples:
+  residuum boards                   all boards
+  residuum bitstream ulx3s-12f      build for one of them
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """``residuum boards`` takes no arguments."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the engine of every board, and where its wires and LEDs are."""
+    from residuum.boards.board import MHZ
+    from residuum.boards.catalogue import BOARDS
+    from residuum.commands.tables import print_records
+    from residuum.hw.isa.presets import preset
+
+    records = []
+    for board in BOARDS.values():
+        receive, send = board.uart_pins()
+        records.append(
+            {
+                "board": board.name,
+                "device": f"{board.device}-{board.speed_grade}",
+                "oscillator": f"{board.oscillator_hz / MHZ:g} MHz",
+                "preset": board.preset,
+                "lanes": str(preset(board.preset).lanes),
+                "clock": f"{board.target_mhz:g} MHz",
+                "UART": board.serial,
+                "in": receive,
+                "out": send,
+                "baud": f"{board.baud:,}",
+                "LEDs": board.lights,
+            }
+        )
+    print_records(
+        records,
+        ("device", "oscillator", "preset", "lanes", "clock"),
+        ("UART", "in", "out", "baud"),
+        ("LEDs",),
+        numbers=("oscillator", "lanes", "clock", "baud"),
+    )
+    return 0

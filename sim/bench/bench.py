@@ -317,9 +317,9 @@ def routed(board_name: str, preset_name: str, tries: int, console: Console) -> J
     The digits network is in the memories; what they hold changes neither clock nor area.
     """
     from residuum.boards.build.bitstream import prepare as prepare_design
-    from residuum.boards.build.layout import REPORT, build
-    from residuum.boards.build.progress import Display
+    from residuum.boards.build.layout import MISSED, REPORT, build
     from residuum.boards.catalogue import find
+    from residuum.commands.console import ConsoleReporter
     from residuum.hw.isa.presets import preset
 
     board = find(board_name)
@@ -334,14 +334,13 @@ def routed(board_name: str, preset_name: str, tries: int, console: Console) -> J
         )
 
     def found(places: Sequence[Path]) -> Json | None:
-        reports = (_read(place / REPORT) for place in places)
+        reports = (_read(place / name) for place in places for name in (REPORT, MISSED))
         return next((r for r in reports if r and r.get("digest") == design.digest.hex()), None)
 
     report = found([folder, build_folder() / board_name])
     if report is None:
         try:
-            with Display(console) as display:
-                report = build(order, design, folder, display)
+            report = build(order, design, folder, ConsoleReporter(console))
         except ResiduumError:
             # A build that misses its clock has told the clock that it reaches.
             report = found([folder])

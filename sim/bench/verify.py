@@ -99,9 +99,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _engine(args: argparse.Namespace, network: IntegerNetwork) -> EngineConfig:
-    from residuum.hw.isa.presets import preset
     from residuum.sim.bench.measure import engine_for
+    from residuum.sw.compiler.fit import preset_named
 
     if args.preset is not None:
-        return preset(args.preset).with_changes(memory="inferred")
+        return preset_named(args.preset).with_changes(memory="inferred")
     return engine_for(network, args.lanes or LANES, steps=max(STEPS, args.tau + args.T))

@@ -236,10 +236,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """``residuum netlist``: both netlists, a line for each, ``build/netlist/report.json``."""
-    from rich.console import Console
-
-    from residuum.boards.build.progress import Display, LayoutLog, SynthesisLog
-    from residuum.commands.console import write_report
+    from residuum.boards.build.progress import LayoutLog, SynthesisLog, phase
+    from residuum.boards.build.toolchain import alone_in
+    from residuum.commands.console import ConsoleReporter, write_report
     from residuum.sw.data.held_out import held_out
     from residuum.sw.files import build_folder
     from residuum.sw.network.library import load_network
@@ -256,7 +255,7 @@ def run(args: argparse.Namespace) -> int:
         what = f"{len(images)} images, {network.weight_bits}-bit weights"
         left = itertools.count(len(images) - 1, -1)
         link = ChildLink(program, name=f"the {stage} netlist")
-        with display.phase(stage, what) as show:
+        with phase(reporter, stage, what) as show:
 
             def done() -> None:
                 show(Step(what, f"{next(left)} left"))
@@ -264,7 +263,7 @@ def run(args: argparse.Namespace) -> int:
             return check(link, network, images, **steps, load=load, done=done)
 
     def simulate(stage: str, netlist: Netlist) -> None:
-        with display.phase(stage, "compilation"):
+        with phase(reporter, stage, "compilation"):
             program = build_link(netlist_sources(netlist, folder), name=f"netlist-{stage}")
         compared = [classify(stage, program, held, False), classify(stage, program, loaded, True)]
         found[stage] = {
@@ -273,15 +272,16 @@ def run(args: argparse.Namespace) -> int:
             "first": next((one.first for one in compared if one.first), ""),
         }
 
-    with Display(Console(stderr=True)) as display:
-        with display.phase("netlist", "synthesis") as show:
+    reporter = ConsoleReporter()
+    with alone_in(folder, reporter):
+        with phase(reporter, "netlist", "synthesis") as show:
             synthesis = SynthesisLog()
             program = compile_network(held, config, **steps)
             netlist = synthesise_netlist(
                 program, folder, on_line=lambda line: show(synthesis(line))
             )
         simulate("synthesised", netlist)
-        with display.phase("netlist", "placement") as show:
+        with phase(reporter, "netlist", "placement") as show:
             layout = LayoutLog()
             routed = place_and_route(folder, on_line=lambda line: show(layout(line)))
         simulate("routed", routed)

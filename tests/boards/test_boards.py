@@ -24,6 +24,7 @@ from residuum.cli import main
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.presets import PRESETS, preset
 from residuum.hw.link.uart import phase_step
+from residuum.sw.compiler.fit import preset_named
 from residuum.sw.errors import ResiduumError
 
 NAMES = [
@@ -60,9 +61,12 @@ def test_an_unknown_board_names_the_known_ones():
         find("ulx4s")
 
 
-def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(ResiduumError, match="no preset '86f'; the presets are 12f, 25f, 45f, 85f"):
-        preset("86f")
+@pytest.mark.parametrize(
+    ("look_up", "error"), [(preset, ValueError), (preset_named, ResiduumError)]
+)
+def test_an_unknown_preset_names_the_known_ones(look_up, error):
+    with pytest.raises(error, match="no preset '86f'; the presets are 12f, 25f, 45f, 85f"):
+        look_up("86f")
 
 
 def test_presets_are_those_of_the_devices():
@@ -131,11 +135,22 @@ def test_the_table_tells_everything_about_all_boards(capsys, monkeypatch):
     assert main(["boards"]) == 0
     printed = capsys.readouterr().out
     for board in BOARDS.values():
-        rows = [line for line in printed.splitlines() if re.search(rf"│ {board.name} ", line)]
+        rows = [line for line in printed.splitlines() if re.match(rf" {board.name} ", line)]
         told = " ".join(rows)
-        assert len(rows) == 2
+        assert len(rows) == 3
         for value in (board.device, board.preset, board.serial, board.lights, *board.uart_pins()):
             assert value in told
+
+
+@pytest.mark.parametrize("columns", [20, 60, 80])
+def test_no_value_of_a_board_is_cut_on_a_narrow_terminal(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["boards"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    words = {word for line in lines for word in line.split()}
+    assert max(map(len, lines)) <= columns
+    for board in BOARDS.values():
+        assert {board.name, f"{board.baud:,}", *board.lights.split(), *board.uart_pins()} <= words
 
 
 def test_the_docs_have_the_same_tables():

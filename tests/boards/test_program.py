@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -34,6 +35,28 @@ def test_flash_and_another_cable(loader):
     assert (loader / "said").read_text().startswith(words + " ")
 
 
+def test_it_says_which_network_and_engine_are_loaded(loader, capfd):
+    report = {"network": {"name": "mine [/x]"}, "preset": "85f-4bit", "target_mhz": 120.0}
+    (loader / "ulx3s" / "report.json").write_text(json.dumps(report))
+    assert main(["program", "ulx3s"]) == 0
+    assert capfd.readouterr().out == "ulx3s: loading mine [/x], preset 85f-4bit, 120 MHz\n"
+
+
+def test_empty_memories_and_a_missing_report_are_told(loader, capsys):
+    main(["program", "ulx3s"])
+    assert "ulx3s: loading an unknown network" in capsys.readouterr().out
+    report = {"network": None, "preset": "85f", "target_mhz": 150}
+    (loader / "ulx3s" / "report.json").write_text(json.dumps(report))
+    main(["program", "ulx3s"])
+    assert "ulx3s: loading empty memories, preset 85f, 150 MHz" in capsys.readouterr().out
+
+
+def test_a_later_build_that_missed_its_clock_is_told(loader, capsys):
+    (loader / "ulx3s" / "missed.json").write_text("{}")
+    assert main(["program", "ulx3s"]) == 0
+    assert "note: a later build missed its clock" in capsys.readouterr().out
+
+
 def test_no_bitstream_is_one_sentence(loader, capsys):
     (loader / "ulx3s" / "residuum.bit").unlink()
     assert main(["program", "ulx3s"]) == 1
@@ -51,3 +74,9 @@ def test_its_failure_is_one(loader, monkeypatch, capsys):
     monkeypatch.setenv("STATUS", "3")
     assert main(["program", "ulx3s"]) == 1
     assert "openFPGALoader ended with status 3" in capsys.readouterr().err
+
+
+def test_its_death_by_a_signal_is_one_sentence(loader, monkeypatch, capsys):
+    monkeypatch.setenv(toolchain.variable(program.TOOL), str(fake(loader, "dying", "kill -15 $$")))
+    assert main(["program", "ulx3s"]) == 1
+    assert "openFPGALoader was stopped by SIGTERM" in capsys.readouterr().err

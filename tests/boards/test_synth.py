@@ -1,10 +1,14 @@
 import argparse
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from amaranth.back import rtlil
 
 from residuum.boards.build import synth, toolchain
+from residuum.commands import synth as synth_command
 from residuum.hw.isa.config import EngineConfig
 from residuum.sw.errors import ResiduumError
 from tests.boards.fake import fake
@@ -13,15 +17,17 @@ from tests.sim.demo import Demo
 
 def synth_run(*words):
     parser = argparse.ArgumentParser()
-    synth.configure(parser)
-    return synth.run(parser.parse_args(words))
+    synth_command.configure(parser)
+    return synth_command.run(parser.parse_args(words))
 
 
 @pytest.fixture
 def demo_unit(monkeypatch, tmp_path):
     monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
     monkeypatch.setattr(synth, "UNITS", {"demo": lambda config: Demo()})
-    return tmp_path / "synth"
+    folder = tmp_path / "synth" / "demo-16x8-2048"
+    folder.mkdir(parents=True)
+    return folder
 
 
 def test_carry_cells_count_as_two_tables_and_lut_memories_as_six():
@@ -35,7 +41,7 @@ def test_both_kinds_of_block_ram_count():
 
 def test_a_unit_is_synthesised_and_reported(demo_unit, capsys):
     status = synth_run("--unit", "demo")
-    report = json.loads((demo_unit / "demo.json").read_text())
+    report = json.loads((demo_unit / "report.json").read_text())
     assert status == 0
     # 254 words of 32 bits are one block; five counters and two stages of data have 32 bits each.
     assert (report["block_ram"], report["multiplier"], report["lut_ram"]) == (1, 0, 0)
@@ -89,3 +95,55 @@ def test_a_yosys_that_trips_both_times_is_one_sentence(demo_unit, monkeypatch):
         ResiduumError, match=r"synthesise demo: ERROR: Assert `no` failed\. \(log: "
     ):
         synth_run("--unit", "demo")
+
+
+# Counts the bytes of the design as LUT4, as they are some time after the tool began.
+SLOW_YOSYS = """sleep 2
+lut4=$(wc -c < argmax.il)
+echo '{"design": {"num_cells_by_type": {"LUT4": '$lut4'}}}' > argmax.stat.json"""
+
+
+def synth_processes(folder, *lanes):
+    """The reports of `residuum synth --unit argmax`, all at once, and what they said."""
+    environment = {
+        **os.environ,
+        "RESIDUUM_BUILD": str(folder / "build"),
+        "YOSYS": str(fake(folder, "slow-yosys", SLOW_YOSYS)),
+    }
+    words = [sys.executable, "-m", "residuum", "synth", "--unit", "argmax", "--lanes"]
+    started = [
+        subprocess.Popen(
+            [*words, str(number)], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in lanes
+    ]  # fmt: skip
+    said = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0 for _ in lanes]
+    reports = [folder / "build" / "synth" / f"argmax-{n}x8-2048" / "report.json" for n in lanes]
+    return [json.loads(path.read_text()) for path in reports], [err for _, err in said]
+
+
+def test_two_sizes_at_once_do_not_mix(tmp_path):
+    together, said = synth_processes(tmp_path, 4, 32)
+    alone = [synth_processes(tmp_path, lanes)[0][0] for lanes in (4, 32)]
+    assert [one["lut4"] for one in together] == [one["lut4"] for one in alone]
+    assert together[0]["lut4"] < together[1]["lut4"]
+    assert not any("waiting" in text for text in said)
+
+
+def test_the_same_size_twice_at_once_is_done_in_turn(tmp_path):
+    _, said = synth_processes(tmp_path, 4, 4)
+    assert sorted("another command builds in" in text for text in said) == [False, True]
+
+
+@pytest.mark.parametrize("columns", ["40", "60", "80"])
+def test_the_table_is_not_cut_on_a_narrow_terminal(columns, demo_unit, monkeypatch, capsys):
+    statistics = '{"design": {"num_cells_by_type": {"LUT4": 1234567}}}'
+    monkeypatch.setenv("YOSYS", str(fake(demo_unit, "y", f"echo '{statistics}' > demo.stat.json")))
+    monkeypatch.setenv("COLUMNS", columns)
+    synth_run("--unit", "demo")
+    printed = capsys.readouterr().out.split("written")[0]
+    assert "1,234,567" in printed
+    assert "TRELLIS_DPR16X4," in printed
+    assert max(map(len, printed.splitlines())) <= int(columns)

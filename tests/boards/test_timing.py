@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from residuum.boards.build import bitstream, timing
+from residuum.boards.build import timing
 from residuum.boards.build.layout import Layout, Order
 from residuum.boards.build.synth import count
 from residuum.boards.catalogue import find
@@ -60,7 +60,7 @@ def tiny_designs(tmp_path, monkeypatch):
         return replace(order, lanes=64 if board.name == "ulx3s" else 16), design
 
     monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
-    monkeypatch.setattr(bitstream, "prepare", prepare)
+    monkeypatch.setattr(timing, "prepare", prepare)
     return tmp_path, asked
 
 
@@ -91,3 +91,28 @@ def test_one_board_at_another_clock(tiny_designs):
     folder, asked = tiny_designs
     assert main(["timing", "--board", "ulx3s-25f", "--seeds", "1", "--freq", "100"]) == 0
     assert asked == {"ulx3s-25f": 100}
+
+
+def test_a_board_that_is_named_twice_is_measured_once(tiny_designs):
+    folder, _ = tiny_designs
+    assert main(["timing", "--board", "ulx3s", "--board", "ulx3s", "--seeds", "1"]) == 0
+    assert len(json.loads((folder / "timing" / "report.json").read_text())) == 1
+
+
+@pytest.mark.parametrize("words", [["--freq", "0"], ["--seeds", "0"], ["--seeds", "1000000000"]])
+def test_nonsense_is_one_sentence_and_status_2(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["timing", *words])
+    assert caught.value.code == 2
+    assert f"argument {words[0]}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", ["30", "60", "80"])
+def test_the_table_is_not_cut_on_a_narrow_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(timing, "measure", lambda *_, **__: [row([190, 151.5]), row([152.5])])
+    assert main(["timing"]) == 0
+    printed = capsys.readouterr().out.split("ulx3s-12f: asked")[0]
+    for value in ("151.5", "170.8", "9,000", "8,000", "12,000 LUT", "-3,000", "+2.5"):
+        assert value in printed
+    assert max(map(len, printed.splitlines())) <= int(columns)
