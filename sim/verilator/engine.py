@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from residuum.hw.engine import Engine
 from residuum.hw.isa.config import EngineConfig
-from residuum.sim.verilator.build import Simulation, build
+from residuum.sim.verilator.build import Simulation, build, scratch_folder
 from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.trace.engine_trace import EngineTrace
 
 
@@ -29,12 +28,16 @@ class Case:
 
 
 def build_engine(config: EngineConfig, *, waves: bool = False) -> Simulation:
-    """The simulation of an engine; of one with that configuration if it was built before."""
+    """Build the simulation of an engine, or find the same build of an earlier call."""
     return build(Engine(config), name=f"engine-{config.lanes}", bulk=True, waves=waves)
 
 
 def run_engine(
-    config: EngineConfig, cases: Sequence[Case], *, simulation: Simulation | None = None
+    config: EngineConfig,
+    cases: Sequence[Case],
+    *,
+    simulation: Simulation | None = None,
+    reporter: Reporter = SILENT,
 ) -> list[EngineTrace]:
     """Classify the images of all cases in one simulation, without a reset between them.
 
@@ -49,14 +52,22 @@ def run_engine(
         If a network does not fit, or the engine gives no answer.
     """
     simulation = simulation or build_engine(config)
-    with tempfile.TemporaryDirectory(prefix="residuum-") as scratch:
+    images = sum(len(case.images) for case in cases)
+    with (
+        scratch_folder() as scratch,
+        reporter.task("images on the engine", total=images, unit="images") as task,
+    ):
         parameters: dict[str, Any] = {"config": dataclasses.asdict(config), "cases": []}
         for index, case in enumerate(cases):
-            path = Path(scratch) / f"{index}.npz"
+            path = scratch / f"{index}.npz"
             case.network.save(path)
             parameters["cases"].append({"network": str(path), "tau": case.tau, "T": case.T})
             parameters[f"{index}_images"] = np.ascontiguousarray(case.images)
-        given = simulation.run("residuum.sim.verilator.engine_bench", parameters=parameters)
+        given = simulation.run(
+            "residuum.sim.verilator.engine_bench",
+            parameters=parameters,
+            watch=lambda steps: task.update(done=steps),
+        )
     named: list[dict[str, np.ndarray]] = [{} for _ in cases]
     for name, values in given.items():
         number, rest = name.split("_", 1)

@@ -67,11 +67,11 @@ def test_a_seed_repeats_what_is_drawn(simulation):
     assert first == again != other
 
 
-def test_terminal_and_log(simulation, tmp_path, capfd):
-    log = tmp_path / "run.log"
-    simulation.run(BENCH, testcase="count", parameters=GIVEN, log=log)
+def test_steps_and_log(simulation, tmp_path):
+    log, steps = tmp_path / "run.log", []
+    simulation.run(BENCH, testcase="count", parameters=GIVEN, log=log, watch=steps.append)
     assert "written to the log" in log.read_text()
-    assert capfd.readouterr().err == "shown on the terminal\n"
+    assert steps[-1] == 3
 
 
 def test_a_failing_test_raises_with_its_message_and_the_log(simulation, tmp_path):
