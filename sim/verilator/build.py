@@ -302,7 +302,7 @@ def _run_verilator(
 ) -> None:
     """Turn the sources in a folder into ``objects/simulation`` there."""
     root, objects = scratch / "verilator", scratch / "objects"
-    root.symlink_to(importlib.metadata.distribution("verilator").locate_file("verilator"))
+    root.symlink_to(str(importlib.metadata.distribution("verilator").locate_file("verilator")))
     objects.mkdir()
     # Verilator's makefile runs a script without dependencies with this interpreter.
     (objects / "python3").symlink_to(sys.executable)
@@ -497,7 +497,7 @@ class Simulation:
                     look=look,
                 )
             except RuntimeError as error:
-                reason = _failures(results, missing_ok=True) or str(error)
+                reason: str | None = _failures(results, missing_ok=True) or str(error)
                 if waves is not None and not results.exists():
                     # The simulation broke off, and with it the recording.
                     waves.unlink(missing_ok=True)
