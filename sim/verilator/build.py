@@ -40,6 +40,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import cocotb_tools.config
@@ -576,6 +577,8 @@ def _run_child(
 ) -> None:
     """Run a program in a session of its own, its output to the end of ``log``.
 
+    Its standard input is a pipe that stays empty and closes when this process ends.
+
     Whatever leaves this function early, such as Ctrl-C or an exception in ``look``, ends the
     program and all that it has started.
 
@@ -591,26 +594,26 @@ def _run_child(
                 command,
                 cwd=cwd,
                 env=env,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         except OSError as error:
             raise RuntimeError(f"{name} cannot be started: {error.strerror}") from None
-    try:
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                status = child.wait(_POLL)
-                break
-            look()
-            if timeout is not None and time.monotonic() - started > timeout:
-                raise RuntimeError(f"stopped after {timeout:g} seconds")
-    except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        raise
+    with child:
+        try:
+            while child.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(_POLL)
+                look()
+                if timeout is not None and time.monotonic() - started > timeout:
+                    raise RuntimeError(f"stopped after {timeout:g} seconds")
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            raise
+    status = child.returncode
     if status < 0:
         raise RuntimeError(f"{name} was ended by {signal.Signals(-status).name}")
     if status > 0:
@@ -724,8 +727,15 @@ async def start(dut: Any) -> None:
     """Start the clock, which runs in cocotb's compiled part, and reset the design."""
     from cocotb.clock import Clock
 
+    Thread(target=_end_with_the_caller, daemon=True).start()
     Clock(dut.clk, 10, "ns", impl="gpi").start()
     await reset(dut)
+
+
+def _end_with_the_caller() -> None:
+    """End the simulation when the caller's end of the pipe closes: no signal tells of its death."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 async def reset(dut: Any, cycles: int = 2) -> None:
