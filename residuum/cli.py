@@ -46,6 +46,7 @@ COMMANDS = (
     Command("check", "compare every spike of a device with the golden model"),
     Command("info", "what a device says about itself"),
     Command("serve", "put the simulated engine behind a serial port"),
+    Command("fuzz", "damaged and random frames against the simulated link"),
     Command("netlist", "simulate the ECP5 netlists, compare every spike"),
     Command("boards", "the boards that there are bitstreams for"),
     Command("bitstream", "build the bitstream of a board"),

@@ -1,5 +1,55 @@
-"""``residuum netlist``."""
+"""``residuum netlist``: the ECP5 netlists of a small accelerator, simulated."""
 
-from residuum.sim.netlist.netlist import DESCRIPTION, EXAMPLES, configure, run
+from __future__ import annotations
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "configure", "run"]
+import argparse
+import sys
+
+from residuum.commands.arguments import positive_number
+
+DESCRIPTION = """\
+Synthesise a small accelerator for ECP5 that powers up with a network of 4-bit weights, place and
+route it, and run both netlists with models of the primitives in Verilator. Images are classified
+with the network that is there, then with one of 8-bit weights that is loaded over the link; every
+spike train, mask, logit and class is compared with the golden model. Writes
+build/netlist/report.json; ends with status 1 if anything differs."""
+EXAMPLES = """\
+examples:
+  residuum netlist digits               5 digits on both netlists
+  residuum netlist digits --images 20   more of them
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="name of a committed network")
+    parser.add_argument(
+        "--images",
+        type=positive_number,
+        default=5,
+        metavar="N",
+        help="how many held-out images, from the first (default %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate both netlists, print a line for each, write the report."""
+    from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.sim.netlist import netlist
+    from residuum.sw.data.held_out import held_out
+    from residuum.sw.files import build_folder
+    from residuum.sw.network.library import load_network
+
+    folder = build_folder() / "netlist"
+    held, loaded = load_network(args.model, 4), load_network(args.model, 8)
+    images, _ = held_out(held, args.model, args.images)
+    report = netlist.measure(args.model, held, loaded, images, folder, reporter=ConsoleReporter())
+    for stage, result in report["netlists"].items():
+        print(
+            f"{stage} netlist of {sum(result['cells'].values()):,} cells: {len(images)} images "
+            f"each on the network it holds and on one loaded over it, {result['mismatches']} "
+            f"mismatches"
+        )
+        if result["mismatches"]:
+            print(f"residuum: the first difference: {result['first']}", file=sys.stderr)
+    write_report(folder / "report.json", report)
+    return int(report["mismatches"] > 0)

@@ -34,15 +34,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from residuum.commands.console import ConsoleReporter
     from residuum.sim.link.pty import pseudo_port
     from residuum.sim.link.simulated import open_simulated
     from residuum.sw.errors import ResiduumError
     from residuum.sw.network.library import load_network
 
     network = load_network(args.model) if args.model else None
-    with Console(stderr=True).status("building the simulated engine"):
+    with ConsoleReporter().task("building the simulated engine"):
         link = open_simulated(args.engine, network=network, steps=DEFAULT_TAU + DEFAULT_T)
     with pseudo_port(link) as port:
         print(f"the simulated accelerator is at serial:{port.path} (Ctrl-C ends it)", flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import dataclasses
 from pathlib import Path
 
 from residuum.commands.arguments import add_network, add_stages, positive_number
@@ -17,15 +17,17 @@ examples:
   residuum sim digits                        100 held-out digits on 16 lanes, tau 4, T 4
   residuum sim mnist --images 50 --lanes 32  MNIST on 32 lanes
   residuum sim digits --tau 0 --T 8          plain conversion without the probe
-  residuum sim digits --images 1 --waves     and record every signal in build/waves
+  residuum sim digits --images 1 --waves     one image, with every signal in build/waves
 
 `make sim MODEL=mnist IMAGES=50 LANES=32` is the same from a fresh clone; `residuum verify` does all
-held-out images, and can be broken off.
+held-out images, and can be interrupted.
 """
 
 DEFAULT_STEPS = 8
-# Images of one simulation, so that the traces of many images never lie in memory together.
+# Images of one simulation: the traces of so many images lie in memory together.
 CHUNK = 100
+# The largest file of waves, in MB, unless the user allows more.
+MOST_WAVES = 500
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +47,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="output channels that the engine computes side by side (default %(default)s)",
     )
     parser.add_argument(
-        "--waves", action="store_true", help="record every signal, as build/waves/engine-LANES.vcd"
+        "--waves",
+        action="store_true",
+        help="record every signal, as build/waves/MODEL-LANESxSTEPS.vcd",
+    )
+    parser.add_argument(
+        "--waves-mb",
+        type=positive_number,
+        default=MOST_WAVES,
+        metavar="MB",
+        help="the most that the waves may take (default %(default)s)",
     )
     parser.add_argument(
         "--json",
@@ -56,47 +67,55 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from residuum.commands.console import write_report
-    from residuum.sim.bench.measure import (
-        Totals,
-        compared,
-        engine_for,
-        print_report,
-        report,
-    )
-    from residuum.sim.verilator.engine import Case, build_engine, run_engine
+    from residuum.commands.console import ConsoleReporter, say_written, write_report
+    from residuum.commands.engine_report import print_report
+    from residuum.sim.bench.measure import Totals, compared, engine_for, report
+    from residuum.sim.verilator.engine import Case, build_engine, run_engine, waves_bytes
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.data.held_out import held_out
+    from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder
     from residuum.sw.golden.golden_model import simulate
     from residuum.sw.network.library import load_network, network_name
 
+    reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
+    name = network_name(args.model, args.bits)
     all_images, all_labels = held_out(network, args.model, args.images)
     config = engine_for(network, args.lanes, steps=max(DEFAULT_STEPS, args.tau + args.T))
     program = compile_network(network, config, tau=args.tau, T=args.T)
+    if args.waves:
+        megabytes = waves_bytes(program, all_images[0], tau=args.tau, T=args.T) / 1e6
+        expected = f"the waves will take about {megabytes * args.images:,.0f} MB"
+        if megabytes * args.images > args.waves_mb:
+            raise ResiduumError(
+                f"{expected}, {megabytes:,.0f} MB per image; at most {args.waves_mb:,} MB are "
+                "allowed: record fewer images (--images), or allow more (--waves-mb)"
+            )
+        reporter.say(expected)
 
-    console = Console(stderr=True)
-    console.print(f"building the engine: {config.lanes} lanes x {config.steps} steps")
-    simulation = build_engine(config, waves=args.waves)
+    with reporter.task(f"building the engine: {config.lanes} lanes x {config.steps} steps"):
+        simulation = dataclasses.replace(
+            build_engine(config, waves=args.waves),
+            name=f"{name}-{config.lanes}x{config.steps}",
+            most_waves=args.waves_mb * 1_000_000,
+        )
     totals = Totals.empty(len(program.layers))
-    for first in range(0, args.images, CHUNK):
-        last = min(first + CHUNK, args.images)
+    # All waves are those of one simulation.
+    chunk = args.images if args.waves else CHUNK
+    for first in range(0, args.images, chunk):
+        last = min(first + chunk, args.images)
         images, labels = all_images[first:last], all_labels[first:last]
         golden = simulate(network, images, tau=args.tau, T=args.T)
         case = Case(network, images, args.tau, args.T)
-        (engine,) = run_engine(config, [case], simulation=simulation)
+        (engine,) = run_engine(config, [case], simulation=simulation, reporter=reporter)
         totals.add(compared(program, images, labels, engine, golden, first=first))
 
-    result = report(network_name(args.model, args.bits), program, totals, tau=args.tau, T=args.T)
-    print_report(network, result)
+    result = report(name, program, totals, tau=args.tau, T=args.T)
+    status = print_report(result)
     write_report(args.json or build_folder() / "sim" / "report.json", result)
     if args.waves:
-        print("written: build/waves")
-    if totals.mismatches:
-        message = f"{totals.mismatches} values differ; the first: {totals.first}"
-        print(f"residuum: {message}", file=sys.stderr)
-        return 1
-    return 0
+        file = simulation.waves_file
+        say_written(file)
+        print(f"the waves take {file.stat().st_size / 1e6:,.1f} MB")
+    return status

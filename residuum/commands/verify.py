@@ -1,5 +1,102 @@
-"""``residuum verify``."""
+"""``residuum verify``: every held-out image on the simulated engine, every spike compared."""
 
-from residuum.sim.bench.verify import DESCRIPTION, EXAMPLES, configure, run
+from __future__ import annotations
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "configure", "run"]
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from residuum.commands.arguments import (
+    add_images,
+    add_jobs,
+    add_network,
+    add_stages,
+    positive_number,
+)
+
+if TYPE_CHECKING:
+    from residuum.hw.isa.config import EngineConfig
+    from residuum.sw.network.integer_network import IntegerNetwork
+
+DESCRIPTION = """\
+Run all held-out images of a network through the engine under Verilator and compare every spike
+train, mask, logit and class with the integer golden model. This takes from minutes to many hours;
+it may be interrupted at any time (Ctrl-C), and the same command continues. Writes
+build/verify/MODEL.json; ends with status 1 if anything differs."""
+EXAMPLES = """\
+examples:
+  residuum verify digits                  all 360 held-out digits on 16 lanes, tau 4, T 4
+  residuum verify mnist                   all 10,000 test images
+  residuum verify mnist --preset 85f      on the engine of a board, see `residuum boards`
+  residuum verify mnist --tau 0 --T 8     plain conversion without the probe
+  residuum verify mnist --images 1000     the first thousand; more may follow later
+
+Finished images are kept in build/verify. They run again if the network, the engine or the golden
+model has changed. `make verify MODEL=mnist` is the same from a fresh clone.
+"""
+
+LANES, STEPS = 16, 8
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_network(parser)
+    add_stages(parser)
+    engine = parser.add_mutually_exclusive_group()
+    engine.add_argument(
+        "--lanes",
+        type=positive_number,
+        metavar="N",
+        help="output channels that the engine computes side by side; its memories are as large as "
+        f"the network needs (default {LANES})",
+    )
+    engine.add_argument(
+        "--preset", metavar="PRESET", help="the engine of a board instead, with its memories"
+    )
+    add_images(parser)
+    add_jobs(parser)
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="report (default build/verify/MODEL-8bit.json)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure what is missing, print the sums, write the report."""
+    from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.commands.engine_report import print_report
+    from residuum.sim.bench import measure
+    from residuum.sim.verilator.engine import build_engine
+    from residuum.sw.compiler.program import compile_network
+    from residuum.sw.data.held_out import held_out
+    from residuum.sw.files import build_folder
+    from residuum.sw.network.library import load_network, network_file, network_name
+
+    reporter = ConsoleReporter()
+    network = load_network(args.model, args.bits)
+    digest = measure.digest_of_file(network_file(args.model, args.bits))
+    program = compile_network(network, _engine(args, network), tau=args.tau, T=args.T)
+    images, labels = held_out(network, args.model, args.images)
+    name = network_name(args.model, args.bits)
+    folder = build_folder() / "verify"
+    task = measure.Task(name, digest, program, args.tau, args.T, images, labels)
+    lanes, steps = program.config.lanes, program.config.steps
+    with reporter.task(f"building the engine: {lanes} lanes x {steps} steps"):
+        simulation = build_engine(program.config)
+    try:
+        totals = measure.measure(task, simulation, folder, jobs=args.jobs, reporter=reporter)
+    except measure.Interrupted as interrupted:
+        print(f"residuum: interrupted; {interrupted}", file=sys.stderr)
+        return 130
+    report = measure.report(name, program, totals, tau=args.tau, T=args.T)
+    status = print_report(report)
+    write_report(args.json or folder / f"{name}.json", report)
+    return status
+
+
+def _engine(args: argparse.Namespace, network: IntegerNetwork) -> EngineConfig:
+    from residuum.sim.bench.measure import engine_for
+    from residuum.sw.compiler.fit import preset_named
+
+    if args.preset is not None:
+        return preset_named(args.preset).with_changes(memory="inferred")
+    return engine_for(network, args.lanes or LANES, steps=max(STEPS, args.tau + args.T))

@@ -1,52 +1,30 @@
-"""``residuum bench``: accuracy, cycles, clock and area of all networks in one table."""
+"""Accuracy, cycles, clock and area of the committed networks on the engines of boards."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residuum.commands.arguments import add_jobs, positive_number
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import build_folder
+from residuum.sw.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from residuum.sim.bench.measure import Task
     from residuum.sw.compiler.program import Program
 
-DESCRIPTION = """\
-Measure the committed networks: accuracy of the integer network on all held-out images, images on
-the simulated engine of a board with every spike compared, the cycle model beside it, the clock and
-area of the engine after place and route, and the bytes between host and board. Writes
-build/bench/report.json and docs/results.md; ends with status 1 if a value differs or the cycle
-model is off by more than 1 %. What is finished is kept in build/bench, so that the command may be
-broken off at any time (Ctrl-C); it is done anew where network, engine or sources have changed."""
-EXAMPLES = """\
-examples:
-  residuum bench                               all networks; an hour on two cores
-  residuum bench --models digits               one of them; the page is build/bench/results.md
-  residuum bench --models digits,mnist --page docs/results.md
-  residuum bench --images 20 --no-build        quick: few images, no clock and no area
-
-`make bench` is the same as the first from a fresh clone.
-"""
-
-PAGE = Path("docs") / "results.md"
-# Images over which the bytes on the wire are averaged; what is escaped depends on them.
+# The bytes on the wire are averaged over some images, since an image decides which are escaped.
 TRANSFER_IMAGES = 20
 LARGEST_CYCLE_ERROR = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A network on the engine of a board; measured with all `STAGES`."""
+    """A network and the engine of a board that it runs on."""
 
     model: str
     bits: int
@@ -57,109 +35,59 @@ class Row:
 ROWS: tuple[Row, ...] = (
     Row(model="digits", bits=8, board="ulx3s-12f", preset="12f"),
     Row(model="mnist", bits=8, board="ulx3s-12f", preset="12f"),
-    # Weights of 4 bits run on an engine for 8 bits too.
+    # An engine with 8-bit weights runs a network with 4-bit weights too.
     Row(model="mnist", bits=4, board="ulx3s-12f", preset="12f"),
     Row(model="mnist", bits=8, board="ulx3s", preset="85f"),
     Row(model="mnist", bits=4, board="ulx3s", preset="85f"),
     Row(model="fashion", bits=4, board="ulx3s", preset="85f-4bit"),
     Row(model="cifar10", bits=4, board="ulx3s", preset="85f-4bit"),
 )
-# (tau, T): with the probe, and plain conversion with as many steps.
+# (tau, T): with the probe, and plain conversion with the same number of steps.
 STAGES = ((4, 4), (0, 8))
 
 Json = dict[str, Any]
 
 
 def bench_folder() -> Path:
-    """Where what is finished is kept."""
+    """The folder of the measurements that are kept."""
     return build_folder() / "bench"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    models = list(dict.fromkeys(row.model for row in ROWS))
-    parser.add_argument(
-        "--models",
-        metavar="NAMES",
-        help=f"some of {','.join(models)}, with commas between them (default: all)",
-    )
-    parser.add_argument(
-        "--images",
-        type=positive_number,
-        default=200,
-        metavar="N",
-        help="held-out images on the simulated engine, from the first (default %(default)s)",
-    )
-    parser.add_argument(
-        "--no-build", action="store_true", help="leave out place and route: no clock, no area"
-    )
-    parser.add_argument(
-        "--tries",
-        type=positive_number,
-        default=3,
-        metavar="N",
-        help="seeds of place and route, from 1 on, until the board's clock is met "
-        "(default %(default)s)",
-    )
-    add_jobs(parser)
-    parser.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="report (default build/bench/report.json)",
-    )
-    parser.add_argument(
-        "--page",
-        type=Path,
-        metavar="FILE",
-        help=f"page (default {PAGE}, or build/bench/results.md with --models)",
-    )
+def bench(
+    rows: Sequence[Row], *, images: int, jobs: int, tries: int | None, reporter: Reporter = SILENT
+) -> list[Json]:
+    """Measure rows with all `STAGES`.
 
+    Parameters
+    ----------
+    images
+        Held-out images on the simulated engine, from the first.
+    jobs
+        Simulations side by side.
+    tries
+        Seeds of place and route; None leaves place and route out.
 
-def run(args: argparse.Namespace) -> int:
-    """Measure all rows, write report and page, print the table."""
-    from rich.console import Console
-
-    from residuum.commands.console import write_report
-    from residuum.sim.bench.bench_page import print_table, render
-    from residuum.sim.bench.measure import Interrupted
-
-    console = Console(stderr=True)
-    rows = chosen(args.models)
-    with console.status("reading networks and images"):
-        # All of them first: what is missing or does not fit shows before the long work.
-        work = [(row, [prepare(row, tau, T, args.images) for tau, T in STAGES]) for row in rows]
-    try:
-        results = [
-            measured(row, task, args.images, jobs=args.jobs, console=console)
-            for row, tasks in work
-            for task in tasks
-        ]
-    except Interrupted as interrupted:
-        print(f"residuum: interrupted; {interrupted}", file=sys.stderr)
-        return 130
-    pairs = dict.fromkeys((row.board, row.preset) for row in rows)
-    builds = {} if args.no_build else {pair: routed(*pair, args.tries, console) for pair in pairs}
+    Raises
+    ------
+    ResiduumError
+        If something is missing or does not fit, before the long work, or if a tool fails.
+    residuum.sim.bench.measure.Interrupted
+        At Ctrl-C. What is finished is kept.
+    """
+    with reporter.task("reading networks and images"):
+        work = [(row, prepare(row, tau, T, images)) for row in rows for tau, T in STAGES]
+    results = [measured(row, task, images, jobs=jobs, reporter=reporter) for row, task in work]
+    builds: dict[tuple[str, str], Json] = {}
+    if tries is not None:
+        pairs = dict.fromkeys((row.board, row.preset) for row in rows)
+        builds = {pair: routed(*pair, tries, reporter) for pair in pairs}
     for result in results:
         add_build(result, builds.get((result["board"], result["preset"])))
-
-    options = (f" --models {args.models}" if args.models else "") + (
-        " --no-build" if args.no_build else ""
-    )
-    report: Json = {
-        "command": f"residuum bench --images {args.images}{options}",
-        "images": args.images,
-        "rows": results,
-    }
-    print_table(report)
-    write_report(args.json or bench_folder() / "report.json", report)
-    write_page(
-        args.page or (bench_folder() / "results.md" if args.models else PAGE), render(report)
-    )
-    return complain(results)
+    return results
 
 
 def chosen(models: str | None) -> list[Row]:
-    """The rows of the networks with these names, with commas between them; of all without."""
+    """The rows of the networks in a comma-separated list, or all rows."""
     known = {row.model for row in ROWS}
     wanted = known if models is None else {name.strip() for name in models.split(",")}
     if unknown := sorted(wanted - known):
@@ -171,7 +99,7 @@ def chosen(models: str | None) -> list[Row]:
 
 
 def prepare(row: Row, tau: int, T: int, count: int) -> Task:
-    """A row with one choice of steps, and all held-out images of its network.
+    """The task of a row with one choice of steps, on all held-out images of its network.
 
     Raises
     ------
@@ -179,16 +107,16 @@ def prepare(row: Row, tau: int, T: int, count: int) -> Task:
         If there is no such network or preset, if they do not fit, or if there are fewer images
         than ``count``.
     """
-    from residuum.hw.isa.presets import preset
     from residuum.sim.bench.measure import Task, digest_of_file
+    from residuum.sw.compiler.fit import preset_named
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.data.held_out import held_out
     from residuum.sw.network.library import load_network, network_file
 
     network = load_network(row.model, row.bits)
     digest = digest_of_file(network_file(row.model, row.bits))
-    # Of a board's memories the simulation has the sizes; block memories are described.
-    config = preset(row.preset).with_changes(memory="inferred")
+    # The simulation has memories of the board's sizes, but described behaviourally.
+    config = preset_named(row.preset).with_changes(memory="inferred")
     try:
         program = compile_network(network, config, tau=tau, T=T)
     except ResiduumError as error:
@@ -201,20 +129,20 @@ def prepare(row: Row, tau: int, T: int, count: int) -> Task:
     return Task(row.model, digest, program, tau, T, images, labels)
 
 
-def measured(row: Row, task: Task, count: int, *, jobs: int, console: Console) -> Json:
-    """All that is known of a row without its build; amounts per image."""
+def measured(row: Row, task: Task, count: int, *, jobs: int, reporter: Reporter) -> Json:
+    """The results of a row without place and route; amounts are per image."""
     from residuum.boards.catalogue import find
     from residuum.sim.bench import measure
     from residuum.sim.verilator.engine import build_engine
 
     program, tau, T = task.program, task.tau, task.T
-    accuracy = _accuracy(task, console)
+    accuracy = _accuracy(task, reporter)
     part = measure.Task(
         task.name, task.network_digest, program, tau, T, task.images[:count], task.labels[:count]
     )
-    with console.status(f"building the engine: {program.config.lanes} lanes"):
+    with reporter.task(f"building the engine: {program.config.lanes} lanes"):
         simulation = build_engine(program.config)
-    totals = measure.measure(part, simulation, bench_folder(), jobs=jobs, console=console)
+    totals = measure.measure(part, simulation, bench_folder(), jobs=jobs, reporter=reporter)
     engine = measure.report(task.name, program, totals, tau=tau, T=T)
     baud = find(row.board).baud
     return {
@@ -239,7 +167,7 @@ def measured(row: Row, task: Task, count: int, *, jobs: int, console: Console) -
     }
 
 
-def _accuracy(task: Task, console: Console) -> float:
+def _accuracy(task: Task, reporter: Reporter) -> float:
     """Percent of all held-out images that the golden model classifies correctly."""
     from residuum.sim.bench.measure import digest_of_arrays, once, one_core, software_digest
     from residuum.sw.golden.accuracy import evaluate
@@ -254,19 +182,19 @@ def _accuracy(task: Task, console: Console) -> float:
     }
 
     def compute() -> Json:
-        with one_core():
+        with (
+            one_core(),
+            reporter.task(f"{task.name}, tau {task.tau}, T {task.T}: accuracy of all images"),
+        ):
             tally = evaluate(network, task.images, task.labels, tau=task.tau, T=task.T)
         return {"accuracy": tally.accuracy}
 
     name = f"accuracy-{task.name}-{network.weight_bits}bit-tau{task.tau}-T{task.T}"
-    console.print(
-        f"{task.name}, tau {task.tau}, T {task.T}: accuracy of {len(task.images):,} images"
-    )
     return float(once(bench_folder() / name, key, compute)["accuracy"])
 
 
 def _transfer(task: Task, baud: int) -> Json:
-    """Bytes on the wire per image and to load the network, and what they take."""
+    """Bytes on the wire, per image and to load the network, and the time that they take."""
     from residuum.sim.bench.measure import digest_of_arrays, once, software_digest
     from residuum.sim.bench.transfer import Transfer, count_transfer
 
@@ -293,7 +221,7 @@ def _transfer(task: Task, baud: int) -> Json:
 
 
 def memory(program: Program) -> Json:
-    """Rows of both large memories that a network takes, and how many the engine has."""
+    """Rows of weight and feature memory: those that a network takes, and those of the engine."""
     config = program.config
     weight_rows = max(
         plan.descriptor.weight_row
@@ -310,25 +238,24 @@ def memory(program: Program) -> Json:
     }
 
 
-def routed(board_name: str, preset_name: str, tries: int, console: Console) -> Json:
-    """The report (`boards/build/layout.py`) of the board with an engine after place and route.
+def routed(board_name: str, preset_name: str, tries: int, reporter: Reporter) -> Json:
+    """The report (`boards/build/layout.py`) of place and route of a board with an engine.
 
     An earlier build of the same design counts, from this command or from ``residuum bitstream``.
-    The digits network is in the memories; what they hold changes neither clock nor area.
+    The memories hold the digits network; their contents change neither clock nor area.
     """
     from residuum.boards.build.bitstream import prepare as prepare_design
     from residuum.boards.build.layout import MISSED, REPORT, build
     from residuum.boards.catalogue import find
-    from residuum.commands.console import ConsoleReporter
-    from residuum.hw.isa.presets import preset
+    from residuum.sw.compiler.fit import preset_named
 
     board = find(board_name)
     folder = (bench_folder() / f"{board_name}-{preset_name}").resolve()
-    with console.status(f"{board_name}, {preset_name}: elaborating"):
+    with reporter.task(f"{board_name}, {preset_name}: elaborating"):
         order, design = prepare_design(
             board,
             model="digits",
-            bits=preset(preset_name).weight_bits,
+            bits=preset_named(preset_name).weight_bits,
             preset_name=preset_name,
             tries=tries,
         )
@@ -340,9 +267,9 @@ def routed(board_name: str, preset_name: str, tries: int, console: Console) -> J
     report = found([folder, build_folder() / board_name])
     if report is None:
         try:
-            report = build(order, design, folder, ConsoleReporter(console))
+            report = build(order, design, folder, reporter)
         except ResiduumError:
-            # A build that misses its clock has told the clock that it reaches.
+            # A build that misses its clock reports the clock that it reaches.
             report = found([folder])
             if report is None:
                 raise
@@ -358,8 +285,7 @@ def _read(path: Path) -> Json | None:
 
 
 def add_build(result: Json, build: Json | None) -> None:
-    """Put what place and route came to into a row, and what follows from the clock; None of each
-    without a build."""
+    """Add the report of place and route to a row, and what follows from the clock; None without."""
     kept = ("device", "speed_grade", "fmax_mhz", "target_mhz", "met", "seed", "digest", "tools")
     counts = ("lut", "ff", "ebr", "dsp", "available")
     result["build"] = build and {key: build[key] for key in (*kept, *counts)}
@@ -369,26 +295,15 @@ def add_build(result: Json, build: Json | None) -> None:
     result["gsops"] = fmax and 1e-3 * fmax * result["sops"] / result["cycles"]
 
 
-def write_page(path: Path, text: str) -> None:
-    """Write the page whole or not at all; ``ResiduumError`` if that is not possible."""
-    from residuum.sw.files import write_whole
-
-    write_whole(path, text.encode())
-    print(f"written: {path}")
-
-
-def complain(results: Sequence[Json]) -> int:
-    """The exit status; says on stderr which rows are wrong."""
-    status = 0
+def complaints(results: Sequence[Json]) -> list[str]:
+    """A sentence for everything that is wrong with a row."""
+    said = []
     for row in results:
         name = f"{row['model']} on {row['lanes']} lanes, tau {row['tau']}, T {row['T']}"
         if row["mismatches"]:
             first = row["first_mismatch"]
-            message = f"{row['mismatches']} values differ; the first: {first}"
-            print(f"residuum: {name}: {message}", file=sys.stderr)
-            status = 1
+            said.append(f"{name}: {row['mismatches']} values differ; the first: {first}")
         if row["worst_cycle_error"] > LARGEST_CYCLE_ERROR:
             off = f"off by {100 * row['worst_cycle_error']:.2f} % for an image"
-            print(f"residuum: {name}: the cycle model is {off}", file=sys.stderr)
-            status = 1
-    return status
+            said.append(f"{name}: the cycle model is {off}")
+    return said

@@ -1,7 +1,4 @@
-"""What ``residuum bench`` has measured, as a page and as a table on the terminal.
-
-Everything is taken from the report; nothing here measures.
-"""
+"""The page ``docs/results.md``, made from the report of ``residuum bench``; nothing is measured."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-# The networks' data sets, as they are written.
+# How the page writes the names of the data sets.
 TITLES = {
     "digits": "digits",
     "mnist": "MNIST",
@@ -22,8 +19,11 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its heading, what it says about a row ('' if that is not known), and whether the
-    terminal has room for it."""
+    """A column of the table of networks.
+
+    ``cell`` gives its text for a row, '' where the value is not known. The command prints the
+    columns with ``on_terminal`` too.
+    """
 
     heading: str
     cell: Callable[[Row], str]
@@ -69,7 +69,7 @@ COLUMNS = (
 
 
 def latency(row: Row) -> str:
-    """Of an image, from the clock after place and route."""
+    """The latency of an image at the clock after place and route."""
     microseconds = row["latency_us"]
     return f"{microseconds:,.1f} us" if microseconds < 1000 else f"{microseconds / 1000:,.2f} ms"
 
@@ -136,7 +136,7 @@ ANCHORS = (
         "P",
     ),
 )
-# Data sets for which there are anchors, and the steps of the rows that stand beside them.
+# Data sets with published figures; rows of these networks with a probe stand beside them.
 _COMPARED = ("mnist", "cifar10")
 
 _COLUMN_NOTES = """\
@@ -246,7 +246,7 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: i
 
 
 def _engines(rows: Sequence[Row]) -> str:
-    """A line for every network on an engine; what does not depend on the steps."""
+    """A line for every network on an engine, with what is the same for all steps."""
     headings = (
         *("network", "board", "preset", "device", "lanes", "clock asked for", "Fmax", "seed"),
         *("LUT", "FF", "EBR", "DSP", "weight rows", "feature rows", "image", "load"),
@@ -342,7 +342,7 @@ def _anchors(rows: Sequence[Row]) -> str:
 
 
 def _commands(rows: Sequence[Row]) -> str:
-    """How to look into single figures."""
+    """The commands that give the single figures."""
     lines = ["```sh", "make bench                    # this page"]
     for row in {(r["model"], r["preset"]): r for r in rows}.values():
         network = f"{row['model']} --bits {row['bits']}"
@@ -353,21 +353,3 @@ def _commands(rows: Sequence[Row]) -> str:
             f"--bits {row['bits']}",
         ]
     return "\n".join([*lines, "```"])
-
-
-def print_table(report: Row) -> None:
-    """The most important columns on stdout."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = [column for column in COLUMNS if column.on_terminal]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        justify = "left" if column.heading == "network" else "right"
-        table.add_column(column.heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for row in report["rows"]:
-        table.add_row(*(column.cell(row) for column in columns))
-    console = Console()
-    console.width = max(console.width, 130)
-    console.print(table)

@@ -1,19 +1,16 @@
 """Damaged, random and hostile frames against the simulated link.
 
-Bursts of such frames go in; after each of them good requests must be answered, and all memories are
-read. Everything that the accelerator sends, in answer to good frames and to bad ones, is compared
-byte by byte with `residuum.sim.link.link_model`, a second description of the protocol, which also
-knows what the memories hold. From time to time a small network classifies an image in between.
+After each burst of such frames, the accelerator must answer good requests, and all memories are
+read. All bytes that the accelerator sends, in answer to good and bad frames, are compared with
+those of `residuum.sim.link.link_model`, a second description of the protocol, which also models the
+memories. Between some of the bursts a small network classifies an image.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import random
 import struct
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Thread
@@ -43,8 +40,9 @@ from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
+from residuum.sw.progress import SILENT, Reporter
 
-# Sizes that are no powers of two, so that there are addresses beyond them.
+# Sizes that are no powers of two, so that some addresses lie beyond the end of a memory.
 CONFIG = EngineConfig(
     lanes=4,
     tile_lanes=2,
@@ -67,18 +65,18 @@ HUNG = 60.0
 BYTE, DAMAGE, QUIET, PAUSE = range(4)
 Symbol = tuple[int, int]
 
-# Where any word can be written by itself.
+# Regions in which a single word can be written.
 _WRITABLE = (Region.DESCRIPTORS, Region.TABLES, Region.WEIGHTS, Region.TRAINS)
 _READABLE = tuple(region for region in Region if region != Region.CONTROL)
 
 
 class FuzzError(ResiduumError):
-    """The accelerator did something else than the model."""
+    """The accelerator and the model differ."""
 
 
 @dataclass
 class Report:
-    """Totals of a run; ``frames`` are the bad and random ones, without the good ones between."""
+    """Totals of a run; ``frames`` counts the bad and random frames, not the good requests."""
 
     frames: int = 0
     bursts: int = 0
@@ -111,13 +109,13 @@ class Frames:
             return self.write(as_bytes=kind == WRITE_BYTES)
         if kind == RUN:
             return self.request(RUN, rng.choice((0, 0x100, 0x101)), 1, TAU | T << 8)
-        # These have no use for an address; it comes back as it is.
+        # These commands ignore the address; the reply repeats it.
         return self.request(kind, rng.getrandbits(32) if rng.random() < 0.5 else 0)
 
     def write(self, *, as_bytes: bool) -> bytes:
         rng = self.rng
         region = rng.choice(_WRITABLE)
-        # The engine gathers the occupancy of a row from all of its lanes.
+        # The engine computes the occupancy of a row when the train of its last lane is written.
         unit = CONFIG.tile_lanes if region == Region.TRAINS else 1
         address, count = self._range(region, 1024 if as_bytes else 256, unit)
         words = -(-count // 4) if as_bytes else count
@@ -309,7 +307,7 @@ def _take(scanner: Scanner, kind: int, value: int) -> bytes | None:
 
 
 class Session:
-    """One accelerator and its model, fed with the same."""
+    """An accelerator and its model, which get the same input."""
 
     def __init__(self, link: ChildLink, seed: int):
         self.link = link
@@ -369,15 +367,16 @@ class Session:
         self.report.classified += 1
 
     def adopt_memories(self) -> None:
-        """Believe what the memories hold at the start."""
+        """Copy the memories of the accelerator, whose contents at the start are unknown, to the
+        model."""
         self._adopt(_READABLE)
 
     def _harmless(self) -> list[Symbol]:
-        """An item that starts no run: what a run does to the memories, the model doesn't know."""
+        """An item that starts no run, since the model cannot tell what a run writes to memories."""
         while True:
             symbols = self.damage.item()
             scanner = self.model.scanner.copy()
-            # An END of what comes next may complete what is cut here.
+            # The END of the next frame may complete a frame that is cut here.
             frames = (_take(scanner, *symbol) for symbol in [*symbols, (BYTE, 0xC0)])
             if not any(self._runs(frame) for frame in frames if frame is not None):
                 return symbols
@@ -394,7 +393,7 @@ class Session:
             if frame is not None:
                 self.report.executed += self.model.verdict(frame) == OK
                 self._expected += self.model.answer(frame)
-                # A host waits for its answer.
+                # A host waits for the answer before it sends the next request.
                 self._input += bytes([QUIET, 0])
 
     def _read_memories(self) -> None:
@@ -419,7 +418,7 @@ class Session:
                 )
 
     def _exchange(self, where: str) -> None:
-        """Send what was fed; what comes back must be what the model says."""
+        """Send the collected input; the answer must be that of the model, byte by byte."""
         expected, data = bytes(self._expected), bytes(self._input)
         self._expected.clear()
         self._input.clear()
@@ -440,7 +439,7 @@ class Session:
         sender.join()
 
     def _ask(self, wire: bytes) -> list[int]:
-        """The words of the reply to one request that the model is not asked about."""
+        """The words of the accelerator's reply to one request, which the model does not see."""
         self.link.send(b"".join(bytes(symbol) for symbol in _symbols(wire)))
         scanner = Scanner()
         while part := self.link.receive(HUNG):
@@ -492,57 +491,22 @@ def small_network() -> IntegerNetwork:
     return IntegerNetwork("small", (1, 4, 4), layers, 8)
 
 
-def fuzz(*, frames: int, seed: int, done: Callable[[int], None] = lambda frames: None) -> Report:
-    """Run so many bad frames against a simulated accelerator; FuzzError at the first wrong answer.
-
-    ``done`` is told how many frames after every burst.
-    """
+def fuzz(*, frames: int, seed: int, reporter: Reporter = SILENT) -> Report:
+    """Send so many bad frames to a simulated accelerator; FuzzError at the first wrong answer."""
     program = compile_network(small_network(), CONFIG, tau=TAU, T=T)
     link = ChildLink(build_accelerator(CONFIG), arguments=["--marked"])
     try:
-        session = Session(link, seed)
-        session.adopt_memories()
-        session.classify(program, seed)
-        while session.report.frames < frames:
-            count = min(session.rng.randint(1, BURST), frames - session.report.frames)
-            session.burst(count)
-            if session.report.bursts % CLASSIFY_EVERY == 0:
-                session.classify(program, session.report.bursts)
-            done(count)
-        session.classify(program, frames)
-        return session.report
+        with reporter.task("bad frames", total=frames, unit="frames") as task:
+            session = Session(link, seed)
+            session.adopt_memories()
+            session.classify(program, seed)
+            while session.report.frames < frames:
+                count = min(session.rng.randint(1, BURST), frames - session.report.frames)
+                session.burst(count)
+                if session.report.bursts % CLASSIFY_EVERY == 0:
+                    session.classify(program, session.report.bursts)
+                task.advance(count)
+            session.classify(program, frames)
+            return session.report
     finally:
         link.close()
-
-
-def main(argv: list[str] | None = None) -> int:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    parser = argparse.ArgumentParser(prog="python -m residuum.sim.bench.fuzz", description=__doc__)
-    parser.add_argument("--frames", type=int, default=100_000, help="default %(default)s")
-    parser.add_argument("--seed", type=int, default=1, help="default %(default)s")
-    args = parser.parse_args(argv)
-    start = time.monotonic()
-    try:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("bad frames", total=args.frames)
-            report = fuzz(
-                frames=args.frames,
-                seed=args.seed,
-                done=lambda count: progress.advance(task, count),
-            )
-    except ResiduumError as error:
-        print(f"residuum: seed {args.seed}: {error}", file=sys.stderr)
-        return 1
-    print(
-        f"seed {args.seed}: {report.frames:,} bad frames in {report.bursts:,} bursts "
-        f"({report.sent:,} bytes): {report.dropped:,} frames dropped, {report.refused:,} refused, "
-        f"{report.executed:,} good requests answered, {report.classified} images classified, "
-        f"0 wrong effects, {time.monotonic() - start:.0f} s"
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
 """Images on the simulated engine, compared with the golden model and added up.
 
-What ``residuum sim``, ``verify`` and ``bench`` have in common. `measure` works through many images
-in parts, several side by side, and keeps every part that is finished in a `Store`; so a measurement
-of hours may be broken off at any time and goes on where it was.
+The common part of ``residuum sim``, ``verify`` and ``bench``. `measure` works through many images
+in parts, several side by side, and keeps every finished part in a `Store`. A measurement of hours
+may therefore be interrupted at any time; the next one continues from the parts that are kept.
 """
 
 from __future__ import annotations
@@ -12,40 +12,38 @@ import fcntl
 import hashlib
 import json
 import math
-import os
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
-from residuum.sim.verilator.build import Simulation
+from residuum.sim.verilator.build import Simulation, scratch_folder
 from residuum.sw.compiler.program import Program, grow_to_fit
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import write_json
+from residuum.sw.files import shown, told, write_json
 from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.progress import SILENT, Reporter
+from residuum.sw.progress import Task as Progress
 from residuum.sw.trace.engine_trace import EngineTrace
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from residuum.sw.golden.golden_model import Trace
 
-# A part is as many images as take about so many multiplications of a network without spikes, so
-# that a part takes about half a minute of a core whatever the network.
+# Multiplications of the images of one part in the network without spikes: a part then takes about
+# half a minute of one core, whatever the network.
 PART_MACS = 400_000_000
 LARGEST_PART = 200
-# Seconds between two looks at how far the simulations are, and between two lines in a log.
-POLL, LOG_EVERY = 0.25, 60.0
+# Seconds between two reports of progress.
+POLL = 0.25
 
 ROOT = Path(__file__).resolve().parents[2]
-# What is compared and how: a result that another version of these found is not kept.
+# The sources that decide what is compared and how. When one changes, earlier results are dropped.
 _SOURCES = (
     *("sw/compiler/cycles.py", "sw/compiler/program.py", "sw/golden/golden_model.py"),
     *("sw/trace/compare.py", "sw/trace/engine_trace.py"),
@@ -86,12 +84,12 @@ class Totals:
 
     @classmethod
     def empty(cls, layers: int) -> Totals:
-        """Of no image, for a network with so many layers."""
+        """The totals of no image, for a network with so many layers."""
         shape = (layers, COUNTER_WORDS)
         return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64), [0] * (layers - 1))
 
     def add(self, other: Totals) -> None:
-        """Add those of further images."""
+        """Add the totals of further images."""
         self.counters += other.counters
         self.predicted += other.predicted
         self.fired = [a + b for a, b in zip(self.fired, other.fired, strict=True)]
@@ -153,14 +151,14 @@ def compared(
 
 
 def report(name: str, program: Program, totals: Totals, *, tau: int, T: int) -> Json:
-    """What a report of the commands holds; all amounts per image."""
+    """The report of a command on one network; all amounts are per image."""
     network, images = program.network, totals.images
     layers = []
     for index, plan in enumerate(program.layers):
         counters, predicted = totals.counters[index] / images, totals.predicted[index] / images
         channels, height, width = network.shapes[index]
         neurons = channels * height * width
-        # Every group of lanes sees the same spikes; a synaptic operation is one weight for one.
+        # Each group of lanes counts the same spikes. Each spike adds one weight per channel.
         sops = counters[Counter.SPIKES] / plan.groups * channels
         layers.append(
             {
@@ -205,45 +203,6 @@ def report(name: str, program: Program, totals: Totals, *, tau: int, T: int) -> 
     }
 
 
-def print_report(network: IntegerNetwork, report: Json) -> None:
-    """A table of the layers, and the sums, of a `report`."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{network.name}, {network.weight_bits}-bit weights, per image")
-    for column in ("layer", "neurons", "fire", "events", "SOPs", "cycles", "utilisation"):
-        table.add_column(column, justify="left" if column == "layer" else "right")
-
-    def row(name: str, neurons: str, fire: str, of: Json, share: float) -> None:
-        amounts = (f"{of[key]:,.0f}" for key in ("events", "sops", "cycles"))
-        table.add_row(name, neurons, fire, *amounts, f"{100 * share:.1f} %")
-
-    for layer in report["layers"]:
-        firing = layer["firing"]
-        fire = "" if firing is None else f"{100 * firing:.1f} %"
-        row(layer["name"], f"{layer['neurons']:,}", fire, layer, layer["utilisation"])
-    table.add_section()
-    keys = ("events", "sops", "cycles")
-    whole = {key: report[f"{key}_per_image"] for key in keys}
-    neurons = sum(layer["neurons"] for layer in report["layers"])
-    row("all", f"{neurons:,}", "", whole, whole["events"] / whole["cycles"])
-    Console().print(table)
-
-    print(
-        f"{report['images']} images, tau {report['tau']}, T {report['T']}, {report['lanes']} lanes "
-        f"x {report['steps']} steps: {report['mismatches']} mismatches"
-    )
-    print(
-        f"accuracy {report['rtl_accuracy']:.2f} % on the engine, "
-        f"{report['golden_accuracy']:.2f} % in the golden model"
-    )
-    cycles, predicted = report["cycles_per_image"], report["predicted_cycles_per_image"]
-    print(
-        f"{cycles:,.1f} cycles per image ({predicted:,.1f} in the cycle model), "
-        f"{report['cycles_per_event']:.3f} per event"
-    )
-
-
 def engine_for(network: IntegerNetwork, lanes: int, *, steps: int) -> EngineConfig:
     """An engine with so many lanes and steps, and memories that are large enough for the network.
 
@@ -253,10 +212,9 @@ def engine_for(network: IntegerNetwork, lanes: int, *, steps: int) -> EngineConf
         If there is no such engine.
     """
     try:
-        config = EngineConfig.for_lanes(lanes, steps=steps)
+        return grow_to_fit(network, EngineConfig.for_lanes(lanes, steps=steps))
     except ValueError as error:
         raise ResiduumError(f"this engine cannot be built: {error}") from None
-    return grow_to_fit(network, config)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -264,12 +222,12 @@ def engine_for(network: IntegerNetwork, lanes: int, *, steps: int) -> EngineConf
 
 
 def digest(values: object) -> str:
-    """20 characters that tell one set of JSON values from another."""
+    """A digest of JSON values, 20 characters."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def digest_of_arrays(*arrays: np.ndarray) -> str:
-    """The same of arrays."""
+    """A digest of arrays, 20 characters."""
     sums = hashlib.sha256()
     for array in arrays:
         sums.update(f"{array.dtype} {array.shape}".encode())
@@ -291,9 +249,9 @@ class Store:
     Parameters
     ----------
     path
-        The digest of ``key`` is added to its name, so that other work has another file.
+        The digest of ``key`` is added to its name: each key has a file of its own.
     key
-        All that the parts depend on, as values that JSON can hold.
+        Everything that the parts depend on, as values that JSON can hold.
 
     Raises
     ------
@@ -305,7 +263,7 @@ class Store:
         self.path = path.with_name(f"{path.name}-{digest(key)}.json")
         self.key = key
         self.parts: dict[str, Json] = {}
-        with self._told():
+        with told(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = self.path.with_suffix(".lock").open("w")
         try:
@@ -314,23 +272,18 @@ class Store:
                 self.parts = json.loads(self.path.read_text())["parts"]
         except BlockingIOError:
             self._lock.close()
-            raise ResiduumError(f"another command is at work on {self.path}; wait for it") from None
+            raise ResiduumError(
+                f"another command is at work on {shown(self.path)}; wait for it"
+            ) from None
         except (OSError, ValueError, KeyError, TypeError):
             self._lock.close()
-            raise ResiduumError(f"{self.path} is damaged; remove it to begin anew") from None
+            raise ResiduumError(f"{shown(self.path)} is damaged; remove it to begin anew") from None
 
     def put(self, name: str, part: Json) -> None:
         """Keep a part."""
-        self.parts[name] = part
-        with self._told():
-            write_json(self.path, {"key": self.key, "parts": self.parts})
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise ResiduumError(f"{self.path} cannot be written: {error.strerror}") from None
+        parts = self.parts | {name: part}
+        write_json(self.path, {"key": self.key, "parts": parts})
+        self.parts = parts
 
     def __enter__(self) -> Store:
         return self
@@ -340,7 +293,8 @@ class Store:
 
 
 def once(path: Path, key: Json, compute: Callable[[], Json]) -> Json:
-    """What ``compute`` gives, or gave in an earlier call with the same path and key."""
+    """The result of ``compute``, which is called only if no earlier call with this path and key has
+    kept it."""
     with Store(path, key) as store:
         if "all" not in store.parts:
             store.put("all", compute())
@@ -348,7 +302,7 @@ def once(path: Path, key: Json, compute: Callable[[], Json]) -> Json:
 
 
 def software_digest() -> str:
-    """Of the sources that decide what a comparison finds."""
+    """A digest of the sources that decide what a comparison finds."""
     return digest([(ROOT / name).read_text() for name in _SOURCES])
 
 
@@ -363,7 +317,7 @@ class Task:
     Attributes
     ----------
     name
-        In messages and names of files.
+        Used in messages and file names.
     network_digest
         SHA-256 of the network's file.
     images, labels
@@ -379,7 +333,7 @@ class Task:
     labels: np.ndarray
 
     def key(self, simulation: Simulation) -> Json:
-        """All that the results depend on, but for how many images there are."""
+        """Everything that the results depend on, except the number of images."""
         return {
             "network": self.network_digest,
             "engine": asdict(self.program.config),
@@ -391,13 +345,12 @@ class Task:
 
     @property
     def file_name(self) -> str:
-        """Of what is kept."""
+        """The name of the store, without the digest of its key."""
         config, bits = self.program.config, self.program.network.weight_bits
         return f"{self.name}-{bits}bit-{config.lanes}x{config.steps}-tau{self.tau}-T{self.T}"
 
     def parts(self) -> dict[str, tuple[int, int]]:
-        """First image and the one behind the last of every part, by a name that tells its images
-        from others."""
+        """The half-open range of images of each part, by a name that holds a digest of them."""
         size, count = part_size(self.program.network), len(self.images)
         found = {}
         for first in range(0, count, size):
@@ -422,9 +375,9 @@ def measure(
     folder: Path,
     *,
     jobs: int,
-    console: Console,
+    reporter: Reporter = SILENT,
 ) -> Totals:
-    """Run all images of a task that have not been run yet, and add up all.
+    """Run all images of a task that no earlier call has run, and add up the totals of all images.
 
     Parameters
     ----------
@@ -432,78 +385,109 @@ def measure(
         Where finished parts are kept.
     jobs
         Simulations side by side.
-    console
-        For the progress.
 
     Raises
     ------
     ResiduumError
-        If a simulation fails. What was finished before is kept.
+        If a simulation fails. Parts that were finished before are kept.
     Interrupted
-        If the user breaks it off. What was finished before is kept.
+        At Ctrl-C. The parts that are being simulated are finished and kept; a second Ctrl-C drops
+        them.
     """
-    parts = task.parts()
+    parts, count = task.parts(), len(task.images)
+    name = f"{task.name}, tau {task.tau}, T {task.T}, {task.program.config.lanes} lanes"
     with Store(folder / task.file_name, task.key(simulation)) as store:
-        missing = {name: span for name, span in parts.items() if name not in store.parts}
+        missing = {part: span for part, span in parts.items() if part not in store.parts}
+        left = sum(last - first for first, last in missing.values())
+        if 0 < left < count:
+            reporter.say(f"{name}: {count - left:,} of {count:,} images were done before")
         if missing:
-            with (
-                tempfile.TemporaryDirectory(prefix="residuum-") as scratch,
-                _Progress(task, parts, missing, Path(scratch), console) as progress,
-                one_core(),
-            ):
-                _run_parts(task, simulation, store, missing, progress, jobs)
+            with one_core(), reporter.task(name, total=left, unit="images") as progress:
+                runner = _Runner(task, simulation, store, missing, progress)
+                try:
+                    runner.run(jobs, reporter)
+                except KeyboardInterrupt:
+                    kept = count - left + runner.finished
+                    raise Interrupted(
+                        f"{kept:,} of {count:,} images of {task.name} are done and kept in "
+                        f"{shown(store.path)}; the same command goes on from there"
+                    ) from None
         totals = Totals.empty(len(task.program.layers))
-        for name in parts:
-            totals.add(Totals.from_json(store.parts[name]))
+        for part in parts:
+            totals.add(Totals.from_json(store.parts[part]))
     return totals
 
 
 class Interrupted(KeyboardInterrupt):
-    """A measurement was broken off; the message says what is kept and how to go on."""
+    """A measurement was interrupted; the message says what is kept and how to continue."""
 
 
-def _run_parts(
-    task: Task,
-    simulation: Simulation,
-    store: Store,
-    missing: Mapping[str, tuple[int, int]],
-    progress: _Progress,
-    jobs: int,
-) -> None:
-    """Run the missing parts, the first ones first, and put them into the store."""
-    waiting = iter(missing.items())
-    running: dict[Future[Totals], str] = {}
+class _Dropped(Exception):
+    """Ends a simulation whose result is not wanted any more."""
 
-    def keep(done: set[Future[Totals]]) -> None:
+
+class _Runner:
+    """Runs the missing parts of a task, the first ones first, and puts them into the store."""
+
+    def __init__(
+        self,
+        task: Task,
+        simulation: Simulation,
+        store: Store,
+        missing: Mapping[str, tuple[int, int]],
+        progress: Progress,
+    ):
+        self._task, self._simulation, self._store = task, simulation, store
+        self._missing, self._progress = missing, progress
+        self._running: dict[Future[Totals], str] = {}
+        # Images done of each running part.
+        self._steps: dict[str, int] = {}
+        self._drop = Event()
+
+    @property
+    def finished(self) -> int:
+        """Images of the parts that were missing and are in the store now."""
+        parts = self._missing.items()
+        return sum(last - first for part, (first, last) in parts if part in self._store.parts)
+
+    def run(self, jobs: int, reporter: Reporter) -> None:
+        """Run all parts; at the first Ctrl-C the running ones, at the second none."""
+        waiting = iter(self._missing)
+        pool = ThreadPoolExecutor(jobs, initializer=_use_one_core)
+        try:
+            while True:
+                while len(self._running) < jobs and (part := next(waiting, None)) is not None:
+                    self._running[pool.submit(self._run, part)] = part
+                if not self._running:
+                    return
+                self._keep_finished()
+        except KeyboardInterrupt:
+            reporter.say("finishing what is being simulated; interrupt again to drop it")
+            while self._running:
+                self._keep_finished()
+            raise
+        finally:
+            self._drop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, part: str) -> Totals:
+        def watch(steps: int) -> None:
+            if self._drop.is_set():
+                raise _Dropped
+            self._steps[part] = steps
+
+        return _run_part(self._task, self._simulation, *self._missing[part], watch)
+
+    def _keep_finished(self) -> None:
+        """Wait a little, put what is finished into the store, and report the progress."""
+        done, _ = wait(self._running, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in done:
-            name = running.pop(future)
-            store.put(name, future.result().to_json())
-            progress.finished(name)
-
-    pool = ThreadPoolExecutor(jobs, initializer=_use_one_core)
-    try:
-        while True:
-            while len(running) < jobs and (following := next(waiting, None)) is not None:
-                name, (first, last) = following
-                sign = progress.sign(name)
-                running[pool.submit(_run_part, task, simulation, first, last, sign)] = name
-            if not running:
-                return
-            done, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
-            keep(done)
-            progress.look()
-    except KeyboardInterrupt:
-        progress.say("finishing what is being simulated; interrupt again to drop it")
-        pool.shutdown(wait=True)
-        # A simulation that was interrupted too has failed.
-        keep({future for future in running if future.exception() is None})
-        images, total = progress.images_kept, len(task.images)
-        raise Interrupted(
-            f"{images:,} of {total:,} images of {task.name} are done and kept in {store.path}; "
-            "the same command goes on from there"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            part = self._running[future]
+            self._store.put(part, future.result().to_json())
+            self._steps.pop(part, None)
+            # Last: a Ctrl-C before this line leaves the part running, and it is put once more.
+            del self._running[future]
+        self._progress.update(done=self.finished + sum(list(self._steps.values())))
 
 
 def _use_one_core() -> None:
@@ -514,8 +498,8 @@ def _use_one_core() -> None:
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """The golden model on one core: beside simulations that take the others, threads of it that
-    wait for each other cost a hundred times what they save."""
+    """Run the golden model on one core: simulations take the other cores, and several threads would
+    mostly wait for each other."""
     import torch
 
     before = torch.get_num_threads()
@@ -526,12 +510,14 @@ def one_core() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run_part(task: Task, simulation: Simulation, first: int, last: int, sign: Path) -> Totals:
+def _run_part(
+    task: Task, simulation: Simulation, first: int, last: int, watch: Callable[[int], None]
+) -> Totals:
     from residuum.sw.golden.golden_model import simulate
 
     program, images, labels = task.program, task.images[first:last], task.labels[first:last]
-    with tempfile.TemporaryDirectory(prefix="residuum-") as scratch:
-        path = Path(scratch) / "network.npz"
+    with scratch_folder() as scratch:
+        path = scratch / "network.npz"
         program.network.save(path)
         given = simulation.run(
             "residuum.sim.bench.measure_bench",
@@ -541,92 +527,9 @@ def _run_part(task: Task, simulation: Simulation, first: int, last: int, sign: P
                 "tau": task.tau,
                 "T": task.T,
                 "images": np.ascontiguousarray(images),
-                "sign": str(sign),
             },
+            watch=watch,
         )
     golden = simulate(program.network, images, tau=task.tau, T=task.T)
     engine = EngineTrace.from_arrays(given)
     return compared(program, images, labels, engine, golden, first=first)
-
-
-class _Progress:
-    """How far a measurement is, image by image: a bar, or a line a minute where it is no terminal.
-
-    Every part has a file, its sign, that grows by a byte with every image.
-    """
-
-    def __init__(
-        self,
-        task: Task,
-        parts: Mapping[str, tuple[int, int]],
-        missing: Mapping[str, tuple[int, int]],
-        folder: Path,
-        console: Console,
-    ):
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._name = f"{task.name}, tau {task.tau}, T {task.T}, {task.program.config.lanes} lanes"
-        self._sizes = {name: last - first for name, (first, last) in parts.items()}
-        self._signs = {name: folder / str(number) for number, name in enumerate(missing)}
-        self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            # Images may take a minute each.
-            speed_estimate_period=3600,
-        )
-        self.images_kept = sum(self._sizes[name] for name in parts if name not in missing)
-        self._before = self.images_kept
-        self._total = sum(self._sizes.values())
-        self._row = self._bar.add_task(self._name, total=self._total, completed=self._before)
-        self._started = self._told = time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        if self._before:
-            self.say(f"{self._before:,} of {self._total:,} images were done before")
-        self._bar.start()
-        return self
-
-    def __exit__(self, *what: object) -> None:
-        self._bar.stop()
-
-    def say(self, sentence: str) -> None:
-        """A line above the bar."""
-        self._console.print(f"{self._name}: {sentence}", highlight=False, soft_wrap=True)
-
-    def sign(self, name: str) -> Path:
-        """The file in which a part tells how many of its images are done."""
-        return self._signs[name]
-
-    def finished(self, name: str) -> None:
-        """A part is kept."""
-        self.images_kept += self._sizes[name]
-        del self._signs[name]
-
-    def look(self) -> None:
-        """Show how far all parts are."""
-        done = self.images_kept
-        for sign in self._signs.values():
-            with contextlib.suppress(FileNotFoundError):
-                done += os.stat(sign).st_size
-        self._bar.update(self._row, completed=done)
-        now = time.monotonic()
-        if self._console.is_terminal or now - self._told < LOG_EVERY or done == self._before:
-            return
-        self._told = now
-        left = (now - self._started) / (done - self._before) * (self._total - done)
-        self.say(f"{done:,} of {self._total:,} images, about {left / 60:,.0f} min left")

@@ -1,4 +1,4 @@
-"""What goes over the wire for an image: the host library's own frames, counted byte by byte."""
+"""The bytes on the wire for an image: the frames of the host library, counted."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Transfer:
     Attributes
     ----------
     load
-        Requests and replies that load the program, once.
+        Requests and replies to load the program, once.
     sent, received
-        For one image, averaged: its frames and the request to run; all replies, of which the last
-        has the class.
+        The mean of an image. Sent: the frames of the image and the request to run. Received: all
+        replies; the last one holds the class.
     """
 
     load: int
@@ -32,18 +32,17 @@ class Transfer:
     received: float
 
     def image_seconds(self, baud: int) -> float:
-        """What an image takes at a bit rate: the host has one request outstanding, so that the two
-        directions add up."""
+        """Seconds for an image at a bit rate. The host waits for each reply, so both directions add
+        up."""
         return (self.sent + self.received) * BITS_PER_BYTE / baud
 
     def load_seconds(self, baud: int) -> float:
-        """What loading the program takes at a bit rate."""
+        """Seconds to load the program at a bit rate."""
         return self.load * BITS_PER_BYTE / baud
 
 
 class CountingLink:
-    """A link (`residuum.sw.host.links.Link`) to a device of plain Python that computes nothing; its
-    bytes are counted."""
+    """A link (`residuum.sw.host.links.Link`) to a model of the device that only counts bytes."""
 
     name = "the model of the link"
     advice = "this is a fault of the program"

@@ -1,11 +1,11 @@
-// The accelerator as a child process: bytes from standard input enter its link, bytes that it sends
-// go to standard output. Time stands still while it has nothing to do and no byte is waiting.
+// The accelerator as a child process: bytes from standard input enter its link, bytes that it sends go
+// to standard output. No cycles are simulated while it has nothing to do and no byte is waiting.
 //
-//   --cycles        print how many cycles there were, to standard error, at the end
+//   --cycles        print the number of cycles to standard error at the end
 //   --marked        standard input holds pairs of bytes, a kind (`Kind` below) and its value
-//   --bit-cycles X  of a top with UART pins: cycles of one bit, not necessarily a whole number
+//   --bit-cycles X  for a top with UART pins: cycles of one bit, not necessarily a whole number
 //
-// The top is an Accelerator (sim/link/simulated.py), or with RESIDUUM_PINS one behind the pins of a UART.
+// The top is an Accelerator (sim/link/simulated.py), with RESIDUUM_PINS one behind the pins of a UART.
 #include <poll.h>
 #include <unistd.h>
 
@@ -33,12 +33,12 @@ struct Symbol {
     uint8_t value;
 };
 
-// An accelerator that is not busy changes nothing until another byte comes. These cycles are for
-// the few registers between a byte and `busy`.
+// `busy` rises some registers after a byte came in. An accelerator that is not busy for so many cycles
+// changes nothing until the next byte.
 constexpr uint64_t kIdleCycles = 64;
-// Cycles between two looks at standard input, which cost far more than a cycle.
+// Cycles between two polls of standard input: a poll costs far more than a cycle.
 constexpr uint64_t kLookCycles = 64;
-// After the end of the input an engine may hang; it gets this long to finish.
+// An engine that is still busy so many cycles after the end of the input hangs.
 constexpr uint64_t kLastCycles = 100'000'000;
 
 // Standard input as symbols.
@@ -46,7 +46,7 @@ class Input {
 public:
     explicit Input(bool marked) : marked_(marked) {}
 
-    // Fetch what has come; wait for something if asked to.
+    // Read the bytes that are there; with `wait`, block until there are some.
     void fetch(bool wait) {
         pollfd look{STDIN_FILENO, POLLIN, 0};
         if (ended_ || poll(&look, 1, wait ? -1 : 0) <= 0) return;
@@ -101,7 +101,7 @@ public:
 
     bool free() const { return sent_ == bits_; }
     void send(const Symbol& symbol) {
-        // The line is idle after a stop bit that is low: else nobody finds the next start bit.
+        // After a low stop bit the line is high for a bit, so that the next start bit is an edge.
         frame_ = symbol.value << 1 | (symbol.kind == kDamage ? 1 << 10 : 3 << 9);
         bits_ = symbol.kind == kDamage ? kBits + 1 : kBits;
         sent_ = 0;
@@ -114,7 +114,7 @@ public:
             until_ += bit_;
         }
     }
-    // Whether a bit is on the line; bytes that are complete go to the output.
+    // Sample the line and put complete bytes into the output; whether a byte is on the line.
     bool receive(Output& output) {
         if (heard_ < 0) {
             if (top_.serial_tx) return false;
@@ -179,7 +179,7 @@ private:
 void serve(Vtop& top, Input& input, double bit_cycles, uint64_t& cycle) {
     Far far(top, bit_cycles);
     Output output;
-    // A byte may still be on its way through a UART.
+    // A byte takes so many cycles more through a UART.
     const uint64_t idle = kIdleCycles + static_cast<uint64_t>(20 * bit_cycles);
     uint64_t quiet = 0, pause = 0, ended = 0;
     for (;; ++cycle, ++quiet) {

@@ -1,7 +1,7 @@
-"""The protocol of ``docs/protocol.md`` once more, byte by byte in plain Python.
+"""A second implementation of ``docs/protocol.md``, byte by byte in plain Python.
 
-Written from the description alone, as what the gateware (and the host library, by way of a device
-that does not exist) is measured by: it shares no code with `residuum.hw.link`.
+Written from the description alone, as the reference for the gateware and the host library. It
+shares no code with `residuum.hw.link`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ READ_ONLY = (Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
 
 @dataclass
 class Scanner:
-    """Finds whole frames in a stream of bytes; counts those that are not."""
+    """Finds whole frames in a stream of bytes, and counts the others."""
 
     dropped: int = 0
     _plain: bytearray = field(default_factory=bytearray)
@@ -34,11 +34,11 @@ class Scanner:
     _some: bool = False
 
     def copy(self) -> Scanner:
-        """Another one, that goes on from here by itself."""
+        """An independent copy in the same state."""
         return replace(self, _plain=self._plain[:])
 
     def byte(self, value: int) -> bytes | None:
-        """Take one byte; the frame that it ends, without its CRC, if that is whole."""
+        """Take one byte; returns the frame that it ends, without its CRC, if the frame is whole."""
         if value == 0xC0:
             return self._end()
         self._some = True
@@ -53,7 +53,7 @@ class Scanner:
         return None
 
     def damage(self) -> None:
-        """A byte was lost or damaged here."""
+        """Note that a byte was lost or damaged at this place of the stream."""
         self._void = self._some = True
 
     def _end(self) -> bytes | None:
@@ -73,10 +73,10 @@ class Scanner:
 
 
 class Memory:
-    """What the engine's memories hold, host word by host word.
+    """A model of the engine's memories, in host words.
 
-    Holds for configurations whose weight rows, table entries and descriptor words are single host
-    words, with parameters written in pairs.
+    Only for configurations in which weight rows, table entries and descriptor words are single host
+    words, and parameters are written in pairs.
     """
 
     def __init__(self, config: EngineConfig):
@@ -91,7 +91,7 @@ class Memory:
         }
 
     def size(self, region: Region) -> int:
-        """Addresses of a region, from its first one on."""
+        """How many addresses of a region may be accessed, from the first on."""
         c = self.config
         lower = {name: 1 << width for name, width in self.host_map.fields(region)}
         highest = {
@@ -126,7 +126,7 @@ class Memory:
             self._gather(address, value)
 
     def _gather(self, address: int, value: int) -> None:
-        """The engine gathers the occupancy of a row, lane by lane, and stores it with the last."""
+        """The engine collects the occupancy of a row lane by lane, and stores it with the last."""
         c = self.config
         offset = address & (1 << self.host_map.offset_bits) - 1
         lane = offset & (1 << c.lane_bits) - 1
@@ -140,7 +140,7 @@ class Memory:
             self.words[place] = self._gathered[bank]
 
 
-# Runs layers first..last with (tau, T) steps; class and cycles.
+# Engine(first, last, tau, T) runs layers first..last and returns class and cycles.
 Engine = Callable[[int, int, int, int], tuple[int, int]]
 
 
@@ -152,9 +152,9 @@ class LinkModel:
     identity
         Words of the reply to IDENTIFY.
     memory
-        What READ and WRITE reach.
+        For READ and WRITE.
     engine
-        What RUN does.
+        Called by RUN.
     """
 
     def __init__(self, identity: tuple[int, ...], memory: Memory, engine: Engine):
@@ -167,12 +167,12 @@ class LinkModel:
         self._last_run: tuple[bytes, tuple[int, int]] | None = None
 
     def byte(self, value: int) -> bytes | None:
-        """Take one byte; None, or what is sent in answer to the request that it ends."""
+        """Take one byte; returns the reply to the request that it ends, or None."""
         frame = self.scanner.byte(value)
         return None if frame is None else self.answer(frame)
 
     def verdict(self, frame: bytes) -> int:
-        """The status that the request in a whole frame will get."""
+        """The status with which the request in a whole frame will be answered."""
         first, address, count, *payload = struct.unpack(f"<{len(frame) // 4}I", frame)
         command = first & 0xFFFF
         if self.busy and command not in (STATUS, RESET):
@@ -196,7 +196,7 @@ class LinkModel:
         return OK
 
     def answer(self, frame: bytes) -> bytes:
-        """Do what a whole frame asks for; the bytes of the reply."""
+        """Execute the request in a whole frame; returns the bytes of the reply."""
         first, address, count, *payload = struct.unpack(f"<{len(frame) // 4}I", frame)
         status = self.verdict(frame)
         words: tuple[int, ...] = ()
@@ -236,7 +236,7 @@ class LinkModel:
 
 
 def encode(frame: bytes) -> bytes:
-    """A frame with its CRC, as it goes over the wire."""
+    """The bytes on the wire for a frame: CRC, escapes and ENDs added."""
     coded = bytearray([0xC0])
     for value in frame + struct.pack("<I", zlib.crc32(frame)):
         coded += {0xC0: b"\xdb\xdc", 0xDB: b"\xdb\xdd"}.get(value, bytes([value]))

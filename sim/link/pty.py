@@ -15,17 +15,17 @@ _SLICE = 0.05
 
 
 class PseudoPort:
-    """A serial port whose other end is a link; bytes go on in both directions while it is open.
+    """A serial port whose other end is a link. While it is open, bytes pass in both directions.
 
     Attributes
     ----------
     path : str
-        What a program opens as its serial port. It may close it and open it again.
+        The device file of the port. A program may open, close and reopen it.
     """
 
     def __init__(self, link: Link):
         self._link = link
-        # The far end is kept open too: else its first user would end it for the next.
+        # Kept open as well: otherwise the first program that closes the port would end it.
         self._near, self._far = os.openpty()
         tty.setraw(self._far)
         os.set_blocking(self._near, False)

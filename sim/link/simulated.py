@@ -1,8 +1,8 @@
 """The accelerator under Verilator as a child process, behind the byte stream of its link.
 
-`build_link` makes the program, of the RTL or of any other Verilog with the same ports; `ChildLink`
-runs it and is a link like a serial port (`residuum.sw.host.links.Link`). ``sim:`` addresses end up
-in `open_simulated`.
+`build_link` makes the program, of the RTL or of any other Verilog with the same ports. `ChildLink`
+runs it and is a link like a serial port (`residuum.sw.host.links.Link`). `open_simulated` opens
+``sim:`` addresses.
 """
 
 from __future__ import annotations
@@ -86,30 +86,36 @@ class _Pins(wiring.Component):
 class ChildLink:
     """The link to a child process; closing it ends the process.
 
+    The process runs in a session of its own, so that Ctrl-C reaches its user alone.
+
     Parameters
     ----------
     program
         From `build_link`.
     name
-        In messages.
+        Shown in messages.
     arguments
         Options of the program, see ``sim/link/link.cpp``.
     """
 
     seconds_per_byte = 0.0
-    # A simulated link loses nothing; but a wide engine on a busy computer is slow.
+    # No byte is lost, but a wide engine on a busy computer takes long to answer.
     latency = 20.0
     run_seconds = 600.0
     advice = "this is a fault of the simulated engine, which hangs"
 
     def __init__(self, program: Path, *, name: str = "sim:", arguments: Sequence[str] = ()):
         self.name = name
-        self._child = subprocess.Popen(
-            [str(program), *arguments],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        try:
+            self._child = subprocess.Popen(
+                [str(program), *arguments],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LinkError(f"{program} cannot be started: {error.strerror}") from None
 
     def send(self, data: bytes) -> None:
         pipe = self._child.stdin
@@ -175,6 +181,6 @@ def simulated_config(
         values[key] = int(value)
     try:
         config = EngineConfig.for_lanes(**values)
+        return config if network is None else grow_to_fit(network, config)
     except ValueError as error:
         raise ResiduumError(f"the engine of sim:{options} cannot be built: {error}") from None
-    return config if network is None else grow_to_fit(network, config)

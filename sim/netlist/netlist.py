@@ -1,17 +1,14 @@
-"""The ECP5 netlists of a small accelerator, simulated: ``residuum netlist``.
+"""The ECP5 netlists of a small accelerator, simulated.
 
-The accelerator with its link goes through yosys, and through nextpnr, as for a board. Both
-netlists, with models of the primitives (``sim/primitives``), become the program of a simulated link
-(`residuum.sim.link.simulated`), and a host compares every train with the golden model.
+yosys and nextpnr process the accelerator with its link as for a board. Both netlists, together with
+models of the primitives (``sim/primitives``), become the program of a simulated link
+(`residuum.sim.link.simulated`). A host compares every train with the golden model.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
-import itertools
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from amaranth.back import rtlil
 
 from residuum.boards.build import toolchain
-from residuum.boards.build.progress import Step
+from residuum.boards.build.progress import LayoutLog, SynthesisLog, phase
 from residuum.boards.build.synth import synthesise
-from residuum.commands.arguments import positive_number
+from residuum.boards.build.toolchain import alone_in
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.link.simulated import ChildLink, build_link
@@ -31,34 +28,30 @@ from residuum.sw.compiler.program import Program, compile_network, grow_to_fit
 from residuum.sw.host.classifier import Classifier
 from residuum.sw.host.device import Device
 from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
     import numpy as np
 
     from residuum.sw.trace.compare import Comparison
 
-__all__ = ["check", "netlist_sources", "place_and_route", "small_config", "synthesise_netlist"]
-
-DESCRIPTION = """\
-Synthesise a small accelerator for ECP5 that powers up with a network of 4-bit weights, place and
-route it, and run both netlists with models of the primitives in Verilator. Images are classified
-with the network that is there, then with one of 8-bit weights that is loaded over the link; every
-spike train, mask, logit and class is compared with the golden model. Writes
-build/netlist/report.json; ends with status 1 if anything differs."""
-EXAMPLES = """\
-examples:
-  residuum netlist digits               5 digits on both netlists
-  residuum netlist digits --images 20   more of them
-"""
+__all__ = [
+    "check",
+    "measure",
+    "netlist_sources",
+    "place_and_route",
+    "small_config",
+    "synthesise_netlist",
+]
 
 PRIMITIVES = tuple(sorted(Path(__file__).parents[1].joinpath("primitives").glob("*.v")))
 
-# Two tiles, so that banks and tiles are told apart, and few steps: half of them probe, half count.
+# Two tiles, so that a fault of one bank or tile shows. Few steps: half of them belong to the probe.
 LANES, TILE_LANES, STEPS = 4, 2, 4
 NAME = "accelerator"
-# No pin is used: any device will do that has pins enough for the bytes of the link.
+# The pins stay unconnected: any device with enough of them for the bytes of the link will do.
 _DEVICE = ("--25k", "--package", "CABGA256", "--lpf-allow-unconstrained")
-# What is proved here is the function; a clock that every routing meets.
+# Only the function is checked: any placement meets this clock.
 _MEGAHERTZ = 25
 
 Netlist = dict[str, Any]
@@ -66,7 +59,7 @@ OnLine = Callable[[str], None]
 
 
 def ignore_line(line: str) -> None:
-    """Nobody looks at what a tool prints."""
+    """Drop a line that a tool prints."""
 
 
 def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
@@ -88,7 +81,7 @@ def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
 
 
 def synthesise_netlist(program: Program, folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
-    """The netlist of yosys's ``synth_ecp5`` for the accelerator that powers up with a program."""
+    """The netlist of yosys's ``synth_ecp5`` for the accelerator with a program in its memories."""
     held = dict(zip(program.addresses.tolist(), program.words.tolist(), strict=True))
     accelerator = Accelerator(program.config, program=held, name=program.network.name)
     text = rtlil.convert(accelerator, platform=None, emit_src=False)
@@ -97,7 +90,7 @@ def synthesise_netlist(program: Program, folder: Path, *, on_line: OnLine = igno
 
 
 def place_and_route(folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
-    """What nextpnr makes of the netlist that `synthesise_netlist` has left in the folder."""
+    """Place and route the netlist that `synthesise_netlist` left in the folder."""
     files = ("--json", f"{NAME}.netlist.json", "--write", f"{NAME}.routed.json")
     log = f"{NAME}.nextpnr.log"
     arguments = [*_DEVICE, *files, "--freq", str(_MEGAHERTZ)]
@@ -111,7 +104,7 @@ def place_and_route(folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
 def netlist_sources(netlist: Netlist, folder: Path) -> dict[str, str]:
     """Verilog of a netlist and of the primitives in it, texts by file name, as Verilator takes it.
 
-    Names of cells and wires are dropped: as Verilog they take more room than what they name.
+    Names of cells and wires are dropped: most of the Verilog would be names.
     """
     bare = {
         "ports": _top(netlist)["ports"],
@@ -144,8 +137,8 @@ def check(
     Parameters
     ----------
     load
-        Load the network first; otherwise it must lie in the memories already, and words of the
-        program that are not there are mismatches.
+        Load the network first. Otherwise the memories must hold it already, and each word of the
+        program that they lack is a mismatch.
     done
         Called after each image.
 
@@ -186,18 +179,17 @@ def _top(netlist: Netlist) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Netlist:
-    """A netlist in yosys's JSON: its cells, without notes on where they come from and without the
-    modules that describe the primitives."""
+    """The top module of a netlist in yosys's JSON, without the cells that only note scopes."""
     top = json.loads(path.read_bytes())["modules"]["top"]
     kept = {name: cell for name, cell in top["cells"].items() if cell["type"] != "$scopeinfo"}
     return {"modules": {"top": {**top, "cells": kept}}}
 
 
 def _spell_out(netlist: Netlist) -> None:
-    """Write into a routed netlist what follows from the device rather than from a connection.
+    """Write into a routed netlist what the device decides.
 
-    What an open input reads; which multiplexer a table has, by its place in its half slice; the
-    direction of a pin, as part of its cell's type. Other open pins are left out.
+    The value that an open input reads; the multiplexer of a LUT, which follows from its place in
+    its half slice; the direction of a pin, as part of its cell's type. Other open pins go.
     """
     for cell in _top(netlist)["cells"].values():
         connections, directions = cell["connections"], cell["port_directions"]
@@ -215,64 +207,61 @@ def _spell_out(netlist: Netlist) -> None:
 
 
 def _open(kind: str, pin: str) -> str | None:
-    """What an open input of a cell reads; None where that makes no difference."""
+    """The value that an open input of a cell reads; None if the cell does not use it."""
     if kind in ("DP16KD", "TRELLIS_RAMW") or (kind == "TRELLIS_COMB" and pin in "ABCD"):
         return "1"
     # No local reset; no carry at the foot of a chain.
     return "0" if (kind, pin) in (("TRELLIS_FF", "LSR"), ("TRELLIS_COMB", "FCI")) else None
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of ``residuum netlist``."""
-    parser.add_argument("model", metavar="MODEL", help="name of a committed network")
-    parser.add_argument(
-        "--images",
-        type=positive_number,
-        default=5,
-        metavar="N",
-        help="how many held-out images, from the first (default %(default)s)",
-    )
+def measure(
+    model: str,
+    held: IntegerNetwork,
+    loaded: IntegerNetwork,
+    images: np.ndarray,
+    folder: Path,
+    *,
+    reporter: Reporter = SILENT,
+) -> dict[str, Any]:
+    """Make both netlists in a folder, and classify images on each; returns the report.
 
+    Parameters
+    ----------
+    model
+        Named in the report.
+    held, loaded
+        The network in the memories at power-up, and the one that is loaded over it.
 
-def run(args: argparse.Namespace) -> int:
-    """``residuum netlist``: both netlists, a line for each, ``build/netlist/report.json``."""
-    from residuum.boards.build.progress import LayoutLog, SynthesisLog, phase
-    from residuum.boards.build.toolchain import alone_in
-    from residuum.commands.console import ConsoleReporter, write_report
-    from residuum.sw.data.held_out import held_out
-    from residuum.sw.files import build_folder
-    from residuum.sw.network.library import load_network
-
+    Raises
+    ------
+    ResiduumError
+        If a tool is missing or fails, or if a device gives no answer.
+    """
     started = time.monotonic()
-    folder = build_folder() / "netlist"
-    held, loaded = load_network(args.model, 4), load_network(args.model, 8)
-    images, _ = held_out(held, args.model, args.images)
     config = small_config(held, loaded)
     steps = {"tau": config.steps // 2, "T": config.steps - config.steps // 2}
     found: dict[str, dict[str, Any]] = {}
 
     def classify(stage: str, program: Path, network: IntegerNetwork, load: bool) -> Comparison:
-        what = f"{len(images)} images, {network.weight_bits}-bit weights"
-        left = itertools.count(len(images) - 1, -1)
         link = ChildLink(program, name=f"the {stage} netlist")
-        with phase(reporter, stage, what) as show:
-
-            def done() -> None:
-                show(Step(what, f"{next(left)} left"))
-
-            return check(link, network, images, **steps, load=load, done=done)
+        what = f"{stage}: {network.weight_bits}-bit weights"
+        with reporter.task(what, total=len(images), unit="images") as task:
+            return check(link, network, images, **steps, load=load, done=task.advance)
 
     def simulate(stage: str, netlist: Netlist) -> None:
         with phase(reporter, stage, "compilation"):
             program = build_link(netlist_sources(netlist, folder), name=f"netlist-{stage}")
-        compared = [classify(stage, program, held, False), classify(stage, program, loaded, True)]
+        with phase(reporter, stage, f"{len(images)} images on two networks"):
+            compared = [
+                classify(stage, program, held, False),
+                classify(stage, program, loaded, True),
+            ]
         found[stage] = {
             "cells": cells(netlist),
             "mismatches": sum(one.mismatches for one in compared),
             "first": next((one.first for one in compared if one.first), ""),
         }
 
-    reporter = ConsoleReporter()
     with alone_in(folder, reporter):
         with phase(reporter, "netlist", "synthesis") as show:
             synthesis = SynthesisLog()
@@ -285,28 +274,16 @@ def run(args: argparse.Namespace) -> int:
             layout = LayoutLog()
             routed = place_and_route(folder, on_line=lambda line: show(layout(line)))
         simulate("routed", routed)
-
-    for stage, result in found.items():
-        print(
-            f"{stage} netlist of {sum(result['cells'].values()):,} cells: {len(images)} images "
-            f"each on the network it holds and on one loaded over it, {result['mismatches']} "
-            f"mismatches"
-        )
-        if result["mismatches"]:
-            print(f"residuum: the first difference: {result['first']}", file=sys.stderr)
-    mismatches = sum(result["mismatches"] for result in found.values())
-    report = {
-        "model": args.model,
+    return {
+        "model": model,
         "held_bits": held.weight_bits,
         "loaded_bits": loaded.weight_bits,
         "images": len(images),
         **steps,
         "lanes": config.lanes,
         "tile_lanes": config.tile_lanes,
-        "mismatches": mismatches,
+        "mismatches": sum(result["mismatches"] for result in found.values()),
         "netlists": found,
         "tools": {tool: toolchain.version(tool) for tool in ("yosys", "nextpnr-ecp5")},
         "seconds": round(time.monotonic() - started, 1),
     }
-    write_report(folder / "report.json", report)
-    return int(mismatches > 0)

@@ -1,8 +1,8 @@
 // Combinational cells of an ECP5 slice, after Lattice's ECP5 family data sheet (FPGA-DS-02012, the
-// modes of a slice) and the FPGA libraries reference guide. An open input of a table reads 1 on ECP5:
+// modes of a slice) and the FPGA libraries reference guide. An open input of a LUT reads 1 on ECP5:
 // sim/netlist/netlist.py connects it so.
 
-// Table of four inputs; A is the lowest bit of the index.
+// LUT with four inputs; A is the lowest bit of the index.
 module LUT4 #(
     parameter [15:0] INIT = 16'h0000
 ) (
@@ -16,7 +16,7 @@ module LUT4 #(
   assign Z = INIT[{D, C, B, A}];
 endmodule
 
-// The two tables of a half slice joined to one of five inputs.
+// Joins the two LUTs of a half slice to one with five inputs.
 module PFUMX (
     input  wire ALUT,
     input  wire BLUT,
@@ -27,7 +27,7 @@ module PFUMX (
   assign Z = C0 ? ALUT : BLUT;
 endmodule
 
-// Two tables of five (or six) inputs joined to one of six (or seven).
+// Joins two LUTs with five (or six) inputs to one with six (or seven).
 module L6MUX21 (
     input  wire D0,
     input  wire D1,
@@ -38,9 +38,9 @@ module L6MUX21 (
   assign Z = SD ? D1 : D0;
 endmodule
 
-// One bit of a carry chain: the table is the propagate signal, and where it is 0 the table of the two
-// lower inputs, bits 3..0, is the carry. INJECT1 cuts the chain below this bit: no carry comes into
-// the sum, and none is generated.
+// One bit of a carry chain. The LUT gives the propagate signal. Where that is 0, bits 3..0 of the LUT,
+// indexed by B and A, give the carry. INJECT1 cuts the chain below this bit: the sum takes no carry in,
+// and no carry is generated.
 module residuum_carry #(
     parameter [15:0] INIT = 16'h0000,
     parameter INJECT1 = "NO"
@@ -93,9 +93,9 @@ module CCU2C #(
       .A(A1), .B(B1), .C(C1), .D(D1), .CIN(carry), .S(S1), .COUT(COUT));
 endmodule
 
-// A table as nextpnr places it, in one of the modes of its slice. IS_Z1 tells the upper one of a half
-// slice: its multiplexer is that of the wide functions (L6MUX21), the lower one's is the PFUMX.
-// sim/netlist/netlist.py sets it from the place that nextpnr has chosen.
+// A LUT as nextpnr places it, in one of the modes of its slice. IS_Z1 marks the upper LUT of a half
+// slice: its multiplexer is the L6MUX21, that of the lower LUT the PFUMX. sim/netlist/netlist.py sets
+// IS_Z1 from the place that nextpnr has chosen.
 module TRELLIS_COMB #(
     parameter MODE = "LOGIC",
     parameter [15:0] INITVAL = 16'h0000,
@@ -133,7 +133,7 @@ module TRELLIS_COMB #(
       residuum_carry #(.INIT(INITVAL), .INJECT1(CCU2_INJECT1)) bit_(
           .A(A), .B(B), .C(C), .D(D), .CIN(FCI), .S(F), .COUT(FCO));
     end else if (MODE == "DPRAM") begin : dpram
-      // One bit of a TRELLIS_DPR16X4; nextpnr leads the read address to D, B, C, A, lowest first.
+      // One bit of a TRELLIS_DPR16X4; nextpnr connects the read address to D, B, C, A, lowest first.
       wire clock = WCKMUX == "INV" ? ~WCK : WCK;
       wire write = WREMUX == "1" ? 1'b1 : WREMUX == "0" ? 1'b0 : WREMUX == "INV" ? ~WRE : WRE;
       reg [15:0] words = INITVAL;
@@ -141,7 +141,7 @@ module TRELLIS_COMB #(
       assign F = words[{A, C, B, D}];
       assign FCO = 1'b0;
     end else if (MODE == "RAMW_BLOCK") begin : ramw_block
-      // Taken by the write port of a memory (TRELLIS_RAMW) and usable for nothing else.
+      // The write port of a memory (TRELLIS_RAMW) occupies this LUT.
       assign F = 1'b0;
       assign FCO = 1'b0;
     end else begin : other

@@ -1,8 +1,8 @@
-// Pins and clock lines of ECP5 as nextpnr writes them. What is not modelled (tristate, registers of a
-// pin, clock enable) has no port here, so that a netlist which uses it does not compile.
+// Pins and clock lines of ECP5 as nextpnr writes them. Tristate, registers of a pin and clock enables
+// are not modelled and have no port here: a netlist that uses them does not compile.
 
-// TRELLIS_IO with DIR "INPUT" and "OUTPUT": sim/netlist/netlist.py puts the direction into the name, since in
-// Verilog a parameter cannot decide on the direction of a port.
+// TRELLIS_IO with DIR "INPUT" and "OUTPUT". sim/netlist/netlist.py puts the direction into the name,
+// since a parameter in Verilog cannot choose the direction of a port.
 module TRELLIS_IO_INPUT #(
     parameter DIR = "INPUT",
     parameter DATAMUX_ODDR = "PADDO",
@@ -27,7 +27,7 @@ module TRELLIS_IO_OUTPUT #(
   assign B = I;
 endmodule
 
-// The way of a clock onto a global line.
+// Buffer of a global clock line.
 module DCCA (
     input  wire CLKI,
     output wire CLKO

@@ -1,8 +1,8 @@
 // Registers and memories of an ECP5 slice, after Lattice's ECP5 family data sheet (FPGA-DS-02012) and
 // the memory usage guide (FPGA-TN-02204, distributed memory).
 
-// A register with clock enable and a local set or reset. It powers up with the value that LSR gives.
-// SD is nextpnr's: "0" takes the data from M, past the table, "1" from DI.
+// A register with clock enable and a local set or reset. It powers up with its reset value. nextpnr
+// sets SD: "0" takes the data from M, which bypasses the LUT, "1" from DI.
 module TRELLIS_FF #(
     parameter GSR = "ENABLED",
     parameter CEMUX = "1",
@@ -47,7 +47,7 @@ module TRELLIS_FF #(
   endgenerate
 endmodule
 
-// 16 words of 4 bits: written at the clock, read at once.
+// 16 words of 4 bits: written at the clock, read asynchronously.
 module TRELLIS_DPR16X4 #(
     parameter WCKMUX = "WCK",
     parameter WREMUX = "WRE",
@@ -68,7 +68,7 @@ module TRELLIS_DPR16X4 #(
   assign DO = words[{RAD, 2'b00} +: 4];
 endmodule
 
-// The way of data and write address to the four tables that hold a TRELLIS_DPR16X4.
+// Connects data and write address to the four LUTs that hold a TRELLIS_DPR16X4.
 module TRELLIS_RAMW (
     input  wire A0,
     input  wire B0,

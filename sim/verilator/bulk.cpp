@@ -1,6 +1,6 @@
-// The moving part of the bulk mover: a queue of commands, filled by Python through ctypes, and the
-// function that the simulated clock calls once per cycle (bulk.sv). Buffers belong to Python, which
-// keeps them alive until the queue is empty.
+// The C++ part of the bulk mover. Python fills a queue of commands through ctypes; the simulated clock
+// calls residuum_bulk_tick once per cycle (bulk.sv). Python owns the buffers and keeps them alive until
+// the queue is empty.
 #include <cstdint>
 #include <cstdio>
 #include <deque>
@@ -29,10 +29,10 @@ uint32_t address_width = 0;
 uint64_t cycle = 0;
 uint64_t last_write = kNeverWritten;
 std::deque<Command> queue;
-uint32_t issued = 0;    // words of the front command that went out
-uint32_t answered = 0;  // words of the front command that came back
+uint32_t issued = 0;    // words of the front command that were written or requested
+uint32_t answered = 0;  // words of the front command that were received
 uint64_t waited = 0;    // cycles without progress of the front command
-uint64_t stale = 0;     // answers still to come of a read that was given up
+uint64_t stale = 0;     // answers to a cancelled read that have not come yet
 std::string failure;
 
 std::string describe(const Command& command) {
@@ -108,7 +108,7 @@ void residuum_bulk_tick(uint8_t rst, uint8_t busy, uint8_t read_valid, uint32_t 
     *address = *write_data = *flags = 0;
     ++cycle;
     if (rst) {
-        // A reset throws away what is on its way through the design: the command begins again.
+        // A reset drops all requests in the design: the front command begins again.
         stale = 0;
         issued = answered = 0;
         last_write = kNeverWritten;
@@ -158,7 +158,7 @@ void residuum_bulk_tick(uint8_t rst, uint8_t busy, uint8_t read_valid, uint32_t 
 uint32_t residuum_bulk_address_width() { return address_width; }
 uint64_t residuum_bulk_cycle() { return cycle; }
 
-// The reason why the queue was dropped, or an empty string; asking clears it.
+// Returns and clears the reason why the queue was dropped; an empty string if it was not.
 const char* residuum_bulk_take_failure() {
     static std::string taken;
     taken.swap(failure);

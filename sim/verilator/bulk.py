@@ -1,7 +1,7 @@
 """Bulk transfers over the host port of a design, one `await` per transaction.
 
-A build with ``bulk=True`` (`sim/verilator/build.py`) has a mover on its host port that works off a
-queue of commands at one word per cycle, without Python. `Bulk` fills that queue from inside a
+A build with ``bulk=True`` (`sim/verilator/build.py`) has a mover on its host port. The mover works
+off a queue of commands at one word per cycle, without Python. `Bulk` fills the queue from inside a
 cocotb test::
 
     bulk = await Bulk.start(dut)
@@ -27,25 +27,25 @@ from residuum.sim.verilator import build as verilator
 
 __all__ = ["Bulk", "BulkError"]
 
-# Longer than any pipeline behind the port, short enough that a hang is reported at once.
+# Cycles. More than any pipeline takes to answer, yet so few that a hang is reported at once.
 _ANSWER_TIMEOUT = 10_000
 
 Words = npt.ArrayLike
 
 
 class BulkError(Exception):
-    """A transfer that did not end; the message names the command."""
+    """A transfer did not end; the message names the command."""
 
 
 class Bulk:
     """The Python side of the bulk mover.
 
-    The mover keeps the rules of the port: one write or read in a cycle and never both, answers in
-    order. A read is complete before the command behind it begins. While ``rst`` is high it waits;
-    a command that a reset interrupts begins again.
+    The mover keeps the rules of the port: one write or one read per cycle, answers in order. A read
+    is complete before the next command begins. While ``rst`` is high the mover waits; a command
+    that a reset interrupts begins again.
 
-    After an error the rest of the queue is dropped and the mover can be used again. After a read
-    whose answers got lost it is reset that makes the port usable, since answers carry no name.
+    After an error the rest of the queue is dropped and the mover can be used again. If answers of
+    a read got lost, reset the design first: a late answer would be taken for one of the next read.
     """
 
     def __init__(self, dut: Any) -> None:
@@ -60,7 +60,7 @@ class Bulk:
 
     @classmethod
     async def start(cls, dut: Any) -> Bulk:
-        """Start the clock, reset the design and take hold of its mover."""
+        """Start the clock, reset the design, and return its mover."""
         await verilator.start(dut)
         return cls(dut)
 
@@ -108,22 +108,20 @@ class Bulk:
     def queue_wait_idle(self, timeout: int) -> None:
         """Wait until ``busy`` is low, at most ``timeout`` cycles.
 
-        The start that the last write may have given is waited for: ``busy`` is not looked at
-        before it can have risen.
+        The last write may have started a run: ``busy`` is sampled only after it can have risen.
         """
         self._library.residuum_bulk_wait_idle(_u64(timeout))
 
     def queue_delay(self, cycles: int) -> None:
-        """Leave the port alone for some cycles."""
+        """Leave the port idle for some cycles."""
         self._library.residuum_bulk_delay(_u32(cycles))
 
     async def flush(self) -> None:
         """Wait until all queued commands are done; raises `BulkError` if one hangs."""
-        # What other tasks queue from here on is theirs to keep.
+        # Other tasks may queue commands from here on; their buffers are kept by their own flush.
         kept, self._buffers = self._buffers, []
         async with self._lock:
-            # The mover answers one clock after it has seen the queue, so that a queue filled now
-            # shows as a fall and a rise of `idle`, however short the command.
+            # `idle` is a register: even the shortest queue makes it fall and rise again.
             self._library.residuum_bulk_delay(_u32(1))
             await RisingEdge(self._idle)
             del kept

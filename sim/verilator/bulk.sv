@@ -1,5 +1,5 @@
-// The bulk mover: one call of C++ per clock drives the host port, so that Python is not needed in
-// every cycle. What goes over the port was queued by sim/verilator/bulk.py; see sim/verilator/bulk.cpp.
+// The bulk mover: one call of C++ per clock drives the host port, so that no cycle waits for Python.
+// sim/verilator/bulk.py queues the commands, sim/verilator/bulk.cpp works them off.
 module residuum_bulk #(
     parameter ADDRESS_WIDTH = 1
 ) (

@@ -11,13 +11,16 @@ from residuum.sim.verilator.bulk import Bulk
 from residuum.sw.compiler.program import Program
 from residuum.sw.trace.engine_trace import EngineTrace
 
-# Cycles far beyond any network: a run that takes longer hangs.
+# Far more cycles than any network takes: a run that takes longer hangs.
 RUN_TIMEOUT = 2_000_000
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Words that were asked for: ``parts`` hold them, once flushed, in the order ``order``."""
+    """Words of a queued read: after the flush, ``parts`` hold them in ascending order of address.
+
+    ``order[i]`` is the place of the i-th of them in the list of addresses that was given.
+    """
 
     order: np.ndarray
     parts: list[np.ndarray]

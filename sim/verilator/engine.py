@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from residuum.hw.engine import Engine
 from residuum.hw.isa.config import EngineConfig
-from residuum.sim.verilator.build import Simulation, build
+from residuum.sim.verilator.build import Simulation, build, scratch_folder
+from residuum.sw.compiler.program import Program
 from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.trace.engine_trace import EngineTrace
+
+# Bytes of waves for one lane in one cycle of a run, measured; see `waves_bytes`.
+WAVES_BYTES = 300
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,31 @@ class Case:
     T: int
 
 
+def waves_bytes(program: Program, image: np.ndarray, *, tau: int, T: int) -> int:
+    """About how many bytes the waves of an image take, from the cycle model.
+
+    See `EngineDriver.classify`: an image runs twice. Loading the program counts as an image's.
+    """
+    from residuum.hw.isa.host_map import Counter
+    from residuum.sw.compiler.cycles import predict
+    from residuum.sw.golden.golden_model import simulate
+
+    golden = simulate(program.network, image[None], tau=tau, T=T)
+    cycles = 2 * int(predict(program, image, golden, 0)[:, Counter.CYCLES].sum())
+    return round(cycles * WAVES_BYTES * program.config.lanes)
+
+
 def build_engine(config: EngineConfig, *, waves: bool = False) -> Simulation:
-    """The simulation of an engine; of one with that configuration if it was built before."""
+    """Build the simulation of an engine, or find the same build of an earlier call."""
     return build(Engine(config), name=f"engine-{config.lanes}", bulk=True, waves=waves)
 
 
 def run_engine(
-    config: EngineConfig, cases: Sequence[Case], *, simulation: Simulation | None = None
+    config: EngineConfig,
+    cases: Sequence[Case],
+    *,
+    simulation: Simulation | None = None,
+    reporter: Reporter = SILENT,
 ) -> list[EngineTrace]:
     """Classify the images of all cases in one simulation, without a reset between them.
 
@@ -49,14 +70,22 @@ def run_engine(
         If a network does not fit, or the engine gives no answer.
     """
     simulation = simulation or build_engine(config)
-    with tempfile.TemporaryDirectory(prefix="residuum-") as scratch:
+    images = sum(len(case.images) for case in cases)
+    with (
+        scratch_folder() as scratch,
+        reporter.task("images on the engine", total=images, unit="images") as task,
+    ):
         parameters: dict[str, Any] = {"config": dataclasses.asdict(config), "cases": []}
         for index, case in enumerate(cases):
-            path = Path(scratch) / f"{index}.npz"
+            path = scratch / f"{index}.npz"
             case.network.save(path)
             parameters["cases"].append({"network": str(path), "tau": case.tau, "T": case.T})
             parameters[f"{index}_images"] = np.ascontiguousarray(case.images)
-        given = simulation.run("residuum.sim.verilator.engine_bench", parameters=parameters)
+        given = simulation.run(
+            "residuum.sim.verilator.engine_bench",
+            parameters=parameters,
+            watch=lambda steps: task.update(done=steps),
+        )
     named: list[dict[str, np.ndarray]] = [{} for _ in cases]
     for name, values in given.items():
         number, rest = name.split("_", 1)

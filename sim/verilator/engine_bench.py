@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import cocotb
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.sim.verilator.build import give, parameters, terminal
+from residuum.sim.verilator.build import count_step, give, parameters
 from residuum.sim.verilator.bulk import Bulk
 from residuum.sim.verilator.driver import EngineDriver
 from residuum.sw.compiler.program import compile_network
@@ -23,18 +21,15 @@ async def classify(dut):  # type: ignore[no-untyped-def]
     config = EngineConfig(**given["config"])
     bulk = await Bulk.start(dut)
     results: dict[str, np.ndarray] = {}
-    total = sum(len(given[f"{index}_images"]) for index in range(len(given["cases"])))
-    with Progress(console=Console(file=terminal()), transient=True) as progress:
-        task = progress.add_task("images on the engine", total=total)
-        for index, case in enumerate(given["cases"]):
-            network = IntegerNetwork.load(case["network"])
-            steps = {"tau": case["tau"], "T": case["T"]}
-            driver = EngineDriver(bulk, compile_network(network, config, **steps))
-            await driver.load()
-            traces: list[EngineTrace] = []
-            for image in given[f"{index}_images"]:
-                traces.append(await driver.classify(image, **steps))
-                progress.advance(task)
-            for name, values in EngineTrace.stack(traces).to_arrays().items():
-                results[f"{index}_{name}"] = values
+    for index, case in enumerate(given["cases"]):
+        network = IntegerNetwork.load(case["network"])
+        steps = {"tau": case["tau"], "T": case["T"]}
+        driver = EngineDriver(bulk, compile_network(network, config, **steps))
+        await driver.load()
+        traces: list[EngineTrace] = []
+        for image in given[f"{index}_images"]:
+            traces.append(await driver.classify(image, **steps))
+            count_step()
+        for name, values in EngineTrace.stack(traces).to_arrays().items():
+            results[f"{index}_{name}"] = values
     give(**results)

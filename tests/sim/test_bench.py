@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from residuum import cli
 from residuum.boards.build import bitstream
@@ -23,6 +22,7 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.files import write_json
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.library import load_network
+from residuum.sw.progress import SILENT
 from tests.boards.tiny import order_and_design
 from tests.folders import work_in
 
@@ -220,7 +220,7 @@ def builds(tmp_path, monkeypatch):
     order, _ = order_and_design(150)
     design = Design("", "", bytes(31) + b"\1")
 
-    def build(order, design, folder, display):
+    def build(order, design, folder, reporter):
         done.append(design.digest.hex())
         write_json(folder / REPORT, {"digest": design.digest.hex(), "fmax_mhz": 140})
         raise ResiduumError("too slow")
@@ -233,7 +233,7 @@ def builds(tmp_path, monkeypatch):
 
 
 def routed() -> dict:
-    return bench.routed("ulx3s-12f", "12f", 1, Console(stderr=True))
+    return bench.routed("ulx3s-12f", "12f", 1, SILENT)
 
 
 def test_a_build_that_misses_its_clock_has_a_clock_too_and_is_not_repeated(builds):

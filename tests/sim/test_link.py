@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from residuum import cli
+from residuum.commands.devices import openers
 from residuum.sim.bench.fuzz import CONFIG, TAU, T, small_network
 from residuum.sim.link.pty import PseudoPort, pseudo_port
 from residuum.sim.link.simulated import ChildLink, build_accelerator, build_pins, open_simulated
@@ -96,7 +97,7 @@ def test_sim_addresses(network, monkeypatch):
     asked = []
     monkeypatch.setattr("residuum.sim.link.simulated.build_accelerator", asked.append)
     monkeypatch.setattr("residuum.sim.link.simulated.ChildLink", lambda *_, **__: None)
-    open_link("sim:lanes=2,steps=5", network=network, steps=9)
+    open_link("sim:lanes=2,steps=5", network=network, steps=9, openers=openers())
     assert (asked[0].lanes, asked[0].steps) == (2, 5)
     open_simulated("", network=network, steps=9)
     assert (asked[1].lanes, asked[1].steps) == (16, 9)

@@ -2,8 +2,9 @@
 
 import pytest
 
+from residuum import cli
 from residuum.hw.isa.host_map import HostMap
-from residuum.sim.bench.fuzz import fuzz, main
+from residuum.sim.bench.fuzz import fuzz
 from residuum.sim.link.simulated import build_accelerator
 
 
@@ -21,6 +22,6 @@ def test_a_wrong_effect_is_found(monkeypatch, capsys):
     size = HostMap.size
     monkeypatch.setattr(HostMap, "size", lambda self, region: size(self, region) + 1)
     build_accelerator.cache_clear()
-    assert main(["--frames", "1000", "--seed", "4"]) == 1
+    assert cli.main(["fuzz", "--frames", "1000", "--seed", "4"]) == 1
     build_accelerator.cache_clear()
     assert "residuum: seed 4: burst" in capsys.readouterr().err

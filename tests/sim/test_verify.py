@@ -3,6 +3,10 @@
 import dataclasses
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +20,7 @@ from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.library import load_network, zoo_file
 from tests.folders import work_in
 
+ROOT = Path(__file__).resolve().parents[2]
 REPORT = Path("build/verify/digits-8bit.json")
 
 
@@ -31,9 +36,9 @@ def parts(tmp_path, monkeypatch):
     started: list[int] = []
     real = measure._run_part
 
-    def counted(task, simulation, first, last, sign):
+    def counted(task, simulation, first, last, watch):
         started.append(first)
-        return real(task, simulation, first, last, sign)
+        return real(task, simulation, first, last, watch)
 
     work_in(tmp_path, monkeypatch)
     monkeypatch.setattr(measure, "LARGEST_PART", 2)
@@ -46,7 +51,7 @@ def simulated(parts, monkeypatch):
     """The same with numbers in the place of simulations: every image takes 10 cycles, and image 3
     has a mismatch."""
 
-    def numbers(task, simulation, first, last, sign):
+    def numbers(task, simulation, first, last, watch):
         parts.append(first)
         totals = measure.Totals.empty(len(task.program.layers))
         totals.images = last - first
@@ -81,7 +86,9 @@ def test_broken_off_and_resumed_is_the_same_as_in_one_go(parts, monkeypatch, cap
     interrupt_after(monkeypatch, 1)
     assert run("--images", "5", "--jobs", "1") == (130, {})
     said = capsys.readouterr().err
-    assert "interrupted; 4 of 5 images of digits are done and kept in build/verify/digits" in said
+    assert (
+        "interrupted; 4 of 5 images of digits-8bit are done and kept in build/verify/digits" in said
+    )
     assert said.rstrip().endswith("the same command goes on from there")
 
     status, resumed = run("--images", "5", "--jobs", "1")
@@ -91,6 +98,59 @@ def test_broken_off_and_resumed_is_the_same_as_in_one_go(parts, monkeypatch, cap
     monkeypatch.setattr(measure, "LARGEST_PART", 5)
     assert run("--images", "5") == (0, resumed)
     assert parts == [0, 2, 4, 0]
+
+
+# `residuum verify` in parts of 40 images, as a program.
+VERIFY = """
+import sys
+from residuum import cli
+from residuum.sim.bench import measure
+measure.LARGEST_PART = 40
+sys.exit(cli.main(["verify", "digits", "--images", "80", "--jobs", "1"]))
+"""
+
+
+def interrupted(folder: Path, *, again: bool) -> tuple[int, str, list[int]]:
+    """Send SIGINT to the process group of a measurement, as the terminal does at Ctrl-C.
+
+    ``again``: twice. Exit status, standard error, and the first images of the parts that are kept.
+    """
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", VERIFY],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as command:
+        assert command.stderr is not None
+        while not list(scratch.glob("*/steps")):
+            assert command.poll() is None
+            time.sleep(0.02)
+        os.killpg(command.pid, signal.SIGINT)
+        said = [command.stderr.readline()]
+        if again:
+            os.killpg(command.pid, signal.SIGINT)
+        said += command.stderr.readlines()
+    kept = [json.loads(path.read_text()) for path in Path("build/verify").glob("*.json")]
+    parts = [int(name.split("-")[0]) for content in kept for name in content["parts"]]
+    assert list(scratch.iterdir()) == []
+    return command.returncode, "".join(said), parts
+
+
+def test_ctrl_c_finishes_and_keeps_what_is_being_simulated(in_tmp):
+    status, said, parts = interrupted(in_tmp, again=False)
+    assert (status, parts) == (130, [0])
+    assert "finishing what is being simulated; interrupt again to drop it" in said
+    assert "interrupted; 40 of 80 images of digits-8bit are done and kept in " in said
+
+
+def test_a_second_ctrl_c_drops_it(in_tmp):
+    status, said, parts = interrupted(in_tmp, again=True)
+    assert (status, parts) == (130, [])
+    assert "interrupted; 0 of 80 images of digits-8bit are done and kept in " in said
 
 
 def test_a_mismatch_is_told_and_ends_with_status_1(parts, monkeypatch, capsys):
@@ -191,7 +251,7 @@ def test_two_at_the_same_work_are_refused(simulated, tmp_path):
         (["digits", "--preset", "99f"], "there is no preset '99f'"),
         (["digits", "--images", "361"], "361 images are wanted, but digits has 360 held-out"),
         (["fashion", "--bits", "4", "--preset", "12f"], "need 1626 rows of feature memory"),
-        (["digits", "--tau", "30", "--T", "30"], "steps must be in 1..31 "),
+        (["digits", "--tau", "30", "--T", "30"], "share a host word of 32 bits), not 60"),
         (["nothing"], "there is no network 'nothing'"),
     ],
 )

@@ -1,9 +1,15 @@
+import dataclasses
+import errno
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import cocotb
+import cocotb_tools.config
 import numpy as np
 import pytest
 from amaranth.hdl import Const, Module, signed
@@ -11,7 +17,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.sim.verilator import build as verilator
-from residuum.sim.verilator.build import Port, SimulationError, build, module_ports, verilog_text
+from residuum.sim.verilator.build import (
+    Port,
+    SimulationError,
+    build,
+    build_program,
+    module_ports,
+    verilog_text,
+)
+from residuum.sw.errors import ResiduumError
 from residuum.sw.files import build_folder
 from tests.sim.demo import Demo
 
@@ -67,11 +81,11 @@ def test_a_seed_repeats_what_is_drawn(simulation):
     assert first == again != other
 
 
-def test_terminal_and_log(simulation, tmp_path, capfd):
-    log = tmp_path / "run.log"
-    simulation.run(BENCH, testcase="count", parameters=GIVEN, log=log)
+def test_steps_and_log(simulation, tmp_path):
+    log, steps = tmp_path / "run.log", []
+    simulation.run(BENCH, testcase="count", parameters=GIVEN, log=log, watch=steps.append)
     assert "written to the log" in log.read_text()
-    assert capfd.readouterr().err == "shown on the terminal\n"
+    assert steps[-1] == 3
 
 
 def test_a_failing_test_raises_with_its_message_and_the_log(simulation, tmp_path):
@@ -102,6 +116,44 @@ def test_waves():
     file.unlink(missing_ok=True)
     simulation.run(BENCH, testcase="count", parameters=GIVEN)
     assert "valid_1" in file.read_text()
+
+
+def test_waves_of_a_run_that_broke_off_are_removed(in_tmp):
+    """Stopped by the caller, or for their size: neither a part stays nor the file."""
+    simulation = build(Demo(), name="demo-waves", waves=True)
+    with pytest.raises(SimulationError, match="stopped after 1 seconds"):
+        simulation.run(BENCH, testcase="endless", timeout=1)
+    small = dataclasses.replace(simulation, most_waves=100_000)
+    with pytest.raises(SimulationError, match="the waves take more than 0 MB, so the simulation"):
+        small.run(BENCH, testcase="endless")
+    assert list(small.waves_file.parent.iterdir()) == []
+
+
+def test_waves_of_a_failed_test_stay(in_tmp):
+    simulation = build(Demo(), name="demo-waves", waves=True)
+    with pytest.raises(SimulationError, match="wrong: the streak"):
+        simulation.run(BENCH, testcase="wrong")
+    assert [path.name for path in simulation.waves_file.parent.iterdir()] == ["demo-waves.vcd"]
+
+
+def test_an_exception_in_the_caller_ends_the_simulation(simulation, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    running = []
+
+    def interrupt(steps):
+        cwds = {process: Path(f"/proc/{process}/cwd") for process in child_processes()}
+        running.extend(p for p, cwd in cwds.items() if tmp_path in cwd.resolve().parents)
+        if running:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulation.run(BENCH, testcase="endless", watch=interrupt)
+    assert not set(running) & set(child_processes())
+
+
+def child_processes() -> list[int]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(number) for task in tasks for number in task.read_text().split()]
 
 
 def test_the_same_component_is_built_once(simulation, monkeypatch):
@@ -146,7 +198,7 @@ def test_two_processes_build_the_same_once():
 def test_a_build_that_broke_off_is_not_used(monkeypatch, tmp_path):
     monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
 
-    def interrupted(name, folder, sources, runner):
+    def interrupted(name, folder, sources, **options):
         (folder / "simulation").write_text("half of a program")
         raise KeyboardInterrupt
 
@@ -169,6 +221,82 @@ def test_a_missing_compiler_is_named(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(SimulationError, match="`g\\+\\+` is needed"):
         verilator._require_programs()
+
+
+TINY = {
+    "top.v": 'module top(input clk); initial $write("42"); endmodule',
+    "main.cpp": '#include "Vtop.h"\nint main() { Vtop top; top.eval(); return 0; }',
+}
+
+
+@pytest.mark.parametrize("name", ["a b", "a$b$HOME", 'it\'s #1 "x" \\ &;'])
+def test_a_path_with_characters_of_make_and_the_shell(name, tmp_path, monkeypatch):
+    """Neither the build folder nor the folder of Python's packages needs a plain path."""
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "build" / "verilator").mkdir(parents=True)
+    for runtime in (build_folder() / "verilator").glob("runtime-*"):
+        (folder / "build" / "verilator" / runtime.name).symlink_to(runtime)
+    site = folder / "site"
+    site.symlink_to(Path(cocotb.__file__).parents[1])
+    monkeypatch.setattr(cocotb_tools.config, "libs_dir", site / "cocotb" / "libs")
+    monkeypatch.setattr(cocotb_tools.config, "share_dir", site / "cocotb" / "share")
+    monkeypatch.setattr("importlib.metadata.Distribution.locate_file", lambda _, path: site / path)
+    monkeypatch.setenv("RESIDUUM_BUILD", str(folder / "build"))
+    program = build_program(TINY, name="tiny")
+    assert subprocess.run([program], capture_output=True, text=True, check=True).stdout == "42"
+    values = build(Demo(), name="demo").run(BENCH, testcase="count", parameters=GIVEN)
+    assert values["text"] == "µ"
+
+
+def test_a_temporary_directory_that_make_cannot_use(tmp_path, monkeypatch):
+    (tmp_path / "a b").mkdir()
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path / "build"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a b"))
+    with pytest.raises(SimulationError, match=r"make cannot build in .*a b, .*; name another one"):
+        build_program(TINY, name="tiny")
+
+
+def test_no_temporary_directory(simulation, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(SimulationError, match=r"cannot be used: No such file or directory; name"):
+        simulation.run(BENCH, testcase="count", parameters=GIVEN)
+
+
+def test_a_temporary_directory_that_is_full_before_the_run(simulation, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(SimulationError, match="cannot be used: No space left on device; name"):
+        simulation.run(BENCH, testcase="count", parameters=GIVEN)
+
+
+def test_a_temporary_directory_that_is_full_in_the_run(simulation, monkeypatch):
+    """What the simulation itself says is no help then."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(SimulationError, match="cannot be used: No space left on device; name"):
+        simulation.run(BENCH, testcase="wrong")
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "file"])
+def test_a_build_folder_that_cannot_be_made(place, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path / place))
+    with pytest.raises(ResiduumError, match=r"verilator/\w+\.lock cannot be written: "):
+        build_program(TINY, name="tiny")
+
+
+def test_a_build_folder_that_is_full(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
+    monkeypatch.setattr(verilator, "_run_verilator", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "copy", full)
+    with pytest.raises(ResiduumError, match=r"\w+.partial cannot be written: No space left on dev"):
+        build_program(TINY, name="tiny")
+    assert not [path for path in (tmp_path / "verilator").iterdir() if not path.suffix]
 
 
 def test_the_mover_needs_a_host_port():

@@ -1,0 +1,55 @@
+"""The report of images on the simulated engine, as the commands print it."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from residuum.commands.tables import print_records
+
+COLUMNS = ("layer", "neurons", "fire", "events", "SOPs", "cycles", "utilisation")
+
+
+def print_report(report: Mapping[str, Any]) -> int:
+    """Print a table of the layers, and the sums, of a `residuum.sim.bench.measure.report`.
+
+    Returns the exit status: 1, with a sentence on stderr, if values differ.
+    """
+    whole = {key: report[f"{key}_per_image"] for key in ("events", "sops", "cycles")}
+    neurons = sum(layer["neurons"] for layer in report["layers"])
+    share = whole["events"] / whole["cycles"]
+    every = {"name": "all layers", "neurons": neurons, "firing": None, "utilisation": share}
+    print_records(
+        [_cells(layer) for layer in (*report["layers"], {**every, **whole})],
+        title=f"{report['model']}, {report['bits']}-bit weights, per image",
+        numbers=COLUMNS[1:],
+    )
+    print(
+        f"{report['images']} images, tau {report['tau']}, T {report['T']}, {report['lanes']} lanes "
+        f"x {report['steps']} steps: {report['mismatches']} mismatches"
+    )
+    print(
+        f"accuracy {report['rtl_accuracy']:.2f} % on the engine, "
+        f"{report['golden_accuracy']:.2f} % in the golden model"
+    )
+    cycles, predicted = report["cycles_per_image"], report["predicted_cycles_per_image"]
+    print(
+        f"{cycles:,.1f} cycles per image ({predicted:,.1f} in the cycle model), "
+        f"{report['cycles_per_event']:.3f} per event"
+    )
+    if not report["mismatches"]:
+        return 0
+    message = f"{report['mismatches']} values differ; the first: {report['first_mismatch']}"
+    print(f"residuum: {message}", file=sys.stderr)
+    return 1
+
+
+def _cells(layer: Mapping[str, Any]) -> dict[str, str]:
+    firing = layer["firing"]
+    cells = (
+        layer["name"],
+        f"{layer['neurons']:,}",
+        "" if firing is None else f"{100 * firing:.1f} %",
+        *(f"{layer[key]:,.0f}" for key in ("events", "sops", "cycles")),
+        f"{100 * layer['utilisation']:.1f} %",
+    )
+    return dict(zip(COLUMNS, cells, strict=True))
