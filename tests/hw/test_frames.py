@@ -1,19 +1,31 @@
 """Framer alone: buffer and verdicts on one side, words on the other, and both at once."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residuum.hw.isa.protocol import FrameReader, add_crc, pack_words, slip_encode, unpack_words
+from residuum.hw.isa.protocol import (
+    MAX_FRAME_WORDS,
+    FrameReader,
+    add_crc,
+    pack_words,
+    slip_encode,
+    unpack_words,
+)
 from residuum.hw.link.frames import Framer
+from tests.hw.bad_frames import DAMAGED, WIRE, WRITE
 from tests.hw.simulation import simulate
 from tests.hw.streams import NO_PAUSE, PAUSES, put, take, wait
 
+WORDS = list(unpack_words(WRITE.pack()))
 WORD = st.integers(0, 0xFFFF_FFFF) | st.sampled_from([0xC0C0_DBDB, 0xDCDD_C0DB])
 
 
-def receive(pieces: list[bytes], *, release: bool = True) -> list:
-    """What the buffer holds at the end of each whole frame, and "dropped", in order."""
+def receive(pieces: Iterable[bytes | None], *, release: bool = True) -> list:
+    """What the buffer holds at the end of each whole frame, and "dropped", in order; None among
+    the pieces is damage of the wire."""
     dut = Framer()
     seen: list = []
     buffer: dict[int, int] = {}
@@ -25,6 +37,7 @@ def receive(pieces: list[bytes], *, release: bool = True) -> list:
             )
             seen.extend(["dropped"] * dropped)
             if write:
+                assert index < MAX_FRAME_WORDS
                 buffer[index] = word
             if full and release:
                 seen.append([buffer[place] for place in range(length)])
@@ -35,8 +48,11 @@ def receive(pieces: list[bytes], *, release: bool = True) -> list:
 
     async def testbench(ctx):
         for piece in pieces:
-            await put(ctx, dut.rx, piece)
-            await wait(ctx, 8)
+            ctx.set(dut.rx_damaged, piece is None)
+            await put(ctx, dut.rx, piece or b"")
+            await ctx.tick()
+            ctx.set(dut.rx_damaged, 0)
+            await wait(ctx, 7)
         if not release:
             seen.append([buffer[place] for place in range(ctx.get(dut.length))])
 
@@ -67,6 +83,16 @@ def send(frames: list[list[int]], *, give=NO_PAUSE, accept=NO_PAUSE) -> bytes:
     return bytes(sent)
 
 
+def received(data: bytes) -> list:
+    """What `receive` must give, by the reader of the software."""
+    reader, seen = FrameReader(), []
+    for byte in data:
+        dropped = reader.dropped
+        seen += [list(unpack_words(frame.pack())) for frame in reader.feed(bytes([byte]))]
+        seen += ["dropped"] * (reader.dropped - dropped)
+    return seen
+
+
 def packed(words: list[int]) -> bytes:
     return add_crc(pack_words(words))
 
@@ -79,11 +105,35 @@ def test_whole_frames_are_in_the_buffer(frames):
     assert seen == [list(unpack_words(frame)) for frame in data]
 
 
-@pytest.mark.parametrize(("words", "whole"), [(2, False), (3, True), (259, True), (260, False)])
-def test_the_lengths_of_frames(words, whole):
+@pytest.mark.parametrize("words", [3, 259])
+def test_the_shortest_and_the_longest_frame(words):
     data = packed(list(range(words)))
-    expected = list(unpack_words(data)) if whole else "dropped"
-    assert receive([slip_encode(data)]) == [expected]
+    assert receive([slip_encode(data)]) == [list(unpack_words(data))]
+
+
+@pytest.mark.parametrize("pieces", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_frame_is_dropped_and_the_next_one_is_not(pieces):
+    assert receive([*pieces, WIRE]) == ["dropped", WORDS]
+
+
+def test_empty_frames_are_ignored():
+    assert receive([b"\xc0" * 9, WIRE]) == [WORDS]
+
+
+PIECES = st.one_of(
+    st.binary(max_size=8),
+    st.just(b"\xc0"),
+    st.tuples(st.integers(0, 30), st.integers(0, 8)).map(
+        lambda cut: WIRE[: cut[0]] + WIRE[cut[0] + cut[1] :]
+    ),
+    st.binary(min_size=8, max_size=40).map(slip_encode),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(PIECES, max_size=6).map(lambda pieces: b"".join([*pieces, b"\xc0"])))
+def test_noise_is_dropped_and_counted_as_by_the_reader(noise):
+    assert receive(bytes([byte]) for byte in noise) == received(noise)
 
 
 def test_a_full_buffer_is_not_overwritten():

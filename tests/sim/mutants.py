@@ -1,4 +1,4 @@
-"""Deliberate faults of the RTL, each one replacement in a file under ``hw/``."""
+"""Deliberate faults of the RTL, each one change to a syntax tree of a room of ``hw/``."""
 
 import enum
 from dataclasses import dataclass
@@ -6,6 +6,18 @@ from pathlib import Path
 
 from residuum.hw.isa.config import EngineConfig
 from tests.sim.mutants_cases import CONFIG, DEEP, WIDE
+from tests.sim.mutants_syntax import (
+    Exchange,
+    MutationError,
+    Node,
+    Operand,
+    Operator,
+    Place,
+    Whole,
+    drop,
+    mutate,
+    read_room,
+)
 
 
 class Oracle(enum.Enum):
@@ -25,10 +37,8 @@ class Mutant:
     ----------
     name
         What is wrong, as a test's name.
-    file
-        Under ``hw/``.
-    original, replacement
-        Text that occurs in the file exactly once, and what stands there instead.
+    place, operator
+        Where the fault is, and what is changed there.
     caught_by
         The oracle that must tell this fault.
     config
@@ -36,232 +46,183 @@ class Mutant:
     """
 
     name: str
-    file: str
-    original: str
-    replacement: str
+    place: Place
+    operator: Operator
     caught_by: Oracle = Oracle.VALUES
     config: EngineConfig = CONFIG
 
+    def mutated(self, hardware: Path) -> tuple[str, str]:
+        """The file under ``hw/`` that holds the fault, and its faulty text; `MutationError` if the
+        place is not found exactly once."""
+        try:
+            return mutate(read_room(hardware, self.place.room), self.place, self.operator)
+        except MutationError as error:
+            raise MutationError(f"mutant {self.name}: {error}") from None
+
     def apply(self, hardware: Path) -> None:
-        """Put the fault into a copy of ``hw/``; ValueError if its place is not found once."""
-        path = hardware / self.file
-        text = path.read_text()
-        found = text.count(self.original)
-        if found != 1:
-            raise ValueError(
-                f"mutant {self.name}: hw/{self.file} must hold this text exactly once, "
-                f"not {found} times; adapt the mutant to the source: {self.original!r}"
-            )
-        path.write_text(text.replace(self.original, self.replacement))
+        """Put the fault into a copy of ``hw/``."""
+        file, text = self.mutated(hardware)
+        (hardware / file).write_text(text)
 
 
-def _of(file: str, *faults: tuple) -> list[Mutant]:  # type: ignore[type-arg]
-    """The other fields of all mutants of a file."""
-    return [Mutant(name, file, *rest) for name, *rest in faults]
+def _in(room: str, *faults: tuple) -> list[Mutant]:  # type: ignore[type-arg]
+    """Mutants of a room: name, signal or keywords of its place, and the other fields."""
+    return [
+        Mutant(name, Place(room, **({"signal": at} if isinstance(at, str) else at)), *rest)
+        for name, at, *rest in faults
+    ]
 
+
+ANYWHERE: dict[str, str] = {}
 
 MUTANTS = [
-    *_of(
-        "neuron/pipeline.py",
-        ("threshold-not-reached-by-equality", "~after[-1] & ~mode", "(after > 0) & ~mode"),
-        ("mask-ignored", " & ~(mode.inference[step] & silenced_here)", ""),
+    *_in(
+        "neuron",
+        (
+            "threshold-not-reached-by-equality",
+            "spike",
+            Operand("&", ("after",), "after > 0"),
+        ),
+        ("mask-ignored", "spoken", drop("&", "inference", "silenced_here")),
         (
             "mask-applied-to-the-probe",
-            "Cat(train, silenced)",
-            "Cat(Mux(silenced, 0, train), silenced)",
+            "self.train",
+            Operand("Cat", ("train",), "Mux(silenced, 0, train)"),
         ),
+        ("no-restart-after-the-probe", "restart", drop("|", "then")),
+        ("no-start-behind-unused-slots", "restart", drop("|", "now")),
+        ("start-potential-TH", "kept", drop(">>", "1")),
+        ("start-potential-rounded-up", "keeping", Operand(">>", ("threshold_here",), "_ + 1")),
+        ("residual-0-silences", "verdict", Node("[-1]", ("before",), "_0 <= 0")),
+        ("bias-dropped", "constant", drop("+", "bias")),
+        ("bit-planes-reversed", "terms", Node("range", ("planes",), "reversed(_)")),
+        ("no-shift-between-passes", "write.data", drop("<<", "planes")),
         (
-            "no-restart-after-the-probe",
-            "(~now[0] & now[1]) | (~then[0] & then[1])",
-            "~now[0] & now[1]",
+            "parameter-group-not-advanced",
+            {"signal": "group", "owner": "NeuronPipeline"},
+            drop("+", "1"),
         ),
-        (
-            "no-start-behind-unused-slots",
-            "(~now[0] & now[1]) | (~then[0] & then[1])",
-            "~then[0] & then[1]",
-        ),
-        ("start-potential-TH", 'register("start", threshold >> 1)', 'register("start", threshold)'),
-        (
-            "start-potential-rounded-up",
-            "Mux(restart, threshold_here >> 1,",
-            "Mux(restart, (threshold_here + 1) >> 1,",
-        ),
-        ("residual-0-silences", "before[-1], silenced_here", "before <= 0, silenced_here"),
-        ("bias-dropped", "constant.eq(late.bias + planes)", "constant.eq(planes)"),
-        ("bit-planes-reversed", "for k in range(c.planes)]", "for k in reversed(range(c.planes))]"),
-        ("no-shift-between-passes", "(before << c.planes) + total", "before + total"),
-        ("parameter-group-not-advanced", "group.eq(group + 1)", "group.eq(group)"),
-    ),
-    *_of(
-        "neuron/argmax.py",
-        ("argmax-takes-the-last-of-equals", "(largest - logit)[-1]", "(largest - logit) <= 0"),
+        ("argmax-takes-the-last-of-equals", "larger", Node("[-1]", ("logit",), "_0 <= 0")),
         (
             "argmax-unsigned",
-            "(largest - logit)[-1]",
-            "((largest & ~(-1 << len(logit))) - (logit & ~(-1 << len(logit))))[-1]",
+            "larger",
+            Operand(
+                "[-1]",
+                ("logit",),
+                "(largest & ~(-1 << len(logit))) - (logit & ~(-1 << len(logit)))",
+            ),
         ),
     ),
-    *_of(
-        "array/lanes.py",
-        ("sums-not-cleared-by-a-flush", "total.eq(0)", "total.eq(total)", Oracle.REPETITION),
+    *_in(
+        "array",
         (
-            "sums-not-cleared-by-a-flush-with-event",
-            "adder.clear.eq(action.flush)",
-            "adder.clear.eq(0)",
+            "sums-not-cleared-by-a-flush",
+            {"signal": "total", "under": "clear"},
+            Whole("total"),
+            Oracle.REPETITION,
         ),
-        (
-            "event-of-a-flush-lost",
-            "self.action.flush & ~self.action.train[step]",
-            "self.action.flush",
-        ),
+        ("sums-not-cleared-by-a-flush-with-event", "adder.clear", Whole("0")),
+        ("event-of-a-flush-lost", "clear", drop("&", "train")),
         (
             "ticket-during-a-drain-lost",
-            "tickets.eq(tickets + action.ticket),",
-            "tickets.eq(tickets),",
+            {"signal": "tickets", "under": "slot_valid"},
+            drop("+", "ticket"),
         ),
+        ("shared-row-not-advanced", "empty_row", drop("+", "1")),
     ),
-    *_of(
-        "array/tile.py",
-        ("shared-row-not-advanced", "empty_row.eq(empty_row + 1)", "empty_row.eq(empty_row)"),
-    ),
-    *_of(
-        "memory/feature.py",
-        ("occupancy-of-the-last-lane-lost", "Mux(write.lane == lane, spiking, earlier)", "earlier"),
+    *_in(
+        "memory",
+        ("occupancy-of-the-last-lane-lost", "occupancy", Node("Mux", ("spiking",), "_2")),
         (
             "shared-occupancy-of-the-latest-row",
-            "with m.If(write.shared):",
-            "with m.If(write.last):",
+            {"signal": "shared", "condition": True},
+            Exchange("write.shared", "last"),
             Oracle.COUNTERS,
         ),
         (
             "silenced-neurons-count-as-spiking",
-            "taken.train[: c.steps].any()",
-            "taken.train.any()",
+            "spiking",
+            Node("[:]", ("train",), "_0"),
             Oracle.COUNTERS,
         ),
     ),
-    *_of(
-        "scanner/events.py",
-        ("head-mask-off-by-one", "slot >= early.head", "slot > early.head"),
-        ("tail-mask-off-by-one", "slot <= early.tail", "slot < early.tail"),
-        ("shared-train-of-group-0", "self.empty_row + read.index", "self.empty_row"),
-        (
-            "end-given-to-a-bank-with-an-end",
-            " & ~bank.final & ~bank.end",
-            " & ~bank.final",
-        ),
-        ("end-never-merged", " & ~bank.final & ~bank.end", " & 0", Oracle.COUNTERS),
-        (
-            "ticket-waits-for-the-drain",
-            "Mux(due, free, room)",
-            "free",
-            Oracle.COUNTERS,
-        ),
+    *_in(
+        "scanner",
+        ("head-mask-off-by-one", "after_head", Node(">=", ("head",), "_0 > _1")),
+        ("tail-mask-off-by-one", "before_tail", Node("<=", ("tail",), "_0 < _1")),
+        ("shared-train-of-group-0", "row", drop("+", "index")),
+        ("end-given-to-a-bank-with-an-end", "merge", drop("&", "end")),
+        ("end-never-merged", "merge", Whole("_ & 0"), Oracle.COUNTERS),
+        ("ticket-waits-for-the-drain", "ticket", Node("Mux", ("room",), "_1"), Oracle.COUNTERS),
         (
             "windows-without-events-drain-in-full",
-            "seen.eq((seen | event) & ~close)",
-            "seen.eq(seen | event)",
+            "seen",
+            drop("&", "close"),
             Oracle.COUNTERS,
         ),
         (
             "flush-one-cycle-early",
-            "free.eq((self.last_lane == 0) & ~ticket)",
-            "free.eq((self.last_lane <= 1) & ~ticket)",
+            "free",
+            Node("==", ("last_lane", "0"), "_0 <= 1"),
             Oracle.REPETITION,
         ),
-        (
-            "flush-one-cycle-late",
-            "free.eq(busy == 1)",
-            "free.eq(busy == 0)",
-            Oracle.COUNTERS,
-        ),
-        (
-            "ticket-of-a-flush-not-counted",
-            "busy.eq(self.last_lane + ticket)",
-            "busy.eq(self.last_lane)",
-            Oracle.VALUES,
-            WIDE,
-        ),
+        ("flush-one-cycle-late", "free", Node("==", ("busy", "1"), "_0 == 0"), Oracle.COUNTERS),
+        ("ticket-of-a-flush-not-counted", "busy", drop("+", "ticket"), Oracle.VALUES, WIDE),
         (
             "flush-named-by-the-empty-window",
-            "token.how.eq(Mux(due, due_how, how))",
-            "token.how.eq(Mux(due & ~silent, due_how, how))",
+            "token.how",
+            Operand("Mux", ("due",), "_ & ~silent"),
         ),
-        ("dropped-rows-not-given-back", "advance, dropped, taken", "advance, taken", Oracle.HANG),
-    ),
-    *_of(
-        "scanner/walker.py",
-        ("pitch-x-for-y", "row_y + layer.pitch_y", "row_y + layer.pitch_x"),
-        ("weight-row-of-the-next-group-wrong", "weight + c.lanes", "weight + 1"),
-        (
-            "weight-row-of-a-kernel-row-wrong",
-            'm, "y", weight_y, layer.weight_y',
-            'm, "y", weight_y, layer.weight_x',
-        ),
+        ("dropped-rows-not-given-back", "outstanding", drop("change", "dropped"), Oracle.HANG),
+        ("pitch-x-for-y", ANYWHERE, Exchange("layer.pitch_y", "pitch_x")),
+        ("weight-row-of-the-next-group-wrong", "weight", Operand("+", ("lanes",), "1")),
+        ("weight-row-of-a-kernel-row-wrong", ANYWHERE, Exchange("layer.weight_y", "weight_x")),
         (
             "pool-counter-off-by-one",
-            "stay=~pool_x[-1]",
-            "stay=pool_x != layer.pool_x - 1",
+            ANYWHERE,
+            Node("~", ("pool_x",), "pool_x != layer.pool_x - 1"),
         ),
         (
             "layer-ends-with-a-partial-pass",
-            "window.layer_last & last_pass",
-            "window.layer_last",
+            "layer_last",
+            drop("&", "last_pass"),
             Oracle.COUNTERS,
         ),
+        ("weights-of-the-first-group", "base_weight", drop("+", "weight_group")),
+        ("axis-tables-swapped", ANYWHERE, Exchange("layer.table_y", "table_x")),
     ),
-    *_of(
-        "scanner/windows.py",
-        (
-            "weights-of-the-first-group",
-            "base_weight.eq(base_weight + layer.weight_group)",
-            "base_weight.eq(base_weight)",
-        ),
-        ("axis-tables-swapped", "entry_y.eq(layer.table_y)", "entry_y.eq(layer.table_x)"),
-    ),
-    *_of(
-        "engine.py",
-        (
-            "stages-swapped",
-            "mode.inference[step].eq(inference > left)",
-            "mode.inference[step].eq(tau > left)",
-        ),
-        (
-            "steps-left-aligned",
-            "mode.active[step].eq(total > left)",
-            "mode.active[step].eq(total > step)",
-        ),
+    *_in(
+        "",  # the engine, which connects the rooms
+        ("stages-swapped", "mode.inference", Exchange("inference", "tau")),
+        ("steps-left-aligned", "mode.active", Exchange("left", "step")),
         (
             "scan-before-the-results",
-            "scanner.start.eq(sequencer.start)",
-            "scanner.start.eq(sequencer.prepare)",
+            "scanner.start",
+            Exchange("start", "prepare"),
             Oracle.REPETITION,
             DEEP,
         ),
     ),
-    *_of(
-        "sequencer/sequencer.py",
+    *_in(
+        "sequencer",
         (
             "drain-fields-before-the-results",
-            "with m.If(self.start):",
-            "with m.If(1):",
+            {"signal": "used", "condition": True},
+            Whole("1"),
             Oracle.REPETITION,
             DEEP,
         ),
         (
             "descriptors-not-fetched-ahead",
-            "fetching.eq(word != len(FIELDS))",
-            "fetching.eq((word != len(FIELDS)) & finished)",
+            "fetching",
+            Whole("_ & finished"),
             Oracle.COUNTERS,
         ),
-        ("counters-of-the-wrong-layer", "counted.eq(layer)", "counted.eq(final)", Oracle.COUNTERS),
-    ),
-    *_of(
-        "sequencer/counters.py",
+        ("counters-of-the-wrong-layer", "counted", Exchange("layer", "final"), Oracle.COUNTERS),
         (
             "cycles-one-less",
-            "taken.eq(cycles), cycles.eq(1)",
-            "taken.eq(cycles), cycles.eq(0)",
+            {"signal": "cycles", "under": "finish"},
+            Whole("0"),
             Oracle.COUNTERS,
         ),
     ),

@@ -1,0 +1,319 @@
+"""Places in RTL sources and changes to them, on the syntax tree: neither depends on formatting, on
+the order of statements, or on the file of a room in which they stand."""
+
+import ast
+import copy
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+Change = tuple[ast.AST, ast.AST]
+
+
+class MutationError(ValueError):
+    """A place was not found exactly once."""
+
+
+class Operator(Protocol):
+    """Gives the nodes of an expression that it can change, and what stands there afterwards."""
+
+    def changes(self, root: ast.AST) -> Iterator[Change]: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Values of the assignments to a signal, ``signal.eq(value)`` or ``signal = value``.
+
+    Attributes
+    ----------
+    room
+        Folder or file under ``hw/``; empty for all of it.
+    signal
+        Name without subscripts, or the end of a dotted one: ``mode.active`` is assigned in
+        ``self.mode.active[step].eq(...)``. Empty for any code of the room, or of `owner`.
+    owner
+        Class or function around the assignment.
+    under
+        A name in the condition of an ``m.If`` or ``m.Elif`` around the assignment.
+    condition
+        The condition of the innermost ``m.If`` or ``m.Elif`` in place of the value.
+    """
+
+    room: str
+    signal: str = ""
+    owner: str = ""
+    under: str = ""
+    condition: bool = False
+
+    def __str__(self) -> str:
+        where = [f"hw/{self.room}"]
+        if self.owner:
+            where.append(self.owner)
+        if self.signal:
+            where.append("conditions of " * self.condition + f"assignments to {self.signal}")
+        return ", ".join(where) + (f" under {self.under}" if self.under else "")
+
+    def roots(self, tree: ast.Module) -> Iterator[ast.AST]:
+        """The expressions of a file that this place means."""
+        yield from self._roots(tree, owners=(), conditions=())
+
+    def _roots(
+        self, node: ast.AST, owners: tuple[str, ...], conditions: tuple[ast.expr, ...]
+    ) -> Iterator[ast.AST]:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            owners += (node.name,)
+        here = not self.owner or self.owner in owners
+        if here and not self.signal:
+            yield node
+            return
+        if isinstance(node, ast.With):
+            conditions += tuple(_conditions(node))
+        if here:
+            for value in _assigned(node, self.signal):
+                if not self.under or any(self.under in _mentioned(c) for c in conditions):
+                    yield from conditions[-1:] if self.condition else (value,)
+        for child in ast.iter_child_nodes(node):
+            yield from self._roots(child, owners, conditions)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The whole value becomes another; ``_`` stands for the one of the source."""
+
+    to: str
+
+    def changes(self, root: ast.AST) -> Iterator[Change]:
+        yield root, _filled(self.to, root)
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operation becomes another.
+
+    Attributes
+    ----------
+    kind
+        An operator (``&``, ``>=``, ``~``, ...), ``[-1]`` for a sign bit, ``[:]`` for a slice, or
+        the name of the function of a call.
+    names
+        Names and constants that the operation mentions, others may be beside them.
+    to
+        The new expression; ``_`` is the operation, ``_0``, ``_1``, ... are its operands.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    to: str
+
+    def changes(self, root: ast.AST) -> Iterator[Change]:
+        for node, operands in _operations(root, self.kind):
+            if _mentioned(node) >= set(self.names):
+                yield node, _filled(self.to, node, operands)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One operand of an operation, or one argument of a call, becomes another.
+
+    Attributes
+    ----------
+    kind
+        As in `Node`.
+    names
+        Names and constants that the operand mentions, others may be beside them.
+    to
+        The new operand, ``_`` is that of the source; None to drop it.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    to: str | None = None
+
+    def changes(self, root: ast.AST) -> Iterator[Change]:
+        for node, operands in _operations(root, self.kind):
+            for operand in operands:
+                if _mentioned(operand) >= set(self.names):
+                    if self.to is None:
+                        yield node, _without(node, operands, operand)
+                    else:
+                        yield operand, _filled(self.to, operand)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A name becomes another: ``old`` ends a dotted one, ``new`` replaces its last part."""
+
+    old: str
+    new: str
+
+    def changes(self, root: ast.AST) -> Iterator[Change]:
+        for node in ast.walk(root):
+            if isinstance(getattr(node, "ctx", None), ast.Load) and _ends(node, self.old):
+                if isinstance(node, ast.Attribute):
+                    yield node, ast.Attribute(node.value, self.new, ast.Load())
+                elif isinstance(node, ast.Name):
+                    yield node, ast.Name(self.new, ast.Load())
+
+
+def drop(kind: str, *names: str) -> Operand:
+    """The operand that mentions these names is left out."""
+    return Operand(kind, names)
+
+
+def mutate(sources: dict[str, str], place: Place, operator: Operator) -> tuple[str, str]:
+    """The file that changes, and its new text. ``sources`` maps paths under ``hw/`` to texts;
+    `MutationError` unless the operator finds exactly one node in all of them."""
+    found = []
+    for file, text in sources.items():
+        tree = ast.parse(text)
+        for root in {id(root): root for root in place.roots(tree)}.values():
+            found += [(file, tree, change) for change in operator.changes(root)]
+    if len(found) != 1:
+        lines = [f"hw/{file}:{getattr(old, 'lineno', 1)}" for file, _, (old, _) in found]
+        raise MutationError(
+            f"looked for one {operator} in {place}, found {len(found)}"
+            + (f": {', '.join(lines)}" if lines else "")
+        )
+    ((file, tree, change),) = found
+    return file, ast.unparse(_Replacement(*change).visit(tree))
+
+
+def read_room(hardware: Path, room: str) -> dict[str, str]:
+    """The sources of a folder or file of ``hw/``, by their paths under it."""
+    path = hardware / room
+    files = [path] if path.suffix else sorted(path.rglob("*.py"))
+    return {file.relative_to(hardware).as_posix(): file.read_text() for file in files}
+
+
+class _Replacement(ast.NodeTransformer):
+    """Puts one node in place of another."""
+
+    def __init__(self, old: ast.AST, new: ast.AST):
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return self.new if node is self.old else self.generic_visit(node)
+
+
+class _Filling(ast.NodeTransformer):
+    """Puts nodes in place of names."""
+
+    def __init__(self, values: dict[str, ast.AST]):
+        self.values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return copy.deepcopy(self.values.get(node.id, node))
+
+
+def _filled(template: str, whole: ast.AST, operands: Iterable[ast.AST] = ()) -> ast.AST:
+    values = {f"_{index}": operand for index, operand in enumerate(operands)}
+    return _Filling({"_": whole, **values}).visit(ast.parse(template, mode="eval").body)
+
+
+_BINARY: dict[str, type[ast.operator]] = {
+    "&": ast.BitAnd,
+    "|": ast.BitOr,
+    "+": ast.Add,
+    "-": ast.Sub,
+    "<<": ast.LShift,
+    ">>": ast.RShift,
+}
+_COMPARISONS: dict[str, type[ast.cmpop]] = {
+    "==": ast.Eq,
+    "!=": ast.NotEq,
+    "<": ast.Lt,
+    "<=": ast.LtE,
+    ">": ast.Gt,
+    ">=": ast.GtE,
+}
+
+
+def _operations(root: ast.AST, kind: str) -> Iterator[tuple[ast.AST, list[ast.expr]]]:
+    """Operations of a kind, each with its operands; ``a & b & c`` is one operation of three."""
+    parts: set[int] = set()
+    for node in ast.walk(root):
+        match node:
+            case ast.BinOp() if kind in _BINARY and isinstance(node.op, _BINARY[kind]):
+                if id(node) in parts:
+                    continue
+                operands, left = [], node
+                while isinstance(left, ast.BinOp) and isinstance(left.op, _BINARY[kind]):
+                    parts.add(id(left))
+                    operands.append(left.right)
+                    left = left.left  # type: ignore[assignment]
+                yield node, [left, *reversed(operands)]
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if kind in _COMPARISONS:
+                if isinstance(op, _COMPARISONS[kind]):
+                    yield node, [left, right]
+            case ast.UnaryOp(op=ast.Invert(), operand=operand) if kind == "~":
+                yield node, [operand]
+            case ast.Subscript(value=value, slice=ast.UnaryOp(ast.USub(), ast.Constant(1))):
+                if kind == "[-1]":
+                    yield node, [value]
+            case ast.Subscript(value=value, slice=ast.Slice()) if kind == "[:]":
+                yield node, [value]
+            case ast.Call(func=func) if _ends(func, kind):
+                yield node, [*node.args, *(keyword.value for keyword in node.keywords)]
+
+
+def _without(node: ast.AST, operands: list[ast.expr], dropped: ast.expr) -> ast.AST:
+    """An operation without one of its operands."""
+    rest = [operand for operand in operands if operand is not dropped]
+    if isinstance(node, ast.BinOp):
+        return functools.reduce(lambda left, right: ast.BinOp(left, node.op, right), rest)
+    if isinstance(node, ast.Call):
+        args = [arg for arg in node.args if arg is not dropped]
+        keywords = [keyword for keyword in node.keywords if keyword.value is not dropped]
+        return ast.Call(node.func, args, keywords)
+    raise MutationError(f"{ast.unparse(node)} has no operand that can be left out")
+
+
+def _assigned(node: ast.AST, signal: str) -> Iterator[ast.expr]:
+    """The value, if the node assigns one to the signal. To make a signal is no assignment."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=target, attr="eq"), args=[value]):
+            if _ends(target, signal):
+                yield value
+        case ast.Assign(targets=[target], value=value) if _ends(target, signal):
+            made = _dotted(value.func) if isinstance(value, ast.Call) else []
+            if "Signal" not in made:
+                yield value
+
+
+def _conditions(node: ast.With) -> Iterator[ast.expr]:
+    for item in node.items:
+        match item.context_expr:
+            case ast.Call(func=ast.Attribute(attr="If" | "Elif"), args=[condition]):
+                yield condition
+
+
+def _mentioned(node: ast.AST) -> set[str]:
+    """Names, attributes and constants in an expression."""
+    names = set()
+    for part in ast.walk(node):
+        match part:
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                names.add(name)
+            case ast.Constant(value=value):
+                names.add(repr(value))
+    return names
+
+
+def _dotted(node: ast.AST) -> list[str]:
+    """The parts of a dotted name, without subscripts; empty for anything else."""
+    match node:
+        case ast.Name(id=name):
+            return [name]
+        case ast.Attribute(value=value, attr=name):
+            return [*_dotted(value), name]
+        case ast.Subscript(value=value):
+            return _dotted(value)
+    return []
+
+
+def _ends(node: ast.AST, name: str) -> bool:
+    """Whether a dotted name ends in these parts."""
+    parts = name.split(".")
+    return _dotted(node)[-len(parts) :] == parts
