@@ -14,6 +14,7 @@ _FASHION = (
     "bag",
     "boot",
 )
+_CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100 = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
     butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
@@ -31,7 +32,7 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "digits": tuple("0123456789"),
     "mnist": tuple("0123456789"),
     "fashion": _FASHION,
-    "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+    "cifar10": tuple(_CIFAR10.split()),
     "cifar100": tuple(_CIFAR100.split()),
 }
 

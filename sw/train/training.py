@@ -27,6 +27,7 @@ from residuum.sw.convert.quantize import fake_quantize, weight_scales
 from residuum.sw.data.data_sets import ImageSet
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import write_whole
+from residuum.sw.network.convolution import convolve
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork, fold_batchnorm
 from residuum.sw.train.models import ModelDefinition, QCFSNetwork, Recipe
 from residuum.sw.train.qcfs import qcfs
@@ -192,9 +193,7 @@ class FoldedModule(nn.Module):
             weight = self.weights[index]
             if self.bits is not None:
                 weight = fake_quantize(weight, self.scales[index], self.bits)
-            if layer.pool != (1, 1):
-                x = F.avg_pool2d(x, layer.pool)
-            x = F.conv2d(x, weight, self.biases[index], layer.stride, layer.padding)
+            x = convolve(layer, x, weight, self.biases[index], pooling="mean")
             if not output:
                 x = qcfs(x, self.thresholds[index], self.network.levels)
         return x.flatten(1)
