@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from residuum.sw.data.data_sets import Access
 from residuum.sw.files import shown, write_json
 from residuum.sw.progress import Task
 
@@ -39,6 +41,11 @@ def write_report(path: Path, report: object) -> None:
     """Write a report as JSON, whole or not at all, and say so."""
     write_json(path, report)
     say_written(path)
+
+
+def data_access(args: argparse.Namespace) -> Access:
+    """What ``--allow-modified`` says, with downloads shown on the console."""
+    return Access(args.allow_modified, ConsoleReporter())
 
 
 class _Count(ProgressColumn):

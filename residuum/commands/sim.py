@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from residuum.commands.arguments import add_network, add_stages, positive_number
+from residuum.commands.arguments import add_allow_modified, add_network, add_stages, positive_number
 
 DESCRIPTION = """\
 Run held-out images through the engine under Verilator and compare every spike train, mask, logit
@@ -31,6 +31,7 @@ CHUNK = 100
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_stages(parser)
+    add_allow_modified(parser)
     parser.add_argument(
         "--images",
         type=positive_number,
@@ -58,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from residuum.commands.console import write_report
+    from residuum.commands.console import data_access, write_report
     from residuum.sim.bench.measure import (
         Totals,
         compared,
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.network.library import load_network, network_name
 
     network = load_network(args.model, args.bits)
-    all_images, all_labels = held_out(network, args.model, args.images)
+    all_images, all_labels = held_out(network, args.model, args.images, data_access(args))
     config = engine_for(network, args.lanes, steps=max(DEFAULT_STEPS, args.tau + args.T))
     program = compile_network(network, config, tau=args.tau, T=args.T)
 
