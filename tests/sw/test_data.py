@@ -16,8 +16,8 @@ import pytest
 
 from residuum.sw.data import data_sets as data
 from residuum.sw.errors import ResiduumError
-from residuum.sw.progress import SILENT
 from tests.sw.file_server import FileServer, serving
+from tests.sw.reporter import Lines
 
 IDX_NAMES = [
     "train-images-idx3-ubyte.gz",
@@ -208,17 +208,6 @@ def test_cut_batch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(data.DATA_VARIABLE, str(write(tmp_path, files)))
     with pytest.raises(ResiduumError, match=r"test_batch\.bin is not the published file of CIFAR-"):
         data.load_held_out("cifar10")
-
-
-class Lines:
-    """A reporter that keeps the lines."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.task = SILENT.task
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
 
 
 @pytest.mark.parametrize("by_variable", [False, True])
