@@ -51,6 +51,13 @@ def test_eval_writes_the_report(in_tmp: Path, capsys: pytest.CaptureFixture[str]
     assert f"digits: {accuracy:.2f} % of 40 images right (4-bit weights, tau 2, T 3)" in out
 
 
+def test_eval_keeps_a_report_for_each_width(in_tmp: Path) -> None:
+    for bits in ("8", "4"):
+        assert main(["eval", "digits", "--images", "5", "--bits", bits]) == 0
+    reports = [json.loads(path.read_text()) for path in (in_tmp / "build/eval").iterdir()]
+    assert sorted(report["bits"] for report in reports) == [4, 8]
+
+
 def test_eval_of_a_file(in_tmp: Path) -> None:
     network = load_network("digits")
     network.save(in_tmp / "mine.npz")
