@@ -46,7 +46,7 @@ def read_idx(title: str, paths: Sequence[Path]) -> Split:
 
 
 def read_cifar(title: str, paths: Sequence[Path], *, label_bytes: int, classes: int) -> Split:
-    """Images and labels of CIFAR's binary version, the files behind one another.
+    """Images and labels of CIFAR's binary version, in the order of the files.
 
     A file is a sequence of records: ``label_bytes`` labels, of which the last counts (CIFAR-100 has
     a coarse label in front of the fine one), then 3 x 32 x 32 pixels.

@@ -383,7 +383,7 @@ def _potentials(network: IntegerNetwork, seen: Arrays) -> list[dict[str, Any]]:
 
 
 def _joined(parts: Sequence[Arrays]) -> Arrays:
-    """Arrays whose last axis is the images, put behind one another."""
+    """Arrays concatenated along their last axis, the images."""
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
 

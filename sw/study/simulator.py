@@ -28,7 +28,7 @@ Reset = Literal["subtraction", "zero", "start"]
 
 _EXACT_FLOAT32 = 1 << 24
 _EXACT_FLOAT64 = 1 << 53
-# Numbers of the largest array of a batch; keeps it near the caches.
+# Elements of the largest array of a batch, so that it stays near the caches.
 _BATCH_NUMBERS = 1 << 22
 _CHECKED_MAPS = 2
 
@@ -92,7 +92,7 @@ class Extremes:
     """
 
     def __init__(self, layers: int) -> None:
-        # 0 is no exaggeration: v starts between 0 and TH, and the bits of a sign are there anyway.
+        # Starting at 0 costs no bit: v starts between 0 and TH, and signed numbers contain 0.
         self.low = np.zeros(layers, np.int64)
         self.high = np.zeros(layers, np.int64)
 

@@ -37,7 +37,7 @@ LABEL_SMOOTHING = 0.05
 MOMENTUM = 0.9
 # Steps of the fine-tuning between two choices of the weight scales, which change slowly.
 SCALES_EVERY = 20
-# Rounding to this many bits costs nothing that fine-tuning could win back.
+# Weights of this many bits or more are converted without fine-tuning.
 ENOUGH_BITS = 8
 
 
@@ -59,7 +59,7 @@ def train(
     checkpoint: Path,
     reporter: Reporter = SILENT,
 ) -> QCFSNetwork:
-    """Train from scratch, or go on from ``checkpoint``, which is rewritten after every epoch.
+    """Train from scratch, or resume from ``checkpoint``, which is rewritten after every epoch.
 
     Raises ``ResiduumError`` if the checkpoint belongs to other settings, is damaged, or cannot be
     written.
@@ -258,7 +258,8 @@ def fine_tune(
 ) -> FloatNetwork:
     """Train a little more with weights rounded to ``bits`` bits, so that rounding costs less.
 
-    In float32, whatever the precision of the training proper: bfloat16 would round once more.
+    In float32, whatever the precision of the training before: bfloat16 would add a rounding of its
+    own.
     """
     torch.manual_seed(seed)
     module = FoldedModule(network, bits=bits)
@@ -274,7 +275,7 @@ def fine_tune(
     with reporter.task(name, total=epochs * batches, unit="batches") as task:
         for epoch in range(epochs):
             mean = _Mean()
-            # Epochs after those of the training proper, so that no random number comes twice.
+            # Epochs are numbered on from the training, so that no random number is drawn twice.
             drawn = _batches(recipe, data, seed=seed, epoch=recipe.epochs + epoch)
             for number, (images, labels) in enumerate(drawn):
                 if number % SCALES_EVERY == 0:
@@ -391,7 +392,7 @@ def _resume(
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
     except (KeyError, RuntimeError, ValueError):
-        # The settings are the same, so the modules of the program have changed since.
+        # Equal settings and an intact file: the modules of the program differ from those saved.
         raise made_by_earlier_version(path) from None
     return int(state["epochs"])
 

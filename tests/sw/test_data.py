@@ -14,8 +14,10 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
+from residuum.cli import main
 from residuum.sw.data import data_sets as data
 from residuum.sw.errors import ResiduumError
+from tests.folders import work_in
 from tests.sw.file_server import FileServer, serving
 from tests.sw.reporter import Lines
 
@@ -85,7 +87,7 @@ PUBLISHED = dict(data.DATASETS)
 
 @pytest.fixture(autouse=True)
 def small_sets(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The small sets above are the published ones, and nothing of the user's is in the way."""
+    """The small sets above count as the published ones; the user's cache stays as it is."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv(data.ALLOW_VARIABLE, raising=False)
     for name, files in FILES.items():
@@ -224,6 +226,18 @@ def test_modified_file_that_is_allowed_is_used_and_named(
     assert len(images) > 0
     (line,) = reporter.said
     assert line.startswith(f"{path} is not the published file of {published(name).title}")
+
+
+def test_commands_accept_a_modified_file_if_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = modify("mnist", tmp_path / "data")
+    work_in(tmp_path, monkeypatch)
+    monkeypatch.setenv(data.DATA_VARIABLE, str(tmp_path / "data"))
+    assert main(["eval", "mnist", "--images", "2"]) == 1
+    assert f"residuum: {path} is not the published file of MNIST" in capsys.readouterr().err
+    assert main(["eval", "mnist", "--images", "2", "--allow-modified"]) == 0
+    assert f"{path} is not the published file of MNIST" in capsys.readouterr().err
 
 
 def sums_computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:

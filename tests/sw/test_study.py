@@ -17,6 +17,7 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
+from residuum.sw.study import page
 from residuum.sw.study import report as study_report
 from residuum.sw.study.measure import CASES
 from residuum.sw.study.page import render, table, verdict
@@ -244,6 +245,12 @@ def test_tables_of_the_page_are_whole(report: dict) -> None:
             continue
         head = head or line.count("|")
         assert line.count("|") == head
+
+
+@pytest.mark.parametrize("name", ["_METHOD", "_ACCURACY", "_TOTAL", "_RESET", "_UNEVENNESS"])
+def test_committed_page_has_the_texts_of_the_generator(name: str) -> None:
+    committed = (Path(__file__).parents[2] / "docs" / "study.md").read_text()
+    assert getattr(page, name).strip() in committed
 
 
 def test_plots_of_the_page_are_drawn(report: dict, tmp_path: Path) -> None:
