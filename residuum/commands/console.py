@@ -61,7 +61,7 @@ class _Count(ProgressColumn):
 
 
 class ConsoleReporter:
-    """Progress on standard error: bars on a terminal; elsewhere a line a minute for each task.
+    """Progress on standard error: bars on a terminal; in a log a line a minute for each task.
 
     Implements `residuum.sw.progress.Reporter`. Tasks of several threads may run side by side.
     """
@@ -144,7 +144,7 @@ class _ConsoleTask:
         self._tell()
 
     def _tell(self) -> None:
-        """A line now and then where no bar can be drawn."""
+        """A line a minute where no bar can be drawn."""
         now = time.monotonic()
         if self._reporter.console.is_terminal or now - self._told < LINE_EVERY or not self._done:
             return

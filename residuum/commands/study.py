@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from residuum.commands.arguments import add_allow_modified, image_count, positive_number
+from residuum.sw.errors import ResiduumError
 
 DESCRIPTION = """\
 Measure what the residual potential does: accuracy against tau and T, SRP against plain conversion
@@ -98,6 +99,8 @@ def _report(args: argparse.Namespace, parts: Path) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     access = data_access(args)
     names = [name.strip() for name in args.models.split(",")]
+    if len(set(names)) < len(names):
+        raise ResiduumError(f"--models names a model twice: {args.models}")
     subjects = load_subjects(names, args.zoo or ZOO, access.reporter)
     data = {}
     for subject in subjects:

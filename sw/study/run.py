@@ -14,11 +14,9 @@ from residuum.sw.train.models import MODELS
 def load_subjects(names: Sequence[str], zoo: Path, reporter: Reporter = SILENT) -> list[Subject]:
     """The models that have their files in the folder ``zoo``; the reporter says which have not.
 
-    Raises ``ResiduumError`` if a name is not that of a model or comes twice, if a file is damaged,
-    or if no model has its files.
+    Raises ``ResiduumError`` if a name is not that of a model, if a file is damaged, or if no model
+    has its files.
     """
-    if len(set(names)) < len(names):
-        raise ResiduumError(f"--models names a model twice: {','.join(names)}")
     subjects, missing = [], []
     for name in names:
         if name not in MODELS:
