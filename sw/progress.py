@@ -1,4 +1,4 @@
-"""How long work tells how far it is, without knowing a terminal.
+"""Progress of long work, reported without knowing a console.
 
 Whoever starts the work hands in a `Reporter`; the commands have one that draws bars, and `SILENT`
 says nothing.
@@ -13,7 +13,7 @@ class Task(Protocol):
     """A piece of work that is being done."""
 
     def advance(self, amount: float = 1) -> None:
-        """So much more is done."""
+        """``amount`` more units are done."""
 
     def update(
         self,
@@ -23,14 +23,14 @@ class Task(Protocol):
         total: float | None = None,
         detail: str | None = None,
     ) -> None:
-        """What is given changes; ``done`` and ``total`` are in the unit of the task."""
+        """Change what is given; ``done`` and ``total`` are in the unit of the task."""
 
 
 class Reporter(Protocol):
-    """Takes notice of the progress of work."""
+    """Receives the progress of work."""
 
     def say(self, line: str) -> None:
-        """A line that stays where the user can read it."""
+        """A line that stays on the screen or in the log."""
 
     def task(
         self, name: str, *, total: float | None = None, unit: str = ""

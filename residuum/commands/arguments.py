@@ -74,6 +74,7 @@ def add_images_on_device(parser: argparse.ArgumentParser, *, images: int) -> Non
     )
     add_bits(parser)
     add_stages(parser)
+    add_allow_modified(parser)
     parser.add_argument(
         "--images",
         type=positive_number,
@@ -102,6 +103,15 @@ def add_stages(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=DEFAULT_T,
         help="steps of the inference (default %(default)s)",
+    )
+
+
+def add_allow_modified(parser: argparse.ArgumentParser) -> None:
+    """``--allow-modified``: what ``residuum.commands.console.data_access`` takes."""
+    parser.add_argument(
+        "--allow-modified",
+        action="store_true",
+        help="accept files of a data set that are not the published ones",
     )
 
 

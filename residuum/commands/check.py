@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from residuum.commands.console import data_access
     from residuum.commands.devices import describe_device, open_device, prepare
     from residuum.sw.data.held_out import held_out
     from residuum.sw.golden.golden_model import simulate
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.trace.compare import compare
 
     network = load_network(args.model, args.bits)
-    images, _ = held_out(network, args.model, args.images)
+    images, _ = held_out(network, args.model, args.images, data_access(args))
     mismatches, first = 0, ""
     with open_device(args.device, network=network, steps=args.tau + args.T) as device:
         classifier = prepare(device, network, args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from residuum.sw.data.data_sets import Access
 from residuum.sw.files import shown, write_json
 from residuum.sw.progress import Task
 
@@ -41,6 +43,11 @@ def write_report(path: Path, report: object) -> None:
     say_written(path)
 
 
+def data_access(args: argparse.Namespace) -> Access:
+    """What ``--allow-modified`` says, with downloads shown on the console."""
+    return Access(args.allow_modified, ConsoleReporter())
+
+
 class _Count(ProgressColumn):
     """How much of how much is done, in the unit of the task."""
 
@@ -54,7 +61,7 @@ class _Count(ProgressColumn):
 
 
 class ConsoleReporter:
-    """Progress on standard error: bars on a terminal; elsewhere a line a minute for each task.
+    """Progress on standard error: bars on a terminal; in a log a line a minute for each task.
 
     Implements `residuum.sw.progress.Reporter`. Tasks of several threads may run side by side.
     """
@@ -137,7 +144,7 @@ class _ConsoleTask:
         self._tell()
 
     def _tell(self) -> None:
-        """A line now and then where no bar can be drawn."""
+        """A line a minute where no bar can be drawn."""
         now = time.monotonic()
         if self._reporter.console.is_terminal or now - self._told < LINE_EVERY or not self._done:
             return

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from residuum.commands.arguments import add_images, add_network, add_stages
+from residuum.commands.arguments import add_allow_modified, add_images, add_network, add_stages
 
 DESCRIPTION = """\
 Run the integer golden model on the held-out images of the network's data set, print the accuracy
@@ -16,7 +16,7 @@ examples:
   residuum eval digits --images 50          the first 50 images only
   residuum eval build/zoo/digits-8bit.npz   a network that was just trained
 
-The MNIST files are taken from the folder in RESIDUUM_DATA, else downloaded once.
+Images are read from the folder that the variable RESIDUUM_DATA names, else downloaded once.
 """
 
 
@@ -24,21 +24,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_stages(parser)
     add_images(parser)
+    add_allow_modified(parser)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="report (default build/eval/MODEL-8bit.json)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.commands.console import data_access, write_report
     from residuum.sw.data.held_out import held_out
     from residuum.sw.files import build_folder
     from residuum.sw.golden.accuracy import describe, evaluate
     from residuum.sw.network.library import load_network, network_name
 
     network = load_network(args.model, args.bits)
-    images, labels = held_out(network, args.model, args.images)
-    tally = evaluate(network, images, labels, tau=args.tau, T=args.T, reporter=ConsoleReporter())
+    access = data_access(args)
+    images, labels = held_out(network, args.model, args.images, access)
+    tally = evaluate(network, images, labels, tau=args.tau, T=args.T, reporter=access.reporter)
     print(describe(network, tally, args.tau, args.T))
     name = network_name(args.model, args.bits)
     report = {

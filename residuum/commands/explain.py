@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from residuum.commands.arguments import add_network, add_stages, image_count
+from residuum.commands.arguments import add_allow_modified, add_network, add_stages, image_count
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +32,7 @@ DEFAULT_IMAGES = 200
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_stages(parser)
+    add_allow_modified(parser)
     parser.add_argument(
         "--images",
         type=image_count,
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from residuum.commands.console import data_access
     from residuum.sw.data.held_out import held_out
     from residuum.sw.files import build_folder, write_json
     from residuum.sw.golden.reference import find_reference
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
-    images, labels = held_out(network, args.model, args.images)
+    images, labels = held_out(network, args.model, args.images, data_access(args))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(f"{network.name}, hybrids", total=len(images))
         found = explain(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from residuum.commands.arguments import positive_number
+from residuum.commands.arguments import add_allow_modified, positive_number
 
 DESCRIPTION = """\
 Synthesise a small accelerator for ECP5 that powers up with a network of 4-bit weights, place and
@@ -22,6 +22,7 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="name of a committed network")
+    add_allow_modified(parser)
     parser.add_argument(
         "--images",
         type=positive_number,
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Simulate both netlists, print a line for each, write the report."""
-    from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.commands.console import ConsoleReporter, data_access, write_report
     from residuum.sim.netlist import netlist
     from residuum.sw.data.held_out import held_out
     from residuum.sw.files import build_folder
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     folder = build_folder() / "netlist"
     held, loaded = load_network(args.model, 4), load_network(args.model, 8)
-    images, _ = held_out(held, args.model, args.images)
+    images, _ = held_out(held, args.model, args.images, data_access(args))
     report = netlist.measure(args.model, held, loaded, images, folder, reporter=ConsoleReporter())
     for stage, result in report["netlists"].items():
         print(

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from residuum.commands.arguments import add_images, add_network, add_stages, positive_number
+from residuum.commands.arguments import (
+    add_allow_modified,
+    add_images,
+    add_network,
+    add_stages,
+    positive_number,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +44,7 @@ DEFAULT_STEPS = 8
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser, default="digits")
     add_stages(parser)
+    add_allow_modified(parser)
     add_images(parser)
     parser.add_argument(
         "--lanes",
@@ -66,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from residuum.commands.console import data_access
     from residuum.sw.compiler.program import compile_network, grow_to_fit
     from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
@@ -79,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     has_images = "dataset" in network.metadata
     images = labels = None
     if has_images or args.images is not None:
-        images, labels = held_out(network, args.model, args.images)
+        images, labels = held_out(network, args.model, args.images, data_access(args))
     config, program, reason = _config(args), None, ""
     try:
         config = grow_to_fit(network, config)

@@ -41,12 +41,13 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from residuum.commands.console import data_access
     from residuum.commands.devices import describe_device, open_device, prepare
     from residuum.sw.data.held_out import held_out
     from residuum.sw.network.library import load_network
 
     network = load_network(args.model, args.bits)
-    images, labels = held_out(network, args.model, args.images)
+    images, labels = held_out(network, args.model, args.images, data_access(args))
     with open_device(args.device, network=network, steps=args.tau + args.T) as device:
         classifier = prepare(device, network, args)
         start = time.monotonic()

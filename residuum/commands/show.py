@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from residuum.commands.arguments import add_network, add_stages, whole_number
+from residuum.commands.arguments import add_allow_modified, add_network, add_stages, whole_number
 
 DESCRIPTION = """\
 Draw what one held-out image does in a network: spikes of every layer in probe and inference,
@@ -23,6 +23,7 @@ The ANN is the float network beside the model (NAME-float.npz), else the network
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_stages(parser)
+    add_allow_modified(parser)
     parser.add_argument(
         "--image",
         type=whole_number,
@@ -47,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from residuum.commands.console import data_access
     from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder, write_whole
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     file_format = check_format(path)
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
-    images, labels = held_out(network, args.model, None)
+    images, labels = held_out(network, args.model, access=data_access(args))
     if args.image >= len(images):
         raise ResiduumError(
             f"there is no image {args.image}; the {len(images)} held-out images are numbered "

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from residuum.commands.arguments import add_network, add_stages, positive_number
+from residuum.commands.arguments import add_allow_modified, add_network, add_stages, positive_number
 
 DESCRIPTION = """\
 Run held-out images through the engine under Verilator and compare every spike train, mask, logit
@@ -33,6 +33,7 @@ MOST_WAVES = 500
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_stages(parser)
+    add_allow_modified(parser)
     parser.add_argument(
         "--images",
         type=positive_number,
@@ -67,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from residuum.commands.console import ConsoleReporter, say_written, write_report
+    from residuum.commands.console import ConsoleReporter, data_access, say_written, write_report
     from residuum.commands.engine_report import print_report
     from residuum.sim.bench.measure import Totals, compared, engine_for, report
     from residuum.sim.verilator.engine import Case, build_engine, run_engine, waves_bytes
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
     name = network_name(args.model, args.bits)
-    all_images, all_labels = held_out(network, args.model, args.images)
+    all_images, all_labels = held_out(network, args.model, args.images, data_access(args))
     config = engine_for(network, args.lanes, steps=max(DEFAULT_STEPS, args.tau + args.T))
     program = compile_network(network, config, tau=args.tau, T=args.T)
     if args.waves:

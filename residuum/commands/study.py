@@ -1,14 +1,12 @@
 """``residuum study``."""
 
 import argparse
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from residuum.commands.arguments import image_count, positive_number
+from residuum.commands.arguments import add_allow_modified, image_count, positive_number
 from residuum.sw.errors import ResiduumError
-
-if TYPE_CHECKING:
-    from residuum.sw.study.report import Images, Subject
 
 DESCRIPTION = """\
 Measure what the residual potential does: accuracy against tau and T, SRP against plain conversion
@@ -41,10 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         type=image_count,
-        default=DEFAULT_IMAGES,
+        # Left out, fewer images than the default are enough; a number that is given must be there.
+        default=argparse.SUPPRESS,
         metavar="N",
         help='how many held-out images of each model, from the first, or "all" '
-        "(default %(default)s)",
+        f"(default {DEFAULT_IMAGES}, or all that there are)",
     )
     parser.add_argument(
         "--zoo", type=Path, metavar="FOLDER", help="where the networks are (default sw/zoo)"
@@ -59,32 +58,62 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive_number, default=1, metavar="N", help="default %(default)s"
     )
+    add_allow_modified(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
-
-    from residuum.hw.isa.config import EngineConfig
-    from residuum.sw.files import build_folder, write_json, write_whole
-    from residuum.sw.network.library import ZOO
+    from residuum.commands.console import say_written, write_report
+    from residuum.sw.files import build_folder, shown, write_whole
     from residuum.sw.study.page import render
     from residuum.sw.study.plots import draw
 
+    build = build_folder() / "study"
+    parts = build / "parts"
+    try:
+        report = _report(args, parts)
+    except KeyboardInterrupt:
+        print(
+            f"residuum: interrupted; the finished portions are kept in {shown(parts)}, and the "
+            f"same command goes on from there",
+            file=sys.stderr,
+        )
+        return 130
+    folder = args.out or (DOCS if report["command"] == "residuum study" else build)
+    write_report(build / "report.json", report)
+    page = folder / "study.md"
+    write_whole(page, render(report).encode())
+    say_written(page, *draw(report, folder))
+    return 0
+
+
+def _report(args: argparse.Namespace, parts: Path) -> dict[str, Any]:
+    import torch
+
+    from residuum.commands.console import data_access
+    from residuum.hw.isa.config import EngineConfig
+    from residuum.sw.data.held_out import held_out
+    from residuum.sw.network.library import ZOO
+    from residuum.sw.study.report import Images
+    from residuum.sw.study.run import load_subjects, measure
+
     torch.set_num_threads(args.threads)
-    subjects = _subjects(args.models, args.zoo or ZOO)
-    data = {subject.name: _images(subject, args.images) for subject in subjects}
-    report = {
+    access = data_access(args)
+    names = [name.strip() for name in args.models.split(",")]
+    if len(set(names)) < len(names):
+        raise ResiduumError(f"--models names a model twice: {args.models}")
+    subjects = load_subjects(names, args.zoo or ZOO, access.reporter)
+    data = {}
+    for subject in subjects:
+        count = getattr(args, "images", None)
+        images, labels = held_out(subject.eight, subject.name, count, access)
+        if "images" not in args:
+            images, labels = images[:DEFAULT_IMAGES], labels[:DEFAULT_IMAGES]
+        data[subject.name] = Images(images, labels)
+    return {
         "command": command_line(args),
         "engine": {"potential_bits": EngineConfig().potential_bits},
-        "models": _measured(subjects, data),
+        "models": measure(subjects, data, parts, access.reporter),
     }
-    build = build_folder() / "study"
-    folder = args.out or (DOCS if command_line(args) == "residuum study" else build)
-    write_json(build / "report.json", report)
-    write_whole(folder / "study.md", render(report).encode())
-    for path in (build / "report.json", folder / "study.md", *draw(report, folder)):
-        print(f"written: {path}")
-    return 0
 
 
 def command_line(args: argparse.Namespace) -> str:
@@ -92,73 +121,8 @@ def command_line(args: argparse.Namespace) -> str:
     words = ["residuum study"]
     if args.models != DEFAULT_MODELS:
         words.append(f"--models {args.models}")
-    if args.images != DEFAULT_IMAGES:
+    if getattr(args, "images", DEFAULT_IMAGES) != DEFAULT_IMAGES:
         words.append(f"--images {args.images or 'all'}")
     if args.zoo is not None:
         words.append(f"--zoo {args.zoo}")
     return " ".join(words)
-
-
-def _subjects(models: str, zoo: Path) -> list["Subject"]:
-    """The models that are there; what is missing is said, and is an error only if none is left."""
-    from residuum.sw.study.report import load_subject
-    from residuum.sw.train.models import MODELS
-
-    names = [name.strip() for name in models.split(",")]
-    if len(set(names)) < len(names):
-        raise ResiduumError(f"--models names a model twice: {models}")
-    subjects = []
-    for name in names:
-        if name not in MODELS:
-            known = ", ".join(MODELS)
-            raise ResiduumError(f"there is no model {name!r}; the known ones are {known}")
-        try:
-            subjects.append(load_subject(name, zoo))
-        except FileNotFoundError as error:
-            print(f"{name} is left out: {error}")
-    if not subjects:
-        raise ResiduumError(f"there is nothing to study: no model of {models} has its files")
-    return subjects
-
-
-def _images(subject: "Subject", count: int | None) -> "Images":
-    from residuum.sw.data.data_sets import load_held_out
-    from residuum.sw.study.report import Images
-
-    images, labels = load_held_out(subject.dataset)
-    if count is not None and count > len(labels):
-        raise ResiduumError(
-            f"{count} images are wanted, but {subject.dataset} has {len(labels)} held-out images"
-        )
-    return Images(images[:count], labels[:count])
-
-
-def _measured(subjects: list["Subject"], data: dict[str, "Images"]) -> list[dict[str, Any]]:
-    import time
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from residuum.sw.files import build_folder
-    from residuum.sw.study.report import Study
-
-    results = []
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        tasks = {}
-        for subject in subjects:
-            work = Study.work(len(data[subject.name].labels), four=subject.four is not None)
-            tasks[subject.name] = progress.add_task(f"study {subject.name}", total=work)
-        for subject in subjects:
-            task = tasks[subject.name]
-
-            def advance(work: int, task: Any = task) -> None:
-                progress.update(task, advance=work)
-
-            start = time.monotonic()
-            study = Study(subject, data[subject.name], build_folder() / "study" / "parts", advance)
-            results.append(study.run())
-            progress.console.print(
-                f"{subject.name}: {len(data[subject.name].labels):,} images, "
-                f"{time.monotonic() - start:.0f} s"
-            )
-    return results

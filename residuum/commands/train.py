@@ -2,18 +2,15 @@
 
 import argparse
 import os
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from residuum.commands.arguments import positive_number, whole_number
+from residuum.commands.arguments import add_allow_modified, positive_number, whole_number
 from residuum.sw.errors import ResiduumError
 
 if TYPE_CHECKING:
-    from residuum.sw.data.data_sets import ImageSet
-    from residuum.sw.network.float_network import FloatNetwork
     from residuum.sw.train.models import ModelDefinition
 
 DESCRIPTION = """\
@@ -37,8 +34,8 @@ downloaded once. All but digits are trained in bfloat16 and need a C++ compiler.
 Fixed seeds and one thread: the same command gives the same network on the same kind of machine.
 """
 
-FINE_TUNED_BELOW = 8
-CHECKED_TAU, CHECKED_T = 4, 4
+# The stages in which the integer networks are checked.
+TAU, T = 4, 4
 LARGEST_SEED = 2**32 - 1
 BITS = (8, 4)
 
@@ -73,6 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="weight bits of the integer networks, each 2 .. 16 (default 8 4)",
     )
+    add_allow_modified(parser)
     parser.add_argument("--restart", action="store_true", help="do not go on with an earlier run")
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
@@ -82,14 +80,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from residuum.sw.files import build_folder, shown
+
+    checkpoint = build_folder() / "train" / f"{args.model}.pt"
+    try:
+        _run(args, checkpoint)
+    except KeyboardInterrupt:
+        kept = "no epoch was finished, so nothing is kept"
+        if checkpoint.exists():
+            command = "same command without --restart" if args.restart else "same command"
+            kept = (
+                f"the finished epochs of the training are kept in {shown(checkpoint)}, and the "
+                f"{command} goes on from there"
+            )
+        print(f"residuum: interrupted; {kept}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(args: argparse.Namespace, checkpoint: Path) -> None:
     import torch
 
+    from residuum.commands.console import data_access, say_written
     from residuum.sw.data.data_sets import dataset, load_dataset
     from residuum.sw.files import build_folder
+    from residuum.sw.golden.accuracy import describe, evaluate
     from residuum.sw.network.integer_network import MAX_WEIGHT_BITS, MIN_WEIGHT_BITS
-    from residuum.sw.network.library import ZOO, float_file
+    from residuum.sw.network.library import ZOO, float_file, zoo_file
     from residuum.sw.train.models import model_definition
-    from residuum.sw.train.training import float_accuracy, fold, train
+    from residuum.sw.train.training import float_accuracy, fold, integers, need_compiler, train
 
     definition = _changed(model_definition(args.model), args)
     for bits in args.bits:
@@ -99,37 +118,42 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.seed > LARGEST_SEED:
         raise ResiduumError(f"--seed must be at most {LARGEST_SEED}, not {args.seed}")
-    if definition.recipe.precision == "bfloat16":
-        _need_compiler(definition.name)
+    need_compiler(definition)
     # The order of a sum depends on the number of threads, and so do the last bits of a weight.
     torch.set_num_threads(1)
-    data = load_dataset(definition.dataset)
+    access = data_access(args)
+    data, reporter = load_dataset(definition.dataset, access), access.reporter
     folder = ZOO if args.install else args.out or build_folder() / "zoo"
-    checkpoint = build_folder() / "train" / f"{definition.name}.pt"
-    # Not after two hours of training.
+    # Fail before training starts.
     for place in (folder, checkpoint.parent):
         _make_writable(place)
     if args.restart:
         checkpoint.unlink(missing_ok=True)
-    network = fold(train(definition, data, seed=args.seed, checkpoint=checkpoint))
-    accuracy = float_accuracy(network, data.test_images, data.test_labels)
-    print(f"{definition.name}: {100 * accuracy:.2f} % before conversion (float QCFS network)")
-    described = {
-        "dataset": definition.dataset,
-        "dataset licence": dataset(definition.dataset).licence,
-        "licence": "Apache-2.0",
-    }
-    measured = {
-        "accuracy of the float network": f"{100 * accuracy:.2f} %",
-        "torch": torch.__version__,
-    }
+    trained = train(definition, data, seed=args.seed, checkpoint=checkpoint, reporter=reporter)
+    network = fold(trained)
+    accuracy = 100 * float_accuracy(network, data.test_images, data.test_labels)
+    print(f"{definition.name}: {accuracy:.2f} % before conversion (float QCFS network)")
     path = float_file(definition.name, folder)
     network.save(path)
-    print(f"written: {path}")
+    say_written(path)
     for bits in args.bits:
-        metadata = {**described, "command": command_line(args, bits), **measured}
-        _convert(definition, network, data, bits, args.seed, metadata, folder)
-    return 0
+        metadata = {
+            "dataset": definition.dataset,
+            "dataset licence": dataset(definition.dataset).licence,
+            "licence": "Apache-2.0",
+            "command": command_line(args, bits),
+            "accuracy of the float network": f"{accuracy:.2f} %",
+            "torch": torch.__version__,
+        }
+        how = {"bits": bits, "seed": args.seed}
+        integer = integers(network, definition, data, **how, metadata=metadata, reporter=reporter)
+        tally = evaluate(
+            integer, data.test_images, data.test_labels, tau=TAU, T=T, reporter=reporter
+        )
+        print(describe(integer, tally, TAU, T))
+        path = zoo_file(definition.name, bits, folder)
+        integer.save(path)
+        say_written(path)
 
 
 def command_line(args: argparse.Namespace, bits: int) -> str:
@@ -155,16 +179,6 @@ def _changed(definition: "ModelDefinition", args: argparse.Namespace) -> "ModelD
     return replace(definition, recipe=recipe)
 
 
-def _need_compiler(model: str) -> None:
-    """Raise ``ResiduumError`` if there is no C++ compiler, which ``torch.compile`` calls."""
-    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if not shutil.which(compiler):
-        raise ResiduumError(
-            f"training of {model} needs the C++ compiler {compiler}, which is not there; install "
-            "it, or name another in the variable CXX"
-        )
-
-
 def _make_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -173,28 +187,3 @@ def _make_writable(folder: Path) -> None:
         problem = error.strerror
     if problem:
         raise ResiduumError(f"the folder {folder} cannot be written: {problem}")
-
-
-def _convert(
-    definition: "ModelDefinition",
-    network: "FloatNetwork",
-    data: "ImageSet",
-    bits: int,
-    seed: int,
-    metadata: dict[str, str],
-    folder: Path,
-) -> None:
-    """Fine-tune if the weights get coarse, convert, check on the held-out images, save."""
-    from residuum.sw.convert.to_integer import to_integer
-    from residuum.sw.golden.accuracy import describe, evaluate
-    from residuum.sw.network.library import zoo_file
-    from residuum.sw.train.training import fine_tune
-
-    if bits < FINE_TUNED_BELOW:
-        network = fine_tune(network, definition, data, bits=bits, seed=seed)
-    integer = to_integer(network, bits=bits, metadata=metadata)
-    tally = evaluate(integer, data.test_images, data.test_labels, tau=CHECKED_TAU, T=CHECKED_T)
-    print(describe(integer, tally, CHECKED_TAU, CHECKED_T))
-    path = zoo_file(definition.name, bits, folder)
-    integer.save(path)
-    print(f"written: {path}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residuum.commands.arguments import (
+    add_allow_modified,
     add_images,
     add_jobs,
     add_network,
@@ -54,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--preset", metavar="PRESET", help="the engine of a board instead, with its memories"
     )
     add_images(parser)
+    add_allow_modified(parser)
     add_jobs(parser)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="report (default build/verify/MODEL-8bit.json)"
@@ -62,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure what is missing, print the sums, write the report."""
-    from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.commands.console import ConsoleReporter, data_access, write_report
     from residuum.commands.engine_report import print_report
     from residuum.sim.bench import measure
     from residuum.sim.verilator.engine import build_engine
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, args.bits)
     digest = measure.digest_of_file(network_file(args.model, args.bits))
     program = compile_network(network, _engine(args, network), tau=args.tau, T=args.T)
-    images, labels = held_out(network, args.model, args.images)
+    images, labels = held_out(network, args.model, args.images, data_access(args))
     name = network_name(args.model, args.bits)
     folder = build_folder() / "verify"
     task = measure.Task(name, digest, program, args.tau, args.T, images, labels)

@@ -75,7 +75,7 @@ def bench(
         At Ctrl-C. What is finished is kept.
     """
     with reporter.task("reading networks and images"):
-        work = [(row, prepare(row, tau, T, images)) for row in rows for tau, T in STAGES]
+        work = [(row, prepare(row, tau, T, images, reporter)) for row in rows for tau, T in STAGES]
     results = [measured(row, task, images, jobs=jobs, reporter=reporter) for row, task in work]
     builds: dict[tuple[str, str], Json] = {}
     if tries is not None:
@@ -98,7 +98,7 @@ def chosen(models: str | None) -> list[Row]:
     return [row for row in ROWS if row.model in wanted]
 
 
-def prepare(row: Row, tau: int, T: int, count: int) -> Task:
+def prepare(row: Row, tau: int, T: int, count: int, reporter: Reporter) -> Task:
     """The task of a row with one choice of steps, on all held-out images of its network.
 
     Raises
@@ -110,6 +110,7 @@ def prepare(row: Row, tau: int, T: int, count: int) -> Task:
     from residuum.sim.bench.measure import Task, digest_of_file
     from residuum.sw.compiler.fit import preset_named
     from residuum.sw.compiler.program import compile_network
+    from residuum.sw.data.data_sets import Access
     from residuum.sw.data.held_out import held_out
     from residuum.sw.network.library import load_network, network_file
 
@@ -121,7 +122,7 @@ def prepare(row: Row, tau: int, T: int, count: int) -> Task:
         program = compile_network(network, config, tau=tau, T=T)
     except ResiduumError as error:
         raise ResiduumError(f"{row.model} does not fit the preset {row.preset}: {error}") from None
-    images, labels = held_out(network, row.model, None)
+    images, labels = held_out(network, row.model, access=Access(reporter=reporter))
     if count > len(images):
         raise ResiduumError(
             f"{count} images are wanted, but {row.model} has {len(images)} held-out images"

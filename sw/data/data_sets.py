@@ -1,39 +1,55 @@
-"""Image sets: the built-in 8x8 digits, MNIST, Fashion-MNIST and CIFAR-10.
+"""Image sets: the built-in 8x8 digits, MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100.
 
 Images are always uint8 (N, C, H, W) with u = 0..255 and no further scaling; labels are int64 (N,).
 
 The files of a set lie in the folder that the variable ``RESIDUUM_DATA`` names (in a folder of the
-set's name there, or directly), else in a cache, into which they are downloaded once.
+set's name there, or directly), else in a cache, into which they are downloaded once. They must be
+the published files: another file is refused unless the user allows modified files.
 """
 
-import gzip
-import hashlib
-import lzma
-import math
 import os
-import struct
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from residuum.sw.data.download import download
+from residuum.sw.data.formats import DATA_VARIABLE, Split, read_cifar, read_idx
+from residuum.sw.data.sums import md5_of
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import cache_folder
+from residuum.sw.progress import SILENT, Reporter
 
-DATA_VARIABLE = "RESIDUUM_DATA"
+ALLOW_VARIABLE = "RESIDUUM_ALLOW_MODIFIED"
 DIGITS_HELD_OUT = 360
-# Magic number and dimensions of the two kinds of IDX files.
-_IDX_IMAGES = (2051, 3)
-_IDX_LABELS = (2049, 1)
-_IDX_SIZE = (28, 28)
-_CIFAR_SHAPE = (3, 32, 32)
-_CIFAR_RECORD = 1 + 3 * 32 * 32
-_CLASSES = 10
 
-Split = tuple[np.ndarray, np.ndarray]  # images, labels
+
+@dataclass(frozen=True)
+class Access:
+    """How the files of a data set are obtained.
+
+    Attributes
+    ----------
+    allow_modified
+        Accept files that are not the published ones. The variable ``RESIDUUM_ALLOW_MODIFIED=1``
+        does the same.
+    reporter
+        Shows downloads, and names modified files that are accepted.
+    """
+
+    allow_modified: bool = False
+    reporter: Reporter = SILENT
+
+    @property
+    def accepts_modified(self) -> bool:
+        """The attribute or the variable."""
+        return self.allow_modified or os.environ.get(ALLOW_VARIABLE, "") not in ("", "0")
+
+
+PUBLISHED_ONLY = Access()
 
 
 @dataclass(frozen=True)
@@ -58,29 +74,30 @@ class ImageSet:
 class DataSet(Protocol):
     """Where a data set comes from.
 
-    Reading raises ``ResiduumError`` if a file is missing or damaged, or cannot be downloaded.
+    Reading raises ``ResiduumError`` if a file is missing, damaged or not the published one, or
+    cannot be downloaded.
     """
 
     @property
     def licence(self) -> str:
         """Under which it is distributed."""
 
-    def train(self) -> Split:
+    def train(self, access: Access = PUBLISHED_ONLY) -> Split:
         """Training images and labels."""
 
-    def test(self) -> Split:
+    def test(self, access: Access = PUBLISHED_ONLY) -> Split:
         """Held-out images and labels."""
 
 
-def load_dataset(name: str) -> ImageSet:
+def load_dataset(name: str, access: Access = PUBLISHED_ONLY) -> ImageSet:
     """All images of the data set called ``name``; ``ResiduumError`` if it is unknown."""
     source = dataset(name)
-    return ImageSet(name, *source.train(), *source.test())
+    return ImageSet(name, *source.train(access), *source.test(access))
 
 
-def load_held_out(name: str) -> Split:
+def load_held_out(name: str, access: Access = PUBLISHED_ONLY) -> Split:
     """The held-out images and labels alone."""
-    return dataset(name).test()
+    return dataset(name).test(access)
 
 
 def dataset(name: str) -> DataSet:
@@ -100,10 +117,10 @@ class Digits:
 
     licence = "UCI Optical Recognition of Handwritten Digits, CC BY 4.0"
 
-    def train(self) -> Split:
+    def train(self, access: Access = PUBLISHED_ONLY) -> Split:
         return self._split()[0]
 
-    def test(self) -> Split:
+    def test(self, access: Access = PUBLISHED_ONLY) -> Split:
         return self._split()[1]
 
     @staticmethod
@@ -123,230 +140,187 @@ class Digits:
         return (train_images, train_labels), (test_images, test_labels)
 
 
-@dataclass(frozen=True)
-class IdxSet:
-    """A data set in four gzip-compressed IDX files, as MNIST was published.
+@dataclass(frozen=True, kw_only=True)
+class PublishedSet:
+    """A data set in published files.
 
     Attributes
     ----------
-    title, folder
-        Its name in messages, and that of its folder.
+    title
+        Its name in messages.
+    folders
+        Names of the folder that its files may lie in; the first is that of the cache.
     mirror
-        Address in front of the names of the files.
+        Address in front of the name of what is downloaded.
     md5
         The published sum of each file.
+    archives
+        What is downloaded, with its published sum: archives of the files; none: the files.
+    train_files, test_files
+        The files of each split.
+    read
+        Reads the files of a split, given the title and their paths.
     """
 
     title: str
-    folder: str
+    folders: tuple[str, ...]
     licence: str
     mirror: str
     md5: Mapping[str, str]
+    archives: Mapping[str, str]
+    train_files: tuple[str, ...]
+    test_files: tuple[str, ...]
+    read: Callable[[str, Sequence[Path]], Split]
 
-    def train(self) -> Split:
-        return self._read("train")
+    def train(self, access: Access = PUBLISHED_ONLY) -> Split:
+        return self._split(self.train_files, access)
 
-    def test(self) -> Split:
-        return self._read("t10k")
+    def test(self, access: Access = PUBLISHED_ONLY) -> Split:
+        return self._split(self.test_files, access)
 
-    def _read(self, split: str) -> Split:
-        names = (f"{split}-images-idx3-ubyte.gz", f"{split}-labels-idx1-ubyte.gz")
-        folder = given_folder(self.title, [self.folder], list(self.md5))
-        if folder is None:
-            folder = cache_folder(self.folder, self.title)
-            sums = {name: self.md5[name] for name in names}
-            download(self.title, self.mirror, sums, folder, hint=_hint(self.title))
-        images_file, labels_file = folder / names[0], folder / names[1]
-        images, labels = read_idx_images(images_file), read_idx_labels(labels_file)
-        if len(images) != len(labels):
-            raise ResiduumError(
-                f"{images_file} and {labels_file.name} do not belong together: "
-                f"{len(images)} images and {len(labels)} labels"
-            )
-        if images.shape[1:] != _IDX_SIZE:
-            raise ResiduumError(
-                f"{images_file} holds images of {images.shape[1]} x {images.shape[2]} pixels; "
-                f"those of {self.title} have {_IDX_SIZE[0]} x {_IDX_SIZE[1]}"
-            )
-        self._refuse_namesake(labels_file)
-        _check_labels(labels_file, labels, self.title)
-        return images[:, np.newaxis], labels.astype(np.int64)
+    def _split(self, names: Sequence[str], access: Access) -> Split:
+        folder = self._given_folder() or self._downloaded(names, access.reporter)
+        paths = [folder / name for name in names]
+        split = self.read(self.title, paths)
+        for path in paths:
+            self._check_published(path, access)
+        return split
 
-    def _refuse_namesake(self, path: Path) -> None:
-        """MNIST and Fashion-MNIST have the same names of files, and only the sums tell."""
-        found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        for other in DATASETS.values():
-            if isinstance(other, IdxSet) and other is not self and found in other.md5.values():
+    def _given_folder(self) -> Path | None:
+        """The folder of ``RESIDUUM_DATA`` with any of the files; None if it is not set.
+
+        Raises ``ResiduumError`` if it is set and there is none.
+        """
+        given = os.environ.get(DATA_VARIABLE)
+        if not given:
+            return None
+        for folder in (*(Path(given) / name for name in self.folders), Path(given)):
+            if any(os.path.exists(folder / name) for name in self.md5):
+                return folder
+        raise ResiduumError(
+            f"{DATA_VARIABLE} names {given}, but neither that folder nor its folder "
+            f"{self.folders[0]} holds the files of {self.title} ({next(iter(self.md5))} and others)"
+        )
+
+    def _downloaded(self, names: Sequence[str], reporter: Reporter) -> Path:
+        """The folder of the cache, filled."""
+        hint = f"set {DATA_VARIABLE} to a folder with the files of {self.title}"
+        try:
+            folder = cache_folder() / self.folders[0]
+        except ResiduumError:
+            raise ResiduumError(f"there is no home folder for downloads; {hint}") from None
+        download(
+            self.title,
+            self.mirror,
+            self.archives or {name: self.md5[name] for name in names},
+            folder,
+            hint=hint,
+            contents=tuple(self.md5) if self.archives else (),
+            reporter=reporter,
+        )
+        return folder
+
+    def _check_published(self, path: Path, access: Access) -> None:
+        found = md5_of(path)
+        if found == self.md5[path.name]:
+            return
+        # MNIST and Fashion-MNIST have the same names of files: only the sums differ.
+        others = (other for other in DATASETS.values() if isinstance(other, PublishedSet))
+        for other in others:
+            if other is not self and found in other.md5.values():
                 raise ResiduumError(
                     f"{path} is of {other.title}, not of {self.title}; put each set into a folder "
-                    f"of its own, {self.folder} and {other.folder}"
+                    f"of its own, {self.folders[0]} and {other.folders[0]}"
                 )
+        modified = f"{path} is not the published file of {self.title} (its MD5 sum differs)"
+        if not access.accepts_modified:
+            raise ResiduumError(
+                f"{modified}; fetch the file again, or accept it with --allow-modified or "
+                f"{ALLOW_VARIABLE}=1"
+            )
+        access.reporter.say(f"{modified}; it is used all the same")
 
 
-def read_idx_images(path: Path) -> np.ndarray:
-    """The images of a gzip-compressed IDX file, uint8 (N, rows, columns).
-
-    Raises ``ResiduumError`` naming the file if it is missing, cut or not of this format.
-    """
-    return _read_idx(path, "images", *_IDX_IMAGES)
-
-
-def read_idx_labels(path: Path) -> np.ndarray:
-    """The labels of a gzip-compressed IDX file, uint8 (N,); errors as of ``read_idx_images``."""
-    return _read_idx(path, "labels", *_IDX_LABELS)
-
-
-def _read_idx(path: Path, kind: str, magic: int, dimensions: int) -> np.ndarray:
-    raw = _unpacked(path, gzip.decompress)
-    if raw[:4] != struct.pack(">I", magic):
-        raise ResiduumError(f"{path} is not an IDX file of {kind}; fetch the file again")
-    header = 4 + 4 * dimensions
-    shape = struct.unpack(f">{dimensions}I", raw[4:header]) if len(raw) > header else ()
-    if not shape or len(raw) != header + math.prod(shape):
-        raise ResiduumError(f"{path} is damaged: its length does not match; fetch the file again")
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
-
-
-@dataclass(frozen=True)
-class CifarSet:
-    """CIFAR-10 in its binary version: six files of records, a label and 3 x 32 x 32 pixels each.
-
-    A file may be xz-compressed (``.bin.xz``). The published archive has one MD5 sum for all.
-    """
-
-    licence: str
-    mirror: str
-    archive: str
-    md5: str
-
-    title = "CIFAR-10"
-    folders = ("cifar10", "cifar-10-batches-bin")
-    train_files = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
-    test_files = ("test_batch.bin",)
-
-    def train(self) -> Split:
-        return self._read(self.train_files)
-
-    def test(self) -> Split:
-        return self._read(self.test_files)
-
-    def _read(self, names: tuple[str, ...]) -> Split:
-        files = self.train_files + self.test_files
-        folder = given_folder(self.title, self.folders, [*files, *(f"{name}.xz" for name in files)])
-        if folder is None:
-            folder = cache_folder(self.folders[0], self.title)
-            sums = {self.archive: self.md5}
-            hint = _hint(self.title)
-            download(self.title, self.mirror, sums, folder, hint=hint, contents=files)
-        parts = [read_cifar(_plain_or_packed(folder / name)) for name in names]
-        images, labels = zip(*parts, strict=True)
-        return np.concatenate(images), np.concatenate(labels)
-
-
-def read_cifar(path: Path) -> Split:
-    """A batch of CIFAR-10's binary version, plain or xz-compressed.
-
-    Raises ``ResiduumError`` naming the file if it is missing, cut or not of this format.
-    """
-    raw = _unpacked(path, lzma.decompress if path.suffix == ".xz" else bytes)
-    if not raw or len(raw) % _CIFAR_RECORD:
-        raise ResiduumError(
-            f"{path} is damaged: it does not hold whole records of {_CIFAR_RECORD} bytes; "
-            "fetch the file again"
-        )
-    records = np.frombuffer(raw, np.uint8).reshape(-1, _CIFAR_RECORD)
-    labels = records[:, 0].astype(np.int64)
-    _check_labels(path, labels, CifarSet.title)
-    return records[:, 1:].reshape(-1, *_CIFAR_SHAPE).copy(), labels
-
-
-def given_folder(title: str, subfolders: Sequence[str], names: Sequence[str]) -> Path | None:
-    """The folder of ``RESIDUUM_DATA`` that holds any of ``names``; None if the variable is not set.
-
-    Raises ``ResiduumError`` if it is set and there is none.
-    """
-    given = os.environ.get(DATA_VARIABLE)
-    if not given:
-        return None
-    for folder in (*(Path(given) / subfolder for subfolder in subfolders), Path(given)):
-        if any(os.path.exists(folder / name) for name in names):
-            return folder
-    raise ResiduumError(
-        f"{DATA_VARIABLE} names {given}, but neither that folder nor its folder {subfolders[0]} "
-        f"holds the files of {title} ({names[0]} and others)"
+def _idx_set(
+    title: str, folder: str, *, licence: str, mirror: str, md5: Sequence[str]
+) -> PublishedSet:
+    """A set in four IDX files; the sums are of training images, labels, test images, labels."""
+    names = tuple(
+        f"{split}-{kind}-ubyte.gz"
+        for split in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    return PublishedSet(
+        title=title,
+        folders=(folder,),
+        licence=licence,
+        mirror=mirror,
+        md5=dict(zip(names, md5, strict=True)),
+        archives={},
+        train_files=names[:2],
+        test_files=names[2:],
+        read=read_idx,
     )
 
 
-def cache_folder(name: str, title: str) -> Path:
-    """Where downloads of a data set are kept; ``ResiduumError`` if the user has no home folder."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return Path(cache or Path.home() / ".cache") / "residuum" / name
-    except RuntimeError:
-        raise ResiduumError(f"there is no home folder for downloads; {_hint(title)}") from None
-
-
-def _hint(title: str) -> str:
-    return f"set {DATA_VARIABLE} to a folder with the files of {title}"
-
-
-def _check_labels(path: Path, labels: np.ndarray, title: str) -> None:
-    if labels.max() >= _CLASSES:
-        raise ResiduumError(
-            f"{path} is not of {title}: it has the label {labels.max()}; fetch the file again"
-        )
-
-
-def _plain_or_packed(path: Path) -> Path:
-    packed = path.with_name(f"{path.name}.xz")
-    return packed if os.path.exists(packed) and not os.path.exists(path) else path
-
-
-def _unpacked(path: Path, unpacker: Callable[[bytes], bytes]) -> bytes:
-    try:
-        packed = path.read_bytes()
-    except FileNotFoundError:
-        raise ResiduumError(
-            f"{path} is missing; set {DATA_VARIABLE} to a folder that holds it"
-        ) from None
-    except OSError as error:
-        raise ResiduumError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        return unpacker(packed)
-    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError):
-        raise ResiduumError(f"{path} cannot be unpacked; fetch the file again") from None
-
+_CIFAR_MIRROR = "https://www.cs.toronto.edu/~kriz/"
 
 DATASETS: Mapping[str, DataSet] = {
     "digits": Digits(),
-    "mnist": IdxSet(
-        title="MNIST",
-        folder="mnist",
+    "mnist": _idx_set(
+        "MNIST",
+        "mnist",
         licence="MNIST, commonly redistributed under CC BY-SA 3.0",
         mirror="https://ossci-datasets.s3.amazonaws.com/mnist/",
-        md5={
-            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-        },
+        md5=(
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        ),
     ),
-    "fashion": IdxSet(
-        title="Fashion-MNIST",
-        folder="fashion-mnist",
+    "fashion": _idx_set(
+        "Fashion-MNIST",
+        "fashion-mnist",
         licence="Fashion-MNIST, MIT, Copyright (c) 2017 Zalando SE",
         mirror="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        md5={
-            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
-        },
+        md5=(
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
     ),
-    "cifar10": CifarSet(
+    "cifar10": PublishedSet(
+        title="CIFAR-10",
+        folders=("cifar10", "cifar-10-batches-bin"),
         licence="CIFAR-10 (A. Krizhevsky, 2009), no formal licence",
-        mirror="https://www.cs.toronto.edu/~kriz/",
-        archive="cifar-10-binary.tar.gz",
-        md5="c32a1d4ab5d03f1284b67883e8d87530",
+        mirror=_CIFAR_MIRROR,
+        md5={
+            "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
+            "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
+            "data_batch_3.bin": "942cd6a4bcdd0dd3c604fbe906cb4421",
+            "data_batch_4.bin": "ae636b3ba5c66a11e91e8cb52e771fcb",
+            "data_batch_5.bin": "53f37980c15c3d472c316c40844f3f0d",
+            "test_batch.bin": "803d5f7f4d78ea53de84dbe85f74fb6d",
+        },
+        archives={"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
+        train_files=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+        test_files=("test_batch.bin",),
+        read=partial(read_cifar, label_bytes=1, classes=10),
+    ),
+    "cifar100": PublishedSet(
+        title="CIFAR-100",
+        folders=("cifar100", "cifar-100-binary"),
+        licence="CIFAR-100 (A. Krizhevsky, 2009), no formal licence",
+        mirror=_CIFAR_MIRROR,
+        md5={
+            "train.bin": "6172c7755cfe09b2fe270c85cebc1b15",
+            "test.bin": "4499cfba6c016c1be1438163640a0898",
+        },
+        archives={"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"},
+        train_files=("train.bin",),
+        test_files=("test.bin",),
+        read=partial(read_cifar, label_bytes=2, classes=100),
     ),
 }

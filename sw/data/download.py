@@ -1,26 +1,25 @@
-"""Downloads that go on where they broke off, checked before they are used."""
+"""Downloads that resume after a cut connection and are checked before they are used."""
 
 import fcntl
 import gzip
 import hashlib
 import http.client
 import os
-import sys
 import tarfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.progress import SILENT, Reporter, Task
 
 _BLOCK = 1 << 16
 _TIMEOUT = 30  # seconds without a byte
 _LOCK = ".lock"
-# HTTP status: the rest of a file, as asked; there is no such rest.
+# HTTP statuses: 206 brings the rest of a file as asked, 416 says that nothing is left of it.
 _PARTIAL, _NO_SUCH_RANGE = 206, 416
 
 
@@ -32,12 +31,13 @@ def download(
     *,
     hint: str,
     contents: Sequence[str] = (),
+    reporter: Reporter = SILENT,
 ) -> None:
-    """Fetch the files that are not in ``folder`` yet, with a progress bar for each.
+    """Fetch the files that are not in ``folder`` yet.
 
-    A file appears under its name only when it is whole and its sum is right. What broke off stays
-    as ``NAME.part``, and the next call asks for the rest alone. If several processes want the same
-    folder filled, one of them does it, and the others wait.
+    A file appears under its name only when it is whole and its sum is right. A download that was
+    cut stays as ``NAME.part``, and the next call asks for the rest alone. If several processes want
+    the same folder filled, one of them does it, and the others wait.
 
     Parameters
     ----------
@@ -48,35 +48,31 @@ def download(
     hint
         What the user can do without a network, for messages.
     contents
-        The files to take out of the downloaded tar archives, which are deleted then. If none are
-        given, the files are wanted as they arrive.
+        The files to take out of the downloaded tar archives, which are deleted then; none: the
+        downloads themselves are the files.
 
     Raises
     ------
     ResiduumError
         If the folder cannot be written, the server cannot be reached, or what arrives is damaged.
     """
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
-
     wanted = contents or list(md5)
     if not _missing(folder, wanted):
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _locked(folder / _LOCK, title)
+        lock = _locked(folder / _LOCK, title, reporter)
     except OSError as error:
         raise ResiduumError(
             f"the folder {folder} for downloads cannot be written: {_reason(error)}; {hint}"
         ) from None
-    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with lock, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with lock:
         # Another process may have filled the folder while this one waited.
         if not _missing(folder, wanted):
             return
         for name in _missing(folder, md5):
-            task = progress.add_task(f"{title}: {name}", total=None)
-            _fetch(mirror, folder / name, md5[name], partial(progress.update, task), hint)
+            with reporter.task(f"{title}: {name}", unit="B") as task:
+                _fetch(mirror, folder / name, md5[name], task, hint)
         if contents:
             for name in md5:
                 _unpack(folder / name, contents, hint)
@@ -86,13 +82,13 @@ def _missing(folder: Path, names: Sequence[str] | Mapping[str, str]) -> list[str
     return [name for name in names if not os.path.exists(folder / name)]
 
 
-def _locked(path: Path, title: str) -> IO[str]:
+def _locked(path: Path, title: str, reporter: Reporter) -> IO[str]:
     """The file at ``path``, which only one process has at a time, until it closes it or ends."""
     lock = path.open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print(f"another process downloads {title}; waiting for it", file=sys.stderr, flush=True)
+        reporter.say(f"another process downloads {title}; waiting for it")
         fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError:
         lock.close()
@@ -100,11 +96,11 @@ def _locked(path: Path, title: str) -> IO[str]:
     return lock
 
 
-def _fetch(mirror: str, path: Path, md5: str, report: Callable[..., None], hint: str) -> None:
+def _fetch(mirror: str, path: Path, md5: str, task: Task, hint: str) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("ab") as out:
-            _receive(mirror + path.name, out, report)
+            _receive(mirror + path.name, out, task)
         with part.open("rb") as received:
             right = hashlib.file_digest(received, _md5).hexdigest() == md5
         if not right:
@@ -122,8 +118,8 @@ def _md5() -> "hashlib._Hash":
     return hashlib.md5(usedforsecurity=False)
 
 
-def _receive(address: str, out: BinaryIO, report: Callable[..., None]) -> None:
-    """Append what is missing of the file at ``address`` to the open file ``out``."""
+def _receive(address: str, out: BinaryIO, task: Task) -> None:
+    """Append the missing rest of the file at ``address`` to the open file ``out``."""
     done = out.seek(0, os.SEEK_END)
     request = urllib.request.Request(address, headers={"Range": f"bytes={done}-"} if done else {})
     try:
@@ -138,20 +134,20 @@ def _receive(address: str, out: BinaryIO, report: Callable[..., None]) -> None:
         if done and not _goes_on(reply, done):
             out.truncate(0)
             done = 0
-            if reply.status == _PARTIAL:  # but of another place
-                _receive(address, out, report)
+            if reply.status == _PARTIAL:  # A part, but not the one that was asked for.
+                _receive(address, out, task)
                 return
         total = None if reply.length is None else done + reply.length
         while block := reply.read(_BLOCK):
             out.write(block)
             done += len(block)
-            report(completed=done, total=total)
+            task.update(done=done, total=total)
     if total is not None and done < total:
         raise http.client.IncompleteRead(b"", total - done)
 
 
 def _goes_on(reply: http.client.HTTPResponse, done: int) -> bool:
-    """Whether the reply starts behind the first ``done`` bytes; a server may also send them all."""
+    """Whether the reply starts after the first ``done`` bytes; a server may also send them all."""
     place = reply.headers.get("Content-Range") or ""
     return reply.status == _PARTIAL and place.startswith(f"bytes {done}-")
 

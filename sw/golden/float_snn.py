@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from residuum.sw.golden.golden_model import LayerTrace, Trace
+from residuum.sw.network.convolution import convolve
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.integer_network import check_stages
 
@@ -88,10 +88,8 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
 
 
 def _current(layer: FloatLayer, signal: Tensor) -> Tensor:
-    if layer.pool != (1, 1):
-        signal = F.avg_pool2d(signal, layer.pool)
     weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
-    return F.conv2d(signal, weight, bias, layer.stride, layer.padding)
+    return convolve(layer, signal, weight, bias, pooling="mean")
 
 
 def _trace(neurons: _Neurons, train: list[Tensor]) -> LayerTrace:

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.network.convolution import convolve
 from residuum.sw.network.float_network import FORMAT as FLOAT_FORMAT
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.integer_network import LARGEST_PIXEL, IntegerNetwork
@@ -53,11 +53,8 @@ class RateLayer:
 
     def drive(self, rates: Tensor) -> Tensor:
         """z, float64 (N, out, H', W'), for rates or pixels (N, C, H, W)."""
-        x = rates.to(torch.float64)
-        if self.pool != (1, 1):
-            # Pooling is a sum; the division is in e.
-            x = F.avg_pool2d(x, self.pool, divisor_override=1)
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        # Pooling is a sum; the division is in e.
+        return convolve(self, rates.to(torch.float64), self.weight, self.bias, pooling="sum")
 
 
 def staircase(z: Tensor, levels: int) -> Tensor:

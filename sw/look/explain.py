@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from residuum.sw.golden.golden_model import Trace, batch_size, integrate_and_fire, simulate
 from residuum.sw.golden.reference import RateLayer, Reference, from_integers, staircase
+from residuum.sw.network.convolution import convolve
 from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
 
 CAUSES = ("weights", "thresholds", "biases", "levels", "timing")
@@ -376,11 +376,8 @@ def _current(layer: Layer, signal: Tensor, factor: int) -> Tensor:
     )
     unit = factor * layer.pool_area * (255 if layer.coding == PIXELS else 1)
     dtype = torch.float32 if largest * unit < _SAFE_FLOAT32 else torch.float64
-    x = signal.flatten(0, 1).to(dtype)
-    if layer.pool != (1, 1):
-        x = F.avg_pool2d(x, layer.pool, divisor_override=1)
     weight = torch.from_numpy(layer.weight.copy()).to(dtype)
-    sums = F.conv2d(x, weight, stride=layer.stride, padding=layer.padding)
+    sums = convolve(layer, signal.flatten(0, 1).to(dtype), weight, pooling="sum")
     bias = torch.from_numpy(layer.bias * factor)[:, None, None]
     current = (torch.round(sums).to(torch.int64) << layer.fraction_bits) + bias
     return current.unflatten(0, signal.shape[:2])

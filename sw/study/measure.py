@@ -42,7 +42,7 @@ def right_images(
     plain_steps
         Longest run without a probe.
     stages
-        For each tau >= 1, the longest inference behind it; neither is above ``plain_steps``.
+        For each tau >= 1, the longest inference after it; neither is above ``plain_steps``.
     record
         Also keep the smallest and largest potentials of all runs.
 
@@ -144,8 +144,9 @@ def _count_plain(
     for index, (fired, level) in enumerate(zip(probe.layers, levels, strict=True)):
         count = fired.spikes[:T].sum(dim=0)
         result["plain"][index] += _cases(count, level)
-        # All input is still in v or was paid out, so the input is worth floor((V0 + sum of I)/TH) =
-        # N + floor(v/TH) spikes: fewer than N if v < 0, more if v >= TH.
+        # All input is still in v or was subtracted by spikes, so the input is worth
+        # floor((V0 + sum of I)/TH) = N + floor(v/TH) spikes: fewer than N if v < 0, more if
+        # v >= TH.
         potential = fired.potentials[T]
         threshold = network.layers[index].threshold
         assert threshold is not None

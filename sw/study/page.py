@@ -8,8 +8,8 @@ from residuum.sw.study.plots import ACCURACY, BITS, TOTAL, UNEVENNESS
 from residuum.sw.study.published import PUBLISHED
 from residuum.sw.study.report import standard_error
 
-# A difference counts as shown when it is so many standard errors away from nothing: among the
-# hundred differences of the page, chance alone gives less than one.
+# A difference is clear beyond this many standard errors: among the hundred differences of the page,
+# chance alone then gives less than one.
 CLEAR = 3
 _SHOWN_TAUS = (1, 2, 4, 8)
 _HALVES = ((2, 2), (4, 4), (8, 8))
@@ -150,7 +150,7 @@ def _choice(model: dict[str, Any]) -> str:
 
 
 def _where_it_acts(model: dict[str, Any]) -> str:
-    """The unevenness error behind the first layer, and how often silencing is right."""
+    """The unevenness error after the first layer, and how often silencing is right."""
     layers = model["unevenness"]["layers"][1:]
     neurons = sum(layer["neurons"] for layer in layers)
     if neurons == 0:
@@ -174,7 +174,7 @@ def _where_it_acts(model: dict[str, Any]) -> str:
     )
     rightly = f", {100 * right / acted:.0f} % of these rightly" if acted else ""
     return (
-        f"Behind the first layer {sum(plain.values()):.1f} % of the neurons of plain conversion "
+        f"After the first layer {sum(plain.values()):.1f} % of the neurons of plain conversion "
         f'(T 4) differ from the ANN, most in the case "{largest}" ({plain[largest]:.1f} %); with '
         f"tau 4 it is {sum(probed.values()):.1f} %. The probe silences {acted:.1f} % that would "
         f"have fired{rightly}."
@@ -206,7 +206,7 @@ _METHOD = """
 - **Plain** conversion (QCFS) runs T steps without a probe, tau = 0. **SRP** runs tau steps of
   probe and T of inference, tau + T in total. Only the logits of the inference count. The engine
   spends time on both, so the fair comparison is at the same total.
-- Networks are the committed integer networks with 8-bit weights, where nothing else is said.
+- Networks are the committed integer networks with 8-bit weights, unless stated otherwise.
   **ANN** is the float QCFS network before rounding, with the L of its training.
 - All settings see the same images, so a difference of two settings is more certain than either
   accuracy: its standard error counts only the images on which the two disagree.
@@ -233,7 +233,8 @@ left over: v <- 0, or v <- V0, the start potential TH >> 1. The start is V0 in a
 """
 
 _UNEVENNESS = """
-A neuron of the ANN with L = T levels says q = 0 .. T; the spiking one fires N times in T steps.
+A neuron of the ANN with L = T levels has a level q = 0 .. T; the spiking one fires N times in T
+steps.
 If input currents did not change from step to step, N = q would hold everywhere. The difference
 is the unevenness error. Like the paper, this page splits it into four cases:
 
@@ -276,8 +277,8 @@ _LIMITS = """
 - The networks are small (a few layers) and each was trained once, with this project's recipe.
   What tau gains on them says little about VGG-16 or ResNet-34, where the errors of many layers
   add up.
-- No tau was picked for the tables, all are there. Whoever takes the best field of a table takes
-  some luck with it.
+- The accuracy tables show every tau; none was selected. The best entry of a table owes a part of
+  its lead to chance.
 - Weight bits and fraction bits are rounded after training; only the network marked so was
   fine-tuned.
 - All images are still: no event camera, no sequence.

@@ -17,7 +17,7 @@ UNEVENNESS = "study-unevenness.png"
 BITS = "study-bits.png"
 
 _SHOWN_TAUS = (1, 2, 4, 8)
-# Told apart also by readers who do not see all colours (Okabe and Ito).
+# Distinguishable for readers with colour vision deficiency (Okabe and Ito).
 _COLOURS = ("#000000", "#e69f00", "#56b4e9", "#009e73", "#cc79a7")
 _CASE_COLOURS = ("#d55e00", "#e69f00", "#0072b2", "#56b4e9")
 _MARKERS = ("o", "s", "^", "D", "v")
@@ -138,7 +138,7 @@ def _bits(report: dict[str, Any]) -> "Figure":
         axes.set_ylabel("accuracy at tau 4, T 4, %")
         low, high = axes.dataLim.intervaly
         if high - low < _SMALLEST_RANGE:
-            # A change that is next to nothing should look so.
+            # The axis spans at least this range, so that a small change looks small.
             axes.set_ylim((low + high - _SMALLEST_RANGE) / 2, (low + high + _SMALLEST_RANGE) / 2)
     potential.set_ylabel("bits")
     potential.yaxis.set_major_locator(MaxNLocator(integer=True))

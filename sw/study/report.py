@@ -16,6 +16,7 @@ from residuum.sw.network.library import float_file, zoo_file
 from residuum.sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
 from residuum.sw.study.simulator import Reset
 from residuum.sw.study.store import Arrays, digest, kept
+from residuum.sw.train.training import float_accuracy
 
 TAUS = tuple(range(1, 9))
 LONGEST_T = 8
@@ -179,8 +180,6 @@ class Study:
         return _joined(self._measure("sweep", "eight", steps, measure, **stated))
 
     def _ann(self) -> dict[str, Any]:
-        from residuum.sw.train.training import float_accuracy
-
         network, levels = self.subject.eight, list(range(1, LONGEST_T + 1))
 
         def rounded(images: np.ndarray, labels: np.ndarray) -> Arrays:
@@ -383,7 +382,7 @@ def _potentials(network: IntegerNetwork, seen: Arrays) -> list[dict[str, Any]]:
 
 
 def _joined(parts: Sequence[Arrays]) -> Arrays:
-    """Arrays whose last axis is the images, put behind one another."""
+    """Arrays concatenated along their last axis, the images."""
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
 

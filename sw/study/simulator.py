@@ -21,13 +21,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.network.convolution import convolve, pooled
 from residuum.sw.network.integer_network import LARGEST_PIXEL, PIXELS, IntegerNetwork, Layer, bounds
 
 Reset = Literal["subtraction", "zero", "start"]
 
 _EXACT_FLOAT32 = 1 << 24
 _EXACT_FLOAT64 = 1 << 53
-# Numbers of the largest array of a batch; keeps it near the caches.
+# Elements of the largest array of a batch, so that it stays near the caches.
 _BATCH_NUMBERS = 1 << 22
 _CHECKED_MAPS = 2
 
@@ -91,7 +92,7 @@ class Extremes:
     """
 
     def __init__(self, layers: int) -> None:
-        # 0 is no exaggeration: v starts between 0 and TH, and the bits of a sign are there anyway.
+        # Starting at 0 costs no bit: v starts between 0 and TH, and signed numbers contain 0.
         self.low = np.zeros(layers, np.int64)
         self.high = np.zeros(layers, np.int64)
 
@@ -246,13 +247,10 @@ class Synapses:
 
     def sum(self, x: Tensor) -> Tensor:
         """(sum of W times the inputs) * 2**f, (M, out, H', W'), of M input maps (M, C, H, W)."""
-        layer = self.layer
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        if layer.pool != (1, 1):
-            x = F.avg_pool2d(x, layer.pool, divisor_override=1)
         if self.as_convolution is False:
             return self._product(x)
-        sums = self._convolution(x)
+        sums = convolve(self.layer, x, self.weight, pooling="sum")
         if self.as_convolution is None:
             # A library may compute a convolution by a transform, which rounds; then the sums are
             # those of a matrix product, where every partial sum is a whole number.
@@ -261,11 +259,9 @@ class Synapses:
             return sums if self.as_convolution else self._product(x)
         return sums
 
-    def _convolution(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, None, self.layer.stride, self.layer.padding)
-
     def _product(self, x: Tensor) -> Tensor:
         layer = self.layer
+        x = pooled(layer, x, "sum")
         height, width = (
             (size + 2 * layer.padding - kernel) // layer.stride + 1
             for size, kernel in zip(x.shape[2:], layer.kernel, strict=True)

@@ -13,7 +13,7 @@ from residuum.sw.files import write_whole
 
 Arrays = dict[str, np.ndarray]
 
-# Raised when a part comes to mean something else, so that older files are not taken for it.
+# Increase it when the meaning of a part changes, so that older files are not used.
 PARTS_VERSION = 1
 
 

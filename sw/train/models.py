@@ -1,9 +1,9 @@
 """The network definitions, and the PyTorch module that is trained from one.
 
-A definition is a list of convolutions; what follows from it (map sizes, the classifier's kernel)
-is computed. All networks have the shape that the engine runs: every hidden layer is average
-pooling (may be absent), convolution, BatchNorm, QCFS; the last layer is dense, with average pooling
-of `ModelDefinition.pool` in front.
+A definition is a list of convolutions; map sizes and the classifier's kernel are computed from it.
+All networks have the shape that the engine runs: every hidden layer is average pooling (may be
+absent), convolution, BatchNorm, QCFS; the last layer is dense, with average pooling of
+`ModelDefinition.pool` in front.
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class ModelDefinition:
 
     @property
     def feature_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the map that the classifier sees, behind its pooling."""
+        """(C, H, W) of the map that the classifier sees, after its pooling."""
         _, height, width = self.input_shape
         for layer in self.hidden:
             height, width = layer.output_size(height), layer.output_size(width)

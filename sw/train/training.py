@@ -4,30 +4,32 @@ Everything random is drawn from generators seeded with (seed, epoch), so a run t
 and resumed gives the same network as one that was not.
 """
 
-import io
+import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from residuum.sw.convert.quantize import fake_quantize, weight_scales
+from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.data.data_sets import ImageSet
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import write_whole
+from residuum.sw.network.convolution import convolve
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork, fold_batchnorm
+from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.progress import SILENT, Reporter
+from residuum.sw.train.checkpoint import (
+    REMEDY,
+    made_by_earlier_version,
+    read_checkpoint,
+    write_checkpoint,
+)
 from residuum.sw.train.models import ModelDefinition, QCFSNetwork, Recipe
 from residuum.sw.train.qcfs import qcfs
 
@@ -35,12 +37,29 @@ LABEL_SMOOTHING = 0.05
 MOMENTUM = 0.9
 # Steps of the fine-tuning between two choices of the weight scales, which change slowly.
 SCALES_EVERY = 20
+# Weights of this many bits or more are converted without fine-tuning.
+ENOUGH_BITS = 8
+
+
+def need_compiler(definition: ModelDefinition) -> None:
+    """``ResiduumError`` if the training needs a C++ compiler, for torch.compile, and has none."""
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if definition.recipe.precision == "bfloat16" and not shutil.which(compiler):
+        raise ResiduumError(
+            f"training of {definition.name} needs the C++ compiler {compiler}, which is not there; "
+            "install it, or name another in the variable CXX"
+        )
 
 
 def train(
-    definition: ModelDefinition, data: ImageSet, *, seed: int, checkpoint: Path
+    definition: ModelDefinition,
+    data: ImageSet,
+    *,
+    seed: int,
+    checkpoint: Path,
+    reporter: Reporter = SILENT,
 ) -> QCFSNetwork:
-    """Train from scratch, or go on from ``checkpoint``, which is rewritten after every epoch.
+    """Train from scratch, or resume from ``checkpoint``, which is rewritten after every epoch.
 
     Raises ``ResiduumError`` if the checkpoint belongs to other settings, is damaged, or cannot be
     written.
@@ -52,22 +71,17 @@ def train(
     model: Callable[[Tensor], Tensor] = network
     if mixed:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Most of the time goes into the many small operations of BatchNorm and QCFS: joined, a step
-        # takes half as long.
+        # Most of the time goes into the many small operations of BatchNorm and QCFS: fused by the
+        # compiler, a step takes half as long.
         model = torch.compile(network, dynamic=False)
     batches = -(-len(data.train_labels) // recipe.batch)
     optimizer, schedule = _optimizer(network, recipe, recipe.epochs * batches)
-    # How it is fine-tuned afterwards is nothing to the checkpoint.
+    # The checkpoint is independent of the fine-tuning settings.
     untuned = replace(recipe, fine_tune_epochs=0, fine_tune_rate=0.0)
     settings = {**asdict(replace(definition, recipe=untuned)), "seed": seed}
     start = _resume(checkpoint, settings, network, optimizer, schedule)
-    with _progress() as progress:
-        task = progress.add_task(
-            f"train {definition.name}",
-            total=recipe.epochs * batches,
-            completed=start * batches,
-            note="",
-        )
+    left = (recipe.epochs - start) * batches
+    with reporter.task(f"train {definition.name}", total=left, unit="batches") as task:
         for epoch in range(start, recipe.epochs):
             network.train()
             mean = _Mean()
@@ -81,9 +95,10 @@ def train(
                 optimizer.step()
                 schedule.step()
                 mean.add(loss.item())
-                progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {mean.value:.4f}")
+                task.update(detail=f"epoch {epoch + 1} loss {mean.value:.4f}")
+                task.advance()
             _save(checkpoint, settings, network, optimizer, schedule, epoch + 1)
-            _say_epoch(progress, epoch + 1, recipe.epochs, mean)
+            reporter.say(f"epoch {epoch + 1} of {recipe.epochs}, loss {mean.value:.4f}")
     return network
 
 
@@ -192,9 +207,7 @@ class FoldedModule(nn.Module):
             weight = self.weights[index]
             if self.bits is not None:
                 weight = fake_quantize(weight, self.scales[index], self.bits)
-            if layer.pool != (1, 1):
-                x = F.avg_pool2d(x, layer.pool)
-            x = F.conv2d(x, weight, self.biases[index], layer.stride, layer.padding)
+            x = convolve(layer, x, weight, self.biases[index], pooling="mean")
             if not output:
                 x = qcfs(x, self.thresholds[index], self.network.levels)
         return x.flatten(1)
@@ -218,12 +231,35 @@ class FoldedModule(nn.Module):
         return FloatNetwork(old.name, old.input_shape, tuple(layers), old.levels)
 
 
+def integers(
+    network: FloatNetwork,
+    definition: ModelDefinition,
+    data: ImageSet,
+    *,
+    bits: int,
+    seed: int,
+    metadata: dict[str, str],
+    reporter: Reporter = SILENT,
+) -> IntegerNetwork:
+    """The trained network with weights of ``bits`` bits, fine-tuned first if they are few."""
+    if bits < ENOUGH_BITS:
+        network = fine_tune(network, definition, data, bits=bits, seed=seed, reporter=reporter)
+    return to_integer(network, bits=bits, metadata=metadata)
+
+
 def fine_tune(
-    network: FloatNetwork, definition: ModelDefinition, data: ImageSet, *, bits: int, seed: int
+    network: FloatNetwork,
+    definition: ModelDefinition,
+    data: ImageSet,
+    *,
+    bits: int,
+    seed: int,
+    reporter: Reporter = SILENT,
 ) -> FloatNetwork:
     """Train a little more with weights rounded to ``bits`` bits, so that rounding costs less.
 
-    In float32, whatever the precision of the training proper: bfloat16 would round once more.
+    In float32, whatever the precision of the training before: bfloat16 would add a rounding of its
+    own.
     """
     torch.manual_seed(seed)
     module = FoldedModule(network, bits=bits)
@@ -235,13 +271,11 @@ def fine_tune(
     model = torch.compile(module, dynamic=False) if fast else module
     batches = -(-len(data.train_labels) // recipe.batch)
     optimizer, schedule = _optimizer(module, recipe, epochs * batches)
-    with _progress() as progress:
-        task = progress.add_task(
-            f"fine-tune {definition.name} for {bits} bits", total=epochs * batches, note=""
-        )
+    name = f"fine-tune {definition.name} for {bits} bits"
+    with reporter.task(name, total=epochs * batches, unit="batches") as task:
         for epoch in range(epochs):
             mean = _Mean()
-            # Epochs after those of the training proper, so that no random number comes twice.
+            # Epochs are numbered on from the training, so that no random number is drawn twice.
             drawn = _batches(recipe, data, seed=seed, epoch=recipe.epochs + epoch)
             for number, (images, labels) in enumerate(drawn):
                 if number % SCALES_EVERY == 0:
@@ -252,8 +286,9 @@ def fine_tune(
                 optimizer.step()
                 schedule.step()
                 mean.add(loss.item())
-                progress.update(task, advance=1, note=f"epoch {epoch + 1} loss {mean.value:.4f}")
-            _say_epoch(progress, epoch + 1, epochs, mean)
+                task.update(detail=f"epoch {epoch + 1} loss {mean.value:.4f}")
+                task.advance()
+            reporter.say(f"epoch {epoch + 1} of {epochs}, loss {mean.value:.4f}")
     return module.export()
 
 
@@ -329,7 +364,6 @@ def _save(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     epochs: int,
 ) -> None:
-    content = io.BytesIO()
     state = {
         "settings": _plain(settings),
         "epochs": epochs,
@@ -337,8 +371,7 @@ def _save(
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
     }
-    torch.save(state, content)
-    write_whole(path, content.getvalue())
+    write_checkpoint(path, state)
 
 
 def _resume(
@@ -351,43 +384,21 @@ def _resume(
     """Load the checkpoint if there is one; returns the number of epochs that are done."""
     if not path.exists():
         return 0
+    state = read_checkpoint(path)
+    if state["settings"] != _plain(settings):
+        raise ResiduumError(f"{path} was made with other settings; {REMEDY}")
     try:
-        state = torch.load(path, weights_only=True)
-        if state["settings"] != _plain(settings):
-            raise ResiduumError(
-                f"{path} was made with other settings; delete it, or give --restart"
-            )
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        return int(state["epochs"])
-    except ResiduumError:
-        raise
-    except Exception:
-        # torch.load fails in many ways on a damaged file; for the user they are all the same.
-        raise ResiduumError(f"{path} is damaged; delete it, or give --restart") from None
+    except (KeyError, RuntimeError, ValueError):
+        # Equal settings and an intact file: the modules of the program differ from those saved.
+        raise made_by_earlier_version(path) from None
+    return int(state["epochs"])
 
 
 def _plain(settings: dict[str, object]) -> str:
     return repr(sorted(settings.items()))
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-    )
-
-
-def _say_epoch(progress: Progress, epoch: int, epochs: int, mean: _Mean) -> None:
-    """A line for each epoch where a progress bar cannot be drawn, such as in a file."""
-    if not progress.console.is_terminal:
-        progress.console.print(f"epoch {epoch} of {epochs}, loss {mean.value:.4f}")
 
 
 def _array(tensor: Tensor) -> np.ndarray:

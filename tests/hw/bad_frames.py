@@ -3,7 +3,7 @@
 What is dropped is checked at the framer, what is refused at the host link.
 """
 
-from residuum.hw.isa.descriptors import HostMap, Region
+from residuum.hw.isa.host_map import HostMap, Region
 from residuum.hw.isa.protocol import Frame, Status, add_crc, read, run, slip_encode, write
 from tests.hw.host import SMALL
 

@@ -9,6 +9,7 @@ import pytest
 
 from residuum.cli import COMMANDS, main
 from residuum.sw.network.library import ZOO, load_network, zoo_file, zoo_names
+from residuum.sw.train import training
 from residuum.sw.train.models import MODELS
 
 
@@ -48,6 +49,13 @@ def test_eval_writes_the_report(in_tmp: Path, capsys: pytest.CaptureFixture[str]
     assert 90 <= accuracy <= 100
     out = capsys.readouterr().out
     assert f"digits: {accuracy:.2f} % of 40 images right (4-bit weights, tau 2, T 3)" in out
+
+
+def test_eval_keeps_a_report_for_each_width(in_tmp: Path) -> None:
+    for bits in ("8", "4"):
+        assert main(["eval", "digits", "--images", "5", "--bits", bits]) == 0
+    reports = [json.loads(path.read_text()) for path in (in_tmp / "build/eval").iterdir()]
+    assert sorted(report["bits"] for report in reports) == [4, 8]
 
 
 def test_eval_of_a_file(in_tmp: Path) -> None:
@@ -145,6 +153,47 @@ def test_train_writes_a_network(in_tmp: Path, capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert main(["train", "digits", "--epochs", "2"]) == 1
     assert "was made with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("saved", "words", "kept"),
+    [
+        (False, [], "no epoch was finished, so nothing is kept"),
+        (
+            True,
+            [],
+            "the finished epochs of the training are kept in build/train/digits.pt, and the same "
+            "command goes on from there",
+        ),
+        (
+            True,
+            ["--restart"],
+            "the finished epochs of the training are kept in build/train/digits.pt, and the same "
+            "command without --restart goes on from there",
+        ),
+    ],
+)
+def test_interrupted_train_says_what_is_kept(
+    in_tmp: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    saved: bool,
+    words: list[str],
+    kept: str,
+) -> None:
+    def interrupted(*args: object) -> None:
+        if saved:
+            save(*args)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    save = training._save
+    monkeypatch.setattr(training, "_save", interrupted)
+    assert main(["train", "digits", "--epochs", "3", *words]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"residuum: interrupted; {kept}"
+    monkeypatch.setattr(training, "_save", save)
+    if saved:
+        assert main(["train", "digits", "--epochs", "3", "--bits", "8"]) == 0
+        assert "epoch 1 of 3" not in capsys.readouterr().err
 
 
 def test_train_looks_at_the_folder_before_it_trains(

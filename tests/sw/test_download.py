@@ -205,8 +205,10 @@ def test_part_that_cannot_be_written(server: FileServer, tmp_path: Path) -> None
 PROCESS = """
 import sys
 from pathlib import Path
+from residuum.commands.console import ConsoleReporter
 from residuum.sw.data.download import download
-download("Things", sys.argv[1], {sys.argv[2]: sys.argv[3]}, Path(sys.argv[4]), hint="")
+sums = {sys.argv[2]: sys.argv[3]}
+download("Things", sys.argv[1], sums, Path(sys.argv[4]), hint="", reporter=ConsoleReporter())
 """
 
 

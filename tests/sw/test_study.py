@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,20 @@ import pytest
 import torch
 
 from residuum.cli import main
-from residuum.commands.suggest import advice, best, divisions
 from residuum.sw.convert.to_integer import FractionBits, to_integer
 from residuum.sw.data.data_sets import load_dataset
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
+from residuum.sw.study import page
 from residuum.sw.study import report as study_report
 from residuum.sw.study.measure import CASES
 from residuum.sw.study.page import render, table, verdict
 from residuum.sw.study.plots import ACCURACY, draw
 from residuum.sw.study.report import Images, Study, load_subject, paired_difference, standard_error
 from residuum.sw.study.store import kept
+from residuum.sw.study.suggest import advice, best, divisions
 from tests.folders import work_in
 
 IMAGES = 30
@@ -245,6 +247,12 @@ def test_tables_of_the_page_are_whole(report: dict) -> None:
         assert line.count("|") == head
 
 
+@pytest.mark.parametrize("name", ["_METHOD", "_ACCURACY", "_TOTAL", "_RESET", "_UNEVENNESS"])
+def test_committed_page_has_the_texts_of_the_generator(name: str) -> None:
+    committed = (Path(__file__).parents[2] / "docs" / "study.md").read_text()
+    assert getattr(page, name).strip() in committed
+
+
 def test_plots_of_the_page_are_drawn(report: dict, tmp_path: Path) -> None:
     paths = draw(report, tmp_path)
     assert {path.name for path in paths} == set(re.findall(r"\((\S+\.png)\)", render(report)))
@@ -284,7 +292,7 @@ def test_command_writes_page_plots_and_report(
 ) -> None:
     words = ["study", "--zoo", str(zoo), "--models", "digits,mnist", "--images", "10"]
     assert main(words) == 0
-    output = capsys.readouterr().out
+    output = capsys.readouterr().err
     assert f"mnist is left out: there is no {zoo / 'mnist-8bit.npz'}" in output
     folder = in_folder / "build" / "study"
     model = json.loads((folder / "report.json").read_text())["models"][0]
@@ -294,6 +302,36 @@ def test_command_writes_page_plots_and_report(
     assert len(list(folder.glob("study-*.png"))) == 4
     assert main([*words, "--out", "elsewhere"]) == 0
     assert (in_folder / "elsewhere" / "study.md").read_text() == page
+
+
+def test_networks_that_were_just_trained_are_studied(
+    zoo: Path, in_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As documented: without --images, all images of a set that has fewer than the default."""
+    (in_folder / "build" / "zoo").symlink_to(zoo)
+    assert main(["study", "--zoo", "build/zoo", "--models", "digits"]) == 0
+    model = json.loads((in_folder / "build/study/report.json").read_text())["models"][0]
+    assert model["images"] == 360
+    page = (in_folder / "build/study/study.md").read_text()
+    assert "    residuum study --models digits --zoo build/zoo\n" in page
+
+
+def test_interrupted_study_says_what_is_kept(
+    zoo: Path,
+    in_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Study, "_bits", interrupted)
+    assert main(["study", "--zoo", str(zoo), "--models", "digits", "--images", "5"]) == 130
+    assert capsys.readouterr().err == (
+        "residuum: interrupted; the finished portions are kept in build/study/parts, and the same "
+        "command goes on from there\n"
+    )
+    assert list((in_folder / "build/study/parts").glob("*.npz"))
 
 
 @pytest.mark.parametrize(
@@ -371,12 +409,30 @@ def test_suggest_prints_the_best_division(zoo: Path, capsys: pytest.CaptureFixtu
     assert re.search(r"best on 40 training images: tau \d, T \d with", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("words", [[], ["--images", "all"], ["--images", "1437"]])
+def test_suggest_takes_all_images_of_a_small_set(
+    zoo: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(["suggest", str(zoo / "digits-8bit.npz"), "--steps", "1", *words]) == 0
+    assert "best on 1,437 training images: tau 0, T 1" in capsys.readouterr().out
+
+
+def test_suggest_prints_a_name_as_it_is(
+    zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = replace(IntegerNetwork.load(zoo / "digits-8bit.npz"), name="[/x]")
+    network.save(tmp_path / "x.npz")
+    assert main(["suggest", str(tmp_path / "x.npz"), "--steps", "1", "--images", "5"]) == 0
+    assert "[/x], 8-bit weights" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
         (["--steps", "33"], 1, "--steps must be at most 32, not 33"),
         (["--steps", "0"], 2, "0 is too small"),
         (["--images", "many"], 2, "'many' is not a number"),
+        (["--images", "1438"], 1, "1438 images are wanted, but digits has 1437 training images"),
     ],
 )
 def test_wrong_suggest_gets_a_sentence(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.convolution import convolve
 from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer, bounds
 from residuum.sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
 from residuum.sw.study.simulator import Simulator, Synapses, qcfs_levels
@@ -252,7 +254,11 @@ def test_convolution_that_rounds_is_replaced_by_a_product(monkeypatch: pytest.Mo
     layer = random_network(7).layers[0]
     x = torch.randint(0, 256, (2, layer.in_channels, 9, 9), dtype=torch.uint8)
     exact = Synapses(layer, 1).sum(x)
-    monkeypatch.setattr(Synapses, "_convolution", lambda self, x: self._product(x) + 0.25)
+
+    def rounding(*args: Any, **how: Any) -> torch.Tensor:
+        return convolve(*args, **how) + 0.25
+
+    monkeypatch.setattr("residuum.sw.study.simulator.convolve", rounding)
     assert torch.equal(Synapses(layer, 1).sum(x), exact)
 
 

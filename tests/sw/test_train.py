@@ -14,6 +14,7 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.train import training
 from residuum.sw.train.augment import CropAndFlip
+from residuum.sw.train.checkpoint import MAGIC, read_checkpoint, write_checkpoint
 from residuum.sw.train.models import MODELS, ModelDefinition, QCFSNetwork, model_definition
 from residuum.sw.train.training import (
     FoldedModule,
@@ -23,6 +24,7 @@ from residuum.sw.train.training import (
     mean_activity,
     train,
 )
+from tests.sw.reporter import Lines
 
 DIGITS = model_definition("digits")
 
@@ -109,10 +111,47 @@ def test_checkpoint_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> No
         train(SMALL, small_data(), seed=1, checkpoint=tmp_path / "2.pt")
 
 
-def test_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "1.pt").write_bytes(b"half")
+@pytest.mark.parametrize("content", [b"", b"half", MAGIC, MAGIC + bytes(40)])
+def test_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "1.pt").write_bytes(content)
     with pytest.raises(ResiduumError, match="is damaged; delete it, or give --restart"):
         train(SMALL, small_data(), seed=1, checkpoint=tmp_path / "1.pt")
+
+
+def test_every_flipped_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "1.pt"
+    train(with_recipe(SMALL, epochs=1), small_data(), seed=1, checkpoint=path)
+    whole = path.read_bytes()
+    places = np.random.default_rng(0).integers(0, 8 * len(whole), 50).tolist()
+    for place in [0, 8 * len(MAGIC), *places]:
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ResiduumError, match=r"1\.pt is damaged; delete it, or give --restart"):
+            read_checkpoint(path)
+
+
+def test_checkpoint_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    """Without a sum; or with a sum, but for a network of other layers."""
+    path = tmp_path / "1.pt"
+    torch.save({"settings": "", "epochs": 1}, path)
+    sentence = r"1\.pt was made by an earlier version; delete it, or give --restart"
+    with pytest.raises(ResiduumError, match=sentence):
+        train(SMALL, small_data(), seed=1, checkpoint=path)
+    path.unlink()
+    train(SMALL, small_data(), seed=1, checkpoint=path)
+    state = read_checkpoint(path)
+    write_checkpoint(path, {**state, "network": {}})
+    with pytest.raises(ResiduumError, match=sentence):
+        train(SMALL, small_data(), seed=1, checkpoint=path)
+
+
+def test_every_epoch_is_said(tmp_path: Path) -> None:
+    reporter = Lines()
+    network = train(SMALL, small_data(), seed=1, checkpoint=tmp_path / "1.pt", reporter=reporter)
+    fine_tune(fold(network), SMALL, small_data(), bits=4, seed=1, reporter=reporter)
+    starts = ["epoch 1 of 2, loss ", "epoch 2 of 2, loss ", "epoch 1 of 1, loss "]
+    assert [line[: len(start)] for line, start in zip(reporter.said, starts, strict=True)] == starts
 
 
 def learns(definition: ModelDefinition, folder: Path) -> bool:
@@ -145,7 +184,7 @@ def test_bfloat16_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     which takes a minute. Parameters stay float32."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     assert learns(with_recipe(SMALL, epochs=10, precision="bfloat16"), tmp_path)
-    state = torch.load(tmp_path / "1.pt", weights_only=True)["network"]
+    state = read_checkpoint(tmp_path / "1.pt")["network"]
     assert {tensor.dtype for tensor in state.values()} == {torch.float32, torch.int64}
 
 

@@ -1,0 +1,53 @@
+"""A study of several models: which are there, and their measurements one after the other."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from residuum.sw.errors import ResiduumError
+from residuum.sw.progress import SILENT, Reporter
+from residuum.sw.study.report import Images, Study, Subject, load_subject
+from residuum.sw.train.models import MODELS
+
+
+def load_subjects(names: Sequence[str], zoo: Path, reporter: Reporter = SILENT) -> list[Subject]:
+    """The models that have their files in the folder ``zoo``; the reporter says which have not.
+
+    Raises ``ResiduumError`` if a name is not that of a model, if a file is damaged, or if no model
+    has its files.
+    """
+    subjects, missing = [], []
+    for name in names:
+        if name not in MODELS:
+            known = ", ".join(MODELS)
+            raise ResiduumError(f"there is no model {name!r}; the known ones are {known}")
+        try:
+            subjects.append(load_subject(name, zoo))
+        except FileNotFoundError as error:
+            missing.append(f"{name} is left out: {error}")
+    if not subjects:
+        raise ResiduumError(
+            f"there is nothing to study: no model of {','.join(names)} has its files; {missing[0]}"
+        )
+    for line in missing:
+        reporter.say(line)
+    return subjects
+
+
+def measure(
+    subjects: Sequence[Subject],
+    data: Mapping[str, Images],
+    parts: Path,
+    reporter: Reporter = SILENT,
+) -> list[dict[str, Any]]:
+    """The report of each model on its images, by name; finished portions are kept in ``parts``."""
+    results = []
+    for subject in subjects:
+        images, start = data[subject.name], time.monotonic()
+        count = len(images.labels)
+        work = Study.work(count, four=subject.four is not None)
+        with reporter.task(f"study {subject.name}", total=work, unit="steps") as task:
+            results.append(Study(subject, images, parts, task.advance).run())
+        reporter.say(f"{subject.name}: {count:,} images, {time.monotonic() - start:.0f} s")
+    return results

@@ -1,0 +1,14 @@
+"""A reporter for tests."""
+
+from residuum.sw.progress import SILENT
+
+
+class Lines:
+    """Keeps the lines that are said; see `residuum.sw.progress.Reporter`."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.task = SILENT.task
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
