@@ -25,6 +25,7 @@ from residuum.hw.isa.descriptors import (
     Region,
     split_words,
 )
+from residuum.sw.checks import whole_number
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer, bounds, signed_bits
 
@@ -214,12 +215,7 @@ class Program:
         the one with the highest planes first.
         """
         config, plan = self.config, self.layers[0].input
-        if image.shape != plan.shape or image.dtype != np.uint8:
-            raise ResiduumError(
-                f"the network {self.network.name} takes uint8 images of shape {plan.shape}, "
-                f"not {image.dtype} of shape {image.shape}"
-            )
-        pixels = plan.scatter(image.astype(np.uint32))
+        pixels = plan.scatter(self.network.as_image(image).astype(np.uint32))
         lowest = [(plan.passes - 1 - index) * config.planes for index in range(plan.passes)]
         copies = [pixels >> low & (1 << config.planes) - 1 for low in lowest]
         values = np.concatenate(copies).reshape(-1)
@@ -300,6 +296,7 @@ def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, 
     ResiduumError
         One sentence naming the layer, the resource, what is needed and what there is.
     """
+    tau, T = whole_number("tau", tau), whole_number("T", T)
     if tau < 0 or T < 1 or tau + T > config.steps:
         raise ResiduumError(
             f"tau = {tau} and T = {T} do not fit this engine: tau must be at least 0, T at least "

@@ -81,7 +81,7 @@ def simulate(
     Parameters
     ----------
     images
-        uint8 (N, C, H, W).
+        uint8 (N, C, H, W), or what `IntegerNetwork.as_images` makes that of.
     tau
         >= 0; with 0 there is no probe and nothing is silenced (plain QCFS conversion).
     T
@@ -95,6 +95,7 @@ def simulate(
         If the images do not fit the network, a stage length is not possible, or a sum could leave
         the range in which float64 counts exactly.
     """
+    tau, T = check_stages(tau, T)
     parts = []
     for trace in simulate_batches(network, images, tau=tau, T=T):
         parts.append(trace if keep_layers else Trace((), trace.logits, trace.prediction))
@@ -109,8 +110,8 @@ def simulate_batches(
     The size of a batch is chosen so that its arrays stay small, whatever the network; so a whole
     data set can be looked at without holding all its spike trains.
     """
-    check_stages(tau, T)
-    _check_images(network, images)
+    tau, T = check_stages(tau, T)
+    images = network.as_images(images)
     kernels = [_Kernel(layer) for layer in network.layers]
     batch = batch_size(network, tau + T)
     for first in range(0, len(images), batch):
@@ -222,19 +223,6 @@ def integrate_and_fire(
 def _first_largest(logits: np.ndarray) -> np.ndarray:
     prediction: np.ndarray = logits.argmax(axis=1)
     return prediction
-
-
-def _check_images(network: IntegerNetwork, images: np.ndarray) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4:
-        raise ResiduumError(
-            f"images must be 8-bit numbers of shape (N, C, H, W), not {images.dtype} of shape "
-            f"{images.shape}"
-        )
-    if images.shape[1:] != network.input_shape:
-        raise ResiduumError(
-            f"network {network.name!r} takes images of shape {network.input_shape}, "
-            f"not {images.shape[1:]}"
-        )
 
 
 def batch_size(network: IntegerNetwork, steps: int) -> int:

@@ -114,7 +114,7 @@ def test_refuses_too_large_potentials():
 
 def test_refuses_a_foreign_image():
     program = compile_network(network(), CONFIG, tau=4, T=4)
-    with pytest.raises(ResiduumError, match=r"takes uint8 images of shape \(2, 6, 6\), not"):
+    with pytest.raises(ResiduumError, match=r"takes images of shape \(2, 6, 6\), not"):
         program.image_writes(np.zeros((1, 6, 6), np.uint8))
 
 
