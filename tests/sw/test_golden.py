@@ -196,7 +196,7 @@ PIXEL = np.zeros((1, 1, 1, 1), np.uint8)
             np.zeros((1, 1, 1, 1)),
             4,
             4,
-            r"images must be whole numbers 0 \.\. 255 in 4 dimensions, n",
+            "images must be whole numbers 0 .. 255 in 4 dimension",
         ),
         (torch.zeros((1, 1, 1, 1), requires_grad=True), 4, 4, "dimensions, not float32 of shape"),
         ([[[[math.nan]]]], 4, 4, "dimensions, not float64 of shape"),
