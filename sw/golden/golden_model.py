@@ -22,6 +22,7 @@ from residuum.sw.network.integer_network import (
     Layer,
     check_stages,
 )
+from residuum.sw.threads import no_spinning_threads
 
 # Whole numbers below these sizes are exact in float32 and float64, in any order of summation.
 _EXACT_FLOAT32 = 1 << 24
@@ -116,7 +117,7 @@ def simulate_batches(
     batch = batch_size(network, tau + T)
     for first in range(0, len(images), batch):
         chunk = torch.from_numpy(np.ascontiguousarray(images[first : first + batch]))
-        with torch.inference_mode():
+        with no_spinning_threads(), torch.inference_mode():
             trace = _simulate_batch(network, kernels, chunk, tau, T)
         yield trace
 
