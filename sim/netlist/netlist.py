@@ -151,21 +151,18 @@ def check(
     from residuum.sw.trace.compare import Comparison, compare
     from residuum.sw.trace.engine_trace import EngineTrace
 
-    traces, words = [], 0
+    traces = []
     with Device(link) as device:
         classifier = Classifier(device, network, tau=tau, T=T)
         if load:
             classifier.load()
-        else:
-            words = classifier.differing_words()
+        elif words := classifier.differing_words():
+            return Comparison(words, f"{words} words of the program differ")
         for image in images:
             traces.append(classifier.trace(image))
             done()
     golden = simulate(network, images, tau=tau, T=T)
-    found = compare(network, EngineTrace.stack(traces), golden)
-    if words:
-        return Comparison(found.mismatches + words, f"{words} words of the program differ")
-    return found
+    return compare(network, EngineTrace.stack(traces), golden)
 
 
 def cells(netlist: Netlist) -> dict[str, int]:

@@ -13,15 +13,22 @@ where they begin.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from residuum.hw.isa.config import MAX_DIMENSION, EngineConfig
 from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
-from residuum.hw.isa.host_map import HostMap, Region, split_words
+from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, split_words
+from residuum.sw.checks import whole_number
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer, bounds, signed_bits
+
+# Who lacks something, in sentences; `grow_to_fit` speaks of another engine.
+_ENGINE = "this engine"
+# Of an accumulator or a potential, in the largest engine.
+_MAX_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -209,12 +216,7 @@ class Program:
         the one with the highest planes first.
         """
         config, plan = self.config, self.layers[0].input
-        if image.shape != plan.shape or image.dtype != np.uint8:
-            raise ResiduumError(
-                f"the network {self.network.name} takes uint8 images of shape {plan.shape}, "
-                f"not {image.dtype} of shape {image.shape}"
-            )
-        pixels = plan.scatter(image.astype(np.uint32))
+        pixels = plan.scatter(self.network.as_image(image).astype(np.uint32))
         lowest = [(plan.passes - 1 - index) * config.planes for index in range(plan.passes)]
         copies = [pixels >> low & (1 << config.planes) - 1 for low in lowest]
         values = np.concatenate(copies).reshape(-1)
@@ -295,18 +297,16 @@ def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, 
     ResiduumError
         One sentence naming the layer, the resource, what is needed and what there is.
     """
+    tau, T = whole_number("tau", tau), whole_number("T", T)
     if tau < 0 or T < 1 or tau + T > config.steps:
         raise ResiduumError(
             f"tau = {tau} and T = {T} do not fit this engine: tau must be at least 0, T at least "
             f"1, and tau + T at most {config.steps}"
         )
-    if len(network.layers) > config.layers:
-        raise ResiduumError(
-            f"the network {network.name} has {len(network.layers)} layers; "
-            f"this engine holds {config.layers} layer descriptors"
-        )
     for layer in network.layers:
-        _check_ranges(layer, config, max(tau, T))
+        _check_fraction_bits(layer, config)
+        _check_widths(layer, config, max(tau, T))
+    _check_room(network, config)
     maps = _place_maps(network, config)
     return _Assembler(network, config, maps).program()
 
@@ -316,69 +316,119 @@ def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
 
     A memory that is grown becomes a power of two; accumulators and potentials get the bits that any
     tau and T on these steps may need.
+
+    Raises
+    ------
+    ResiduumError
+        One sentence, as `compile_network`, if not even the largest engine takes the network.
     """
+    engine = "the largest engine"
     largest = config.with_changes(
-        weight_rows=1 << 20, feature_rows=1 << 20, channel_groups=1 << 12, table_entries=1 << 16
+        weight_rows=1 << 20,
+        feature_rows=1 << 20,
+        channel_groups=1 << 12,
+        table_entries=1 << 16,
+        layers=64,
+        accumulator_bits=_MAX_BITS - config.fraction_bits,
+        potential_bits=_MAX_BITS,
     )
-    maps = _place_maps(network, largest)
-    assembler = _Assembler(network, largest.with_changes(layers=64), maps)
-    assembler.program()
-    needed = {
-        "weight_rows": assembler.weight_rows,
-        "feature_rows": max(plan.row + plan.rows_taken for plan in maps),
-        "channel_groups": assembler.channel_groups,
-        "table_entries": assembler.table_entries,
-        "layers": len(network.layers),
-    }
+    widths = {name: getattr(config, name) for name in ("accumulator_bits", "potential_bits")}
+    for layer in network.layers:
+        _check_fraction_bits(layer, config)
+        _check_widths(layer, largest, config.steps, engine)
+        for _, width, bits in _bits_needed(layer, config.steps):
+            widths[width] = max(widths.get(width, 0), *bits)
+    del widths["weight_bits"]
+    widths["potential_bits"] = max(
+        widths["potential_bits"], widths["accumulator_bits"] + config.fraction_bits
+    )
+    _check_room(network, largest, engine)
+    maps = _place_maps(network, largest, engine)
+    *_, (_, needed) = _room_needed(network, config)
+    needed["feature_rows"] = max(plan.row + plan.rows_taken for plan in maps)
     grown = {
         name: 1 << (count - 1).bit_length()
         for name, count in needed.items()
         if count > getattr(config, name)
     }
-    limits = [bounds(layer, config.steps) for layer in network.layers]
-    accumulator_bits = max(
-        config.accumulator_bits,
-        *(signed_bits(int(each.acc_min.min()), int(each.acc_max.max())) for each in limits),
-    )
-    potential_bits = max(
-        config.potential_bits,
-        accumulator_bits + config.fraction_bits,
-        *(
-            signed_bits(int(each.potential_min.min()), int(each.potential_max.max()))
-            for each in limits
-        ),
-    )
-    return config.with_changes(
-        **grown, accumulator_bits=accumulator_bits, potential_bits=potential_bits
-    )
+    return config.with_changes(**grown, **widths)
 
 
-def _check_ranges(layer: Layer, config: EngineConfig, steps: int) -> None:
-    """Refuses a layer one of whose numbers could leave its register."""
-    where = f"layer {layer.name!r}"
+def _room_needed(
+    network: IntegerNetwork, config: EngineConfig
+) -> Iterator[tuple[Layer, dict[str, int]]]:
+    """Every layer, and what the layers up to it take of each memory but the feature memory."""
+    needed = dict.fromkeys(("layers", "weight_rows", "channel_groups", "table_entries"), 0)
+    for layer, shape in zip(network.layers, network.shapes, strict=True):
+        groups = -(-layer.out_channels // config.lanes)
+        needed["layers"] += 1
+        needed["weight_rows"] += groups * layer.weight[0].size
+        needed["channel_groups"] += groups
+        needed["table_entries"] += shape[1] + shape[2]
+        yield layer, dict(needed)
+
+
+def _check_room(network: IntegerNetwork, config: EngineConfig, engine: str = _ENGINE) -> None:
+    """Refuses a network that takes more of a memory than there is."""
+    bits = HostMap(config).address_bits
+    if engine == _ENGINE and bits > HOST_WORD_BITS:
+        raise ResiduumError(
+            f"host addresses of {engine} need {bits} bits; the host link has {HOST_WORD_BITS}"
+        )
+    if len(network.layers) > config.layers:
+        raise ResiduumError(
+            f"the network {network.name} has {len(network.layers)} layers; "
+            f"{engine} holds {config.layers} layer descriptors"
+        )
+    for layer, needed in _room_needed(network, config):
+        for memory, count in needed.items():
+            if count > (there := getattr(config, memory)):
+                raise ResiduumError(
+                    f"layer {layer.name!r}: {count} {memory.replace('_', ' ')} are needed up to "
+                    f"this layer; {engine} has {there}"
+                )
+
+
+def _check_fraction_bits(layer: Layer, config: EngineConfig) -> None:
     expected = 0 if layer.coding == PIXELS else config.fraction_bits
     if layer.fraction_bits != expected:
         raise ResiduumError(
-            f"{where} has {layer.fraction_bits} fraction bits; this engine has {expected} "
-            f"for {layer.coding}"
+            f"layer {layer.name!r} has {layer.fraction_bits} fraction bits; this engine has "
+            f"{expected} for {layer.coding}"
         )
+
+
+def _bits_needed(layer: Layer, steps: int) -> list[tuple[str, str, list[int]]]:
+    """What a layer computes with, the width in `EngineConfig` that must hold it, and the bits that
+    each channel needs.
+
+    A threshold may need a bit more than the potentials, which start at half of it.
+    """
     limits = bounds(layer, steps)
     weight = layer.weight.reshape(layer.out_channels, -1)
-    parameters = [layer.bias] if layer.threshold is None else [layer.bias, layer.threshold]
-    ranges: list[tuple[str, np.ndarray, np.ndarray, int]] = [
-        ("weights", weight.min(axis=1), weight.max(axis=1), config.weight_bits),
-        ("accumulators", limits.acc_min, limits.acc_max, config.accumulator_bits),
-        ("currents", limits.current_min, limits.current_max, config.potential_bits),
-        ("potentials", limits.potential_min, limits.potential_max, config.potential_bits),
-        *(("parameters", values, values, config.potential_bits) for values in parameters),
+    threshold = layer.bias if layer.threshold is None else layer.threshold
+    ranges: list[tuple[str, str, np.ndarray, np.ndarray]] = [
+        ("weights", "weight_bits", weight.min(axis=1), weight.max(axis=1)),
+        ("accumulators", "accumulator_bits", limits.acc_min, limits.acc_max),
+        ("currents", "potential_bits", limits.current_min, limits.current_max),
+        ("potentials", "potential_bits", limits.potential_min, limits.potential_max),
+        ("biases", "potential_bits", layer.bias, layer.bias),
+        ("thresholds", "potential_bits", threshold, threshold),
     ]
-    for what, low, high, there in ranges:
-        needed = [signed_bits(int(a), int(b)) for a, b in zip(low, high, strict=True)]
-        channel = int(np.argmax(needed))
+    return [
+        (what, width, [signed_bits(int(a), int(b)) for a, b in zip(low, high, strict=True)])
+        for what, width, low, high in ranges
+    ]
+
+
+def _check_widths(layer: Layer, config: EngineConfig, steps: int, engine: str = _ENGINE) -> None:
+    """Refuses a layer one of whose numbers could leave its register."""
+    for what, width, needed in _bits_needed(layer, steps):
+        channel, there = int(np.argmax(needed)), getattr(config, width)
         if needed[channel] > there:
             raise ResiduumError(
-                f"{where}, channel {channel}: {what} need {needed[channel]} bits; "
-                f"this engine has {there}"
+                f"layer {layer.name!r}, channel {channel}: {what} need {needed[channel]} bits; "
+                f"{engine} has {there}"
             )
 
 
@@ -393,29 +443,54 @@ def _skips_empty(layer: Layer, shape: tuple[int, int, int], passes: int) -> bool
     return layer.threshold is not None and passes == 1 and shape[1] * shape[2] > 1
 
 
-def _place_maps(network: IntegerNetwork, config: EngineConfig) -> list[MapPlan | PackedImage]:
+def _place_maps(
+    network: IntegerNetwork, config: EngineConfig, engine: str = _ENGINE
+) -> list[MapPlan | PackedImage]:
     """All maps (the image first) at the lowest rows that are free while they are needed: a map
     lives from the layer that makes it to the one that reads it."""
     before = _plan_image(network, config)
+    _check_dimensions(network.layers[0], before, network.shapes[0])
     if before.rows_taken > config.feature_rows:
         raise ResiduumError(
             f"the image needs {before.rows_taken} rows of feature memory; "
-            f"this engine has {config.feature_rows}"
+            f"{engine} has {config.feature_rows}"
         )
     plans = [before]
-    for layer, shape in zip(network.layers[:-1], network.shapes[:-1], strict=True):
+    for index, (layer, shape) in enumerate(
+        zip(network.layers[:-1], network.shapes[:-1], strict=True)
+    ):
         plan = MapPlan(shape, config.lanes)
+        _check_dimensions(network.layers[index + 1], plan, network.shapes[index + 1])
         empty = _skips_empty(layer, shape, before.passes)
         rows = plan.rows + (plan.groups if empty else 0)
         row = 0 if rows <= before.row else before.row + before.rows_taken
         if row + rows > config.feature_rows:
             raise ResiduumError(
                 f"layer {layer.name!r}: its input and output maps need {row + rows} rows of "
-                f"feature memory; this engine has {config.feature_rows}"
+                f"feature memory; {engine} has {config.feature_rows}"
             )
         before = replace(plan, row=row, empty_row=row + plan.rows if empty else None)
         plans.append(before)
     return plans
+
+
+def _check_dimensions(
+    layer: Layer, source: MapPlan | PackedImage, shape: tuple[int, int, int]
+) -> None:
+    """Refuses a layer with more positions along an axis than the descriptor's fields count."""
+    sizes = {
+        "an input height": source.shape[1],
+        "an input width": source.shape[2],
+        "an output height": shape[1],
+        "an output width": shape[2],
+        "window lines": source.pitch if isinstance(source, PackedImage) else source.groups,
+    }
+    for what, size in sizes.items():
+        if size > MAX_DIMENSION:
+            rows = " rows of feature memory" if what == "window lines" else ""
+            raise ResiduumError(
+                f"layer {layer.name!r} has {what} of {size}{rows}; an engine takes {MAX_DIMENSION}"
+            )
 
 
 def axis_entries(
@@ -460,17 +535,6 @@ class _Assembler:
             words=np.concatenate([words, *(w for _, w in self.bulk)]),
         )
 
-    def _take(self, layer: Layer, resource: str, count: int, limit: int) -> int:
-        """The first of `count` new places of a resource."""
-        first: int = getattr(self, resource)
-        if first + count > limit:
-            raise ResiduumError(
-                f"layer {layer.name!r}: {first + count} {resource.replace('_', ' ')} are needed up "
-                f"to this layer; this engine has {limit}"
-            )
-        setattr(self, resource, first + count)
-        return first
-
     def _layer(self, index: int) -> LayerPlan:
         config, layer = self.config, self.network.layers[index]
         source = self.maps[index]
@@ -478,16 +542,16 @@ class _Assembler:
         is_output = layer.threshold is None
         following = None if is_output else self.maps[index + 1]
         target = following if isinstance(following, MapPlan) else None
-        self._check_dimensions(layer, source, shape)
 
         channels = layer.in_channels
         kernel_h, kernel_w = layer.kernel
         groups = -(-layer.out_channels // config.lanes)
         group_rows = kernel_h * kernel_w * channels
-        weight_row = self._take(layer, "weight_rows", groups * group_rows, config.weight_rows)
-        group = self._take(layer, "channel_groups", groups, config.channel_groups)
+        weight_row, group = self.weight_rows, self.channel_groups
+        self.weight_rows += groups * group_rows
+        self.channel_groups += groups
         lines, columns = self._tables(layer, source, shape)
-        table_y, table_x = self._table(layer, lines), self._table(layer, columns)
+        table_y, table_x = self._table(lines), self._table(columns)
 
         modulus = 1 << config.weight_row_bits
         descriptor = LayerDescriptor(
@@ -528,22 +592,6 @@ class _Assembler:
         self._weights(layer, weight_row, groups, interleaved)
         self._parameters(layer, group, groups)
         return LayerPlan(layer, source, target, descriptor, tuple(lines), tuple(columns), groups)
-
-    def _check_dimensions(
-        self, layer: Layer, source: MapPlan | PackedImage, shape: tuple[int, int, int]
-    ) -> None:
-        sizes = {
-            "input height": source.shape[1],
-            "input width": source.shape[2],
-            "output height": shape[1],
-            "output width": shape[2],
-            "rows per segment": source.pitch if isinstance(source, PackedImage) else source.groups,
-        }
-        for what, size in sizes.items():
-            if size > MAX_DIMENSION:
-                raise ResiduumError(
-                    f"layer {layer.name!r}: its {what} is {size}; an engine takes {MAX_DIMENSION}"
-                )
 
     def _tables(
         self, layer: Layer, source: MapPlan | PackedImage, shape: tuple[int, int, int]
@@ -598,8 +646,9 @@ class _Assembler:
             row=first_row, weight=weight, count=0, span=last_row - first_row, head=head, tail=tail
         )
 
-    def _table(self, layer: Layer, entries: list[AxisEntry]) -> int:
-        first = self._take(layer, "table_entries", len(entries), self.config.table_entries)
+    def _table(self, entries: list[AxisEntry]) -> int:
+        first = self.table_entries
+        self.table_entries += len(entries)
         width = AxisEntry.width(self.config)
         for index, entry in enumerate(entries):
             for part, word in enumerate(split_words(entry.pack(self.config), width)):

@@ -5,7 +5,7 @@ Source: Hao et al., "Reducing ANN-SNN conversion error through residual membrane
 looks at its residual potential: v(tau) < 0 means that it fired more often than its input was worth.
 Stage 2 (inference): potentials restart, and T steps run in which those neurons are silent.
 
-Float64 throughout. It is the reference that the integer model is compared with, not a fast one.
+Float64 throughout: a reference for the integer model, not built for speed.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import LayerTrace, Trace
 from residuum.sw.network.convolution import convolve
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
@@ -61,8 +62,8 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
     Trace
         As the golden model's, but residual potentials and logits are float64.
     """
-    check_stages(tau, T)
-    image = torch.from_numpy(np.asarray(images, np.float64))
+    tau, T = check_stages(tau, T)
+    image = torch.from_numpy(_checked(network, images))
     hidden = [
         _Neurons(layer, layer.threshold, layer.threshold / 2)
         for layer in network.layers
@@ -85,6 +86,22 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
             logits = logits + _current(network.layers[-1], signal).flatten(1)
     layers = tuple(_trace(neurons, train) for neurons, train in zip(hidden, trains, strict=True))
     return Trace(layers, logits.numpy(), logits.numpy().argmax(axis=1))
+
+
+def _checked(network: FloatNetwork, images: np.ndarray) -> np.ndarray:
+    """The images as float64; ``ResiduumError`` if they are none of this network."""
+    expected = (
+        f"images must be finite numbers of shape (N, {', '.join(map(str, network.input_shape))})"
+    )
+    try:
+        array = np.asarray(images, np.float64)
+    except (TypeError, ValueError):
+        raise ResiduumError(expected) from None
+    if array.shape[1:] != network.input_shape:
+        raise ResiduumError(f"{expected}, not of shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ResiduumError(f"{expected}; there is a NaN or an infinity")
+    return array
 
 
 def _current(layer: FloatLayer, signal: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from residuum.sw.network.integer_network import (
     Layer,
     check_stages,
 )
+from residuum.sw.threads import no_spinning_threads
 
 # Whole numbers below these sizes are exact in float32 and float64, in any order of summation.
 _EXACT_FLOAT32 = 1 << 24
@@ -81,7 +82,7 @@ def simulate(
     Parameters
     ----------
     images
-        uint8 (N, C, H, W).
+        uint8 (N, C, H, W), or what `IntegerNetwork.as_images` makes that of.
     tau
         >= 0; with 0 there is no probe and nothing is silenced (plain QCFS conversion).
     T
@@ -95,6 +96,7 @@ def simulate(
         If the images do not fit the network, a stage length is not possible, or a sum could leave
         the range in which float64 counts exactly.
     """
+    tau, T = check_stages(tau, T)
     parts = []
     for trace in simulate_batches(network, images, tau=tau, T=T):
         parts.append(trace if keep_layers else Trace((), trace.logits, trace.prediction))
@@ -109,13 +111,13 @@ def simulate_batches(
     The size of a batch is chosen so that its arrays stay small, whatever the network; so a whole
     data set can be looked at without holding all its spike trains.
     """
-    check_stages(tau, T)
-    _check_images(network, images)
+    tau, T = check_stages(tau, T)
+    images = network.as_images(images)
     kernels = [_Kernel(layer) for layer in network.layers]
     batch = batch_size(network, tau + T)
     for first in range(0, len(images), batch):
         chunk = torch.from_numpy(np.ascontiguousarray(images[first : first + batch]))
-        with torch.inference_mode():
+        with no_spinning_threads(), torch.inference_mode():
             trace = _simulate_batch(network, kernels, chunk, tau, T)
         yield trace
 
@@ -222,19 +224,6 @@ def integrate_and_fire(
 def _first_largest(logits: np.ndarray) -> np.ndarray:
     prediction: np.ndarray = logits.argmax(axis=1)
     return prediction
-
-
-def _check_images(network: IntegerNetwork, images: np.ndarray) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4:
-        raise ResiduumError(
-            f"images must be 8-bit numbers of shape (N, C, H, W), not {images.dtype} of shape "
-            f"{images.shape}"
-        )
-    if images.shape[1:] != network.input_shape:
-        raise ResiduumError(
-            f"network {network.name!r} takes images of shape {network.input_shape}, "
-            f"not {images.shape[1:]}"
-        )
 
 
 def batch_size(network: IntegerNetwork, steps: int) -> int:

@@ -1,4 +1,4 @@
-"""A network on a device: load it once, classify images, look at every spike train."""
+"""A network on a device: load it once, classify images, read every spike train."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from residuum.hw.isa.host_map import COUNTER_WORDS, Region
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.host.device import Device, Done, RunResult, ignore
-from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.network.integer_network import IntegerNetwork, check_stages
 from residuum.sw.trace.engine_trace import EngineTrace
 
 
@@ -25,10 +25,14 @@ class Classification:
 class Classifier:
     """Runs one network, with tau probe steps and T steps of inference.
 
+    The network must be in the device before images run: `load` writes it, `differing_words` finds
+    whether it is there already. Several classifiers may share a device; each refuses to run while
+    the device holds the network of another.
+
     Attributes
     ----------
     program : Program
-        The network made ready for the engine of this device.
+        The network compiled for the engine of this device.
 
     Raises
     ------
@@ -38,8 +42,7 @@ class Classifier:
 
     def __init__(self, device: Device, network: IntegerNetwork, *, tau: int, T: int):
         self.device = device
-        self.tau = tau
-        self.T = T
+        self.tau, self.T = check_stages(tau, T)
         try:
             self.program: Program = compile_network(network, device.identity.config, tau=tau, T=T)
         except ResiduumError as error:
@@ -47,24 +50,46 @@ class Classifier:
                 f"{network.name} does not fit {device.link.name}: {error}"
             ) from None
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the device is known to hold this program, written by whichever classifier."""
+        held = self.device.program
+        return held is self.program or (
+            held is not None
+            and np.array_equal(held.addresses, self.program.addresses)
+            and np.array_equal(held.words, self.program.words)
+        )
+
     def load(self, *, done: Done = ignore) -> None:
         """Write the program into the device; ``done`` is told how many words after every frame."""
         self.device.write_scattered(self.program.addresses, self.program.words, done=done)
+        self.device.program = self.program
 
     def differing_words(self, *, done: Done = ignore) -> int:
-        """How many words of the program are not what the device holds."""
+        """How many words of the program are not what the device holds; if none, it is loaded."""
         held = self.device.read_scattered(self.program.addresses, done=done)
-        return int((held != self.program.words).sum())
+        differing = int((held != self.program.words).sum())
+        if not differing:
+            self.device.program = self.program
+        elif self.loaded:
+            self.device.program = None
+        return differing
 
     def classify(self, image: np.ndarray) -> Classification:
-        """Classify one image, uint8 (C, H, W)."""
+        """Classify one image, uint8 (C, H, W), or what `IntegerNetwork.as_image` takes.
+
+        Raises ``ResiduumError`` unless the device is known to hold the network.
+        """
         self._write_image(image)
         result = self._run(0, len(self.program.layers) - 1)
         return Classification(result.best, result.cycles)
 
     def trace(self, image: np.ndarray) -> EngineTrace:
-        """What the engine computes for one image: a run without interruption for logits, class and
-        counters, and another layer by layer for the trains."""
+        """What the engine computes for one image; see `classify`.
+
+        One uninterrupted run gives logits, class and counters; a second one, layer by layer, gives
+        the trains.
+        """
         program, last = self.program, len(self.program.layers) - 1
         self._write_image(image)
         best = self._run(0, last).best
@@ -92,6 +117,11 @@ class Classifier:
         )
 
     def _write_image(self, image: np.ndarray) -> None:
+        if not self.loaded:
+            raise ResiduumError(
+                f"{self.device.link.name} is not known to hold {self.program.network.name} with "
+                f"{self.program.network.weight_bits}-bit weights; load() it first"
+            )
         self.device.write_scattered(*self.program.image_writes(image))
 
     def _run(self, first: int, last: int) -> RunResult:

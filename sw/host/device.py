@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from residuum.hw.isa import protocol
-from residuum.hw.isa.host_map import HostMap
+from residuum.hw.isa.host_map import HostMap, Region
 from residuum.hw.isa.protocol import (
     MAX_BYTES,
     MAX_WORDS,
@@ -21,15 +21,17 @@ from residuum.hw.isa.protocol import (
     Identity,
     Status,
 )
+from residuum.sw.checks import whole_number, whole_numbers
+from residuum.sw.compiler.program import Program
 from residuum.sw.errors import ResiduumError
-from residuum.sw.host.links import Link
+from residuum.sw.host.links import Link, LinkError
 
 Done = Callable[[int], None]
 
 ATTEMPTS = 5
-# While a device is looked for, at every bit rate.
+# Fewer while a device is looked for: they are made at every bit rate.
 ATTEMPTS_TO_FIND = 3
-# Unwanted words between two wanted ones that are read along: they take less time than a request.
+# Reading a gap of up to this many unwanted words takes less time than another request.
 BRIDGED_WORDS = 16
 
 _WORD_BYTES = 4
@@ -37,8 +39,17 @@ _WORD_BYTES = 4
 _FRAME_BYTES = 2 * _WORD_BYTES * protocol.MIN_FRAME_WORDS + 2
 
 
+# A layer, tau and T have a byte each in a request to run.
+_MAX_FIELD = 0xFF
+_MAX_ADDRESS = 0xFFFFFFFF
+
+
 def ignore(words: int) -> None:
-    """Nobody wants to know how far a transfer is."""
+    """Takes no notice of the progress of a transfer."""
+
+
+def _address(value: int) -> int:
+    return whole_number("an address", value, least=0, most=_MAX_ADDRESS)
 
 
 class DeviceError(ResiduumError):
@@ -93,6 +104,11 @@ class Device:
         Engine, clock, build and program, as the device told them.
     retries : int
         Requests that had to be sent again.
+    program : Program or None
+        What the memories are known to hold: set by who wrote or read it, None again after other
+        words were written there, and after the device fell silent (it may have lost its power).
+        A reset keeps the memories. A board that is configured anew between two requests is not
+        noticed.
 
     Raises
     ------
@@ -103,8 +119,9 @@ class Device:
     def __init__(self, link: Link):
         self.link = link
         self.retries = 0
+        self.program: Program | None = None
         self._reader = FrameReader()
-        # No answer to an earlier session may be taken for one of this.
+        # The first tag is random, so that stale replies to an earlier session are rejected.
         self._tag = random.getrandbits(16)
         self._known = False
         try:
@@ -142,6 +159,7 @@ class Device:
 
     def read(self, address: int, count: int, *, done: Done = ignore) -> np.ndarray:
         """Words at consecutive addresses, uint32; ``done`` is told how many after every frame."""
+        address, count = _address(address), whole_number("a number of words", count, least=0)
         parts: list[int] = []
         for start, stop in _cut(address, count, MAX_WORDS):
             parts += self._request(protocol.read(start, stop - start), stop - start).payload
@@ -150,7 +168,8 @@ class Device:
 
     def read_scattered(self, addresses: np.ndarray, *, done: Done = ignore) -> np.ndarray:
         """Words at any addresses, uint32, in few requests; those between them may be read too."""
-        wanted, places = np.unique(addresses.astype(np.int64), return_inverse=True)
+        addresses = whole_numbers("addresses", addresses, np.uint32, 1).astype(np.int64)
+        wanted, places = np.unique(addresses, return_inverse=True)
         regions = wanted >> self.host_map.offset_bits
         breaks = (np.diff(wanted) > BRIDGED_WORDS) | (np.diff(regions) != 0)
         words = [
@@ -162,6 +181,9 @@ class Device:
 
     def write(self, address: int, words: np.ndarray, *, done: Done = ignore) -> None:
         """Write words to consecutive addresses; ``done`` is told how many after every frame."""
+        address, words = _address(address), whole_numbers("words", words, np.uint32, 1)
+        if address >> self.host_map.offset_bits != Region.TRAINS:
+            self.program = None
         short = bool((words < 256).all())
         for start, stop in _cut(address, len(words), MAX_BYTES if short else MAX_WORDS):
             part = words[start - address : stop - address]
@@ -176,6 +198,10 @@ class Device:
         self, addresses: np.ndarray, words: np.ndarray, *, done: Done = ignore
     ) -> None:
         """Write words to any addresses, in ascending order of them."""
+        addresses = whole_numbers("addresses", addresses, np.uint32, 1)
+        words = whole_numbers("words", words, np.uint32, 1)
+        if len(addresses) != len(words):
+            raise ResiduumError(f"{len(words)} words cannot go to {len(addresses)} addresses")
         order = np.argsort(addresses, kind="stable")
         addresses, words = addresses[order].astype(np.int64), words[order]
         breaks = np.flatnonzero(np.diff(addresses) != 1) + 1
@@ -185,6 +211,10 @@ class Device:
 
     def run(self, first: int, last: int, *, tau: int, T: int) -> RunResult:
         """Run layers first..last and wait for the end."""
+        first = whole_number("the first layer", first, least=0, most=_MAX_FIELD)
+        last = whole_number("the last layer", last, least=0, most=_MAX_FIELD)
+        tau = whole_number("tau", tau, least=0, most=_MAX_FIELD)
+        T = whole_number("T", T, least=1, most=_MAX_FIELD)
         frame = protocol.run(first, last, tau=tau, T=T)
         reply = self._request(frame, protocol.RUN_WORDS, patience=self.link.run_seconds)
         _, best, cycles = reply.payload
@@ -239,10 +269,15 @@ class Device:
         while attempt < attempts or time.monotonic() < limit:
             self.retries += attempt > 0
             attempt += 1
-            self.link.send(data)
-            reply = self._reply_to(frame, timeout)
+            try:
+                self.link.send(data)
+                reply = self._reply_to(frame, timeout)
+            except LinkError:
+                self.program = None
+                raise
             if reply is not None:
                 return self._checked(frame, reply, reply_words if exact else None)
+        self.program = None
         raise NoAnswer(self._silence(frame))
 
     def _reply_to(self, frame: Frame, timeout: float) -> Frame | None:

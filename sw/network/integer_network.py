@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from residuum.sw.checks import whole_number, whole_numbers
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import read_archive, write_whole
 
@@ -247,18 +248,17 @@ def _potential_bounds(
     return np.minimum(lowest, low), np.maximum(highest, high)
 
 
-def check_stages(tau: int, T: int) -> None:
-    """``ResiduumError`` unless tau >= 0, T >= 1 and neither is beyond ``MAX_STEPS``."""
-    for name, value, smallest in (("tau", tau, 0), ("T", T, 1)):
-        if value < smallest:
-            raise ResiduumError(f"{name} must be at least {smallest}, not {value}")
-        if value > MAX_STEPS:
-            raise ResiduumError(f"{name} must be at most {MAX_STEPS}, not {value}")
+def check_stages(tau: int, T: int) -> tuple[int, int]:
+    """tau and T as ints; ``ResiduumError`` unless 0 <= tau, 1 <= T, both <= ``MAX_STEPS``."""
+    return (
+        whole_number("tau", tau, least=0, most=MAX_STEPS),
+        whole_number("T", T, least=1, most=MAX_STEPS),
+    )
 
 
 def signed_bits(smallest: int, largest: int) -> int:
     """Bits of the two's-complement number that holds ``smallest`` .. ``largest``."""
-    return max((-smallest - 1).bit_length() if smallest < 0 else 0, largest.bit_length()) + 1
+    return max((~value if value < 0 else value).bit_length() for value in (smallest, largest)) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,6 +348,26 @@ class IntegerNetwork:
     @property
     def classes(self) -> int:
         return self.layers[-1].out_channels
+
+    def as_images(self, values: Any) -> np.ndarray:
+        """Images of this network, uint8 (N, C, H, W), from an array, a tensor or lists of integers.
+
+        Raises ``ResiduumError`` if the shape is another or a value is no whole number 0 .. 255.
+        """
+        images = whole_numbers("images", values, np.uint8, 4)
+        return self._with_shape(images, images.shape[1:])
+
+    def as_image(self, value: Any) -> np.ndarray:
+        """`as_images` for one image, uint8 (C, H, W)."""
+        image = whole_numbers("an image", value, np.uint8, 3)
+        return self._with_shape(image, image.shape)
+
+    def _with_shape(self, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        _require(
+            shape == self.input_shape,
+            f"network {self.name!r} takes images of shape {self.input_shape}, not {shape}",
+        )
+        return values
 
     def summary(self, *, tau: int = 4, T: int = 4) -> str:
         """Layers, shapes, bits, memory and bounds as text, for stages of tau and T steps."""

@@ -68,7 +68,7 @@ def test_fits():
         ),
         (
             {"table_entries": 6},
-            "layer 'classes': 7 table entries are needed up to this layer; this engine has 6",
+            "layer 'classes': 8 table entries are needed up to this layer; this engine has 6",
         ),
         (
             {"feature_rows": 20},
@@ -112,9 +112,191 @@ def test_refuses_too_large_potentials():
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"threshold": np.full(10, 1 << 23)}, "thresholds need 25"),
+        ({"bias": np.full(10, -1 << 24)}, "currents need 25"),
+    ],
+)
+def test_refuses_parameters_beyond_the_potential_bits(change, what):
+    """Potentials start at half a threshold, so they may fit where the threshold does not."""
+    assert f"layer 'conv', channel 0: {what}" in refusal(**change)
+
+
+def test_every_threshold_that_is_not_refused_is_written_whole():
+    """Exhaustive at the limit: the engine reads its parameters as signed numbers of these bits."""
+    config = CONFIG.with_changes(potential_bits=20)
+    for threshold in range((1 << 19) - 3, (1 << 19) + 3):
+        fits = threshold < 1 << 19
+        layer = network(threshold=np.full(10, threshold))
+        grown = grow_to_fit(layer, config)
+        assert grown.potential_bits == (20 if fits else 21)
+        compile_network(layer, grown, tau=1, T=1)
+        if fits:
+            compile_network(layer, config, tau=1, T=1)
+        else:
+            assert "thresholds need 21 bits; this engine has 20" in refusal(
+                config, 1, 1, threshold=np.full(10, threshold)
+            )
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_the_lowest_weight_is_taken(bits):
+    """A channel whose weights are all -2**(b-1) needs b bits, one less would not do."""
+    weight = np.full((10, 2, 3, 3), -1 << bits - 1)
+    config = CONFIG.with_changes(weight_bits=bits)
+    with_ones = network(weight=weight)
+    assert compile_network(with_ones, config, tau=1, T=1).config.weight_bits == bits
+    if bits > 2:
+        narrow = CONFIG.with_changes(weight_bits=bits - 1)
+        assert f"weights need {bits} bits; this engine has {bits - 1}" in refusal(
+            narrow, 1, 1, weight=weight
+        )
+
+
+def chain(layers: int) -> IntegerNetwork:
+    """One pixel, one neuron in each layer."""
+    one, zero = np.ones((1, 1, 1, 1), int), np.zeros(1, int)
+    return IntegerNetwork(
+        "chain",
+        (1, 1, 1),
+        tuple(
+            Layer(
+                f"layer{index}",
+                one,
+                zero,
+                None if index == layers - 1 else np.ones(1, int),
+                "spikes" if index else "pixels",
+                4 if index else 0,
+            )
+            for index in range(layers)
+        ),
+        8,
+    )
+
+
+def dense(shape: tuple[int, int, int], weight: int, classes: int = 2) -> IntegerNetwork:
+    """All pixels to each class."""
+    out = Layer(
+        "dense", np.full((classes, *shape), weight), np.zeros(classes, int), None, "pixels", 0
+    )
+    return IntegerNetwork("dense", shape, (out,), 8)
+
+
+@pytest.mark.parametrize(
+    ("large", "lanes", "sentence"),
+    [
+        (chain(65), 16, "the network chain has 65 layers; the largest engine holds 64 layer desc"),
+        (dense((3, 128, 128), 127), 16, "layer 'dense', channel 0: potentials need 35 bits; the"),
+        (dense((3, 128, 128), 1), 1, "layer 'dense' has window lines of 384 rows of feature memo"),
+        (dense((1, 1, 257), 1), 16, "layer 'dense' has an input width of 257; an engine takes 256"),
+        (dense((1, 1, 1), 1, 4097), 1, "4097 channel groups are needed up to this layer; the larg"),
+        (
+            dense((99, 6, 6), 1, 300),
+            1,
+            "layer 'dense': 1069200 weight rows are needed up to this layer; the largest engine",
+        ),
+        (network(threshold=np.full(10, 1 << 40)), 16, "potentials need 41 bits; the largest engi"),
+        (
+            network(bias=np.full(10, -1 << 40)),
+            16,
+            "currents need 41 bits; the largest engine has 3",
+        ),
+    ],
+)
+def test_what_no_engine_takes_gets_a_sentence(large, lanes, sentence):
+    with pytest.raises(ResiduumError) as error:
+        grow_to_fit(large, EngineConfig.for_lanes(lanes))
+    assert sentence in str(error.value)
+
+
+def test_the_largest_engine_is_the_largest_that_can_be_built():
+    """The limits of `grow_to_fit` are those of `EngineConfig`."""
+    assert grow_to_fit(chain(64), CONFIG).layers == 64
+    for name, most in {
+        "weight_rows": 1 << 20,
+        "feature_rows": 1 << 20,
+        "channel_groups": 1 << 12,
+        "table_entries": 1 << 16,
+        "layers": 64,
+        "potential_bits": 32,
+    }.items():
+        CONFIG.with_changes(**{name: most})
+        with pytest.raises(ValueError, match=f"{name} must be in"):
+            CONFIG.with_changes(**{name: most + 1})
+
+
+def test_an_engine_beyond_the_host_link_is_refused():
+    config = EngineConfig(lanes=1024, tile_lanes=1, weight_rows=1 << 20)
+    assert refusal(config) == ("host addresses of this engine need 34 bits; the host link has 32")
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_any_network_on_any_engine_ends_in_a_program_or_a_sentence(data):
+    """Networks and engines on both sides of each limit."""
+    draw = data.draw
+    few = st.sampled_from([1, 2, 3, 5, 8])
+    shape = tuple(draw(st.sampled_from([1, 2, 7, 255, 256, 257, 300])) for _ in range(3))
+    if np.prod(shape) > 1 << 17:
+        shape = (shape[0], shape[1], 1)
+    shape, layers = (shape[0], shape[1], shape[2]), []
+    input_shape = shape
+    depth = draw(st.sampled_from([1, 2, 3, 17]))
+    for index in range(depth):
+        last = index == depth - 1
+        extents = shape[1:]
+        pool = tuple(draw(st.sampled_from([1, min(2, e), e])) for e in extents)
+        pooled = tuple(e // p for e, p in zip(extents, pool, strict=True))
+        kernel = (
+            pooled if last else tuple(min(draw(st.sampled_from([1, 3, 300])), e) for e in pooled)
+        )
+        out = draw(st.sampled_from([1, 2, 33, 4097 if np.prod(shape) < 100 else 3]))
+        weight = np.full((out, shape[0], *kernel), draw(st.sampled_from([-128, -1, 1, 127])))
+        if weight.size > 1 << 21 or weight[0].size * pool[0] * pool[1] > 1 << 20:
+            return
+        limit = 1 << draw(st.integers(0, 40))
+        layers.append(
+            Layer(
+                name=f"layer{index}",
+                weight=weight,
+                bias=np.full(out, draw(st.sampled_from([-limit, 0, limit]))),
+                threshold=None
+                if last
+                else np.full(out, 1 << draw(st.sampled_from([0, 10, 24, 40]))),
+                coding="spikes" if index else "pixels",
+                fraction_bits=draw(st.sampled_from([4, 4, 4, 5])) if index else 0,
+                stride=1 if last else draw(st.sampled_from([1, 2])),
+                padding=0 if last else draw(st.integers(0, min(kernel) - 1)),
+                pool=pool,
+            )
+        )
+        shape = layers[-1].output_shape(shape)
+    built = IntegerNetwork("any", input_shape, tuple(layers), 8)
+    config = EngineConfig.for_lanes(
+        draw(st.sampled_from([1, 3, 16, 64])),
+        steps=draw(st.sampled_from([1, 3, 8, 32])),
+        fraction_bits=draw(st.sampled_from([4, 4, 4, 12])),
+        potential_bits=draw(st.sampled_from([28, 32])),
+        channel_groups=draw(few),
+        table_entries=1 + draw(few),
+        feature_rows=1 + draw(few),
+        weight_rows=draw(few),
+        layers=draw(few),
+    )
+    for chosen in (lambda: config, lambda: grow_to_fit(built, config)):
+        try:
+            program = compile_network(built, chosen(), tau=0, T=1)
+        except ResiduumError as error:
+            assert str(error).count("\n") == 0  # noqa: PT017
+        else:
+            assert program.addresses.shape == program.words.shape
+
+
 def test_refuses_a_foreign_image():
     program = compile_network(network(), CONFIG, tau=4, T=4)
-    with pytest.raises(ResiduumError, match=r"takes uint8 images of shape \(2, 6, 6\), not"):
+    with pytest.raises(ResiduumError, match=r"takes images of shape \(2, 6, 6\), not"):
         program.image_writes(np.zeros((1, 6, 6), np.uint8))
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.float_snn import simulate_float
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from tests.sw.naive import run
@@ -105,3 +106,18 @@ def test_first_layer_fires_as_qcfs_says(levels: int) -> None:
     trace = simulate_float(network, z.reshape(1, 1, 1, -1), tau=0, T=levels)
     mean = trace.layers[0].trains[0].mean(axis=0).flatten() * theta
     assert mean == pytest.approx(qcfs(torch.from_numpy(z), theta, levels).numpy())
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (np.full((1, 1, 1, 1), np.nan), "images must be finite numbers of shape .N, 1, 1, 1.; the"),
+        (np.zeros((1, 2, 1, 1)), "not of shape .1, 2, 1, 1."),
+        ([["x"]], "images must be finite numbers of shape .N, 1, 1, 1."),
+    ],
+)
+def test_wrong_images_get_a_sentence(images: object, sentence: str) -> None:
+    out = FloatLayer("out", np.ones((1, 1, 1, 1)), np.zeros(1), None)
+    network = FloatNetwork("one", (1, 1, 1), (out,), 4)
+    with pytest.raises(ResiduumError, match=sentence):
+        simulate_float(network, images, tau=1, T=1)  # type: ignore[arg-type]

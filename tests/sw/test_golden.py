@@ -1,7 +1,10 @@
 """The golden model against a naive scalar simulator, closed forms and the theory of SRP."""
 
 import itertools
+import math
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,6 +138,18 @@ def test_large_sums_are_exact() -> None:
     assert trace.logits.tolist() == [[255 * (1680 * 32767 + 1)]]
 
 
+def test_first_odd_sum_beyond_float32_is_exact() -> None:
+    """2**24 + 1 is the first whole number that float32 cannot hold."""
+    weight = np.array([32767, 32767, 259, 1, 1]).reshape(1, 5, 1, 1)
+    layer = Layer("out", weight, np.zeros(1, int), None, PIXELS, 0)
+    network = IntegerNetwork("large", (5, 1, 1), (layer,), 16)
+    image = np.array([255, 255, 255, 1, 1], np.uint8).reshape(1, 5, 1, 1)
+    total = (1 << 24) + 1
+    assert int(weight.reshape(-1) @ image.reshape(-1).astype(int)) == total
+    assert float(np.float32(total)) != total
+    assert simulate(network, image, tau=0, T=1).logits.tolist() == [[total]]
+
+
 def test_no_image_gives_empty_trace() -> None:
     network = random_network(3)
     trace = simulate(network, np.zeros((0, *network.input_shape), np.uint8), tau=2, T=3)
@@ -164,19 +179,60 @@ def test_firing_share_counts_neurons_not_spikes() -> None:
     assert firing_share(trace.layers[0]) == 0.5
 
 
+PIXEL = np.zeros((1, 1, 1, 1), np.uint8)
+
+
 @pytest.mark.parametrize(
     ("images", "tau", "T", "message"),
     [
-        (np.zeros((1, 1, 1, 1), np.uint8), -1, 4, "tau must be at least 0, not -1"),
-        (np.zeros((1, 1, 1, 1), np.uint8), 4, 0, "T must be at least 1, not 0"),
-        (np.zeros((1, 1, 1, 1), np.uint8), 9999, 4, "tau must be at most 1024, not 9999"),
-        (np.zeros((1, 1, 1, 1)), 4, 4, "images must be 8-bit numbers"),
+        (PIXEL, -1, 4, "tau must be at least 0, not -1"),
+        (PIXEL, 4, 0, "T must be at least 1, not 0"),
+        (PIXEL, 9999, 4, "tau must be at most 1024, not 9999"),
+        (PIXEL, 2.5, 4, r"tau must be a whole number, not 2\.5"),
+        (PIXEL, 4, math.nan, "T must be a whole number, not nan"),
+        (PIXEL, 4, True, "T must be a whole number, not True"),
+        (PIXEL, "4", 4, "tau must be a whole number, not '4'"),
+        (
+            np.zeros((1, 1, 1, 1)),
+            4,
+            4,
+            "images must be whole numbers 0 .. 255 in 4 dimension",
+        ),
+        (torch.zeros((1, 1, 1, 1), requires_grad=True), 4, 4, "dimensions, not float32 of shape"),
+        ([[[[math.nan]]]], 4, 4, "dimensions, not float64 of shape"),
+        ([[[[256]]]], 4, 4, "in 4 dimensions; there is a 256"),
+        ([[[[-1]]]], 4, 4, "in 4 dimensions; there is a -1"),
+        ([[[[True]]]], 4, 4, "dimensions, not bool of shape"),
+        ([[[[None]]]], 4, 4, "dimensions, not object of shape"),
+        ([[[[1], [1, 2]]]], 4, 4, "in 4 dimensions, all lines of the same length"),
+        (PIXEL[0], 4, 4, r"not uint8 of shape \(1, 1, 1\)"),
         (np.zeros((1, 1, 2, 1), np.uint8), 4, 4, r"takes images of shape \(1, 1, 1\)"),
+        (None, 4, 4, r"dimensions, not object of shape \(\)"),
     ],
 )
-def test_wrong_input_gets_a_sentence(images: np.ndarray, tau: int, T: int, message: str) -> None:
+@pytest.mark.parametrize("keep_layers", [True, False])
+def test_wrong_input_gets_a_sentence(
+    images: Any, tau: Any, T: Any, message: str, keep_layers: bool
+) -> None:
     with pytest.raises(ResiduumError, match=message):
-        simulate(one_neuron(1, 0, 1), images, tau=tau, T=T)
+        simulate(one_neuron(1, 0, 1), images, tau=tau, T=T, keep_layers=keep_layers)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.ndarray.tolist,
+        torch.from_numpy,
+        lambda images: images.astype(np.int64),
+        lambda images: images[::-1][::-1],
+    ],
+)
+def test_what_can_be_meant_is_accepted(convert: Callable[[np.ndarray], Any]) -> None:
+    """Lists, tensors and other integers; numpy's integers, whose sums may wrap, as tau and T."""
+    network = random_network(5)
+    images = random_images(5, network, 3)
+    trace = simulate(network, convert(images), tau=np.uint8(200), T=np.uint8(100))
+    assert np.array_equal(trace.logits, simulate(network, images, tau=200, T=100).logits)
 
 
 def test_largest_possible_window_counts_exactly() -> None:

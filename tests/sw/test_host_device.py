@@ -1,12 +1,16 @@
 """The host's side of the link, on a device that does not exist and that fails in every way."""
 
 import itertools
+import math
+import re
 import struct
 
 import numpy as np
 import pytest
+import torch
 
 from residuum.hw.isa.host_map import HostMap, Region
+from residuum.sw.errors import ResiduumError
 from residuum.sw.host.classifier import Classifier
 from residuum.sw.host.device import (
     ATTEMPTS,
@@ -17,6 +21,7 @@ from residuum.sw.host.device import (
     Refused,
 )
 from residuum.sw.host.links import LinkError
+from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
 from residuum.sw.network.library import load_network
 from tests.sw.fake_device import CLOCK_HZ, CONFIG, PASSING, FakeLink, identity
 
@@ -199,6 +204,170 @@ def test_a_network_that_does_not_fit():
     found, _ = device()
     with pytest.raises(Exception, match="digits does not fit fake:: layer"):
         Classifier(found, load_network("digits"), tau=2, T=2)
+
+
+def small(name: str = "small", weight: int = 1) -> IntegerNetwork:
+    """One pixel, two classes; the weight tells the programs of two networks apart."""
+    layer = Layer("out", np.full((2, 1, 1, 1), weight), np.zeros(2, int), None, PIXELS, 0)
+    return IntegerNetwork(name, (1, 1, 1), (layer,), 8)
+
+
+PIXEL = np.zeros((1, 1, 1), np.uint8)
+NOT_LOADED = "fake: is not known to hold small with 8-bit weights; load.. it first"
+
+
+def refuses(classifier: Classifier) -> bool:
+    """Whether a classifier refuses to run, without having sent anything."""
+    before = len(classifier.device.link.requests)
+    for run in (classifier.classify, classifier.trace):
+        try:
+            run(PIXEL)
+        except ResiduumError as error:
+            assert re.fullmatch(NOT_LOADED, str(error))  # noqa: PT017
+            assert len(classifier.device.link.requests) == before
+        else:
+            return False
+    return True
+
+
+def test_nothing_runs_before_the_network_is_loaded():
+    classifier = Classifier(device()[0], small(), tau=1, T=2)
+    assert refuses(classifier)
+    classifier.load()
+    assert classifier.classify(PIXEL).cycles == 1001
+
+
+def test_a_network_that_was_found_in_the_device():
+    found, link = device()
+    Classifier(found, small(), tau=1, T=2).load()
+    again = Device(link)
+    same, other = (Classifier(again, small(weight=w), tau=1, T=2) for w in (1, 2))
+    assert other.differing_words() > 0
+    assert refuses(other)
+    assert refuses(same)
+    assert same.differing_words() == 0
+    assert not refuses(same)
+    assert other.differing_words() > 0
+    assert not refuses(same)
+
+
+def test_another_classifier_takes_the_place():
+    found, _ = device()
+    first = Classifier(found, small(), tau=1, T=2)
+    second = Classifier(found, small("other", 2), tau=1, T=2)
+    first.load()
+    second.load()
+    assert refuses(first)
+    first.load()
+    assert not refuses(first)
+    # The same words under other steps: the program does not depend on them.
+    assert not refuses(Classifier(found, small(), tau=0, T=3))
+
+
+def test_words_written_past_the_classifier_count_as_another_network():
+    found, _ = device()
+    classifier = Classifier(found, small(), tau=1, T=2)
+    for write, kept in ((WEIGHTS, False), (TRAINS, True)):
+        classifier.load()
+        found.write(write, np.array([1], np.uint32))
+        assert refuses(classifier) is not kept
+
+
+def test_a_load_that_broke_off_leaves_no_network():
+    found, link = device()
+    classifier = Classifier(found, small(), tau=1, T=2)
+    classifier.load()
+    link.faults = itertools.chain(["", ""], itertools.repeat("request lost"))
+    with pytest.raises(NoAnswer):
+        Classifier(found, small("other", 2), tau=1, T=2).load()
+    link.faults = itertools.repeat("")
+    assert refuses(classifier)
+
+
+@pytest.mark.parametrize("fault", ["request lost", "unplugged"])
+def test_a_device_that_fell_silent_may_have_lost_its_network(fault):
+    found, link = device()
+    classifier = Classifier(found, small(), tau=1, T=2)
+    classifier.load()
+    link.faults = itertools.repeat(fault)
+    with pytest.raises(ResiduumError):
+        found.status()
+    link.faults = itertools.repeat("")
+    assert refuses(classifier)
+
+
+def test_reset_keeps_the_network():
+    found, _ = device()
+    classifier = Classifier(found, small(), tau=1, T=2)
+    classifier.load()
+    found.reset()
+    assert not refuses(classifier)
+
+
+@pytest.mark.parametrize("image", [PIXEL.tolist(), torch.from_numpy(PIXEL), PIXEL.astype(int)])
+def test_images_may_be_lists_and_tensors(image):
+    classifier = Classifier(device()[0], small(), tau=np.uint8(1), T=np.int64(2))
+    classifier.load()
+    assert classifier.classify(image).prediction == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (PIXEL.astype(float), "an image must be whole numbers 0 .. 255 in 3 dimensions, not float"),
+        ([[[math.nan]]], "an image must be whole numbers 0 .. 255 in 3 dimensions, not float64"),
+        ([[[300]]], "in 3 dimensions; there is a 300"),
+        ([[[1, 2]]], "network 'small' takes images of shape .1, 1, 1., not .1, 1, 2."),
+    ],
+)
+def test_wrong_images_get_a_sentence(image, sentence):
+    classifier = Classifier(device()[0], small(), tau=1, T=2)
+    classifier.load()
+    with pytest.raises(ResiduumError, match=sentence):
+        classifier.classify(image)
+
+
+@pytest.mark.parametrize(
+    ("tau", "T", "sentence"),
+    [
+        (1.5, 2, "tau must be a whole number, not 1.5"),
+        (1, math.nan, "T must be a whole number, not nan"),
+        (1, "2", "T must be a whole number, not '2'"),
+        (-1, 2, "tau must be at least 0, not -1"),
+    ],
+)
+def test_wrong_steps_get_a_sentence(tau, T, sentence):
+    found, link = device()
+    with pytest.raises(ResiduumError, match=sentence):
+        Classifier(found, small(), tau=tau, T=T)
+    with pytest.raises(ResiduumError, match=sentence):
+        found.run(0, 0, tau=tau, T=T)
+    assert link.requests == []
+
+
+def test_steps_beyond_a_byte_do_not_become_others():
+    with pytest.raises(ResiduumError, match="tau must be at most 255, not 256"):
+        device()[0].run(0, 0, tau=256, T=1)
+
+
+def test_lists_of_words_and_words_that_are_none():
+    found, _ = device()
+    found.write(np.int64(WEIGHTS), [1, 2, 3])
+    found.write_scattered([WEIGHTS + 4, WEIGHTS + 3], torch.tensor([5, 4]))
+    assert found.read(WEIGHTS, np.uint8(5)).tolist() == [1, 2, 3, 4, 5]
+    assert found.read_scattered([WEIGHTS + 4, WEIGHTS]).tolist() == [5, 1]
+    for call, sentence in (
+        (lambda: found.write(WEIGHTS, [0.5]), "words must be whole numbers 0 .. 4294967295 in 1"),
+        (lambda: found.write(WEIGHTS, [-1]), "in 1 dimension; there is a -1"),
+        (lambda: found.write(WEIGHTS, 7), "in 1 dimension, not int64 of shape"),
+        (lambda: found.write(-1, [1]), "an address must be at least 0, not -1"),
+        (lambda: found.write_scattered([WEIGHTS], [1, 2]), "2 words cannot go to 1 addresses"),
+        (lambda: found.read(WEIGHTS, -1), "a number of words must be at least 0, not -1"),
+        (lambda: found.read(0.5, 1), "an address must be a whole number, not 0.5"),
+        (lambda: found.read_scattered([[1]]), "addresses must be whole numbers"),
+    ):
+        with pytest.raises(ResiduumError, match=sentence):
+            call()
 
 
 def test_tags_count_up_from_a_random_one():

@@ -130,13 +130,11 @@ def test_start_potential_is_half_the_threshold_rounded_down() -> None:
     assert output().start_potential.tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "bits"),
-    [(0, 0, 1), (-1, 0, 1), (0, 1, 2), (-2, 1, 2), (-3, 1, 3), (-128, 127, 8), (-129, 0, 9),
-     (0, 128, 9)],
-)  # fmt: skip
-def test_signed_bits(low: int, high: int, bits: int) -> None:
-    assert signed_bits(low, high) == bits
+def test_signed_bits_are_the_fewest_that_hold_both() -> None:
+    """Exhaustive around the powers of two, against the definition of two's complement."""
+    for low, high in itertools.combinations_with_replacement(range(-130, 131), 2):
+        fewest = next(n for n in range(1, 10) if -(2 ** (n - 1)) <= low and high < 2 ** (n - 1))
+        assert signed_bits(low, high) == fewest, (low, high)
 
 
 def one_input(weights: list[int], bias: int, threshold: int | None, fraction: int = 0) -> Layer:
