@@ -82,7 +82,7 @@ def test_commands_exist(page: Path) -> None:
 
 def accepted(words: list[str]) -> bool:
     """Whether `residuum` understands a command line; capitals are places for values."""
-    if words == ["--help"] or words in [[command.name] for command in COMMANDS]:
+    if words in (["--help"], ["--version"]) or words in [[command.name] for command in COMMANDS]:
         return True
     # A word in capitals behind an option stands for a number, another one for a name.
     filled = [
