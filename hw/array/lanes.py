@@ -60,6 +60,16 @@ class LaneArray(wiring.Component):
         for step in range(c.steps):
             m.d.sync += clear[step].eq(self.load | (self.action.flush & ~self.action.train[step]))
 
+        held = self._accumulate(m, action, weights, clear=clear, hand_over=hand_over)
+        slot = self._drain(m, action, load)
+        self._choose(m, held, slot)
+        return m
+
+    def _accumulate(
+        self, m: Module, action: data.View, weights: data.View, *, clear: Signal, hand_over: Signal
+    ) -> list[list[Signal]]:
+        """The sums. Returns the copies of them that the drain gives out, by lane and step."""
+        c = self.config
         held: list[list[Signal]] = []
         for lane in range(c.tile_lanes):
             held.append([])
@@ -82,7 +92,11 @@ class LaneArray(wiring.Component):
                 with m.Elif(action.train[step]):
                     m.d.sync += total.eq(adder.total)
                 held[lane].append(copy)
+        return held
 
+    def _drain(self, m: Module, action: data.View, load: Signal) -> data.View:
+        """The lanes of a window one after another, then the tickets. Returns the slot given out."""
+        c = self.config
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
         # Counted separately: `slot.lane` has too much fan-out to compare.
@@ -117,8 +131,13 @@ class LaneArray(wiring.Component):
                 tickets.eq(tickets + action.ticket - waiting),
             ]
 
-        # The lane is chosen among neighbours first, then among the groups of neighbours.
         m.d.comb += [self.slot_valid.eq(slot_valid), self.slot.eq(slot)]
+        return slot
+
+    def _choose(self, m: Module, held: list[list[Signal]], slot: data.View) -> None:
+        """The sums of the lane of a slot, chosen among neighbours first, then among the groups of
+        neighbours."""
+        c = self.config
         group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
         m.d.sync += group.eq(slot.lane // NEIGHBOURS)
         for step in range(c.steps):
@@ -132,4 +151,3 @@ class LaneArray(wiring.Component):
             one = Signal.like(column[0], name=f"chosen_{step}")
             m.d.sync += one.eq(Array(chosen)[group] if len(chosen) > 1 else chosen[0])
             m.d.comb += self.sums[step].eq(one)
-        return m

@@ -46,14 +46,14 @@ class Control(enum.IntEnum):
 
 
 class Counter(enum.IntEnum):
-    """Words of a layer in `Region.COUNTERS`, in the order in which they become final: they are
-    filed one per cycle from the last event on, words 0 and 1 only pass the time."""
+    """Words of a layer in `Region.COUNTERS`, in the order in which they become final. From the last
+    event on, one is filed per cycle; words 0 and 1 are unused and give the counters time."""
 
     EVENTS = 2  # weight rows added
     WINDOWS = 3  # windows taken over by the drain: results, empty ones, partial ones
     DRAIN_STALLS = 4  # array idle: window complete, drain still busy with the one before
     SCAN_STALLS = 5  # array idle: no event found yet
-    SPIKES = 6  # spike bits (of pixels: bits) of the events
+    SPIKES = 6  # spike bits of the trains of all events; bits of the pixels, for an image
     CYCLES = 7  # from the last result of the layer before (or the start of the run) to its own
 
 
@@ -107,8 +107,8 @@ class HostMap:
         }[region]
 
     def size(self, region: Region) -> int:
-        """Host addresses of a region that mean something, from its first one on. A lower field
-        (lane, bank, part) may have values within them that select nothing."""
+        """Host addresses that a region takes, from its first one on. Among them may be values of a
+        lower field (lane, bank, part) that select nothing."""
         c = self.config
         *lower, (_, highest) = self.fields(region)
         count = {

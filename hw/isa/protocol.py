@@ -1,6 +1,6 @@
 """The frames between host and device, as data and pure functions (``docs/protocol.md``).
 
-Gateware and host library read the same constants; nothing here knows a port or a clock.
+Gateware and host library read the same constants; nothing here depends on a port or a clock.
 """
 
 import enum
@@ -51,7 +51,7 @@ class Status(enum.IntEnum):
     LENGTH = 2  # count and payload contradict each other or the limits
     RANGE = 3  # addresses or layers that do not exist or may not be accessed
     BUSY = 4  # a run is going
-    REFUSED = 5  # the engine does not run that many steps
+    REFUSED = 5  # the engine cannot run these steps: T = 0 or tau + T > S
 
 
 class FrameError(ValueError):
@@ -165,9 +165,9 @@ _BAD_ESCAPE = re.compile(rb"\xdb(?![\xdc\xdd])")
 
 
 def slip_decode(data: bytes) -> bytes:
-    """The bytes between two ENDs with their escapes resolved; FrameError if one means nothing."""
+    """The bytes between two ENDs with their escapes resolved; FrameError if one is undefined."""
     if _BAD_ESCAPE.search(data):
-        raise FrameError("an escape means nothing")
+        raise FrameError("an ESC stands before a byte that SLIP does not escape")
     plain = data.replace(bytes([ESC, ESC_END]), bytes([END]))
     return plain.replace(bytes([ESC, ESC_ESC]), bytes([ESC]))
 
@@ -175,7 +175,7 @@ def slip_decode(data: bytes) -> bytes:
 class FrameReader:
     """Finds the frames in a stream of bytes that comes in pieces of any size.
 
-    ``dropped`` counts what lay between two ENDs and was no frame.
+    ``dropped`` counts pieces between two ENDs that were no frame; empty ones are ignored.
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ class FrameReader:
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that end in these bytes."""
         *pieces, self._rest = (self._rest + data).split(bytes([END]))
-        # Longer than any frame: only that it was damaged is worth keeping.
+        # A longer rest is no frame: keep just enough of it to be counted as dropped.
         self._rest = self._rest[: 2 * MAX_FRAME_WORDS * WORD_BYTES + 1]
         return [frame for piece in pieces if piece for frame in self._frame(piece)]
 
@@ -196,7 +196,7 @@ class FrameReader:
             self.dropped += 1
 
 
-# Fields of the configuration that are sent: how memories are described is no size.
+# Fields of the configuration that are sent: its sizes, not how memories are described.
 CONFIG_FIELDS = tuple(field.name for field in fields(EngineConfig) if field.type is int)
 IDENTITY_WORDS = 1 + len(CONFIG_FIELDS) + 1 + DIGEST_WORDS + NAME_WORDS
 
@@ -214,7 +214,7 @@ class Identity:
     digest : bytes
         Up to 16 bytes that tell one build from another.
     name : str
-        Up to 16 ASCII characters: the program in its memories after configuration, or nothing.
+        Up to 16 ASCII characters: the program in its memories after configuration; empty if none.
 
     Raises
     ------
