@@ -81,13 +81,13 @@ MUTANTS = [
         (
             "threshold-not-reached-by-equality",
             "spike",
-            Operand("&", ("after",), "after > 0"),
+            Node("~[-1]", ("after",), "_0 > 0"),
         ),
         ("mask-ignored", "spoken", drop("&", "inference", "silenced_here")),
         (
             "mask-applied-to-the-probe",
             "self.train",
-            Operand("Cat", ("train",), "Mux(silenced, 0, train)"),
+            Operand("Cat", ("train",), "Mux(silenced, 0, _)"),
         ),
         ("no-restart-after-the-probe", "restart", drop("|", "then")),
         ("no-start-behind-unused-slots", "restart", drop("|", "now")),
@@ -180,7 +180,7 @@ MUTANTS = [
         (
             "pool-counter-off-by-one",
             ANYWHERE,
-            Node("~", ("pool_x",), "pool_x != layer.pool_x - 1"),
+            Node("~[-1]", ("pool_x",), "_0 != layer.pool_x - 1"),
         ),
         (
             "layer-ends-with-a-partial-pass",
