@@ -21,7 +21,7 @@ from tests.sim.mutants_syntax import (
 
 
 class Oracle(enum.Enum):
-    """What tells a fault; the first one that applies."""
+    """What finds a fault; the first one that applies."""
 
     HANG = "the engine does not end a run, or does not answer a read"
     REPETITION = "layer by layer the logits are not those of one run"
@@ -40,7 +40,7 @@ class Mutant:
     place, operator
         Where the fault is, and what is changed there.
     caught_by
-        The oracle that must tell this fault.
+        The oracle that must find this fault.
     config
         The engine in which it does.
     """
