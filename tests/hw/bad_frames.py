@@ -27,6 +27,8 @@ DAMAGED: dict[str, list[bytes | None]] = {
     "no whole words": [slip_encode(add_crc(_PACKED[:14]))],
     "cut by an END": [WIRE[:17] + b"\xc0"],
     "an escape that means nothing": [WIRE[:4] + b"\xdb\x01" + WIRE[4:]],
+    # The decoder gives ESC for it, so that the CRC matches.
+    "an escape that should be ESC": [WIRE.replace(b"\xdb\xdd", b"\xdb\x01")],
     "one byte": [b"\xc0\1\xc0"],
     "three words": [slip_encode(add_crc(bytes(8)))],
     "a word longer than the longest": [slip_encode(add_crc(bytes(4 * 260)))],

@@ -51,11 +51,11 @@ class Host:
         ctx.set(self.dut.rx_damaged, 0)
 
     async def rest(self, ctx, limit: int = 30_000) -> None:
-        """Waits until nothing goes on any more."""
+        """Waits until the device is not busy."""
         for _ in range(limit):
             await ctx.tick()
             if not ctx.get(self.dut.busy):
-                await ctx.tick()  # the last byte is heard one later
+                await ctx.tick()  # the last byte comes one cycle later
                 return
         raise TimeoutError(f"busy for more than {limit} cycles")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from itertools import cycle
 from typing import Any
 
-# How many cycles to wait before each transfer, over and over.
+# Cycles to wait before each transfer, repeated without end.
 NO_PAUSE = (0,)
 PAUSES = {"at once": NO_PAUSE, "slow": (3,), "uneven": (0, 2, 0, 0, 5)}
 
@@ -26,9 +26,9 @@ async def put(ctx, port, values: Iterable, pauses: Iterable[int] = NO_PAUSE) -> 
 
 
 async def take(ctx, port, into: Callable[[Any], None], pauses: Iterable[int] = NO_PAUSE) -> None:
-    """Hands on the values of a stream, for ever. Fails if one changes, or goes, before it is taken.
+    """Takes values from a stream for ever, as a process in the background.
 
-    Runs in the background: the simulator can't end what waits with ``until``.
+    Fails if an offered value changes, or is withdrawn, before it is taken.
     """
     for pause in cycle(pauses):
         offered = None

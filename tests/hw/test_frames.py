@@ -1,4 +1,4 @@
-"""Framer alone: buffer and verdicts on one side, words on the other, and both at once."""
+"""Framer: frames that come, frames that are sent, and both at once."""
 
 from collections.abc import Iterable
 
@@ -153,7 +153,7 @@ def test_frames_are_sent(give, accept, frames):
 
 @pytest.mark.parametrize("start", range(0, 40, 3))
 def test_a_frame_that_comes_while_one_is_sent_harms_neither(start):
-    # They may only not overlap, or the one that comes is dropped.
+    # If they overlap, the frame that comes is dropped.
     dut = Framer()
     reader, replies, dropped = FrameReader(), [], []
 
@@ -174,7 +174,7 @@ def test_a_frame_that_comes_while_one_is_sent_harms_neither(start):
         await put(ctx, dut.rx, slip_encode(packed([4, 5, 6])))
         await wait(ctx, 100)
         assert ctx.get(dut.full) + len(dropped) == 1
-        # The next one finds nothing left over.
+        # The next frame is received as usual.
         ctx.set(dut.release, 1)
         await ctx.tick()
         ctx.set(dut.release, 0)

@@ -168,7 +168,7 @@ def test_requests_that_cannot_be_are_refused_without_effect():
 
 
 def test_requests_in_a_run():
-    # What is not allowed in a run is not even looked at.
+    # During a run, BUSY is answered before anything else is checked.
     refused = [
         protocol.identify(),
         protocol.read(TRAINS, 1),
@@ -223,7 +223,7 @@ def test_a_reset_without_a_run():
 
 @pytest.mark.parametrize("gap", range(0, 90, 7))
 def test_a_frame_during_another_is_dropped(gap):
-    # Whether it comes while the first is executed or while it is answered.
+    # It comes while the first one is executed, or while that is answered.
     read, write = protocol.read(TRAINS, 2).with_tag(1), protocol.write(TRAINS, [1]).with_tag(2)
 
     async def script(ctx, host, engine):

@@ -45,7 +45,7 @@ def test_the_examples_of_the_page_run(in_tmp: Path, capsys: pytest.CaptureFixtur
         exec(example, scope)
     printed = capsys.readouterr().out.splitlines()
     accuracy, shape, classes, words = printed
-    assert (round(float(accuracy), 4), shape) == (0.9972, "(360, 8, 1024)")
+    assert (round(float(accuracy), 4), shape) == (0.9972, "(360, 8, 16, 8, 8)")
     said, label = classes.split()
     assert said == label
     assert words.endswith(" host words")

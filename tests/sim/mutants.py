@@ -21,7 +21,7 @@ from tests.sim.mutants_syntax import (
 
 
 class Oracle(enum.Enum):
-    """What tells a fault; the first one that applies."""
+    """What finds a fault; the first one that applies."""
 
     HANG = "the engine does not end a run, or does not answer a read"
     REPETITION = "layer by layer the logits are not those of one run"
@@ -40,7 +40,7 @@ class Mutant:
     place, operator
         Where the fault is, and what is changed there.
     caught_by
-        The oracle that must tell this fault.
+        The oracle that must find this fault.
     config
         The engine in which it does.
     """
@@ -81,13 +81,13 @@ MUTANTS = [
         (
             "threshold-not-reached-by-equality",
             "spike",
-            Operand("&", ("after",), "after > 0"),
+            Node("~[-1]", ("after",), "_0 > 0"),
         ),
         ("mask-ignored", "spoken", drop("&", "inference", "silenced_here")),
         (
             "mask-applied-to-the-probe",
             "self.train",
-            Operand("Cat", ("train",), "Mux(silenced, 0, train)"),
+            Operand("Cat", ("train",), "Mux(silenced, 0, _)"),
         ),
         ("no-restart-after-the-probe", "restart", drop("|", "then")),
         ("no-start-behind-unused-slots", "restart", drop("|", "now")),
@@ -180,7 +180,7 @@ MUTANTS = [
         (
             "pool-counter-off-by-one",
             ANYWHERE,
-            Node("~", ("pool_x",), "pool_x != layer.pool_x - 1"),
+            Node("~[-1]", ("pool_x",), "_0 != layer.pool_x - 1"),
         ),
         (
             "layer-ends-with-a-partial-pass",

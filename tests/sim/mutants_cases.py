@@ -26,7 +26,7 @@ CONFIG = EngineConfig(
 # So many steps that neurons take longer than the fetch of the next layer's descriptor.
 DEEP = CONFIG.with_changes(lanes=2, steps=16)
 
-# One tile, whose windows drain so slowly that others end meanwhile.
+# One tile: a window drains so slowly that other windows end meanwhile.
 WIDE = CONFIG.with_changes(tile_lanes=4)
 
 
@@ -48,8 +48,8 @@ def _strided() -> Case:
 
 
 def _sparse() -> Case:
-    """Drawings with few strokes, or none: windows without events, whose one result the next layer
-    reads, in several groups of channels. One step of four is not used, tau differs from T."""
+    """Images that are mostly 0, so that windows without events share one result, in several groups
+    of channels. One step of four is not used, and tau differs from T."""
     network = _network(
         (1, 6, 9),
         {"out": 8, "kernel": (1, 1), "quiet": True, "eager": True},
@@ -94,11 +94,11 @@ def _network(shape: tuple[int, int, int], *specs: dict[str, Any], seed: int) -> 
     """Layers with these geometries; the last one is the output layer.
 
     The first channel of a layer that is fed by spikes has the weights -1, 0 and 1 and a threshold
-    of two weights, so that potentials are often just the threshold, or 0; the second one the same,
-    and a threshold that is one more, so that V0 is rounded. In a ``quiet`` layer, channels fire all
-    where there is much, else none, but for the first of an ``eager`` one, for which little is
-    enough, and the last of a ``restless`` one, which always does. In a ``tied`` layer the classes
-    are alike in pairs.
+    of two weights, so that potentials often equal the threshold, or 0. The second channel has the
+    same weights and a threshold that is one more, so that V0 is rounded. In a ``quiet`` layer no
+    weight is negative and no bias is positive: without input spikes there are none. The first
+    channel of an ``eager`` layer fires at any positive potential, the last one of a ``restless``
+    layer in every step. In a ``tied`` layer the classes have equal logits in pairs, all negative.
     """
     rng = np.random.default_rng(seed)
     layers: list[Layer] = []

@@ -22,7 +22,7 @@ from tests.sim.mutants_cases import cases
 
 
 class _Bounded:
-    """A simulation whose bench is `tests.sim.mutants_bench`, whichever is asked for."""
+    """Runs `tests.sim.mutants_bench` in place of the bench that is asked for."""
 
     def __init__(self, simulation: verilator.Simulation) -> None:
         self.simulation = simulation

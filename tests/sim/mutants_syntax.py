@@ -95,8 +95,8 @@ class Node:
     Attributes
     ----------
     kind
-        An operator (``&``, ``>=``, ``~``, ...), ``[-1]`` for a sign bit, ``[:]`` for a slice, or
-        the name of the function of a call.
+        An operator (``&``, ``>=``, ...), ``[-1]`` for a sign bit, ``~[-1]`` for one that is
+        negated, ``[:]`` for a slice, or the name of the function of a call.
     names
         Names and constants that the operation mentions, others may be beside them.
     to
@@ -247,8 +247,9 @@ def _operations(root: ast.AST, kind: str) -> Iterator[tuple[ast.AST, list[ast.ex
             case ast.Compare(left=left, ops=[op], comparators=[right]) if kind in _COMPARISONS:
                 if isinstance(op, _COMPARISONS[kind]):
                     yield node, [left, right]
-            case ast.UnaryOp(op=ast.Invert(), operand=operand) if kind == "~":
-                yield node, [operand]
+            case ast.UnaryOp(ast.Invert(), ast.Subscript(value=value) as bit):
+                if kind == "~[-1]" and ast.unparse(bit.slice) == "-1":
+                    yield node, [value]
             case ast.Subscript(value=value, slice=ast.UnaryOp(ast.USub(), ast.Constant(1))):
                 if kind == "[-1]":
                     yield node, [value]

@@ -50,7 +50,7 @@ def changed(text: str, operator, place: Place = X) -> str:
         ("x.eq(a <= 3)", Node("<=", ("3",), "_1 <= _0"), "x.eq(3 <= a)"),
         ("x.eq((a - b)[-1])", Node("[-1]", ("a",), "_0 <= 0"), "x.eq(a - b <= 0)"),
         ("x.eq(a[:n].any())", Node("[:]", ("a",), "_0"), "x.eq(a.any())"),
-        ("x.eq(~a | b)", Node("~", ("a",), "_0"), "x.eq(a | b)"),
+        ("x.eq(~a[-1] | a[-1])", Node("~[-1]", ("a",), "_0 > 0"), "x.eq((a > 0) | a[-1])"),
         ("x.eq(a.b & b)", Exchange("a.b", "c"), "x.eq(a.c & b)"),
         ("x.eq(self.a.b)", Exchange("a.b", "c"), "x.eq(self.a.c)"),
         ("x.eq(y > z)", Exchange("y", "z"), "x.eq(z > z)"),

@@ -1,4 +1,4 @@
-"""The test bench itself is tested: deliberate faults of the engine must be told, and by what."""
+"""Every deliberate fault of the engine must be found, and by the oracle that is named with it."""
 
 import dataclasses
 import functools
@@ -50,7 +50,7 @@ def expected(config: EngineConfig) -> list[tuple[Trace, np.ndarray]]:
 
 
 def told_by(folder: Path, mutant: Mutant | None, config: EngineConfig) -> tuple[Oracle | None, str]:
-    """The oracle that tells an engine with this fault from a right one, and its words."""
+    """The oracle that finds this fault, if any does, and what it says."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "hw", folder / "hw", ignore=ignore)
     # The links in residuum/ lead to the faulty hardware here, and to everything else there.
