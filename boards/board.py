@@ -1,4 +1,4 @@
-"""What a board is to this project: its platform, and the choices made for it."""
+"""A board: its platform, and the engine, clock, UART and LEDs that are used on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ class Board:
     preset
         Name of the engine configuration (`residuum.hw.isa.presets`) that fits its device.
     target_mhz
-        Clock that a build must reach, to the next frequency that the PLL can make.
+        Clock that a build must reach, rounded to the nearest frequency that the PLL can make.
     baud
-        Rate of the UART: 3 Mbaud behind an FTDI bridge, else what the usual bridges manage.
+        Rate of the UART: 3 Mbaud behind an FTDI bridge, else a rate that common bridges support.
     serial
-        Where the UART's two wires end, for the table of boards.
+        Where the two wires of the UART end, for the table of boards.
     leds
-        Alive, busy, error, then the class in binary, lowest bit first, as far as there are any.
+        For alive, busy, error, then the class in binary, lowest bit first. May be fewer.
     lights
         Where the LEDs are, for the table of boards.
     resources
-        Added to the platform: the UART called ``uart`` and LEDs, where it has none to be used.
+        Added to the platform: the UART called ``uart`` and LEDs, if the platform lacks them.
     steady
-        Resources with one output that is always on, such as the supply of LEDs.
+        Resources with one output that is always high, such as the supply of LEDs.
     loader
         Arguments of openFPGALoader that choose board or cable.
     pack

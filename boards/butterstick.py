@@ -1,7 +1,7 @@
 """ButterStick r1.0 by Greg Davill.
 
-The I/O voltage of its SYZYGY ports is set by gateware; the microSD socket has a fixed 3.3 V, so
-the UART is on two contacts of it (a microSD breakout board leads them out).
+Gateware sets the voltage of the SYZYGY ports, whereas the microSD socket has a fixed 3.3 V. So the
+UART is on two contacts of that socket; a microSD breakout board makes them accessible.
 """
 
 from amaranth.build import Attrs, Pins, Resource
@@ -25,7 +25,7 @@ BOARDS = (
         resources=(
             UARTResource(0, rx="A13", tx="B13", attrs=Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP")),
             *LEDResources("status_led", pins="C13 D12 U2 T3 D13 E13 C16", attrs=_LVCMOS33),
-            # All seven share one wire for each colour.
+            # All seven LEDs share one supply per colour.
             Resource("green", 0, Pins("U1", dir="o"), _LVCMOS33),
         ),
         steady=("green",),

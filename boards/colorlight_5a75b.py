@@ -1,7 +1,7 @@
 """Colorlight 5A-75B V7.0, a receiver card for LED walls.
 
-Its only free input and its only LED are on J19 and serve as UART. The other connectors are outputs
-at 5 V; the first three of J1 take the place of LEDs.
+The UART uses the only free input and the only LED, both on J19. The other connectors are outputs at
+5 V; the first three pins of J1 replace the LEDs.
 """
 
 from amaranth.build import Attrs

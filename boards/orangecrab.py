@@ -1,7 +1,7 @@
 """OrangeCrab r0.2 by Greg Davill, with either size of ECP5.
 
-Its USB belongs to the boot loader, so the UART is on the header, on the pins that a Feather board
-uses for it. Holding the button while it is plugged in starts the boot loader.
+The boot loader owns the USB port, so the UART is on the header, on the pins of a Feather board's
+UART. Hold the button while plugging the board in to start the boot loader.
 """
 
 from dataclasses import replace

@@ -13,8 +13,8 @@ from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.link.uart import Uart
 
-# Cycles between two looks at what the LEDs are to show, so that a run of some microseconds is seen:
-# 2**22 are 28 ms at 150 MHz. The LED that says alive changes at every 16th, about twice a second.
+# The LEDs are updated every 2**LOOK_BITS cycles, 28 ms at 150 MHz, so that a run of a few
+# microseconds is visible. The LED that says alive changes with every 16th update.
 LOOK_BITS = 22
 BLINK_BITS = 4
 
@@ -23,8 +23,8 @@ def add_clock(m: Module, platform: Any, dividers: PllDividers) -> Signal:
     """Give a top module its ``sync`` domain: the board's oscillator through the PLL. Returns the
     reset, high until the PLL has locked.
 
-    The domain has no reset of its own: what needs one gets it from the register that is returned,
-    and so may join it with others before it goes to every corner of the device.
+    The domain has no reset of its own. The user of the reset combines it with others first, so that
+    only one reset net spans the device.
     """
     oscillator = platform.request(platform.default_clk, dir="-")
     m.submodules.oscillator = buffer = io.Buffer("i", oscillator)
@@ -43,7 +43,7 @@ def add_clock(m: Module, platform: Any, dividers: PllDividers) -> Signal:
 
 
 def add_steady(m: Module, platform: Any, board: Board) -> None:
-    """Switch on what a board must have on."""
+    """Drive the board's ``steady`` outputs high."""
     for number, resource in enumerate(board.steady):
         pin = platform.request(resource, dir="-")
         m.submodules[f"steady_{number}"] = steady = io.Buffer("o", pin)
@@ -53,7 +53,7 @@ def add_steady(m: Module, platform: Any, board: Board) -> None:
 class StatusLeds(Elaboratable):
     """Alive (blinks), busy, error, and the class in binary, on as many LEDs as the board has.
 
-    ``busy``, ``error`` and ``best`` are inputs; ``busy`` is shown for at least one look.
+    ``busy``, ``error`` and ``best`` are inputs. ``busy`` lights its LED for at least one update.
     """
 
     def __init__(self, board: Board, *, best_bits: int):
@@ -96,9 +96,9 @@ class BoardTop(Elaboratable):
     board : Board
     config : EngineConfig
     dividers : PllDividers
-        Of the board's oscillator.
+        From the board's oscillator to the engine's clock.
     digest : bytes
-        16 bytes that tell this build, for the host that asks.
+        16 bytes that identify this build to the host.
     program : mapping of host address to host word, or None
         What the engine's memories hold at power-up.
     name : str

@@ -280,16 +280,16 @@ def build(
         If a tool is missing or fails, or if the clock is not reached. An earlier bitstream in
         ``folder`` and its report then stay as they were.
     """
+    # WebAssembly tools are compiled when they first run, which takes a while.
+    with phase(reporter, order.board.name, "looking for tools"):
+        tools = {tool: toolchain.version(tool) for tool in toolchain.PACKAGES}
     with toolchain.alone_in(folder, reporter):
-        return _build(order, Build(order.board, design, folder, reporter))
+        return _build(order, Build(order.board, design, folder, reporter), tools)
 
 
-def _build(order: Order, steps: Build) -> dict[str, Any]:
+def _build(order: Order, steps: Build, tools: Mapping[str, str]) -> dict[str, Any]:
     started = time.monotonic()
     board, target, folder = order.board, order.target_mhz, steps.folder
-    # WebAssembly tools are compiled when they first run, which takes a while.
-    with phase(steps.reporter, board.name, "looking for tools"):
-        tools = {tool: toolchain.version(tool) for tool in toolchain.PACKAGES}
     netlist = steps.synthesise()
     layouts: dict[int, Layout] = {}
     for seed in range(order.seed, order.seed + order.tries):
@@ -386,4 +386,4 @@ def described(report: Mapping[str, Any]) -> str:
         return "an unknown network"
     network = report["network"]
     name = network["name"] if network else "empty memories"
-    return f"{name}, preset {report['preset']}, {report['target_mhz']} MHz"
+    return f"{name}, preset {report['preset']}, {report['target_mhz']:g} MHz"

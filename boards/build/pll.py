@@ -1,7 +1,7 @@
 """The ECP5's PLL: which dividers give a frequency, and the primitive with these dividers.
 
 Limits: ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), table "sysCLOCK PLL Timing"; dividers:
-sysCLOCK PLL/DLL Design and Usage Guide (FPGA-TN-02200). nextpnr stops at none of them.
+sysCLOCK PLL/DLL Design and Usage Guide (FPGA-TN-02200). nextpnr does not check these limits.
 """
 
 from collections.abc import Iterator
@@ -57,15 +57,15 @@ class PllDividers:
 
 
 def solve(input_hz: int, target_hz: int) -> PllDividers:
-    """The dividers whose output is nearest to ``target_hz``, of all that keep the limits.
+    """The dividers within the limits whose output is nearest to ``target_hz``.
 
-    Among equally near ones: CLKOP as the output, the VCO nearest to the middle of its range (far
-    from both limits), the fastest phase detector (least jitter).
+    Ties are broken in favour of CLKOP as the output, then of the VCO nearest to the middle of its
+    range (far from both limits), then of the fastest phase detector (least jitter).
 
     Raises
     ------
     PllError
-        If a frequency is outside its limits, or no dividers lead from one to the other.
+        If a frequency is outside its limits, or no dividers make a clock from the oscillator.
     """
     _check("oscillator", input_hz, INPUT_HZ)
     _check("wanted clock", target_hz, OUTPUT_HZ)
@@ -98,7 +98,7 @@ def _check(what: str, value: int, limits: tuple[int, int]) -> None:
 
 
 def _candidates(input_hz: int, target_hz: int) -> Iterator[PllDividers]:
-    """All dividers within the limits, the output divider being one of the two nearest."""
+    """All dividers within the limits, with the two output dividers nearest to the target."""
     for input_divider in _within(input_hz, PHASE_DETECTOR_HZ):
         detector = Fraction(input_hz, input_divider)
         for feedback in _multiples(detector, OUTPUT_HZ):
@@ -116,13 +116,13 @@ def _candidates(input_hz: int, target_hz: int) -> Iterator[PllDividers]:
 
 
 def _within(frequency: Fraction | int, limits: tuple[int, int]) -> range:
-    """The dividers that bring a frequency into its limits."""
+    """The dividers that divide a frequency into the limits."""
     low, high = ceil(Fraction(frequency) / limits[1]), floor(Fraction(frequency) / limits[0])
     return range(max(low, DIVIDERS.start), min(high + 1, DIVIDERS.stop))
 
 
 def _multiples(frequency: Fraction, limits: tuple[int, int]) -> range:
-    """The dividers in a feedback path that multiply a frequency into its limits."""
+    """The feedback dividers that multiply a frequency into the limits."""
     low, high = ceil(limits[0] / frequency), floor(limits[1] / frequency)
     return range(max(low, DIVIDERS.start), min(high + 1, DIVIDERS.stop))
 
@@ -133,11 +133,11 @@ class Pll(wiring.Component):
     Members
     -------
     clock_in : In(1)
-        The oscillator; its frequency must be constrained, nextpnr derives that of the output.
+        The oscillator. Its frequency must be constrained; nextpnr derives that of the output.
     clock_out : Out(1)
         ``dividers.output_hz``.
     lock : Out(1)
-        The output is steady. Not synchronous to anything.
+        The output has its frequency. Asynchronous.
     """
 
     def __init__(self, dividers: PllDividers):

@@ -167,16 +167,15 @@ def synthesise_unit(
     if unit not in UNITS:
         raise ResiduumError(f"there is no unit {unit!r}; the units are {', '.join(UNITS)}")
     sizes = {"lanes": lanes, "steps": steps, "weight_rows": weight_rows}
-    try:
-        component = UNITS[unit](EngineConfig.for_lanes(**sizes, memory="ecp5"))
-    except (TypeError, ValueError) as error:
-        raise ResiduumError(f"this engine cannot be built: {error}") from None
-    folder = unit_folder(unit, **sizes)
+    with phase(reporter, unit, "elaboration"):
+        try:
+            component = UNITS[unit](EngineConfig.for_lanes(**sizes, memory="ecp5"))
+        except (TypeError, ValueError) as error:
+            raise ResiduumError(f"this engine cannot be built: {error}") from None
+        text = rtlil.convert(component, platform=None, emit_src=False)
+    folder, parse = unit_folder(unit, **sizes), SynthesisLog()
     with toolchain.alone_in(folder, reporter):
         started = time.monotonic()
-        with phase(reporter, unit, "elaboration"):
-            text = rtlil.convert(component, platform=None, emit_src=False)
-        parse = SynthesisLog()
         with phase(reporter, unit, "synthesis") as show:
             resources = synthesise(
                 text, name=unit, folder=folder, on_line=lambda line: show(parse(line))

@@ -39,7 +39,7 @@ def test_it_says_which_network_and_engine_are_loaded(loader, capfd):
     report = {"network": {"name": "mine [/x]"}, "preset": "85f-4bit", "target_mhz": 120.0}
     (loader / "ulx3s" / "report.json").write_text(json.dumps(report))
     assert main(["program", "ulx3s"]) == 0
-    assert capfd.readouterr().out == "ulx3s: loading mine [/x], preset 85f-4bit, 120.0 MHz\n"
+    assert capfd.readouterr().out == "ulx3s: loading mine [/x], preset 85f-4bit, 120 MHz\n"
 
 
 def test_empty_memories_and_a_missing_report_are_told(loader, capsys):
