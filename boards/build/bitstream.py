@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from residuum.boards.board import MHZ, Board
 from residuum.boards.build.layout import Design, Network, Order, elaborate
 from residuum.boards.build.pll import solve
-from residuum.boards.top import BoardTop
+from residuum.boards.build.top import BoardTop
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.presets import CLOCKS
 from residuum.sw.compiler.fit import preset_named

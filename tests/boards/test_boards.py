@@ -13,13 +13,12 @@ from amaranth.hdl import ClockDomain, Elaboratable, Fragment, Module
 from amaranth.lib import io
 from amaranth.sim import Simulator
 
-from residuum.boards import top
 from residuum.boards.board import MHZ
-from residuum.boards.build import bitstream
+from residuum.boards.build import bitstream, top
 from residuum.boards.build.layout import convert, elaborate
 from residuum.boards.build.pll import solve
+from residuum.boards.build.top import BoardTop, StatusLeds
 from residuum.boards.catalogue import BOARDS, find
-from residuum.boards.top import BoardTop, StatusLeds
 from residuum.cli import main
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.presets import PRESETS, preset
@@ -48,7 +47,7 @@ def sites(name):
     return dict(re.findall(r'LOCATE COMP "(\S+)" SITE "(\S+)";', design(name)[1]))
 
 
-def test_the_names_of_the_issue_are_the_boards():
+def test_the_boards_are_these():
     assert list(BOARDS) == NAMES
 
 

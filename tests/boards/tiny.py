@@ -7,8 +7,8 @@ from amaranth.lib.cdc import FFSynchronizer
 from residuum.boards.board import MHZ, Board
 from residuum.boards.build.layout import Order, elaborate
 from residuum.boards.build.pll import PllDividers, solve
+from residuum.boards.build.top import StatusLeds, add_clock, add_steady
 from residuum.boards.catalogue import find
-from residuum.boards.top import StatusLeds, add_clock, add_steady
 
 
 class Blinky(Elaboratable):
