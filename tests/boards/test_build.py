@@ -549,9 +549,9 @@ def no_folder(request, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["bitstream", "ulx3s"], "lock cannot be written: "),
-        (["synth", "--unit", "argmax"], "lock cannot be written: "),
-        (["timing", "--board", "ulx3s"], "lock cannot be written: "),
+        (["bitstream", "ulx3s"], " cannot be made: "),
+        (["synth", "--unit", "argmax"], " cannot be made: "),
+        (["timing", "--board", "ulx3s"], " cannot be made: "),
         (["program", "ulx3s"], "residuum.bit; run `make bitstream BOARD=ulx3s` first"),
     ],
     ids=lambda value: value[0],
@@ -564,6 +564,13 @@ def test_a_build_folder_that_cannot_be_made_is_one_sentence(words, message, monk
     *_, told = capsys.readouterr().err.splitlines()
     assert told.startswith("residuum: ")
     assert message in told
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(toolchain, "version", lambda tool: "0")
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(ResiduumError, match="lock cannot be written: Is a directory"):
+        build_in(tmp_path, 150)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
