@@ -33,8 +33,8 @@ DIGEST_BYTES = 16
 PLACER = ("--placer-heap-timingweight", "200", "--placer-heap-critexp", "3")
 # nextpnr counts clocks in whole picoseconds.
 CLOCK_TOLERANCE = 0.001
-# The 12F is sold as a smaller device than the die that it is, which nextpnr knows. Data sheet
-# FPGA-DS-02012, table "Product Selection Guide".
+# nextpnr counts what the die of the 12F has; the data sheet names less. FPGA-DS-02012, table
+# "Product Selection Guide".
 SOLD_AS: dict[str, dict[str, int]] = {
     "LFE5U-12F": {"lut": 12_000, "ff": 12_000, "ebr": 32, "dsp": 28}
 }
@@ -61,11 +61,11 @@ class Layout:
     fmax_mhz
         The highest clock at which every path is fast enough.
     met
-        It is at least the wanted one.
+        ``fmax_mhz`` is at least the clock that was asked for.
     used, available
         Cells of the device by type.
     path
-        Where the slowest path begins and ends.
+        The registers at both ends of the slowest path.
     """
 
     fmax_mhz: float

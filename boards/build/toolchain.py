@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import locked, shown, told
+from residuum.sw.files import BUILD_VARIABLE, locked, shown, told
 from residuum.sw.progress import Reporter
 
 # The PyPI package with the WebAssembly build of each tool.
@@ -35,6 +35,13 @@ def alone_in(folder: Path, reporter: Reporter) -> Iterator[None]:
     def waiting() -> None:
         reporter.say(f"another command builds in {shown(folder)}; waiting until it ends")
 
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResiduumError(
+            f"the folder {shown(folder)} cannot be made: {error.strerror}; name another place in "
+            f"the variable {BUILD_VARIABLE}"
+        ) from None
     with locked(folder / "lock", waiting=waiting), told(folder, "used for building"):
         yield
 

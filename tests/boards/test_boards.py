@@ -47,7 +47,7 @@ def sites(name):
     return dict(re.findall(r'LOCATE COMP "(\S+)" SITE "(\S+)";', design(name)[1]))
 
 
-def test_the_names_of_the_issue_are_the_boards():
+def test_the_boards_are_these():
     assert list(BOARDS) == NAMES
 
 

@@ -1,6 +1,7 @@
 """The build with the real tools on a tiny design, and what it does when something is wrong."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from residuum.boards.build import bitstream, toolchain
 from residuum.boards.build.layout import (
@@ -30,6 +32,7 @@ from residuum.boards.build.layout import (
 from residuum.boards.build.progress import LayoutLog, Step, SynthesisLog, phase
 from residuum.boards.catalogue import find
 from residuum.cli import main
+from residuum.commands.console import ConsoleReporter
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.presets import PRESETS
 from residuum.sw.errors import ResiduumError
@@ -311,7 +314,11 @@ def test_a_tool_that_dies_without_a_word_is_one_sentence(tool, death, tmp_path, 
     ("tool", "script", "message"),
     [
         ("yosys", "exit 0", "yosys ended without an error, but .*top.stat.json is missing or dam"),
-        ("nextpnr-ecp5", "echo { > layout-1.json", "nextpnr-ecp5 ended .*layout-1.json is missi"),
+        (
+            "nextpnr-ecp5",
+            "[ $1 = --version ] || echo { > layout-1.json",
+            "nextpnr-ecp5 ended .*layout-1.json is missi",
+        ),
         ("ecppack", "exit 0", "ecppack could not pack it: no message"),
     ],
 )
@@ -438,6 +445,14 @@ def test_a_step_of_another_phase_begins_a_task_with_its_own_total():
     assert reporter.lines == ["ulx3s: placement took 0 s", "ulx3s: routing took 0 s"]
 
 
+def test_progress_is_shown_live_on_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with phase(ConsoleReporter(console), "mine [/x]", "routing") as show:
+        show(Step("routing", "connections", 2000, 8000))
+    assert "mine [/x]: routing" in console.file.getvalue()
+    assert "\x1b[2K" in console.file.getvalue()  # a line that was drawn and is drawn again
+
+
 def test_a_phase_that_fails_is_not_said_to_have_taken_its_time():
     reporter = Recorder()
     with pytest.raises(ResiduumError), phase(reporter, "ulx3s", "placement"):
@@ -534,9 +549,9 @@ def no_folder(request, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["bitstream", "ulx3s"], "lock cannot be written: "),
-        (["synth", "--unit", "argmax"], "lock cannot be written: "),
-        (["timing", "--board", "ulx3s"], "lock cannot be written: "),
+        (["bitstream", "ulx3s"], " cannot be made: "),
+        (["synth", "--unit", "argmax"], " cannot be made: "),
+        (["timing", "--board", "ulx3s"], " cannot be made: "),
         (["program", "ulx3s"], "residuum.bit; run `make bitstream BOARD=ulx3s` first"),
     ],
     ids=lambda value: value[0],
@@ -549,6 +564,13 @@ def test_a_build_folder_that_cannot_be_made_is_one_sentence(words, message, monk
     *_, told = capsys.readouterr().err.splitlines()
     assert told.startswith("residuum: ")
     assert message in told
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(toolchain, "version", lambda tool: "0")
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(ResiduumError, match="lock cannot be written: Is a directory"):
+        build_in(tmp_path, 150)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
