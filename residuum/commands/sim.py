@@ -70,8 +70,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter, data_access, say_written, write_report
     from residuum.commands.engine_report import print_report
-    from residuum.sim.bench.measure import Totals, compared, engine_for, report
-    from residuum.sim.verilator.engine import Case, build_engine, run_engine, waves_bytes
+    from residuum.sim.bench.measure import Totals, compared, engine_for, report, waves_bytes
+    from residuum.sim.verilator.engine import Case, build_engine, run_engine
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError

@@ -43,6 +43,10 @@ LARGEST_PART = 200
 POLL = 0.25
 
 ROOT = Path(__file__).resolve().parents[2]
+# Bytes of waves for a cycle of a run: of the engine, and for each of its lanes. Measured on engines
+# with 8 steps and 4 and 16 lanes.
+WAVES_BYTES = 3000, 850
+
 # The sources that decide what is compared and how. When one changes, earlier results are dropped.
 _SOURCES = (
     *("sw/compiler/cycles.py", "sw/compiler/program.py", "sw/golden/golden_model.py"),
@@ -201,6 +205,20 @@ def report(name: str, program: Program, totals: Totals, *, tau: int, T: int) -> 
         "sops_per_image": total("sops"),
         "layers": layers,
     }
+
+
+def waves_bytes(program: Program, image: np.ndarray, *, tau: int, T: int) -> int:
+    """About how many bytes the waves of an image take, from the cycle model.
+
+    `residuum.sim.verilator.driver.EngineDriver.classify` runs every image twice.
+    """
+    from residuum.sw.compiler.cycles import predict
+    from residuum.sw.golden.golden_model import simulate
+
+    golden = simulate(program.network, image[None], tau=tau, T=T)
+    cycles = 2 * int(predict(program, image, golden, 0)[:, Counter.CYCLES].sum())
+    fixed, for_a_lane = WAVES_BYTES
+    return cycles * (fixed + for_a_lane * program.config.lanes)
 
 
 def engine_for(network: IntegerNetwork, lanes: int, *, steps: int) -> EngineConfig:

@@ -12,13 +12,9 @@ import numpy as np
 from residuum.hw.engine import Engine
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.build import Simulation, build, scratch_folder
-from residuum.sw.compiler.program import Program
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.trace.engine_trace import EngineTrace
-
-# Bytes of waves for one lane in one cycle of a run, measured; see `waves_bytes`.
-WAVES_BYTES = 300
 
 
 @dataclass(frozen=True)
@@ -29,20 +25,6 @@ class Case:
     images: np.ndarray
     tau: int
     T: int
-
-
-def waves_bytes(program: Program, image: np.ndarray, *, tau: int, T: int) -> int:
-    """About how many bytes the waves of an image take, from the cycle model.
-
-    See `EngineDriver.classify`: an image runs twice. Loading the program counts as an image's.
-    """
-    from residuum.hw.isa.host_map import Counter
-    from residuum.sw.compiler.cycles import predict
-    from residuum.sw.golden.golden_model import simulate
-
-    golden = simulate(program.network, image[None], tau=tau, T=T)
-    cycles = 2 * int(predict(program, image, golden, 0)[:, Counter.CYCLES].sum())
-    return round(cycles * WAVES_BYTES * program.config.lanes)
 
 
 def build_engine(config: EngineConfig, *, waves: bool = False) -> Simulation:

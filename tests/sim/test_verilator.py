@@ -229,11 +229,9 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", ["a b", "a$b$HOME", 'it\'s #1 "x" \\ &;'])
-def test_a_path_with_characters_of_make_and_the_shell(name, tmp_path, monkeypatch):
+def test_a_path_with_characters_of_make_and_the_shell(tmp_path, monkeypatch):
     """Neither the build folder nor the folder of Python's packages needs a plain path."""
-    folder = tmp_path / name
-    folder.mkdir()
+    folder = tmp_path / 'it\'s $HOME #1 "x" \\ &;'
     (folder / "build" / "verilator").mkdir(parents=True)
     for runtime in (build_folder() / "verilator").glob("runtime-*"):
         (folder / "build" / "verilator" / runtime.name).symlink_to(runtime)
