@@ -41,6 +41,18 @@ def test_every_command_teaches_by_example(command: str, capsys: pytest.CaptureFi
     assert f"examples:\n  residuum {command} " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "command",
+    "eval train study suggest show explain report sim run check".split(),
+)
+def test_commands_with_images_can_allow_modified_files(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert "--allow-modified" in capsys.readouterr().out
+
+
 def test_eval_writes_the_report(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "digits", "--images", "40", "--tau", "2", "--T", "3", "--bits", "4"]) == 0
     report = json.loads((in_tmp / "build/eval/digits-4bit.json").read_text())
