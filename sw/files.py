@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, where they go, and archives with a header."""
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
@@ -86,17 +87,18 @@ def write_whole(path: Path, content: bytes) -> None:
 
     Raises ``ResiduumError`` if that is not possible; then nothing is left behind.
     """
-    if path.is_dir():
-        raise ResiduumError(f"{path} cannot be written: it is a folder")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise ResiduumError(f"{path} cannot be written: {error.strerror}") from None
+    part = path.parent / f"{path.name}.{os.getpid()}.part"
+    with told(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+            part.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
 
 
 def write_json(path: Path, content: object) -> None:
@@ -111,11 +113,14 @@ def read_archive(path: Path, file_format: str, *, what: str) -> tuple[dict[str, 
     damaged, or something else.
     """
     foreign = ResiduumError(f"{path} is not {what}, or it is damaged")
-    if not path.exists():
-        raise ResiduumError(f"there is no file {path}")
-    try:
+    with told(path, "read"):
+        if not path.exists():
+            raise ResiduumError(f"there is no file {path}")
+        if path.is_dir():
+            raise ResiduumError(f"{path} is a folder, not {what}")
         # From memory, so that no file stays open when numpy gives up half-way.
         content = io.BytesIO(path.read_bytes())
+    try:
         if not zipfile.is_zipfile(content):
             raise foreign
         with np.load(content, allow_pickle=False) as archive:

@@ -26,41 +26,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import track
-
-    from residuum.commands.console import data_access
+    from residuum.commands.console import ConsoleReporter, data_access
     from residuum.commands.devices import describe_device, open_device, prepare
     from residuum.sw.data.held_out import held_out
-    from residuum.sw.golden.golden_model import simulate
+    from residuum.sw.host.check import check
     from residuum.sw.network.library import load_network
-    from residuum.sw.trace.compare import compare
 
+    reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
     images, _ = held_out(network, args.model, args.images, data_access(args))
-    mismatches, first = 0, ""
-    with open_device(args.device, network=network, steps=args.tau + args.T) as device:
-        classifier = prepare(device, network, args)
-        for index, image in enumerate(
-            track(
-                images,
-                description=f"comparing {device.link.name} with the golden model",
-                console=Console(stderr=True),
-                transient=True,
-            )
-        ):
-            golden = simulate(network, image[None], tau=args.tau, T=args.T)
-            trace = classifier.trace(image)
-            found = compare(network, trace, golden, first_image=index)
-            mismatches += found.mismatches
-            first = first or found.first
+    with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
+        classifier = prepare(device, network, args, reporter)
+        found = check(classifier, images, reporter=reporter)
         words = classifier.differing_words()
         print(describe_device(device))
     print(
         f"{network.name}: {len(images)} images, tau {args.tau}, T {args.T}: "
-        f"{mismatches} mismatches, {words} of {len(classifier.program.words)} words of the program "
-        f"differ"
+        f"{found.mismatches} mismatches, {words} of {len(classifier.program.words)} words of the "
+        f"program differ"
     )
-    if mismatches:
-        print(f"residuum: {mismatches} values differ; the first: {first}", file=sys.stderr)
-    return int(mismatches > 0 or words > 0)
+    if found.mismatches:
+        print(
+            f"residuum: {found.mismatches} values differ; the first: {found.first}",
+            file=sys.stderr,
+        )
+    return int(found.mismatches > 0 or words > 0)

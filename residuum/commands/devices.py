@@ -12,19 +12,22 @@ if TYPE_CHECKING:
     from residuum.sw.host.device import Device
     from residuum.sw.host.links import Opener
     from residuum.sw.network.integer_network import IntegerNetwork
+    from residuum.sw.progress import Reporter
 
 
 def open_device(
-    address: str, *, network: IntegerNetwork | None = None, steps: int | None = None
+    address: str,
+    reporter: Reporter,
+    *,
+    network: IntegerNetwork | None = None,
+    steps: int | None = None,
 ) -> Device:
     """The device at an address; a simulated one is built for the network and the steps first."""
-    from rich.console import Console
-
     from residuum.sw.host.device import Device
     from residuum.sw.host.links import open_link
 
     doing = "building the simulated engine" if address.startswith("sim:") else "looking for"
-    with Console(stderr=True).status(f"{doing} {address}"):
+    with reporter.task(f"{doing} {address}"):
         return Device(open_link(address, network=network, steps=steps, openers=openers()))
 
 
@@ -35,25 +38,19 @@ def openers() -> dict[str, Opener]:
     return {"sim": open_simulated}
 
 
-def prepare(device: Device, network: IntegerNetwork, args: argparse.Namespace) -> Classifier:
+def prepare(
+    device: Device, network: IntegerNetwork, args: argparse.Namespace, reporter: Reporter
+) -> Classifier:
     """A classifier whose network is in the device: loaded now, or with ``--loaded`` found there."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from residuum.sw.host.classifier import Classifier
 
     classifier = Classifier(device, network, tau=args.tau, T=args.T)
     words = len(classifier.program.words)
     doing = "checking" if args.loaded else "loading"
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"{doing} {network.name}", total=words)
-
-        def advance(count: int) -> None:
-            progress.advance(task, count)
-
+    with reporter.task(f"{doing} {network.name}", total=words, unit="words") as task:
         if not args.loaded:
-            classifier.load(done=advance)
-        elif differing := classifier.differing_words(done=advance):
+            classifier.load(done=task.advance)
+        elif differing := classifier.differing_words(done=task.advance):
             raise ResiduumError(
                 f"{device.link.name} does not hold {network.name}: {differing} of {words} words "
                 f"differ; leave --loaded out to load it"

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from residuum.commands.arguments import add_allow_modified, add_network, add_stages, image_count
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from residuum.sw.look.explain import Explanation
 
 DESCRIPTION = """\
@@ -54,108 +52,82 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.progress import Progress
 
-    from residuum.commands.console import data_access
+    from residuum.commands.console import ConsoleReporter, data_access, write_report
     from residuum.sw.data.held_out import held_out
-    from residuum.sw.files import build_folder, write_json
+    from residuum.sw.files import build_folder
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.explain import explain, sentences
     from residuum.sw.network.library import load_network, network_name
 
+    name = network_name(args.model, args.bits)
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
     images, labels = held_out(network, args.model, args.images, data_access(args))
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"{network.name}, hybrids", total=len(images))
-        found = explain(
-            network,
-            reference,
-            images,
-            labels,
-            tau=args.tau,
-            T=args.T,
-            advance=lambda count: progress.advance(task, count),
-        )
+    found = explain(
+        network, reference, images, labels, tau=args.tau, T=args.T, reporter=ConsoleReporter()
+    )
     _print(network.name, found)
     Console().print("\n".join(sentences(found)), markup=False, highlight=False)
-    path = args.json or build_folder() / "explain" / f"{network_name(args.model, args.bits)}.json"
-    report = {"model": network_name(args.model, args.bits), **found.to_json()}
-    write_json(path, report)
-    print(f"written: {path}")
+    path = args.json or build_folder() / "explain" / f"{name}.json"
+    write_report(path, {"model": name, **found.to_json()})
     return 0
 
 
 def _print(name: str, found: "Explanation") -> None:
     """Two tables: where accuracy is lost, and what each layer's own errors are."""
-    from rich.console import Console
+    from rich.text import Text
 
+    from residuum.commands.tables import print_table
     from residuum.sw.look.explain import CAUSES
-
-    console = Console()
-    print(f"{name}, {found.weight_bits}-bit weights, tau {found.tau}, T {found.T}\n")
-    where = _table(
-        "Accuracy in % with activations, or spikes, up to a layer; neurons in %",
-        ("layer", "ANN to\nhere", "SNN to\nhere", "loss", "rate\nerror", "rate\nbias"),
-        ("full\nrate", "silenced", "dead"),
-    )
 
     def percent(share: float | None, digits: int = 1, sign: str = "") -> str:
         return "" if share is None else f"{100 * share:{sign}.{digits}f}"
 
-    for layer in found.layers:
-        where.add_row(
-            f"[bold]{layer.name}[/]" if layer is found.worst else layer.name,
-            f"{layer.activations_until:.2f}",
-            f"{layer.spikes_until:.2f}",
-            f"{layer.loss:+.2f}",
-            percent(layer.rate_error),
-            percent(layer.rate_bias, sign="+"),
-            percent(layer.saturated),
-            percent(layer.silenced),
-            percent(layer.dead),
-        )
-    console.print(where)
-    why = _table(
-        "Mean error of the rates by cause, in % of the full rate",
-        ("layer", *(cause.replace("thresholds", "thres-\nholds") for cause in CAUSES)),
-        ("given\ndown", "SQNR\ndB", "TH\nratio", "least\nTH"),
+    print(f"{name}, {found.weight_bits}-bit weights, tau {found.tau}, T {found.T}\n")
+    print_table(
+        "Accuracy in % with activations, or spikes, up to a layer; neurons in %",
+        ("layer", "ANN to\nhere", "SNN to\nhere", "loss", "rate\nerror", "rate\nbias")
+        + ("full\nrate", "silenced", "dead"),
+        [
+            (
+                Text(layer.name, "bold" if layer is found.worst else ""),
+                f"{layer.activations_until:.2f}",
+                f"{layer.spikes_until:.2f}",
+                f"{layer.loss:+.2f}",
+                percent(layer.rate_error),
+                percent(layer.rate_bias, sign="+"),
+                percent(layer.saturated),
+                percent(layer.silenced),
+                percent(layer.dead),
+            )
+            for layer in found.layers
+        ],
     )
+    print()
+    rows = []
     for layer in found.layers:
         hidden = layer.rate_error is not None
         errors = {
-            cause: percent(error, 2) if hidden or cause in ("weights", "biases") else ""
+            cause: Text(percent(error, 2) if hidden or cause in ("weights", "biases") else "")
             for cause, error in layer.errors.items()
         }
         if layer is found.worst and layer.errors[layer.cause] > 0:
-            errors[layer.cause] = f"[bold]{errors[layer.cause]}[/]"
-        why.add_row(
-            layer.name if hidden else f"{layer.name}*",
-            *(errors[cause] for cause in CAUSES),
-            percent(layer.handed_down, 2),
-            "exact" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f}",
-            "" if layer.threshold_ratio is None else f"{layer.threshold_ratio:.3f}",
-            "" if layer.smallest_threshold is None else str(layer.smallest_threshold),
+            errors[layer.cause].stylize("bold")
+        rows.append(
+            (
+                layer.name if hidden else f"{layer.name}*",
+                *(errors.get(cause, "") for cause in CAUSES),
+                percent(layer.handed_down, 2),
+                "exact" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f}",
+                "" if layer.threshold_ratio is None else f"{layer.threshold_ratio:.3f}",
+                "" if layer.smallest_threshold is None else str(layer.smallest_threshold),
+            )
         )
-    console.print(why)
-    print("* in % of the spread of the logits\n")
-
-
-def _table(title: str, *heads: tuple[str, ...]) -> "Table":
-    """An empty table that fits a terminal of 80 columns."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 0, 0, 1),
-        collapse_padding=True,
-        pad_edge=False,
+    print_table(
+        "Mean error of the rates by cause, in % of the full rate",
+        ("layer", *(cause.replace("thresholds", "thres-\nholds") for cause in CAUSES))
+        + ("given\ndown", "SQNR\ndB", "TH\nratio", "least\nTH"),
+        rows,
     )
-    for head in (head for part in heads for head in part):
-        first = head == "layer"
-        table.add_column(head, justify="left" if first else "right", no_wrap=first)
-    return table
+    print("* in % of the spread of the logits\n")

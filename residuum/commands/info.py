@@ -21,27 +21,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from residuum.commands.console import ConsoleReporter
     from residuum.commands.devices import open_device
     from residuum.hw.isa.protocol import VERSION
 
-    with open_device(args.device) as device:
+    with open_device(args.device, ConsoleReporter()) as device:
         identity, status = device.identity, device.status()
-    table = Table(title=args.device, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
     sizes = dataclasses.asdict(identity.config)
     del sizes["memory"]
-    for name, size in sizes.items():
-        table.add_row(name.replace("_", " "), f"{size:,}")
-    table.add_section()
-    table.add_row("clock", f"{identity.clock_hz / 1e6:g} MHz")
-    table.add_row("build", identity.digest.hex() if any(identity.digest) else "not named")
-    table.add_row("program of the bitstream", identity.name or "none")
-    table.add_row("protocol version", str(VERSION))
-    table.add_section()
-    table.add_row("busy", "yes" if status.busy else "no")
-    table.add_row("frames dropped", f"{status.dropped:,}")
-    table.add_row("frames refused", f"{status.refused:,}")
+    rows = [
+        *((name.replace("_", " "), f"{size:,}") for name, size in sizes.items()),
+        ("clock", f"{identity.clock_hz / 1e6:g} MHz"),
+        ("build", identity.digest.hex() if any(identity.digest) else "not named"),
+        ("program of the bitstream", identity.name or "none"),
+        ("protocol version", str(VERSION)),
+        ("busy", "yes" if status.busy else "no"),
+        ("frames dropped", f"{status.dropped:,}"),
+        ("frames refused", f"{status.refused:,}"),
+    ]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    print(args.device)
     Console().print(table)
     return 0

@@ -15,20 +15,14 @@ from residuum.commands.arguments import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from rich.progress import Progress
-
     from residuum.hw.isa.config import EngineConfig
-    from residuum.sw.compiler.program import Program
-    from residuum.sw.look.page import Cycles
-    from residuum.sw.network.integer_network import IntegerNetwork
 
 DESCRIPTION = """\
 Write a page about a network and its run, for a browser: layers and bounds, memory of the engine,
 activity, cycles, accuracy, wrong images and boards. One HTML file that needs nothing else."""
 EXAMPLES = """\
 examples:
-  residuum report digits                     build/report/digits.html, all held-out digits
+  residuum report digits                     build/report/digits-8bit.html, all held-out digits
   residuum report mnist --images 1000        the first 1,000 test images
   residuum report digits --sim               cycles measured on the simulated engine, and compared
   residuum report my.npz --out my.html       a network of your own
@@ -70,53 +64,45 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from residuum.commands.console import data_access
+    from residuum.commands.console import ConsoleReporter, data_access, say_written
     from residuum.sw.compiler.program import compile_network, grow_to_fit
     from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder, write_whole
     from residuum.sw.golden.reference import find_reference
-    from residuum.sw.look.page import board_reports, render, run_golden
+    from residuum.sw.look.page import board_reports, predict_cycles, render, run_golden
     from residuum.sw.network.library import load_network, network_name
 
+    reporter, stages = ConsoleReporter(), {"tau": args.tau, "T": args.T}
+    name = network_name(args.model, args.bits)
+    path = args.out or build_folder() / "report" / f"{name}.html"
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
-    has_images = "dataset" in network.metadata
     images = labels = None
-    if has_images or args.images is not None:
+    if "dataset" in network.metadata or args.images is not None:
         images, labels = held_out(network, args.model, args.images, data_access(args))
     config, program, reason = _config(args), None, ""
     try:
-        config = grow_to_fit(network, config)
-        program = compile_network(network, config, tau=args.tau, T=args.T)
+        program = compile_network(network, grow_to_fit(network, config), **stages)
     except ResiduumError as error:
         if args.sim:
             raise
         reason = str(error).rstrip(".")
     activity = cycles = None
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        if images is not None and labels is not None:
-            task = progress.add_task(f"{network.name}, golden model", total=len(images))
-            activity = run_golden(
-                network,
-                reference,
-                images,
-                labels,
-                tau=args.tau,
-                T=args.T,
-                advance=lambda count: progress.advance(task, count),
-            )
-        if images is not None and program is not None:
-            cycles = _cycles(network, program, images[:CYCLE_IMAGES], args, progress)
+    if images is not None and labels is not None:
+        activity = run_golden(network, reference, images, labels, **stages, reporter=reporter)
+        if program is not None:
+            few = images[:CYCLE_IMAGES]
+            cycles = predict_cycles(program, few, **stages, reporter=reporter)
+            if args.sim:
+                from residuum.sim.bench.page_cycles import measure_cycles
+
+                cycles = measure_cycles(program, few, cycles, **stages, reporter=reporter)
     boards, timing = board_reports(build_folder())
     page = render(
         network,
-        command=_command(args, network_name(args.model, args.bits)),
-        tau=args.tau,
-        T=args.T,
+        command=_command(args),
+        **stages,
         program=program,
         no_program=reason,
         images=images,
@@ -126,9 +112,8 @@ def run(args: argparse.Namespace) -> int:
         boards=boards,
         timing=timing,
     )
-    path = args.out or build_folder() / "report" / f"{network_name(args.model, args.bits)}.html"
     write_whole(path, page)
-    print(f"written: {path}")
+    say_written(path)
     if cycles is not None and cycles.mismatches:
         raise ResiduumError(f"{cycles.mismatches} values differ; the first: {cycles.first}")
     return 0
@@ -144,48 +129,11 @@ def _config(args: argparse.Namespace) -> EngineConfig:
         raise ResiduumError(f"this engine cannot be built: {error}") from None
 
 
-def _cycles(
-    network: IntegerNetwork,
-    program: Program,
-    images: np.ndarray,
-    args: argparse.Namespace,
-    progress: Progress,
-) -> Cycles:
-    """Cycles of some images: predicted, or measured on the simulated engine."""
-    from residuum.hw.isa.host_map import Counter
-    from residuum.sw.look.page import Cycles, predict_cycles
-
-    task = progress.add_task("cycle model", total=len(images))
-    predicted = predict_cycles(
-        program,
-        images,
-        tau=args.tau,
-        T=args.T,
-        advance=lambda count: progress.advance(task, count),
-    )
-    total = float(predicted[:, Counter.CYCLES].sum())
-    if not args.sim:
-        return Cycles(predicted, len(images), measured=False, predicted=total)
-
-    from residuum.sim.verilator.engine import Case, build_engine, run_engine
-    from residuum.sw.golden.golden_model import simulate
-    from residuum.sw.trace.compare import compare
-
-    config = program.config
-    task = progress.add_task(
-        f"simulated engine, {config.lanes} lanes x {config.steps} steps", total=None
-    )
-    case = Case(network, images, args.tau, args.T)
-    (trace,) = run_engine(config, [case], simulation=build_engine(config))
-    progress.remove_task(task)
-    found = compare(network, trace, simulate(network, images, tau=args.tau, T=args.T))
-    counters = trace.counters.mean(axis=0)
-    return Cycles(counters, len(images), True, total, found.mismatches, found.first)
-
-
-def _command(args: argparse.Namespace, name: str) -> str:
+def _command(args: argparse.Namespace) -> str:
     """The command line that makes the page again, without the folders of this machine."""
-    words = [f"residuum report {name if name == args.model else Path(args.model).name}"]
+    from residuum.sw.network.library import is_path
+
+    words = [f"residuum report {Path(args.model).name if is_path(args.model) else args.model}"]
     words += [] if args.bits is None else [f"--bits {args.bits}"]
     words += [f"--tau {args.tau} --T {args.T}"]
     words += [] if args.images is None else [f"--images {args.images}"]

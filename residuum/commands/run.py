@@ -38,31 +38,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.progress import track
-
-    from residuum.commands.console import data_access
+    from residuum.commands.console import ConsoleReporter, data_access
     from residuum.commands.devices import describe_device, open_device, prepare
     from residuum.sw.data.held_out import held_out
     from residuum.sw.network.library import load_network
 
+    reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
     images, labels = held_out(network, args.model, args.images, data_access(args))
-    with open_device(args.device, network=network, steps=args.tau + args.T) as device:
-        classifier = prepare(device, network, args)
+    with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
+        classifier = prepare(device, network, args, reporter)
+        results = []
         start = time.monotonic()
-        results = [
-            classifier.classify(image)
-            for image in track(
-                images,
-                description=f"classifying on {device.link.name}",
-                console=Console(stderr=True),
-                transient=True,
-            )
-        ]
+        with reporter.task(
+            f"classifying on {device.link.name}", total=len(images), unit="images"
+        ) as task:
+            for image in images:
+                results.append(classifier.classify(image))
+                task.advance()
         seconds = time.monotonic() - start
         print(describe_device(device))
-        _print_predictions(results, labels)
+        _print_predictions(results, labels, network.metadata.get("dataset"))
         right = sum(
             result.prediction == label for result, label in zip(results, labels, strict=True)
         )
@@ -81,21 +77,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_predictions(results: list[Classification], labels: np.ndarray) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _print_predictions(
+    results: list[Classification], labels: np.ndarray, dataset: str | None
+) -> None:
+    from residuum.commands.tables import print_table
+    from residuum.sw.data.classes import class_name
 
+    short = len(results) <= SHOWN
     rows = [
-        (index, int(label), result)
+        (
+            str(index),
+            class_name(dataset, int(label)),
+            class_name(dataset, result.prediction),
+            f"{result.cycles:,}",
+            "" if result.prediction == label else "wrong",
+        )
         for index, (label, result) in enumerate(zip(labels, results, strict=True))
-        if len(results) <= SHOWN or result.prediction != label
+        if short or result.prediction != label
     ]
-    if not rows:
-        return
-    table = Table(title="predictions" if len(results) <= SHOWN else "wrong predictions")
-    for column in ("image", "label", "prediction", "cycles", ""):
-        table.add_column(column, justify="right")
-    for index, label, result in rows:
-        wrong = "" if result.prediction == label else "wrong"
-        table.add_row(str(index), str(label), str(result.prediction), f"{result.cycles:,}", wrong)
-    Console().print(table)
+    if rows:
+        title = "predictions" if short else "wrong predictions"
+        print_table(title, ("image", "label", "prediction", "cycles", ""), rows, left=0)

@@ -46,13 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from residuum.commands.console import data_access
+    from residuum.commands.console import ConsoleReporter, say_written
     from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder, write_whole
-    from residuum.sw.golden.golden_model import simulate
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.picture import Scene, check_format, draw
     from residuum.sw.network.library import load_network, network_name
@@ -62,31 +59,23 @@ def run(args: argparse.Namespace) -> int:
     file_format = check_format(path)
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
-    images, labels = held_out(network, args.model, access=data_access(args))
+    images, labels = held_out(network, args.model, None)
     if args.image >= len(images):
         raise ResiduumError(
             f"there is no image {args.image}; the {len(images)} held-out images are numbered "
             f"0 .. {len(images) - 1}"
         )
-    image = images[args.image : args.image + 1]
-    with Console(stderr=True).status(f"{network.name}: image {args.image}"):
-        trace = simulate(network, image, tau=args.tau, T=args.T)
-        rates, logits = reference.rates(image)
-        scene = Scene(
+    with ConsoleReporter().task(f"{network.name}: image {args.image}"):
+        scene = Scene.of(
             network,
-            image[0],
-            args.image,
-            int(labels[args.image]),
-            trace,
-            [rate[0].numpy() for rate in rates],
-            int(logits.argmax()),
-            reference.levels,
-            reference.source,
-            args.tau,
-            args.T,
+            reference,
+            images[args.image],
+            index=args.image,
+            label=int(labels[args.image]),
+            tau=args.tau,
+            T=args.T,
         )
         write_whole(path, draw(scene, file_format))
-    said, label = int(trace.prediction[0]), int(labels[args.image])
-    print(f"image {args.image}: class {said}, {'right' if said == label else f'not {label}'}")
-    print(f"written: {path}")
+    print(f"image {args.image}: {scene.verdict}")
+    say_written(path)
     return 0

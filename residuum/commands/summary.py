@@ -1,6 +1,7 @@
 """``residuum summary``."""
 
 import argparse
+import shutil
 
 from residuum.commands.arguments import add_network, add_stages
 
@@ -22,5 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from residuum.sw.network.library import load_network
 
-    print(load_network(args.model, args.bits).summary(tau=args.tau, T=args.T))
+    # No limit where the text goes to a file.
+    width = shutil.get_terminal_size((10_000, 0)).columns
+    print(load_network(args.model, args.bits).summary(tau=args.tau, T=args.T, width=width))
     return 0

@@ -12,7 +12,7 @@ These losses add up to the accuracy of the reference less that of the spiking ne
 Why a layer errs is found by giving it the reference's own input and changing one thing at a time.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from residuum.sw.golden.golden_model import Trace, batch_size, integrate_and_fir
 from residuum.sw.golden.reference import RateLayer, Reference, from_integers, staircase
 from residuum.sw.network.convolution import convolve
 from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
+from residuum.sw.progress import SILENT, Reporter
 
 CAUSES = ("weights", "thresholds", "biases", "levels", "timing")
 # A threshold this far from the reference's is no matter of rounding or fine-tuning.
@@ -191,19 +192,19 @@ def explain(
     *,
     tau: int,
     T: int,
-    advance: Callable[[int], None] = lambda images: None,
+    reporter: Reporter = SILENT,
 ) -> Explanation:
     """Run all hybrids on uint8 images (N, C, H, W) with labels (N,).
 
-    ``advance`` is told of images that are done, for a progress bar. Raises ``ResiduumError`` as
-    ``residuum.sw.golden.golden_model.simulate`` does.
+    Raises ``ResiduumError`` as ``residuum.sw.golden.golden_model.simulate`` does.
     """
     totals = _Totals(network, reference, tau, T)
     size = batch_size(network, tau + T)
-    for first in range(0, len(images), size):
-        batch = slice(first, first + size)
-        totals.add(images[batch], labels[batch])
-        advance(len(labels[batch]))
+    with reporter.task(f"{network.name}, hybrids", total=len(images), unit="images") as task:
+        for first in range(0, len(images), size):
+            batch = slice(first, first + size)
+            totals.add(images[batch], labels[batch])
+            task.advance(len(labels[batch]))
     return totals.explanation()
 
 

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
+from residuum.sw.compiler.cycles import predict
 from residuum.sw.compiler.program import MapPlan, PackedImage, Program
+from residuum.sw.data.classes import class_name
 from residuum.sw.golden.golden_model import Trace, batch_size, simulate_batches
 from residuum.sw.golden.reference import Reference
 from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
+from residuum.sw.progress import SILENT, Reporter
 
 # Wrong images that are shown, and classes up to which there is a table of confusions.
 MAX_WRONG = 24
@@ -85,11 +88,11 @@ def run_golden(
     *,
     tau: int,
     T: int,
-    advance: Callable[[int], None] = lambda images: None,
+    reporter: Reporter = SILENT,
 ) -> Activity:
     """Golden model and reference on uint8 images (N, C, H, W) with labels (N,).
 
-    ``advance`` is told of images that are done. Raises ``ResiduumError`` as ``simulate`` does.
+    Raises ``ResiduumError`` as ``simulate`` does.
     """
     hidden = len(network.layers) - 1
     classes = max(network.classes, int(labels.max(initial=0)) + 1)
@@ -97,12 +100,13 @@ def run_golden(
         [0] * hidden, [0] * hidden, [0] * hidden, np.zeros((classes, classes), np.int64)
     )
     expected = reference.batches(images, batch_size(network, tau + T))
-    for trace, theirs in zip(
-        simulate_batches(network, images, tau=tau, T=T), expected, strict=True
-    ):
-        own = labels[found.images : found.images + len(theirs)]
-        _count(found, trace, theirs, own)
-        advance(len(own))
+    traces = simulate_batches(network, images, tau=tau, T=T)
+    name = f"{network.name}, golden model"
+    with reporter.task(name, total=len(images), unit="images") as task:
+        for trace, theirs in zip(traces, expected, strict=True):
+            own = labels[found.images : found.images + len(theirs)]
+            _count(found, trace, theirs, own)
+            task.advance(len(own))
     return found
 
 
@@ -122,39 +126,48 @@ def _count(found: Activity, trace: Trace, theirs: np.ndarray, labels: np.ndarray
 
 
 def predict_cycles(
-    program: Program,
-    images: np.ndarray,
-    *,
-    tau: int,
-    T: int,
-    advance: Callable[[int], None] = lambda images: None,
-) -> np.ndarray:
-    """What the cycle model says of some images: counters, float (layers, COUNTER_WORDS), mean."""
-    from residuum.sw.compiler.cycles import predict
-
+    program: Program, images: np.ndarray, *, tau: int, T: int, reporter: Reporter = SILENT
+) -> Cycles:
+    """What the cycle model says of some images."""
     total = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
     first = 0
-    for trace in simulate_batches(program.network, images, tau=tau, T=T):
-        for index in range(len(trace.prediction)):
-            total += predict(program, images[first + index], trace, index)
-            advance(1)
-        first += len(trace.prediction)
-    mean: np.ndarray = total / len(images)
-    return mean
+    with reporter.task("cycle model", total=len(images), unit="images") as task:
+        for trace in simulate_batches(program.network, images, tau=tau, T=T):
+            for index in range(len(trace.prediction)):
+                total += predict(program, images[first + index], trace, index)
+                task.advance()
+            first += len(trace.prediction)
+    mean = total / len(images)
+    return Cycles(mean, len(images), False, float(mean[:, Counter.CYCLES].sum()))
+
+
+# Fields of a report that the page shows, with their types.
+_BITSTREAM = {"board": str, "device": str, "lanes": int, "target_mhz": float, "fmax_mhz": float}
+_BITSTREAM |= {"lut": int, "ff": int, "ebr": int}
+_TIMING = {"board": str, "lanes": int, "fmax_min_mhz": float, "fmax_median_mhz": float, "lut": int}
 
 
 def board_reports(build: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The reports of bitstreams (``build``/BOARD/report.json) and of timing that there are;
-    files that cannot be read are no reports."""
-    boards = []
-    for path in sorted(build.glob("*/report.json")):
-        report = _read_json(path)
-        if isinstance(report, dict) and {"board", "fmax_mhz", "lut", "met"} <= report.keys():
-            boards.append(report)
+    """The reports of bitstreams (``build``/BOARD/report.json) and of timing that there are.
+
+    Whatever cannot be read, or lacks a field that the page shows, is left out.
+    """
+    try:
+        paths = sorted(build.glob("*/report.json"))
+    except OSError:
+        paths = []
+    boards = [report for path in paths if _has(report := _read_json(path), _BITSTREAM)]
     timing = _read_json(build / "timing" / "report.json")
     rows = timing if isinstance(timing, list) else []
-    needed = {"board", "fmax_min_mhz", "fmax_median_mhz", "lut", "lanes"}
-    return boards, [row for row in rows if isinstance(row, dict) and needed <= row.keys()]
+    return boards, [row for row in rows if _has(row, _TIMING)]
+
+
+def _has(report: Any, fields: Mapping[str, type]) -> bool:
+    """Whether a report has all fields, each of its type; a whole number may stand for a float."""
+    return isinstance(report, dict) and all(
+        isinstance(report.get(name), (int, float) if kind is float else kind)
+        for name, kind in fields.items()
+    )
 
 
 def _read_json(path: Path) -> Any:
@@ -216,8 +229,8 @@ def render(
         activity=activity,
         layer_activity=_layer_activity(network, activity) if activity else [],
         reference=reference,
-        confusion=_confusion(activity) if activity else None,
-        wrong=_wrong(activity, images) if activity and images is not None else [],
+        confusion=_confusion(network, activity) if activity else None,
+        wrong=_wrong(network, activity, images) if activity and images is not None else [],
         cycles=_cycle_rows(network, cycles) if cycles else None,
         run=cycles,
         boards=boards,
@@ -269,7 +282,9 @@ def _memory(program: Program) -> dict[str, Any]:
     used = max(plan.row + plan.rows_taken for _, plan in _placed(program))
     return {
         "bars": [
-            _bar("feature rows", ["maps"], [used], config.feature_rows, color=7),
+            _bar(
+                "feature rows, at most in use", ["maps"], [used], config.feature_rows, color="blue"
+            ),
             _bar("weight rows", names, rows, config.weight_rows),
             _bar("axis table entries", names, tables, config.table_entries),
             _bar("channel groups", names, groups, config.channel_groups),
@@ -284,16 +299,19 @@ def _memory(program: Program) -> dict[str, Any]:
 
 
 def _bar(
-    title: str, names: list[str], amounts: list[int], size: int, color: int = 0
+    title: str, names: list[str], amounts: list[int], size: int, color: str = ""
 ) -> dict[str, Any]:
-    """A stacked bar: segments with their start and width in percent of the memory."""
+    """A stacked bar: segments with their start and width in percent of the memory.
+
+    ``color`` is that of all segments; otherwise each has that of its layer.
+    """
     segments, start = [], 0
     for index, (name, amount) in enumerate(zip(names, amounts, strict=True)):
         segments.append(
             {
                 "name": name,
                 "amount": amount,
-                "color": color or index % _LAYER_COLORS,
+                "color": color or f"s{index % _LAYER_COLORS}",
                 "start": 100 * start / size,
                 "width": 100 * amount / size,
             }
@@ -369,8 +387,9 @@ def _cycle_rows(network: IntegerNetwork, cycles: Cycles) -> list[dict[str, Any]]
     return rows
 
 
-def _confusion(activity: Activity) -> list[list[dict[str, Any]]] | None:
-    """Cells of the confusion matrix with a strength 0..1 for their colour; None if too many."""
+def _confusion(network: IntegerNetwork, activity: Activity) -> list[dict[str, Any]] | None:
+    """Rows of the confusion matrix: the class's name, and cells with a strength 0..1 for their
+    colour; None if there are too many classes."""
     table = activity.confusion
     if len(table) > MAX_CLASSES:
         return None
@@ -378,25 +397,32 @@ def _confusion(activity: Activity) -> list[list[dict[str, Any]]] | None:
     off = table - np.diag(np.diag(table))
     largest_wrong = max(int(off.max()), 1)
     return [
-        [
-            {
-                "count": int(count),
-                "right": row == column,
-                "strength": float(count) / (largest_right if row == column else largest_wrong),
-            }
-            for column, count in enumerate(line)
-        ]
+        {
+            "name": _class(network, row),
+            "cells": [
+                {
+                    "count": int(count),
+                    "right": row == column,
+                    "strength": float(count) / (largest_right if row == column else largest_wrong),
+                }
+                for column, count in enumerate(line)
+            ],
+        }
         for row, line in enumerate(table)
     ]
 
 
-def _wrong(activity: Activity, images: np.ndarray) -> list[dict[str, Any]]:
+def _class(network: IntegerNetwork, label: int) -> str:
+    return class_name(network.metadata.get("dataset"), label)
+
+
+def _wrong(network: IntegerNetwork, activity: Activity, images: np.ndarray) -> list[dict[str, Any]]:
     return [
         {
             "number": number,
-            "label": label,
-            "said": said,
-            "reference": theirs,
+            "label": _class(network, label),
+            "said": _class(network, said),
+            "reference": _class(network, theirs),
             "source": picture_uri(images[number]),
         }
         for number, label, said, theirs in activity.wrong[:MAX_WRONG]

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from residuum.sw.data.classes import class_name
 from residuum.sw.errors import ResiduumError
-from residuum.sw.golden.golden_model import LayerTrace, Trace
+from residuum.sw.golden.golden_model import LayerTrace, Trace, simulate
+from residuum.sw.golden.reference import Reference
 from residuum.sw.network.integer_network import IntegerNetwork
 
 FORMATS = ("png", "svg", "pdf")
@@ -63,6 +65,54 @@ class Scene:
     source: str
     tau: int
     T: int
+
+    @classmethod
+    def of(
+        cls,
+        network: IntegerNetwork,
+        reference: Reference,
+        image: np.ndarray,
+        *,
+        index: int,
+        label: int | None,
+        tau: int,
+        T: int,
+    ) -> "Scene":
+        """Run an image, uint8 (C, H, W), through the golden model and the reference."""
+        rates, logits = reference.rates(image[None])
+        return cls(
+            network,
+            image,
+            index,
+            label,
+            simulate(network, image[None], tau=tau, T=T),
+            [rate[0].numpy() for rate in rates],
+            int(logits.argmax()),
+            reference.levels,
+            reference.source,
+            tau,
+            T,
+        )
+
+    @property
+    def said(self) -> int:
+        """The class that the spiking network gives."""
+        return int(self.trace.prediction[0])
+
+    def class_name(self, label: int) -> str:
+        """What a class of the network's data set is called."""
+        return class_name(self.network.metadata.get("dataset"), label)
+
+    @property
+    def verdict(self) -> str:
+        """The class in words, and whether it is right."""
+        verdict = f"class {self.class_name(self.said)}"
+        if self.label is None:
+            return verdict
+        right = self.said == self.label
+        return f"{verdict}, " + (
+            "right" if right else f"wrong: it is {self.class_name(self.label)}"
+        )
 
 
 def check_format(path: Path) -> str:
@@ -140,16 +190,12 @@ def draw(scene: Scene, file_format: str = "png") -> bytes:
 
 def _head(figure: Any, place: Any, scene: Scene) -> None:
     """Title, image and logits."""
-    network, trace = scene.network, scene.trace
-    said = int(trace.prediction[0])
-    verdict = f"class {said}"
-    if scene.label is not None:
-        verdict += ", right" if said == scene.label else f", wrong: it is {scene.label}"
+    network = scene.network
     height = figure.get_figheight()
     figure.text(
         0.02,
         1 - 0.2 / height,
-        f"{network.name}, image {scene.index}: {verdict}",
+        f"{network.name}, image {scene.index}: {scene.verdict}",
         fontsize=16,
         weight="bold",
         va="top",
@@ -174,18 +220,21 @@ def _head(figure: Any, place: Any, scene: Scene) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title("image", loc="left", fontsize=9, color=SOFT)
-    _bars(figure.add_subplot(logits), scene, said)
+    _bars(figure.add_subplot(logits), scene)
     _words(figure.add_subplot(words), scene)
 
 
-def _bars(axes: Any, scene: Scene, said: int) -> None:
+def _bars(axes: Any, scene: Scene) -> None:
     """Logits per class, at most the 20 largest."""
     logits = scene.trace.logits[0]
     shown = np.sort(np.argsort(-logits, kind="stable")[:20])
-    colors = [SPIKE if c == said else LINE for c in shown]
+    colors = [SPIKE if c == scene.said else LINE for c in shown]
     axes.bar(range(len(shown)), logits[shown], color=colors, width=0.75)
     axes.axhline(0, color=SOFT, linewidth=0.8)
-    axes.set_xticks(range(len(shown)), [str(c) for c in shown])
+    names = [scene.class_name(int(c)) for c in shown]
+    axes.set_xticks(range(len(shown)), names)
+    if max(map(len, names)) > 3:
+        axes.tick_params(axis="x", rotation=30)
     if scene.label in shown:
         tick = axes.get_xticklabels()[int(np.flatnonzero(shown == scene.label)[0])]
         tick.set_color(RIGHT)
@@ -218,10 +267,10 @@ def _words(axes: Any, scene: Scene) -> None:
         axes.text(0.045, y, text, transform=axes.transAxes, va="center")
     found = (
         f"{neurons:,} hidden neurons, {spikes:,} spikes, {silenced:,} silenced ({share:.1f} %)\n"
-        f"with activations instead of spikes: class {scene.reference_class}"
+        f"with activations instead of spikes: class {scene.class_name(scene.reference_class)}"
     )
     if scene.label is not None:
-        found += f"; the label is {scene.label}"
+        found += f"; the label is {scene.class_name(scene.label)}"
     axes.text(0.0, 0.22, found, transform=axes.transAxes, va="center", color=SOFT, linespacing=1.6)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)

@@ -11,6 +11,7 @@ Every value is exact: nothing saturates and nothing wraps. ``bounds`` says how m
 import io
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -369,10 +370,12 @@ class IntegerNetwork:
         )
         return values
 
-    def summary(self, *, tau: int = 4, T: int = 4) -> str:
-        """Layers, shapes, bits, memory and bounds as text, for stages of tau and T steps."""
-        check_stages(tau, T)
-        return _summary(self, tau, T)
+    def summary(self, *, tau: int = 4, T: int = 4, width: int | None = None) -> str:
+        """Layers, shapes, bits, memory and bounds as text, for stages of tau and T steps.
+
+        Beyond ``width`` characters the columns go on in another table below.
+        """
+        return _summary(self, *check_stages(tau, T), width)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to one file (docs/network-format.md); renamed in place when whole.
@@ -444,7 +447,7 @@ def _layer_from(entry: dict[str, Any], index: int, arrays: dict[str, np.ndarray]
     )
 
 
-def _summary(network: IntegerNetwork, tau: int, T: int) -> str:
+def _summary(network: IntegerNetwork, tau: int, T: int, width: int | None) -> str:
     steps = max(tau, T)
     rows = [_SUMMARY_HEAD]
     weights = parameters = 0
@@ -471,11 +474,6 @@ def _summary(network: IntegerNetwork, tau: int, T: int) -> str:
                 _range(limits.potential_min, limits.potential_max),
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_SUMMARY_HEAD))]
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
     size = "x".join(map(str, network.input_shape))
     lines = [
         (
@@ -483,7 +481,7 @@ def _summary(network: IntegerNetwork, tau: int, T: int) -> str:
             f"weights, bounds for tau {tau}, T {T}"
         ),
         "",
-        *table,
+        *_table(rows, width),
         "",
         (
             f"memory: {weights} weights = {-(-weights * network.weight_bits // 8)} bytes, "
@@ -493,6 +491,23 @@ def _summary(network: IntegerNetwork, tau: int, T: int) -> str:
         *(f"{key}: {value}" for key, value in sorted(network.metadata.items())),
     ]
     return "\n".join(lines)
+
+
+def _table(rows: list[tuple[str, ...]], width: int | None) -> Iterator[str]:
+    """The lines of aligned columns; of several tables, each with the first column, where one would
+    be wider than ``width``."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    blocks: list[list[int]] = [[0]]
+    for column in range(1, len(widths)):
+        together = sum(widths[i] + 2 for i in (*blocks[-1], column)) - 2
+        if width is not None and together > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+        blocks[-1].append(column)
+    for number, block in enumerate(blocks):
+        if number:
+            yield ""
+        for row in rows:
+            yield "  ".join(row[i].ljust(widths[i]) for i in block).rstrip()
 
 
 def _range(low: np.ndarray, high: np.ndarray) -> str:

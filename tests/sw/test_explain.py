@@ -247,4 +247,4 @@ def test_mistakes_get_one_sentence(
         error = capsys.readouterr().err.splitlines()
         assert sentence in error[-1]
         assert error[-1].startswith("residuum: ")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "file"]

@@ -63,11 +63,29 @@ def test_foreign_files_get_a_sentence(make: Callable, kind: type, tmp_path: Path
     for name, header in (("format", {"format": "something else", "version": 1}), ("list", [1, 2])):
         np.savez(tmp_path / f"{name}.npz", header=np.array(json.dumps(header)))
     next(other for other, its in KINDS if its is not kind)(1).save(tmp_path / "twin.npz")
-    for path in (*sorted(tmp_path.iterdir()), tmp_path):
+    for path in sorted(tmp_path.iterdir()):
         with pytest.raises(
             ResiduumError, match=f"{path.name} is not a .*network.*, or it is damaged"
         ):
             kind.load(path)
+
+
+@both
+def test_folders_and_unreadable_files_get_a_sentence(
+    make: Callable, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ResiduumError, match=f"{tmp_path.name} is a folder, not a .*network"):
+        kind.load(tmp_path)
+    with pytest.raises(ResiduumError, match=r"a\.npz cannot be read: File name too long$"):
+        kind.load(tmp_path / f"{'a' * 300}.npz")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    make(1).save(tmp_path / "secret.npz")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ResiduumError, match=r"secret\.npz cannot be read: Permission denied$"):
+        kind.load(tmp_path / "secret.npz")
 
 
 @both
@@ -118,6 +136,18 @@ def test_what_was_there_stays_until_the_new_file_is_whole(
         write_whole(path, b"new")
     assert path.read_bytes() == old
     assert [each.name for each in path.parent.iterdir()] == ["report.json"]
+
+
+def test_an_interruption_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(part: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "report", b"new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_in_the_place_of_a_file_gets_a_sentence(tmp_path: Path) -> None:

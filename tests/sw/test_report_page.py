@@ -59,8 +59,7 @@ def page_of(network: IntegerNetwork, images: np.ndarray, labels: np.ndarray, **m
     program = compile_network(network, config, tau=4, T=4)
     reference = from_integers(network, 4, "its integers", own=True)
     activity = run_golden(network, reference, images, labels, tau=4, T=4)
-    counters = predict_cycles(program, images[:2], tau=4, T=4)
-    cycles = Cycles(counters, 2, measured=False, predicted=counters[:, Counter.CYCLES].sum())
+    cycles = predict_cycles(program, images[:2], tau=4, T=4)
     given = {"program": program, "cycles": cycles, "boards": [BOARD], "timing": [TIMING], **more}
     content = render(
         network,
@@ -211,7 +210,8 @@ def test_predicted_cycles_are_a_mean() -> None:
     trace = simulate(network, images[:3], tau=4, T=4)
     singles = [predict(program, images[i], trace, i) for i in range(3)]
     found = predict_cycles(program, images[:3], tau=4, T=4)
-    np.testing.assert_allclose(found, np.mean(singles, axis=0))
+    np.testing.assert_allclose(found.counters, np.mean(singles, axis=0))
+    assert found.predicted == pytest.approx(found.counters[:, Counter.CYCLES].sum())
 
 
 def test_a_mismatch_is_on_the_page(digits_page: str) -> None:
@@ -247,6 +247,30 @@ def test_any_network_gets_a_page(seed: int) -> None:
     assert "residuum timing" in page
 
 
+def test_classes_are_named() -> None:
+    """By the names of the data set, in captions and at the sides of the confusion matrix."""
+    network = load_network("fashion")
+    images, labels = random_images(0, network, 3), np.array([9, 9, 9])
+    page = page_of(network, images, labels)
+    assert "is boot, read as " in page
+    for name in ("T-shirt", "boot"):
+        assert f'<span class="tall">{name}</span>' in page
+        assert f"<tr><th>{name}<td" in page
+
+
+def test_every_table_is_in_a_box_that_scrolls(digits_page: str) -> None:
+    assert digits_page.count("<table") > 5
+    assert len(re.findall(r'<div class="scroll" tabindex="0">\s*<table', digits_page)) == (
+        digits_page.count("<table")
+    )
+
+
+def test_no_bar_has_the_colour_of_the_image(digits_page: str) -> None:
+    """Feature rows are taken by maps of all layers, the image's grey would say they are its own."""
+    assert "feature rows" in digits_page
+    assert not [bar for bar in re.findall(r'<rect x="[^"]*%"[^>]*>', digits_page) if "--s7" in bar]
+
+
 def test_names_cannot_break_the_page() -> None:
     network = dataclasses.replace(random_network(1), name="<script>alert(1)</script>")
     page = render(network, command="", tau=1, T=1, program=None).decode()
@@ -266,7 +290,9 @@ def test_board_reports_that_are_there(tmp_path: Path) -> None:
         ("ulx3s-12f", json.dumps(BOARD)),
         ("sim", json.dumps({"model": "digits"})),
         ("torn", '{"board": "ulx'),
-        ("timing", json.dumps([TIMING, {"board": "half"}])),
+        ("half", json.dumps({key: BOARD[key] for key in ("board", "fmax_mhz", "lut", "met")})),
+        ("words", json.dumps({**BOARD, "lut": "many"})),
+        ("timing", json.dumps([TIMING, {"board": "half"}, {**TIMING, "fmax_min_mhz": None}, 3])),
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "report.json").write_text(content)
@@ -279,8 +305,8 @@ def test_command(
     """A committed network, a file, and a file that does not name its data set."""
     work_in(tmp_path, monkeypatch)
     assert main(["report", "--images", "12", "--bits", "4"]) == 0
-    assert capsys.readouterr().out == "written: build/report/digits.html\n"
-    page = (tmp_path / "build/report/digits.html").read_text()
+    assert capsys.readouterr().out == "written: build/report/digits-4bit.html\n"
+    page = (tmp_path / "build/report/digits-4bit.html").read_text()
     assert "residuum report digits --bits 4 --tau 4 --T 4 --images 12 --lanes 16" in page
     assert str(tmp_path) not in page
 
@@ -305,4 +331,4 @@ def test_mistakes_get_one_sentence(
         assert main(["report", *arguments]) == 1
         error = capsys.readouterr().err.splitlines()
         assert error[-1].startswith(f"residuum: {sentence}")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "file"]

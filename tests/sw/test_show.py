@@ -1,5 +1,6 @@
 """The picture of one image: what is in it, and that nothing half-written is left."""
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -9,7 +10,6 @@ from matplotlib.image import imread
 
 from residuum.cli import main
 from residuum.sw.errors import ResiduumError
-from residuum.sw.golden.golden_model import simulate
 from residuum.sw.golden.reference import from_integers
 from residuum.sw.look.picture import SAMPLE, SILENCED, SPIKE, Scene, check_format, draw, sample
 from residuum.sw.network.integer_network import IntegerNetwork
@@ -20,20 +20,7 @@ from tests.sw.networks import random_images, random_network
 
 def scene(network: IntegerNetwork, image: np.ndarray, *, tau: int = 4, T: int = 4) -> Scene:
     reference = from_integers(network, 4, "its integers", own=True)
-    rates, logits = reference.rates(image[None])
-    return Scene(
-        network=network,
-        image=image,
-        index=0,
-        label=0,
-        trace=simulate(network, image[None], tau=tau, T=T),
-        rates=[rate[0].numpy() for rate in rates],
-        reference_class=int(logits.argmax()),
-        levels=4,
-        source="its integers",
-        tau=tau,
-        T=T,
-    )
+    return Scene.of(network, reference, image, index=0, label=0, tau=tau, T=T)
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -96,16 +83,28 @@ def test_unknown_format_is_refused(name: str) -> None:
         check_format(Path(name))
 
 
+def test_verdict_names_classes() -> None:
+    network = load_network("fashion")
+    found = scene(network, random_images(0, network, 1)[0])
+    names = [found.class_name(label) for label in range(10)]
+    assert names[0] == "T-shirt"
+    right = dataclasses.replace(found, label=found.said)
+    assert right.verdict == f"class {names[found.said]}, right"
+    other = dataclasses.replace(found, label=(found.said + 1) % 10)
+    assert other.verdict == f"class {names[found.said]}, wrong: it is {names[other.label]}"
+    assert draw(other).startswith(b"\x89PNG")
+
+
 def test_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     work_in(tmp_path, monkeypatch)
     assert main(["show", "digits", "--image", "3"]) == 0
     assert capsys.readouterr().out == (
-        "image 3: class 7, right\nwritten: build/show/digits-3.png\n"
+        "image 3: class 7, right\nwritten: build/show/digits-8bit-3.png\n"
     )
-    assert [path.name for path in (tmp_path / "build/show").iterdir()] == ["digits-3.png"]
-    assert (tmp_path / "build/show/digits-3.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in (tmp_path / "build/show").iterdir()] == ["digits-8bit-3.png"]
+    assert (tmp_path / "build/show/digits-8bit-3.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_mistakes_get_one_sentence(
@@ -125,4 +124,4 @@ def test_mistakes_get_one_sentence(
         error = capsys.readouterr().err
         assert error.startswith(f"residuum: {sentence}")
         assert error.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["build", "file"]
