@@ -133,7 +133,21 @@ class EventScanner(wiring.Component):
             row.eq(Mux(self.occupancy_empty, self.empty_row + read.index, read.row)),
         ]
 
-        # Which banks have spikes, then which of them is the first.
+        entry, useful, dropped = self._entry(m, occupancy, row, request[-1], valid[-1])
+        m.submodules.queue = queue = Queue(entry_layout(c).size)
+        m.d.comb += [queue.write.eq(useful), queue.write_data.eq(entry)]
+        self._reserve(m, dropped, queue)
+        return queue
+
+    def _entry(
+        self, m: Module, occupancy: Signal, row: Signal, late: data.View, late_valid: Signal
+    ) -> tuple[data.View, Signal, Signal]:
+        """A row for the queue: which banks have spikes, then which of them is the first.
+
+        Returns the entry, whether it is useful (it has a spike or ends a pass), and whether a row
+        is dropped because it is not.
+        """
+        c = self.config
         found = Signal(c.row_slots, reset_less=True)
         found_row = Signal(c.feature_row_bits, reset_less=True)
         banks = Signal(c.banks, reset_less=True)
@@ -145,7 +159,6 @@ class EventScanner(wiring.Component):
 
         entry = Signal(entry_layout(c), reset_less=True)
         useful, dropped = Signal(), Signal()
-        late, late_valid = request[-1], valid[-1]
         m.d.sync += [
             entry.occupancy.eq(found),
             entry.first.eq(_lowest(banks)),
@@ -161,11 +174,11 @@ class EventScanner(wiring.Component):
             dropped.eq(late_valid & ~(banks.any() | late.end)),
         ]
 
-        m.submodules.queue = queue = Queue(entry_layout(c).size)
-        m.d.comb += [queue.write.eq(useful), queue.write_data.eq(entry)]
+        return entry, useful, dropped
 
-        # Requests in flight and queued rows never outnumber the queue. Between layers it counts as
-        # full, so that a single bit says whether there is a place.
+    def _reserve(self, m: Module, dropped: Signal, queue: Queue) -> None:
+        """Requests in flight and queued rows never outnumber the places of the queue. Between
+        layers it counts as full, so that a single bit says whether there is a place."""
         outstanding = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH)
         taken = Signal()
         m.d.sync += [
@@ -177,7 +190,6 @@ class EventScanner(wiring.Component):
         with m.Elif(self.stop):
             m.d.sync += outstanding.eq(QUEUE_DEPTH)
         m.d.comb += self.ready.eq(~outstanding[-1])
-        return queue
 
     def _pick_bank(self, m: Module, queue: Queue) -> "_Waiting":
         """The banks of a queued row that hold spikes, one per cycle, into two registers. With two,

@@ -1,6 +1,6 @@
 """Runs the layers of a program one after another."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -66,29 +66,12 @@ class Sequencer(wiring.Component):
         final = Signal(c.layer_bits)
         finished = Signal()
 
-        # Counters of the layer before, filed one word per cycle; the cycles, taken with the last
-        # result, come last.
         counted = Signal(c.layer_bits)
         filing = Signal(range(COUNTER_WORDS + 1), init=COUNTER_WORDS)
-        filed = filing == COUNTER_WORDS
-        can_file = ~filed & ((filing != COUNTER_WORDS - 1) | finished)
-        with m.If(can_file):
-            m.d.sync += filing.eq(filing + 1)
-        m.d.comb += [
-            self.counter_select.eq(filing),
-            self.counter_write.eq(can_file),
-            self.counter_address.eq(Cat(filing[: bits_for_count(COUNTER_WORDS)], counted)),
-        ]
-
-        # A word asked for now arrives FETCH_LATENCY cycles later, with its index beside it.
+        filed = self._file_counters(m, filing, counted, finished)
         word = Signal(range(DESCRIPTOR_WORDS))
         fetching = Signal()
-        arriving = [(fetching, word)]
-        for stage in range(FETCH_LATENCY):
-            fetching_next = Signal(name=f"fetching_{stage}")
-            word_next = Signal.like(word, name=f"word_{stage}")
-            m.d.sync += [fetching_next.eq(arriving[-1][0]), word_next.eq(arriving[-1][1])]
-            arriving.append((fetching_next, word_next))
+        arriving = self._arrivals(m, fetching, word)
         m.d.comb += self.descriptor_address.eq(Cat(word, layer))
         self._store_fields(m, *arriving[-1])
 
@@ -136,6 +119,31 @@ class Sequencer(wiring.Component):
                 m.next = "IDLE"
         m.d.sync += self.load.eq(self.start)
         return m
+
+    def _file_counters(self, m: Module, filing: Signal, counted: Signal, finished: Signal) -> Value:
+        """Counters of the layer ``counted`` to their memory, word ``filing`` in this cycle; the
+        cycles, taken with the last result, come last. Returns whether all are filed."""
+        filed = filing == COUNTER_WORDS
+        can_file = ~filed & ((filing != COUNTER_WORDS - 1) | finished)
+        with m.If(can_file):
+            m.d.sync += filing.eq(filing + 1)
+        m.d.comb += [
+            self.counter_select.eq(filing),
+            self.counter_write.eq(can_file),
+            self.counter_address.eq(Cat(filing[: bits_for_count(COUNTER_WORDS)], counted)),
+        ]
+        return filed
+
+    def _arrivals(self, m: Module, fetching: Signal, word: Signal) -> list[tuple[Signal, Signal]]:
+        """Whether a word arrives, and its index, 0, 1, ... `FETCH_LATENCY` cycles after ``word`` is
+        asked for."""
+        arriving = [(fetching, word)]
+        for stage in range(FETCH_LATENCY):
+            fetching_next = Signal(name=f"fetching_{stage}")
+            word_next = Signal.like(word, name=f"word_{stage}")
+            m.d.sync += [fetching_next.eq(arriving[-1][0]), word_next.eq(arriving[-1][1])]
+            arriving.append((fetching_next, word_next))
+        return arriving
 
     def _store_fields(self, m: Module, valid: Signal, word: Signal) -> None:
         """Registers of all descriptor fields, each loaded when its word arrives; what the drain
