@@ -120,7 +120,7 @@ def test_server_that_cannot_send_the_rest(server: FileServer, tmp_path: Path) ->
 def test_server_that_sends_another_rest_than_asked(
     server: FileServer, tmp_path: Path, shift: int
 ) -> None:
-    """Nothing of it may be used: the file comes anew."""
+    """The reply is discarded, and the whole file is fetched."""
     server.shift = shift
     part(tmp_path, CONTENT[:1000])
     assert fetch(server, tmp_path) == CONTENT
@@ -222,7 +222,7 @@ def process(server: FileServer, folder: Path) -> "subprocess.Popen[str]":
 
 
 def waits(second: "subprocess.Popen[str]") -> bool:
-    """True as soon as the process says that it waits."""
+    """Whether the first line of the process says that it waits."""
     assert second.stderr is not None
     return second.stderr.readline() == "another process downloads Things; waiting for it\n"
 
@@ -241,7 +241,7 @@ def test_second_process_waits_for_the_first(server: FileServer, tmp_path: Path) 
 
 
 def test_second_process_goes_on_for_the_first(server: FileServer, tmp_path: Path) -> None:
-    """The first is killed in the middle; nothing of it is in the way."""
+    """The first is killed during its download; its lock and its part do not stop the second."""
     server.gate.clear()
     with process(server, tmp_path) as first:
         assert server.asked.wait(30)

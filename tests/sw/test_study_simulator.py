@@ -25,7 +25,7 @@ STEPS = 5
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Threads only wait for one another in networks as small as these."""
+    """Networks this small gain nothing from more threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

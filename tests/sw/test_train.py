@@ -191,7 +191,7 @@ def test_bfloat16_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_interrupted_bfloat16_run_goes_on_to_the_same_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the compiler, which takes long and changes nothing of what is tested here."""
+    """Without the compiler, which is slow and has no part in resuming."""
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
     definition = with_recipe(SMALL, precision="bfloat16")
     whole = train(definition, small_data(), seed=3, checkpoint=tmp_path / "whole.pt")
@@ -215,7 +215,7 @@ def test_activity_weighs_neurons_by_the_synapses_they_feed() -> None:
 
 
 def random_network(definition: ModelDefinition) -> QCFSNetwork:
-    """Untrained, but with BatchNorms and thresholds that do something."""
+    """Untrained, but with BatchNorms and thresholds away from their start values."""
     torch.manual_seed(1)
     network = QCFSNetwork(definition)
     for layer in network.hidden_layers():
