@@ -156,6 +156,8 @@ def draw(scene: Scene, file_format: str = "png") -> bytes:
     style: Any = {
         "font.family": "DejaVu Sans",
         "font.size": 9,
+        # Names of networks and layers may hold dollar signs.
+        "text.parse_math": False,
         "axes.edgecolor": LINE,
         "axes.labelcolor": SOFT,
         "axes.titlecolor": TEXT,
