@@ -78,34 +78,31 @@ def _print(name: str, found: "Explanation") -> None:
     """Two tables: where accuracy is lost, and what each layer's own errors are."""
     from rich.text import Text
 
-    from residuum.commands.tables import print_table
+    from residuum.commands.tables import print_records
     from residuum.sw.look.explain import CAUSES
 
     def percent(share: float | None, digits: int = 1, sign: str = "") -> str:
         return "" if share is None else f"{100 * share:{sign}.{digits}f}"
 
     print(f"{name}, {found.weight_bits}-bit weights, tau {found.tau}, T {found.T}\n")
-    print_table(
-        "Accuracy in % with activations, or spikes, up to a layer; neurons in %",
-        ("layer", "ANN to\nhere", "SNN to\nhere", "loss", "rate\nerror", "rate\nbias")
-        + ("full\nrate", "silenced", "dead"),
-        [
-            (
-                Text(layer.name, "bold" if layer is found.worst else ""),
-                f"{layer.activations_until:.2f}",
-                f"{layer.spikes_until:.2f}",
-                f"{layer.loss:+.2f}",
-                percent(layer.rate_error),
-                percent(layer.rate_bias, sign="+"),
-                percent(layer.saturated),
-                percent(layer.silenced),
-                percent(layer.dead),
-            )
-            for layer in found.layers
-        ],
-    )
+    where: list[dict[str, str | Text]] = [
+        {
+            "layer": Text(layer.name, "bold" if layer is found.worst else ""),
+            "ANN to\nhere": f"{layer.activations_until:.2f}",
+            "SNN to\nhere": f"{layer.spikes_until:.2f}",
+            "loss": f"{layer.loss:+.2f}",
+            "rate\nerror": percent(layer.rate_error),
+            "rate\nbias": percent(layer.rate_bias, sign="+"),
+            "full\nrate": percent(layer.saturated),
+            "silenced": percent(layer.silenced),
+            "dead": percent(layer.dead),
+        }
+        for layer in found.layers
+    ]
+    title = "Accuracy in % with activations, or spikes, up to a layer; neurons in %"
+    print_records(where, title=title, numbers=[key for key in where[0] if key != "layer"])
     print()
-    rows = []
+    why: list[dict[str, str | Text]] = []
     for layer in found.layers:
         hidden = layer.rate_error is not None
         errors = {
@@ -114,20 +111,18 @@ def _print(name: str, found: "Explanation") -> None:
         }
         if layer is found.worst and layer.errors[layer.cause] > 0:
             errors[layer.cause].stylize("bold")
-        rows.append(
-            (
-                layer.name if hidden else f"{layer.name}*",
-                *(errors.get(cause, "") for cause in CAUSES),
-                percent(layer.handed_down, 2),
-                "exact" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f}",
-                "" if layer.threshold_ratio is None else f"{layer.threshold_ratio:.3f}",
-                "" if layer.smallest_threshold is None else str(layer.smallest_threshold),
-            )
+        heads = {cause: cause.replace("thresholds", "thres-\nholds") for cause in CAUSES}
+        ratio, least = layer.threshold_ratio, layer.smallest_threshold
+        why.append(
+            {
+                "layer": layer.name if hidden else f"{layer.name}*",
+                **{head: errors.get(cause, "") for cause, head in heads.items()},
+                "given\ndown": percent(layer.handed_down, 2),
+                "SQNR\ndB": "exact" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f}",
+                "TH\nratio": "" if ratio is None else f"{ratio:.3f}",
+                "least\nTH": "" if least is None else str(least),
+            }
         )
-    print_table(
-        "Mean error of the rates by cause, in % of the full rate",
-        ("layer", *(cause.replace("thresholds", "thres-\nholds") for cause in CAUSES))
-        + ("given\ndown", "SQNR\ndB", "TH\nratio", "least\nTH"),
-        rows,
-    )
+    title = "Mean error of the rates by cause, in % of the full rate"
+    print_records(why, title=title, numbers=[key for key in why[0] if key != "layer"])
     print("* in % of the spread of the logits\n")

@@ -80,21 +80,21 @@ def run(args: argparse.Namespace) -> int:
 def _print_predictions(
     results: list[Classification], labels: np.ndarray, dataset: str | None
 ) -> None:
-    from residuum.commands.tables import print_table
+    from residuum.commands.tables import print_records
     from residuum.sw.data.classes import class_name
 
     short = len(results) <= SHOWN
     rows = [
-        (
-            str(index),
-            class_name(dataset, int(label)),
-            class_name(dataset, result.prediction),
-            f"{result.cycles:,}",
-            "" if result.prediction == label else "wrong",
-        )
+        {
+            "image": str(index),
+            "label": class_name(dataset, int(label)),
+            "prediction": class_name(dataset, result.prediction),
+            "cycles": f"{result.cycles:,}",
+            "": "" if result.prediction == label else "wrong",
+        }
         for index, (label, result) in enumerate(zip(labels, results, strict=True))
         if short or result.prediction != label
     ]
     if rows:
         title = "predictions" if short else "wrong predictions"
-        print_table(title, ("image", "label", "prediction", "cycles", ""), rows, left=0)
+        print_records(rows, title=title, numbers=("image", "label", "prediction", "cycles"))

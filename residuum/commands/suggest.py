@@ -71,19 +71,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(network: "IntegerNetwork", rows: list[dict[str, Any]], steps: int, images: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    from residuum.commands.tables import print_records
     from residuum.sw.study.suggest import advice, best
 
-    table = Table(title=Text(f"{network.name}, {network.weight_bits}-bit weights, {steps} steps"))
-    for head in ("tau", "T", "accuracy", "less plain"):
-        table.add_column(head, justify="right")
-    for row in rows:
-        against = f"{row['difference']:+.2f} ± {row['error']:.2f}" if row["tau"] else ""
-        table.add_row(str(row["tau"]), str(row["T"]), f"{row['accuracy']:.2f} %", against)
-    Console().print(table)
+    print_records(
+        [
+            {
+                "tau": str(row["tau"]),
+                "T": str(row["T"]),
+                "accuracy": f"{row['accuracy']:.2f} %",
+                "less plain": f"{row['difference']:+.2f} ± {row['error']:.2f}" * (row["tau"] > 0),
+            }
+            for row in rows
+        ],
+        title=f"{network.name}, {network.weight_bits}-bit weights, {steps} steps",
+        numbers=("tau", "T", "accuracy", "less plain"),
+    )
     chosen = best(rows)
     print(
         f"best on {images:,} training images: tau {chosen['tau']}, T {chosen['T']} with "

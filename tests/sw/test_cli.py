@@ -43,7 +43,20 @@ def test_every_command_teaches_by_example(command: str, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     "command",
-    ["eval", "train", "study", "suggest", "show", "explain", "report", "sim", "run", "check"],
+    [
+        "eval",
+        "train",
+        "study",
+        "suggest",
+        "show",
+        "explain",
+        "report",
+        "sim",
+        "run",
+        "check",
+        "verify",
+        "netlist",
+    ],
 )
 def test_commands_with_images_can_allow_modified_files(
     command: str, capsys: pytest.CaptureFixture[str]
