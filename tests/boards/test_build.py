@@ -361,6 +361,15 @@ def layout_report(*clocks):
     }  # fmt: skip
 
 
+def test_a_tool_that_is_killed_after_its_report_has_not_missed_the_clock(tmp_path, monkeypatch):
+    (tmp_path / "slow.json").write_text(json.dumps(layout_report((150, 140))))
+    program = fake(tmp_path, "dying", "cp slow.json layout-1.json; kill -9 $$")
+    monkeypatch.setenv("NEXTPNR_ECP5", str(program))
+    order, design = order_and_design(150)
+    with pytest.raises(ResiduumError, match="nextpnr-ecp5 was stopped by SIGKILL"):
+        Build(order.board, design, tmp_path).place(1, 150)
+
+
 def test_tables_of_lut_memories_are_counted_with_their_write_ports():
     assert read_layout(layout_report((150, 160)), 150).lut == 10 + 2 * 3
 
