@@ -17,7 +17,7 @@ from residuum import cli
 from residuum.hw.isa.descriptors import Counter
 from residuum.sim.bench import measure
 from residuum.sw.golden.golden_model import simulate
-from residuum.sw.network.library import load_network, zoo_file
+from residuum.sw.network.library import load_network, network_name, zoo_file
 from tests.folders import work_in
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ REPORT = Path("build/verify/digits-8bit.json")
 
 def run(*arguments: str, model: str = "digits") -> tuple[int, dict]:
     status = cli.main(["verify", model, *arguments])
-    path = REPORT.with_stem(Path(model).stem)
+    path = REPORT.with_stem(network_name(model))
     return status, json.loads(path.read_text()) if path.exists() else {}
 
 
