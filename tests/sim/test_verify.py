@@ -221,10 +221,11 @@ def test_what_is_kept_is_whole_after_every_part(simulated, parts, monkeypatch):
     real, seen = os.replace, []
 
     def replace(source, target):
-        seen.append(len(json.loads(Path(source).read_text())["parts"]))
+        if Path(target).name != REPORT.name:
+            seen.append(len(json.loads(Path(source).read_text())["parts"]))
         real(source, target)
 
-    monkeypatch.setattr("residuum.boards.build.layout.os.replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     run("--images", "6", "--jobs", "1")
     assert seen == [1, 2, 3]
 
