@@ -112,7 +112,7 @@ def prepare(row: Row, tau: int, T: int, count: int, reporter: Reporter) -> Task:
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.data.data_sets import Access
     from residuum.sw.data.held_out import held_out
-    from residuum.sw.network.library import load_network, network_file
+    from residuum.sw.network.library import load_network, network_file, network_name
 
     network = load_network(row.model, row.bits)
     digest = digest_of_file(network_file(row.model, row.bits))
@@ -127,7 +127,7 @@ def prepare(row: Row, tau: int, T: int, count: int, reporter: Reporter) -> Task:
         raise ResiduumError(
             f"{count} images are wanted, but {row.model} has {len(images)} held-out images"
         )
-    return Task(row.model, digest, program, tau, T, images, labels)
+    return Task(network_name(row.model, row.bits), digest, program, tau, T, images, labels)
 
 
 def measured(row: Row, task: Task, count: int, *, jobs: int, reporter: Reporter) -> Json:
@@ -190,7 +190,7 @@ def _accuracy(task: Task, reporter: Reporter) -> float:
             tally = evaluate(network, task.images, task.labels, tau=task.tau, T=task.T)
         return {"accuracy": tally.accuracy}
 
-    name = f"accuracy-{task.name}-{network.weight_bits}bit-tau{task.tau}-T{task.T}"
+    name = f"accuracy-{task.name}-tau{task.tau}-T{task.T}"
     return float(once(bench_folder() / name, key, compute)["accuracy"])
 
 

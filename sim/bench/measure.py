@@ -335,7 +335,7 @@ class Task:
     Attributes
     ----------
     name
-        Used in messages and file names.
+        Of the network (`residuum.sw.network.library.network_name`), for messages and file names.
     network_digest
         SHA-256 of the network's file.
     images, labels
@@ -364,8 +364,8 @@ class Task:
     @property
     def file_name(self) -> str:
         """The name of the store, without the digest of its key."""
-        config, bits = self.program.config, self.program.network.weight_bits
-        return f"{self.name}-{bits}bit-{config.lanes}x{config.steps}-tau{self.tau}-T{self.T}"
+        config = self.program.config
+        return f"{self.name}-{config.lanes}x{config.steps}-tau{self.tau}-T{self.T}"
 
     def parts(self) -> dict[str, tuple[int, int]]:
         """The half-open range of images of each part, by a name that holds a digest of them."""

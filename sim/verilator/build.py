@@ -555,7 +555,8 @@ def _cocotb_environment(
         "COCOTB_TRUST_INERTIAL_WRITES": "1",
         "GPI_USERS": f"{python};{cocotb_tools.config.pygpi_entry_point()}",
         "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join(sys.path),
+        # Absolute, since the simulation runs in another folder.
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
         "TOPLEVEL_LANG": "verilog",
     }
     if testcase is not None:
