@@ -20,7 +20,7 @@ def print_report(report: Mapping[str, Any]) -> int:
     every = {"name": "all layers", "neurons": neurons, "firing": None, "utilisation": share}
     print_records(
         [_cells(layer) for layer in (*report["layers"], {**every, **whole})],
-        title=f"{report['model']}, {report['bits']}-bit weights, per image",
+        title=f"{report['model']}, per image",
         numbers=COLUMNS[1:],
     )
     print(
