@@ -104,7 +104,7 @@ def test_a_name_with_brackets_is_printed_as_it_is(in_tmp, capsys):
     path = in_tmp / "[red][x]mine.npz"
     dataclasses.replace(network, name="[/x]").save(path)
     assert cli.main(["sim", str(path), "--images", "1"]) == 0
-    assert "[red][x]mine, 8-bit weights, per image" in capsys.readouterr().out
+    assert "[red][x]mine, per image" in capsys.readouterr().out
 
 
 def test_narrow_terminals_get_lines_instead_of_a_table(in_tmp, monkeypatch, capsys):
