@@ -1,9 +1,7 @@
 """Cycle model: what the engine's counters will show, from the golden model's trains.
 
-A second description of the engine's front end (windows, rows, occupancies, picking of events), as a
-program that steps through the cycles instead of hardware, beside the fixed latencies of the rest.
-Everything that happens behind an event takes the same number of cycles always, so that only the
-time of the events has to be found.
+The engine's front end (windows, rows, occupancies, picking of events) is simulated cycle by cycle.
+Behind an event every stage has a fixed latency, which is added at the end.
 """
 
 from collections import deque
@@ -21,13 +19,13 @@ from residuum.sw.golden.golden_model import Trace
 WINDOW_QUEUE = 16
 ROW_QUEUE = 16
 MAX_TICKETS = 15
-# From a write into a queue until its reader sees it.
+# Cycles from a write into a queue until its reader sees it.
 QUEUE_LATENCY = 2
-# From a table read to the write of the window into the queue.
+# Cycles from a table read to the write of the window into the queue.
 TABLE_LATENCY = 4
-# From a request for a row to the write of its occupancy into the queue.
+# Cycles from a request for a row to the write of its occupancy into the queue.
 ROW_LATENCY = 6
-# Banks between the queue of rows and the bank at hand.
+# Banks that wait between the queue of rows and the bank whose slots are picked.
 WAITING_BANKS = 2
 
 

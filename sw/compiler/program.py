@@ -155,8 +155,8 @@ class PackedImage:
 def _plan_image(network: IntegerNetwork, config: EngineConfig) -> MapPlan | PackedImage:
     """How the image lies in the feature memory.
 
-    A kernel's lines are interleaved where the stride keeps the copies few: it makes the windows of
-    sparse images cheaper, whose pixels are few compared with the rows they lie in.
+    With a stride above 1 the kernel's lines are interleaved: the image is stored kernel / stride
+    times, and a window of a sparse image has fewer rows to look at.
     """
     first = network.layers[0]
     if first.pool != (1, 1):
@@ -439,7 +439,7 @@ def _place(slot: int, config: EngineConfig) -> dict[str, int]:
 
 
 def _skips_empty(layer: Layer, shape: tuple[int, int, int], passes: int) -> bool:
-    """Whether windows without events share one result; a single window has nobody to share with."""
+    """Whether windows without events share one result: not in a map of a single window."""
     return layer.threshold is not None and passes == 1 and shape[1] * shape[2] > 1
 
 

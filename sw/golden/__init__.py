@@ -1,1 +1,1 @@
-"""The golden model in exact integers, its float twin, and what both are held against."""
+"""The golden model in exact integers, its float twin, and the reference both are compared with."""

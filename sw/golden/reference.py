@@ -73,7 +73,8 @@ class Reference:
     source
         What it was made from, for a reader: "the float network", ...
     own
-        It was made from the very integers that are looked at, so it shares their rounding.
+        It was made from the integers of the network that it is compared with, and so shares their
+        rounding.
     """
 
     layers: tuple[RateLayer, ...]
@@ -183,7 +184,7 @@ def find_reference(
 
 
 def _is_float(path: Path) -> bool:
-    """Whether a file says that it holds a float network; every other fault is the loader's."""
+    """Whether a file says that it holds a float network; the loader reports damaged files."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return FLOAT_FORMAT in str(archive["header"])

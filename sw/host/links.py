@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 RATES = (3_000_000, 1_000_000, 115_200)
 FORMS = "serial:PORT, serial:PORT@BAUD or sim:"
 
-# Of a USB adapter and a busy computer, on top of the time that the bytes take.
+# Seconds that a USB adapter and a busy computer add to the time that the bytes take.
 _SERIAL_LATENCY = 0.3
-# A byte with its start and stop bits.
+# Eight data bits, a start bit and a stop bit.
 _BITS_PER_BYTE = 10
-# How often a wait for bytes looks at the clock.
+# Seconds between two looks at the clock while waiting for bytes.
 _SERIAL_SLICE = 0.05
 
 

@@ -1,1 +1,1 @@
-"""What there is to see of a network and its run: pictures, explanations, pages."""
+"""Pictures, explanations and pages about a network and its run."""

@@ -27,9 +27,9 @@ from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
 from residuum.sw.progress import SILENT, Reporter
 
 CAUSES = ("weights", "thresholds", "biases", "levels", "timing")
-# A threshold this far from the reference's is no matter of rounding or fine-tuning.
+# Rounding and fine-tuning move a threshold by less than this share of the reference's.
 _WRONG_RATIO = 0.25
-# Sums below this are whole numbers in float32 even where a library adds in another way.
+# Whole sums below this round to themselves in float32, in whatever order a library adds.
 _SAFE_FLOAT32 = 1 << 21
 
 
@@ -339,7 +339,7 @@ class _Totals:
         if layer.threshold is not None:
             found.threshold_ratio = float(1 / parts.gain.median())
             found.smallest_threshold = int(layer.threshold.min())
-        # A bias that rounds to 0 would be as harmless here as it is in the network.
+        # Biases of the reference that would round to 0 anyway are no fault.
         found.biases_zero = not layer.bias.any() and bool((parts.exact.bias.abs() > 1e-3).any())
 
 

@@ -21,7 +21,7 @@ from residuum.sw.golden.reference import Reference
 from residuum.sw.network.integer_network import IntegerNetwork
 
 FORMATS = ("png", "svg", "pdf")
-# Neurons that have a line of their own; more would be thinner than a pixel or two.
+# Neurons that have a line of their own; with more, a line is thinner than two pixels.
 SAMPLE = 72
 # Channels whose maps are drawn.
 CHANNELS = 64
@@ -384,7 +384,7 @@ def _raster(
 def _residual(axes: Any, residual: np.ndarray, silenced: np.ndarray) -> None:
     """v(tau) in thresholds, a dot per neuron."""
     rows = np.arange(1, residual.size + 1)
-    # A few neurons far away would press all others together; they are drawn at the border.
+    # Outliers are drawn at the border, so that the scale fits the other neurons.
     low = max(min(float(np.quantile(residual, 0.05, method="lower")), -0.5), -4.0)
     high = min(max(float(np.quantile(residual, 0.95, method="higher")), 1.0), 4.0)
     shown = np.clip(residual, low, high)

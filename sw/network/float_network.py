@@ -1,4 +1,5 @@
-"""The float network after BatchNorm is folded: what conversion starts from, framework-free."""
+"""The float network with BatchNorm folded into its layers, without any framework: conversion starts
+from it."""
 
 import io
 import json

@@ -1,1 +1,1 @@
-"""What an engine gave, held against the golden model."""
+"""What an engine gave, compared with the golden model."""

@@ -180,7 +180,7 @@ def test_a_mismatch_is_told_and_ends_with_status_1(monkeypatch, capsys):
     def unmasked(network, images, *, tau, T):
         return simulate(network, images, tau=0, T=tau + T)
 
-    monkeypatch.setattr("residuum.sw.golden.golden_model.simulate", unmasked)
+    monkeypatch.setattr("residuum.sw.host.check.simulate", unmasked)
     assert cli.main(["check", "--images", "1"]) == 1
     assert "values differ; the first: layer 'conv1', image 0, position" in capsys.readouterr().err
 
