@@ -1,11 +1,14 @@
 """``residuum netlist``: what it prints, writes and returns; the netlists themselves are stubs."""
 
 import json
+from contextlib import ExitStack
+from threading import Timer
 
 import pytest
 
 from residuum import cli
 from residuum.sim.netlist import netlist
+from residuum.sw.files import locked
 from residuum.sw.trace.compare import Comparison
 
 EMPTY = {"modules": {"top": {"cells": {"a": {"type": "LUT4"}}}}}
@@ -53,3 +56,12 @@ def test_a_difference_is_an_error_and_named(run, capsys):
     assert (status, report["mismatches"]) == (1, 2)
     assert report["netlists"]["synthesised"]["mismatches"] == 0
     assert "layer 'conv1': the spike is 0" in capsys.readouterr().err
+
+
+def test_a_second_command_waits_for_the_first(run, tmp_path, capsys):
+    """The files of the tools have fixed names in one folder."""
+    with ExitStack() as first:
+        first.enter_context(locked(tmp_path / "netlist" / "lock"))
+        Timer(0.5, first.close).start()
+        assert run(*[Comparison(0, "")] * 4)[0] == 0
+    assert "another command builds in" in capsys.readouterr().err
