@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from residuum.sw.host.device import Device
+    from residuum.sw.host.links import Link
     from residuum.sw.network.float_network import FloatNetwork
     from residuum.sw.network.integer_network import IntegerNetwork
 
@@ -75,9 +76,14 @@ def open_device(
     ResiduumError
         If nothing answers at that address, with what to do about it.
     """
-    from residuum.sim.link.simulated import open_simulated
     from residuum.sw.host.device import Device
     from residuum.sw.host.links import open_link
 
-    openers = {"sim": open_simulated}
-    return Device(open_link(address, network=network, steps=steps, openers=openers))
+    return Device(open_link(address, network=network, steps=steps, openers={"sim": _simulated}))
+
+
+def _simulated(options: str, *, network: IntegerNetwork | None, steps: int | None) -> Link:
+    """Imports the simulation only for the addresses that want it."""
+    from residuum.sim.link.simulated import open_simulated
+
+    return open_simulated(options, network=network, steps=steps)

@@ -93,7 +93,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"residuum: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupted:
-        print(f"residuum: {interrupted or 'interrupted'}", file=sys.stderr)
+        kept = f"; {interrupted}" if str(interrupted) else ""
+        print(f"residuum: interrupted{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         _drop_output()

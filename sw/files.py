@@ -29,11 +29,16 @@ def build_folder() -> Path:
     """
     given = os.environ.get(BUILD_VARIABLE)
     if given:
-        return Path(given)
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").exists() and (checkout / "residuum").is_dir():
-        return checkout / "build"
-    return cache_folder() / "build"
+        return Path(given).absolute()
+    folder = checkout()
+    return folder / "build" if folder else cache_folder() / "build"
+
+
+def checkout() -> Path | None:
+    """The checkout that this package lies in; None for an installed package."""
+    folder = Path(__file__).resolve().parents[1]
+    whole = (folder / "pyproject.toml").exists() and (folder / "residuum").is_dir()
+    return folder if whole else None
 
 
 def cache_folder() -> Path:
@@ -99,6 +104,19 @@ def write_whole(path: Path, content: bytes) -> None:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             raise
+
+
+def require_writable(path: Path) -> None:
+    """Fail before long work instead of after it: ``ResiduumError`` if no file can be written there.
+
+    Makes the folders above it.
+    """
+    if path.is_dir():
+        raise ResiduumError(f"{shown(path)} cannot be written: it is a folder")
+    with told(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def write_json(path: Path, content: object) -> None:

@@ -25,8 +25,6 @@ examples:
 `make bench` is the same as the first from a fresh clone.
 """
 
-PAGE = Path("docs") / "results.md"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     from residuum.sim.bench.bench import ROWS
@@ -66,8 +64,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--page",
         type=Path,
         metavar="FILE",
-        help=f"page (default {PAGE}, or build/bench/results.md with --models)",
+        help="page (default docs/results.md, or build/bench/results.md with --models)",
     )
+
+
+def _page(*, whole: bool) -> Path:
+    """Where the page goes: into the docs of a checkout if it has all networks."""
+    from residuum.sim.bench.bench import bench_folder
+    from residuum.sw.files import checkout
+
+    folder = checkout()
+    return (folder / "docs" if folder and whole else bench_folder()) / "results.md"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,21 +83,17 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.tables import print_records
     from residuum.sim.bench.bench import bench, bench_folder, chosen, complaints
     from residuum.sim.bench.bench_page import COLUMNS, render
-    from residuum.sim.bench.measure import Interrupted
-    from residuum.sw.files import write_whole
+    from residuum.sw.files import require_writable, write_whole
 
     tries = None if args.no_build else args.tries
-    try:
-        results = bench(
-            chosen(args.models),
-            images=args.images,
-            jobs=args.jobs,
-            tries=tries,
-            reporter=ConsoleReporter(),
-        )
-    except Interrupted as interrupted:
-        print(f"residuum: interrupted; {interrupted}", file=sys.stderr)
-        return 130
+    report_path = args.json or bench_folder() / "report.json"
+    page = args.page or _page(whole=args.models is None)
+    rows = chosen(args.models)
+    for path in (report_path, page):
+        require_writable(path)
+    results = bench(
+        rows, images=args.images, jobs=args.jobs, tries=tries, reporter=ConsoleReporter()
+    )
 
     options = (f" --models {args.models}" if args.models else "") + (
         " --no-build" if args.no_build else ""
@@ -105,8 +108,7 @@ def run(args: argparse.Namespace) -> int:
         [{column.heading: column.cell(row) for column in columns} for row in results],
         numbers=[column.heading for column in columns[1:]],
     )
-    write_report(args.json or bench_folder() / "report.json", report)
-    page = args.page or (bench_folder() / "results.md" if args.models else PAGE)
+    write_report(report_path, report)
     write_whole(page, render(report).encode())
     say_written(page)
     complained = complaints(results)

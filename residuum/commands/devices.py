@@ -10,7 +10,6 @@ from residuum.sw.errors import ResiduumError
 if TYPE_CHECKING:
     from residuum.sw.host.classifier import Classifier
     from residuum.sw.host.device import Device
-    from residuum.sw.host.links import Opener
     from residuum.sw.network.integer_network import IntegerNetwork
     from residuum.sw.progress import Reporter
 
@@ -23,19 +22,11 @@ def open_device(
     steps: int | None = None,
 ) -> Device:
     """The device at an address; a simulated one is built for the network and the steps first."""
-    from residuum.sw.host.device import Device
-    from residuum.sw.host.links import open_link
+    from residuum import api
 
     doing = "building the simulated engine" if address.startswith("sim:") else "looking for"
     with reporter.task(f"{doing} {address}"):
-        return Device(open_link(address, network=network, steps=steps, openers=openers()))
-
-
-def openers() -> dict[str, Opener]:
-    """Who opens the addresses of simulated devices."""
-    from residuum.sim.link.simulated import open_simulated
-
-    return {"sim": open_simulated}
+        return api.open_device(address, network=network, steps=steps)
 
 
 def prepare(

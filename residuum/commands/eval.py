@@ -33,16 +33,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import data_access, write_report
     from residuum.sw.data.held_out import held_out
-    from residuum.sw.files import build_folder
+    from residuum.sw.files import build_folder, require_writable
     from residuum.sw.golden.accuracy import describe, evaluate
     from residuum.sw.network.library import load_network, network_name
 
     network = load_network(args.model, args.bits)
     access = data_access(args)
     images, labels = held_out(network, args.model, args.images, access)
+    name = network_name(args.model, args.bits)
+    path = args.json or build_folder() / "eval" / f"{name}.json"
+    require_writable(path)
     tally = evaluate(network, images, labels, tau=args.tau, T=args.T, reporter=access.reporter)
     print(describe(network, tally, args.tau, args.T))
-    name = network_name(args.model, args.bits)
     report = {
         "model": name,
         "bits": network.weight_bits,
@@ -51,5 +53,5 @@ def run(args: argparse.Namespace) -> int:
         "images": tally.images,
         "accuracy": round(tally.accuracy, 4),
     }
-    write_report(args.json or build_folder() / "eval" / f"{name}.json", report)
+    write_report(path, report)
     return 0

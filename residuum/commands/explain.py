@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     from residuum.commands.console import ConsoleReporter, data_access, write_report
     from residuum.sw.data.held_out import held_out
-    from residuum.sw.files import build_folder
+    from residuum.sw.files import build_folder, require_writable
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.explain import explain, sentences
     from residuum.sw.network.library import load_network, network_name
@@ -64,12 +64,13 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
     images, labels = held_out(network, args.model, args.images, data_access(args))
+    path = args.json or build_folder() / "explain" / f"{name}.json"
+    require_writable(path)
     found = explain(
         network, reference, images, labels, tau=args.tau, T=args.T, reporter=ConsoleReporter()
     )
     _print(network.name, found)
     Console().print("\n".join(sentences(found)), markup=False, highlight=False)
-    path = args.json or build_folder() / "explain" / f"{name}.json"
     write_report(path, {"model": name, **found.to_json()})
     return 0
 

@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.compiler.program import compile_network, grow_to_fit
     from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
-    from residuum.sw.files import build_folder, write_whole
+    from residuum.sw.files import build_folder, require_writable, write_whole
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.page import board_reports, predict_cycles, render, run_golden
     from residuum.sw.network.library import load_network, network_name
@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         if args.sim:
             raise
         reason = str(error).rstrip(".")
+    require_writable(path)
     activity = cycles = None
     if images is not None and labels is not None:
         activity = run_golden(network, reference, images, labels, **stages, reporter=reporter)

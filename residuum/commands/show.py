@@ -46,10 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from residuum.commands.console import ConsoleReporter, say_written
+    from residuum.commands.console import ConsoleReporter, data_access, say_written
     from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
-    from residuum.sw.files import build_folder, write_whole
+    from residuum.sw.files import build_folder, require_writable, write_whole
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.picture import Scene, check_format, draw
     from residuum.sw.network.library import load_network, network_name
@@ -59,12 +59,13 @@ def run(args: argparse.Namespace) -> int:
     file_format = check_format(path)
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
-    images, labels = held_out(network, args.model, None)
+    images, labels = held_out(network, args.model, access=data_access(args))
     if args.image >= len(images):
         raise ResiduumError(
             f"there is no image {args.image}; the {len(images)} held-out images are numbered "
             f"0 .. {len(images) - 1}"
         )
+    require_writable(path)
     with ConsoleReporter().task(f"{network.name}: image {args.image}"):
         scene = Scene.of(
             network,

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
-    from residuum.sw.files import build_folder
+    from residuum.sw.files import build_folder, require_writable
     from residuum.sw.golden.golden_model import simulate
     from residuum.sw.network.library import load_network, network_name
 
@@ -85,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     all_images, all_labels = held_out(network, args.model, args.images, data_access(args))
     config = engine_for(network, args.lanes, steps=max(DEFAULT_STEPS, args.tau + args.T))
     program = compile_network(network, config, tau=args.tau, T=args.T)
+    path = args.json or build_folder() / "sim" / "report.json"
+    require_writable(path)
     if args.waves:
         megabytes = waves_bytes(program, all_images[0], tau=args.tau, T=args.T) / 1e6
         expected = f"the waves will take about {megabytes * args.images:,.0f} MB"
@@ -114,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
     result = report(name, program, totals, tau=args.tau, T=args.T)
     status = print_report(result)
-    write_report(args.json or build_folder() / "sim" / "report.json", result)
+    write_report(path, result)
     if args.waves:
         file = simulation.waves_file
         say_written(file)

@@ -1,7 +1,6 @@
 """``residuum study``."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ with more images computes only what is new.
 
 DEFAULT_MODELS = "mnist,fashion,cifar10"
 DEFAULT_IMAGES = 4000
-DOCS = Path("docs")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -69,29 +67,36 @@ def run(args: argparse.Namespace) -> int:
 
     build = build_folder() / "study"
     parts = build / "parts"
-    try:
-        report = _report(args, parts)
-    except KeyboardInterrupt:
-        print(
-            f"residuum: interrupted; the finished portions are kept in {shown(parts)}, and the "
-            f"same command goes on from there",
-            file=sys.stderr,
-        )
-        return 130
-    folder = args.out or (DOCS if report["command"] == "residuum study" else build)
-    write_report(build / "report.json", report)
+    folder = args.out or _docs(args) or build
     page = folder / "study.md"
+    try:
+        report = _report(args, parts, page)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"the finished portions are kept in {shown(parts)}, and the same command goes on from "
+            "there"
+        ) from None
+    write_report(build / "report.json", report)
     write_whole(page, render(report).encode())
     say_written(page, *draw(report, folder))
     return 0
 
 
-def _report(args: argparse.Namespace, parts: Path) -> dict[str, Any]:
+def _docs(args: argparse.Namespace) -> Path | None:
+    """The docs of a checkout, where the page of the whole study goes."""
+    from residuum.sw.files import checkout
+
+    folder = checkout()
+    return folder / "docs" if folder and command_line(args) == "residuum study" else None
+
+
+def _report(args: argparse.Namespace, parts: Path, page: Path) -> dict[str, Any]:
     import torch
 
     from residuum.commands.console import data_access
     from residuum.hw.isa.config import EngineConfig
     from residuum.sw.data.held_out import held_out
+    from residuum.sw.files import require_writable
     from residuum.sw.network.library import ZOO
     from residuum.sw.study.report import Images
     from residuum.sw.study.run import load_subjects, measure
@@ -109,6 +114,7 @@ def _report(args: argparse.Namespace, parts: Path) -> dict[str, Any]:
         if "images" not in args:
             images, labels = images[:DEFAULT_IMAGES], labels[:DEFAULT_IMAGES]
         data[subject.name] = Images(images, labels)
+    require_writable(page)
     return {
         "command": command_line(args),
         "engine": {"potential_bits": EngineConfig().potential_bits},

@@ -1,8 +1,6 @@
 """``residuum train``."""
 
 import argparse
-import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,8 +91,7 @@ def run(args: argparse.Namespace) -> int:
                 f"the finished epochs of the training are kept in {shown(checkpoint)}, and the "
                 f"{command} goes on from there"
             )
-        print(f"residuum: interrupted; {kept}", file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt(kept) from None
     return 0
 
 
@@ -103,7 +100,7 @@ def _run(args: argparse.Namespace, checkpoint: Path) -> None:
 
     from residuum.commands.console import data_access, say_written
     from residuum.sw.data.data_sets import dataset, load_dataset
-    from residuum.sw.files import build_folder
+    from residuum.sw.files import build_folder, checkout, require_writable
     from residuum.sw.golden.accuracy import describe, evaluate
     from residuum.sw.network.integer_network import MAX_WEIGHT_BITS, MIN_WEIGHT_BITS
     from residuum.sw.network.library import ZOO, float_file, zoo_file
@@ -123,17 +120,18 @@ def _run(args: argparse.Namespace, checkpoint: Path) -> None:
     torch.set_num_threads(1)
     access = data_access(args)
     data, reporter = load_dataset(definition.dataset, access), access.reporter
+    if args.install and checkout() is None:
+        raise ResiduumError("--install writes to sw/zoo of a checkout; give --out instead")
     folder = ZOO if args.install else args.out or build_folder() / "zoo"
-    # Fail before training starts.
-    for place in (folder, checkpoint.parent):
-        _make_writable(place)
+    path = float_file(definition.name, folder)
+    for file in (path, checkpoint):
+        require_writable(file)
     if args.restart:
         checkpoint.unlink(missing_ok=True)
     trained = train(definition, data, seed=args.seed, checkpoint=checkpoint, reporter=reporter)
     network = fold(trained)
     accuracy = 100 * float_accuracy(network, data.test_images, data.test_labels)
     print(f"{definition.name}: {accuracy:.2f} % before conversion (float QCFS network)")
-    path = float_file(definition.name, folder)
     network.save(path)
     say_written(path)
     for bits in args.bits:
@@ -177,13 +175,3 @@ def _changed(definition: "ModelDefinition", args: argparse.Namespace) -> "ModelD
             raise ResiduumError(f"--activity-penalty must be at least 0, not {penalty}")
         recipe = replace(recipe, activity_penalty=penalty)
     return replace(definition, recipe=recipe)
-
-
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        problem = None if os.access(folder, os.W_OK) else "Permission denied"
-    except OSError as error:
-        problem = error.strerror
-    if problem:
-        raise ResiduumError(f"the folder {folder} cannot be written: {problem}")

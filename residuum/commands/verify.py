@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sim.verilator.engine import build_engine
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.data.held_out import held_out
-    from residuum.sw.files import build_folder
+    from residuum.sw.files import build_folder, require_writable
     from residuum.sw.network.library import load_network, network_file, network_name
 
     reporter = ConsoleReporter()
@@ -80,18 +79,16 @@ def run(args: argparse.Namespace) -> int:
     images, labels = held_out(network, args.model, args.images, data_access(args))
     name = network_name(args.model, args.bits)
     folder = build_folder() / "verify"
+    path = args.json or folder / f"{name}.json"
+    require_writable(path)
     task = measure.Task(name, digest, program, args.tau, args.T, images, labels)
     lanes, steps = program.config.lanes, program.config.steps
     with reporter.task(f"building the engine: {lanes} lanes x {steps} steps"):
         simulation = build_engine(program.config)
-    try:
-        totals = measure.measure(task, simulation, folder, jobs=args.jobs, reporter=reporter)
-    except measure.Interrupted as interrupted:
-        print(f"residuum: interrupted; {interrupted}", file=sys.stderr)
-        return 130
+    totals = measure.measure(task, simulation, folder, jobs=args.jobs, reporter=reporter)
     report = measure.report(name, program, totals, tau=args.tau, T=args.T)
     status = print_report(report)
-    write_report(args.json or folder / f"{name}.json", report)
+    write_report(path, report)
     return status
 
 

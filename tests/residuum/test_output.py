@@ -55,7 +55,7 @@ def test_an_interrupt_may_say_what_is_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(_: object) -> int:
-        raise KeyboardInterrupt("interrupted; 3 images are kept")
+        raise KeyboardInterrupt("3 images are kept")
 
     monkeypatch.setattr(summary, "run", interrupt)
     assert main(["summary", "digits"]) == 130

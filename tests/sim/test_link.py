@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from residuum import cli
-from residuum.commands.devices import openers
 from residuum.sim.bench.fuzz import CONFIG, TAU, T, small_network
 from residuum.sim.link.pty import PseudoPort, pseudo_port
 from residuum.sim.link.simulated import ChildLink, build_accelerator, build_pins, open_simulated
@@ -97,7 +96,8 @@ def test_sim_addresses(network, monkeypatch):
     asked = []
     monkeypatch.setattr("residuum.sim.link.simulated.build_accelerator", asked.append)
     monkeypatch.setattr("residuum.sim.link.simulated.ChildLink", lambda *_, **__: None)
-    open_link("sim:lanes=2,steps=5", network=network, steps=9, openers=openers())
+    openers = {"sim": open_simulated}
+    open_link("sim:lanes=2,steps=5", network=network, steps=9, openers=openers)
     assert (asked[0].lanes, asked[0].steps) == (2, 5)
     open_simulated("", network=network, steps=9)
     assert (asked[1].lanes, asked[1].steps) == (16, 9)

@@ -226,7 +226,7 @@ def test_train_looks_at_the_folder_before_it_trains(
 ) -> None:
     (in_tmp / "taken").write_bytes(b"a file")
     assert main(["train", "digits", "--out", "taken"]) == 1
-    assert capsys.readouterr().err == "residuum: the folder taken cannot be written: File exists\n"
+    assert capsys.readouterr().err == "residuum: taken cannot be written: File exists\n"
     assert not (in_tmp / "build/train/digits.pt").exists()
 
 
