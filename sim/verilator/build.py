@@ -253,16 +253,27 @@ def _cached_build(
 ) -> Path:
     digest = _digest(sources, waves=waves, cocotb=cocotb)
     folder = build_folder() / "verilator" / digest
-    # The lock makes a second process wait for the build of the first instead of repeating it. A
-    # folder with this name is a whole build, since it gets the name last.
-    with locked(folder.with_suffix(".lock")), told(folder):
+    # The lock makes a second process wait for the build of the first instead of repeating it.
+    with locked(folder.with_suffix(".lock")):
         if not folder.is_dir():
-            partial = folder.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            _compile(name, partial, sources, waves=waves, cocotb=cocotb)
-            partial.rename(folder)
+            with _made_whole(folder) as partial:
+                _compile(name, partial, sources, waves=waves, cocotb=cocotb)
     return folder
+
+
+@contextmanager
+def _made_whole(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name when the block ends, and goes if the block raises."""
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with told(folder):
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def _compile(
@@ -310,7 +321,8 @@ def _run_verilator(
     # Options of a make around this process would reach the make that is started here.
     inherited = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
     environment = {key: value for key, value in os.environ.items() if key not in inherited}
-    environment |= {"VERILATOR_ROOT": str(root), "PATH": _tool_path()}
+    # The temporary files of the compiler go with the folder, even when the compiler is ended.
+    environment |= {"VERILATOR_ROOT": str(root), "PATH": _tool_path(), "TMPDIR": str(scratch)}
 
     # Verilator recurses deeply on large designs, so it gets all of the stack. Its own starter, a
     # Perl script that does the same, does not quote its path.
@@ -338,14 +350,11 @@ def _run_verilator(
 
 
 def _keep_runtime(objects: Path, runtime: Path) -> None:
-    with locked(runtime.with_suffix(".lock")), told(runtime):
+    with locked(runtime.with_suffix(".lock")):
         if not runtime.is_dir():
-            partial = runtime.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            for compiled in objects.glob("verilated*.o"):
-                shutil.copy(compiled, partial)
-            partial.rename(runtime)
+            with _made_whole(runtime) as partial:
+                for compiled in objects.glob("verilated*.o"):
+                    shutil.copy(compiled, partial)
 
 
 def _in_makefile(word: str) -> str:

@@ -205,7 +205,7 @@ def test_a_build_that_broke_off_is_not_used(monkeypatch, tmp_path):
     monkeypatch.setattr(verilator, "_compile", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build(Demo(), name="demo")
-    assert not [path for path in (tmp_path / "verilator").iterdir() if not path.suffix]
+    assert [path.suffix for path in (tmp_path / "verilator").iterdir()] == [".lock"]
 
 
 def test_wrong_verilog_shows_the_tools_own_words(monkeypatch, tmp_path):
@@ -294,7 +294,7 @@ def test_a_build_folder_that_is_full(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "copy", full)
     with pytest.raises(ResiduumError, match=r"\w+.partial cannot be written: No space left on dev"):
         build_program(TINY, name="tiny")
-    assert not [path for path in (tmp_path / "verilator").iterdir() if not path.suffix]
+    assert [path.suffix for path in (tmp_path / "verilator").iterdir()] == [".lock"]
 
 
 def test_the_mover_needs_a_host_port():
