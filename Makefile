@@ -1,4 +1,4 @@
-# Everything is set up in .venv by the first target that needs it; later calls start at once.
+# The first target that needs .venv creates it; later calls start at once.
 #
 #   PYTHON=python3.12           the interpreter to set up with (default: the first that is new enough)
 #   PIP_ARGS="--index-url URL"  arguments for pip, for example an index with CPU builds of torch:
@@ -114,8 +114,8 @@ clean:
 
 setup: $(READY)
 
-# Prints the first interpreter that is new enough; otherwise, or where another program is missing,
-# one sentence with the command that installs what is missing.
+# Prints the first Python that is new enough. If Python or another program is missing, prints the
+# command that installs it, and fails.
 define CHECK
 python=
 for candidate in "$$@" python3 python3.14 python3.13 python3.12 python3.11; do
@@ -143,8 +143,8 @@ exit 1
 endef
 export CHECK
 
-# A set-up that was made in another folder, or whose interpreter has gone, is made again. Such a
-# one, and one of ours that broke off (it leaves `.unfinished`), is removed first: it cannot be trusted.
+# Make .venv again if it was made in another folder or its interpreter is missing. Remove it first;
+# also remove a .venv whose set-up was interrupted (marked by `.unfinished`).
 ifneq ($(shell test -x $(PY) && cat $(READY) 2>/dev/null),$(CURDIR))
 $(READY): again
 endif

@@ -20,24 +20,25 @@ class Accelerator(wiring.Component):
     config : EngineConfig
         All sizes.
     clock_hz, digest, name
-        What is told to a host, see `Identity`.
+        Reported to the host, see `Identity`.
     program : Mapping[int, int] or None
-        Host words by host address that the memories hold from the start.
+        Initial memory content: host words by host address.
 
     Members
     -------
     rx : In(stream of bytes), rx_damaged : In(1), tx : Out(stream of bytes)
         The wire. ``rx`` is always ready; ``rx_damaged`` is high where a byte was lost or wrong.
     reset : In(1)
-        Resets everything, beside the reset of the clock domain. A domain without one is better on a
-        device: the engine then has a single reset net, which this and the host's RESET share.
+        Resets everything, in addition to the reset of the clock domain. On a device, use a clock
+        domain without reset: the engine then has a single reset net, driven by ``reset`` and the
+        host's RESET.
     busy : Out(1)
         A request is being checked, executed or answered. When low, nothing changes until ``rx``
         brings another byte.
     error : Out(1)
         The last frame was dropped or refused.
     best : Out
-        The class that the last run found.
+        The class of the last run.
     """
 
     def __init__(

@@ -40,15 +40,16 @@ from residuum.hw.scanner.windows import WindowGenerator
 from residuum.hw.sequencer.counters import Counters
 from residuum.hw.sequencer.sequencer import Sequencer
 
-# Cycles from the scanner's token to its train: feature memory, a register, bank select. Its weight
-# row goes to the first tile after three cycles; the weights, three cycles later, meet the train.
+# Cycles from the scanner's token to the action with its train: feature memory (4), a register, the
+# selection of the bank. The first tile gets the token's weight row after three cycles and, three
+# cycles later, the action.
 TRAIN_LATENCY = 6
 
 
 @dataclass(frozen=True)
 class Units:
     """The units of an engine. Bank, tile and stop of the same index belong together: the tile
-    writes the bank, and the host reaches both at the stop."""
+    writes the bank, and the host accesses both through the stop."""
 
     decoder: HostDecoder
     sequencer: Sequencer
@@ -71,18 +72,18 @@ class Engine(wiring.Component):
     config : EngineConfig
         All sizes.
     contents : mapping of int to int
-        A program that the memories hold at power-up: host addresses and words, as a host would
-        write them (`residuum.hw.isa.contents.Contents`).
+        The program in the memories at power-up: host addresses and words, as a host would write
+        them (`residuum.hw.isa.contents.Contents`).
 
     Members
     -------
     host : In(HostPort)
-        Program, weights, images in; the same, trains, logits and counters out
-        (`residuum.hw.isa.host_map.HostMap`). Memories may be accessed only while the engine is
-        not busy.
+        Writes: program, weights, images. Reads: the same, trains, logits and counters
+        (`residuum.hw.isa.host_map.HostMap`). Memories may be accessed only while the engine is not
+        busy.
     busy : Out(1)
-        High from the cycle after a write to the control registers until the run that it may have
-        started has stored its last result.
+        High from the cycle after a write to the control registers. If the write starts a run,
+        ``busy`` stays high until the last result is stored.
     best : Out
         The class found by the latest run that ended with an output layer.
     """
@@ -158,15 +159,15 @@ class Engine(wiring.Component):
 
     @property
     def read_latency(self) -> int:
-        """Cycles from a host read to its answer: decoder, bus, a memory, and the way through all
-        tiles."""
+        """Cycles from a host read to its answer: the decoder, the access of one tile, and one cycle
+        per tile."""
         return 1 + ANSWER_LATENCY + self.config.tiles
 
     def _memory(self, *, width: int, depth: int, init: Sequence[int] = ()) -> BlockMemory:
         return BlockMemory(width=width, depth=depth, ecp5=self.config.memory == "ecp5", init=init)
 
     def _tile(self, index: int) -> Tile:
-        """A tile with its share of the program."""
+        """A tile with its part of the program."""
         c = self.config
         bits = c.potential_bits
         mask = (1 << bits) - 1
@@ -178,7 +179,7 @@ class Engine(wiring.Component):
         )
 
     def _store_descriptors(self, m: Module, units: Units) -> Value:
-        """The memory of the layer descriptors. Returns the word that is read from it."""
+        """The memory of the layer descriptors. Returns its read data."""
         c = self.config
         decoder, sequencer = units.decoder, units.sequencer
         m.submodules.descriptors = descriptors = self._memory(
@@ -208,7 +209,7 @@ class Engine(wiring.Component):
         ]
 
     def _make_windows(self, m: Module, units: Units) -> Value:
-        """Axis tables -> windows. Returns the table entry that is read."""
+        """Axis tables -> windows. Returns the read data of the tables."""
         c = self.config
         decoder, sequencer, windows = units.decoder, units.sequencer, units.windows
         m.submodules.tables = tables = self._memory(
@@ -263,7 +264,7 @@ class Engine(wiring.Component):
             ]
 
     def _late_token(self, m: Module, scanner: EventScanner) -> data.View:
-        """The token, `TRAIN_LATENCY` - 1 cycles later: the banks have its train then."""
+        """The token, `TRAIN_LATENCY` - 1 cycles later, when the banks have read its train."""
         token = scanner.token
         for index in range(TRAIN_LATENCY - 1):
             token_next = Signal(token_layout(self.config), name=f"token_{index}")
@@ -272,7 +273,7 @@ class Engine(wiring.Component):
         return token
 
     def _weight_row(self, m: Module, units: Units) -> Signal:
-        """The weight row of the token three cycles before, for the first tile."""
+        """The token's weight row, three cycles after the token, for the first tile."""
         c = self.config
         decoder, sequencer, scanner = units.decoder, units.sequencer, units.scanner
         host_row = address_view(c, Region.WEIGHTS, decoder.offset)
@@ -289,8 +290,8 @@ class Engine(wiring.Component):
         return weight_row
 
     def _action(self, m: Module, units: Units, late: data.View) -> data.View:
-        """What the first tile does for a late token: the token with the train of its bank. The
-        spikes of the train are counted."""
+        """The action of the first tile: the late token with the train of its bank. Also counts the
+        spikes of the train."""
         c = self.config
         found = [
             Signal(c.steps, name=f"train_{index}", reset_less=True) for index in range(c.banks)
@@ -346,8 +347,8 @@ class Engine(wiring.Component):
             ]
 
     def _count(self, m: Module, units: Units) -> Value:
-        """Counters, and the memory that keeps them for every layer. Returns the word that is read
-        from it."""
+        """Counters, and the memory that stores them for every layer. Returns the read data of the
+        memory."""
         c = self.config
         decoder, sequencer = units.decoder, units.sequencer
         scanner, counters = units.scanner, units.counters
@@ -414,8 +415,8 @@ class Engine(wiring.Component):
         return delayed(m, answer, ANSWER_LATENCY - MEMORY_LATENCY - 1, "answer")
 
     def _access(self, m: Module, units: Units, access: data.View, answer: Value) -> Value:
-        """Accesses of the host, on a bus that ripples from tile to tile. Returns the answer behind
-        the last one."""
+        """Accesses of the host, on a bus that ripples from tile to tile. Returns the answer after
+        the last tile."""
         for bank, tile, stop in zip(units.banks, units.tiles, units.stops, strict=True):
             here = stop.here
             m.d.comb += [

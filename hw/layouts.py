@@ -1,6 +1,7 @@
 """Layouts of the signals that pass from one folder of ``hw`` to another, along the path of a spike.
 
-A layout stands here so that no folder imports its user; layouts of one folder alone stand there.
+They are in one file so that a folder need not import the folders that use its signals. A layout
+used in a single folder is in that folder.
 """
 
 from amaranth.hdl import signed, unsigned
@@ -9,7 +10,8 @@ from amaranth.lib import data
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import LayerDescriptor
 
-# Windows without events that may wait for the drain: the scanner counts them, the array holds them.
+# Maximum number of windows without events that wait for the drain: the scanner counts them, the
+# lane array holds them.
 MAX_TICKETS = 15
 
 
@@ -24,7 +26,7 @@ def end_layout() -> data.StructLayout:
 
     ``partial``: more bit-planes of the same window follow; ``first``: it was the first pass;
     ``shared``: the window stands for all windows without events; ``group_last`` and ``layer_last``:
-    it was the last window, and its last pass, of its group of output channels, of its layer.
+    it was the last pass over the last window of its group of output channels, or of its layer.
     """
     return data.StructLayout(
         {"partial": 1, "first": 1, "shared": 1, "group_last": 1, "layer_last": 1}
@@ -32,13 +34,14 @@ def end_layout() -> data.StructLayout:
 
 
 def token_layout(config: EngineConfig) -> data.StructLayout:
-    """What the scanner gives the array in one cycle, if anything.
+    """The output of the scanner to the lane array in one cycle.
 
-    An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` meets the
-    weight row of its slot, ``weight`` being that of slot 0. The end of a window (``flush``): the
-    array hands its sums to the drain, before it adds the event of the same cycle; ``how`` belongs
-    to the flush. A window without events that shares its result with all such windows is a
-    ``ticket``, which the drain queues, or, if it is the last of its group, an ``empty`` flush.
+    An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` goes to the
+    array with the weight row of its slot; ``weight`` is the weight row of slot 0. The end of a
+    window (``flush``): the array hands its sums to the drain, before it adds the event of the same
+    cycle; ``how`` belongs to the flush. A window without events that shares its result with all
+    such windows is a ``ticket``, which the drain queues, or, if it is the last of its group, an
+    ``empty`` flush.
     """
     return data.StructLayout(
         {
@@ -61,9 +64,9 @@ def weights_layout(config: EngineConfig) -> data.ArrayLayout:
 
 
 def action_layout(config: EngineConfig) -> data.StructLayout:
-    """What the array does in one cycle: with ``flush`` hand over the sums and start from zero; then
-    add a weight row to the steps in ``train``. ``empty``, ``ticket`` and ``how`` are those of the
-    scanner's token; an ``empty`` window has no sums to hand over."""
+    """The action of the lane array in one cycle: with ``flush``, hand over the sums and start from
+    zero; then add a weight row to the steps in ``train``. ``empty``, ``ticket`` and ``how`` come
+    from the scanner's token; an ``empty`` window has no sums to hand over."""
     return data.StructLayout(
         {
             "train": unsigned(config.steps),
@@ -85,8 +88,8 @@ def slot_layout(config: EngineConfig) -> data.StructLayout:
 def mode_layout(config: EngineConfig) -> data.StructLayout:
     """How the steps of the present run and layer are used; constant while a layer runs.
 
-    ``active``: slot belongs to one of the tau + T steps (they are the last ones of the S slots);
-    ``inference``: to one of the T last; ``pixels``: the sums are bit-planes of a constant current;
+    ``active``: the slot is one of the tau + T steps (the last of the S slots); ``inference``: the
+    slot is one of the last T steps; ``pixels``: the sums are bit-planes of a constant current;
     ``output``: sum currents, never fire.
     """
     return data.StructLayout(
@@ -120,7 +123,7 @@ def parameter_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def write_layout(config: EngineConfig) -> data.StructLayout:
-    """A neuron on its way into a bank of the feature memory.
+    """The write of one neuron to a bank of the feature memory.
 
     ``train`` has slot t in bit t; its highest bit says that the neuron was silenced. ``last`` marks
     the last lane of a row. With ``empty`` there is no neuron: the row refers to the shared result

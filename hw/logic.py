@@ -7,12 +7,12 @@ from typing import Any, TypeAlias
 
 from amaranth.hdl import Module, Mux, Signal, Value, ValueLike
 
-# Assignments, as ``m.d.sync += ...`` takes them: Amaranth has no public name for one.
+# Assignments, as ``m.d.sync += ...`` takes them; Amaranth has no public type for one.
 Statements: TypeAlias = list[Any]
 
 
 def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
-    """``value`` so many cycles later, in registers ``name_0``, ``name_1``, ... without a reset."""
+    """``value`` delayed by ``cycles`` registers ``name_0``, ``name_1``, ... without a reset."""
     for stage in range(cycles):
         register = Signal.like(value, name=f"{name}_{stage}", reset_less=True)
         m.d.sync += register.eq(value)
@@ -21,5 +21,5 @@ def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
 
 
 def select(one_hot: Iterable[ValueLike], values: Iterable[ValueLike]) -> Value:
-    """The value whose bit is set, 0 if none is: an OR of ANDs, no chain of choices."""
+    """The value whose bit is set, 0 if none is: an OR of ANDs, no priority chain."""
     return reduce(or_, (Mux(bit, value, 0) for bit, value in zip(one_hot, values, strict=True)))

@@ -1,1 +1,1 @@
-"""The lane array: accumulators of lanes x steps, and their drain."""
+"""The lane array: lanes x steps accumulators, and their drain."""

@@ -1,4 +1,4 @@
-"""The adder in front of every accumulator."""
+"""The adder of every accumulator."""
 
 from amaranth.hdl import Const, Elaboratable, Instance, Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -8,11 +8,11 @@ from amaranth.lib.wiring import In, Out
 class GatedAdder(wiring.Component):
     """``total`` = (0 if ``clear`` else ``a``) + ``b``, combinational, modulo 2**width.
 
-    A carry cell of ECP5 (CCU2C) holds a 4-input LUT per bit, and the gate fits into it. Synthesis
-    does not see that and puts another LUT in front of each bit; hence the instances. The LUT
-    computes propagate = (a and not clear) xor b. Where propagate is 0 both operands are equal, so b
-    alone is the carry. The cell reads bits 15..8 of the LUT (input D is 1) for propagate, and bits
-    3..0 for the carry.
+    A carry cell of ECP5 (CCU2C) has a 4-input LUT per bit, and the gate fits into this LUT.
+    Synthesis does not find this and adds another LUT per bit, so the cells are instantiated. The
+    LUT computes propagate = (a and not clear) xor b. Where propagate is 0 both operands are equal,
+    so b alone is the carry. The cell reads bits 15..8 of the LUT (input D is 1) for propagate, and
+    bits 3..0 for the carry.
 
     Parameters
     ----------

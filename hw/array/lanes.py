@@ -8,22 +8,23 @@ from residuum.hw.array.adder import GatedAdder
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.layouts import MAX_TICKETS, action_layout, slot_layout, weights_layout
 
-# Lanes that one multiplexer of the drain chooses from.
+# Inputs of each first-level multiplexer of the drain.
 NEIGHBOURS = 4
 
 
 class LaneArray(wiring.Component):
     """sum[p][t] += weight[p] if train[t], for all lanes p and steps t of a tile in one cycle.
 
-    A flush copies all sums and clears them, in the same cycle in which the next window may add its
-    first event. The copies are then given out lane by lane: ``slot`` tells the lane, 0 to
-    ``last_lane``, ``sums`` its S sums two cycles later. Tickets, windows without events, follow it,
-    one slot each. The scanner times its flushes so that all slots before have been given out.
+    A flush copies all sums and clears them; the next window may add its first event in the same
+    cycle. The copies leave lane by lane: ``slot`` gives the lane, 0 to ``last_lane``, and ``sums``
+    gives its S sums two cycles later. Tickets (windows without events) follow, one slot each. The
+    scanner delays a flush until all earlier slots have left.
 
-    Adding is a clock enable, clearing without adding a synchronous reset, and clearing while adding
-    part of the carry cell (`GatedAdder`), so that no logic stands in front of the carry chain.
-    The accumulators have no other reset, which would need an OR in every reset net: ``load``, at
-    the start of a layer and after a reset, clears sums and slots that a run may have left.
+    Adding uses the clock enable, clearing without adding uses the synchronous reset, and clearing
+    while adding uses the carry cell (`GatedAdder`), so that there is no LUT before the carry chain.
+    The accumulators have no other reset, because it would add an OR to every reset net. Instead
+    ``load``, at the start of a layer and after a reset, clears the sums and slots that an aborted
+    run may have left.
     """
 
     def __init__(self, config: EngineConfig):
@@ -44,8 +45,7 @@ class LaneArray(wiring.Component):
         m = Module()
         c = self.config
 
-        # Everything that reaches all accumulators comes from a register: whether a step adds,
-        # whether it is cleared instead, and whether all sums are copied.
+        # Add, clear and copy have the fan-out of all accumulators: drive them from registers.
         action = Signal(action_layout(c), reset_less=True)
         weights = Signal(weights_layout(c), reset_less=True)
         clear = Signal(c.steps, reset_less=True)
@@ -68,7 +68,7 @@ class LaneArray(wiring.Component):
     def _accumulate(
         self, m: Module, action: data.View, weights: data.View, *, clear: Signal, hand_over: Signal
     ) -> list[list[Signal]]:
-        """The sums. Returns the copies of them that the drain gives out, by lane and step."""
+        """The accumulators. Returns the copies that the drain reads, by lane and step."""
         c = self.config
         held: list[list[Signal]] = []
         for lane in range(c.tile_lanes):
@@ -95,7 +95,8 @@ class LaneArray(wiring.Component):
         return held
 
     def _drain(self, m: Module, action: data.View, load: Signal) -> data.View:
-        """The lanes of a window one after another, then the tickets. Returns the slot given out."""
+        """Counts through the lanes of a window, then through the tickets. Returns the present
+        slot."""
         c = self.config
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
@@ -135,8 +136,8 @@ class LaneArray(wiring.Component):
         return slot
 
     def _choose(self, m: Module, held: list[list[Signal]], slot: data.View) -> None:
-        """The sums of the lane of a slot, chosen among neighbours first, then among the groups of
-        neighbours."""
+        """Selects the sums of a slot's lane in two registered levels: among `NEIGHBOURS` lanes,
+        then among these groups."""
         c = self.config
         group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
         m.d.sync += group.eq(slot.lane // NEIGHBOURS)

@@ -1,4 +1,4 @@
-"""A tile: some lanes with their weights, accumulators, neurons and a bank to write to."""
+"""A tile: some lanes with their weights, accumulators and neurons."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ from residuum.hw.neuron.pipeline import NeuronPipeline
 
 @dataclass(frozen=True)
 class EventBus:
-    """What ripples from tile to tile: events, and the start of a layer; see `Tile`."""
+    """Signals that pass from tile to tile, one register per tile: events and the start of a
+    layer."""
 
     weight_row: Value
     action: data.View
@@ -56,19 +57,19 @@ class EventBus:
 class Tile(wiring.Component):
     """``tile_lanes`` lanes from weight row to spike train.
 
-    The event bus enters with ``weight_row``, and three cycles later the ``action`` that meets these
-    weights; both leave, registered, for the next tile. So the bus ripples from tile to tile, and no
-    wire gets longer when tiles are added. ``load``, which starts a layer with ``mode`` and
-    ``target``, travels in the same way; it also clears what a run left that a reset stopped. A tile
-    has no other reset: it would be a wire to every corner of the device.
+    ``action`` arrives three cycles after the ``weight_row`` that it uses. Both pass through a
+    register to the next tile, so wire length does not grow with the number of tiles. ``load``
+    starts a layer with ``mode`` and ``target`` and passes through the tiles in the same way.
+    ``load`` also clears the state of a run that a reset aborted. A tile has no other reset, because
+    its net would span the device.
 
-    Results leave on ``write`` for the tile's bank of the feature memory. Those of an output layer
-    go to the logit memory instead, read through ``logit_address`` with three cycles of latency.
-    ``done`` pulses with the layer's last result.
+    Results go through ``write`` to the tile's bank of the feature memory. Results of an output
+    layer go to the logit memory instead, which is read through ``logit_address`` with three cycles
+    of latency. ``done`` pulses with the layer's last result.
 
-    While the engine is ``idle`` the host reads through the array's ports: ``parameter`` shows what
-    is stored at ``parameter_write_address``. ``weights`` always shows what is stored at
-    ``weight_row``, four cycles later.
+    While the engine is ``idle`` the host reads through the array's ports: ``parameter`` is the word
+    stored at ``parameter_write_address``. ``weights`` always is the row stored at ``weight_row``,
+    four cycles later.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ class Tile(wiring.Component):
     def _place_results(
         self, m: Module, neurons: NeuronPipeline, load: Value, mode: data.View, target: data.View
     ) -> None:
-        """Results to their row of the feature memory, or of the logit memory."""
+        """Writes results to their row of the feature memory, or to the logit memory."""
         c = self.config
         result, how = neurons.result, neurons.result.how
         row = Signal(c.feature_row_bits, reset_less=True)

@@ -1,1 +1,1 @@
-"""The host port, and the host's way to the memories of the tiles."""
+"""The host port, the control registers, and host access to the memories of the tiles."""

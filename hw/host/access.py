@@ -1,4 +1,4 @@
-"""The host's way to the memories of the tiles."""
+"""Host access to the memories of the tiles."""
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -11,16 +11,17 @@ from residuum.hw.logic import select
 
 MEMORY_LATENCY = 2
 
-# Cycles from an access to the answer of its tile: a register, a memory with a register before it
-# and one behind it, the choice between the memories, and the choice between the tiles.
+# Cycles from an access to the answer of its tile: a register, a memory with a register before and
+# after it, the multiplexer of the memories, and the multiplexer of the tiles.
 ANSWER_LATENCY = MEMORY_LATENCY + 5
 
 
 def access_layout(config: EngineConfig) -> data.StructLayout:
-    """What the host wants of one tile: to ``write`` a memory word, or else to read one.
+    """A host access to one tile: a write of a memory word if ``write``, else a read.
 
-    One bit tells which memory; ``tile`` and ``address`` where, ``part`` which host word of a wide
-    memory word is read. ``idle`` goes with it: accesses have a meaning only while no run is going.
+    One bit selects the memory; ``tile`` and ``address`` select the memory word, ``part`` the host
+    word that is read from a wide memory word. Accesses are valid only while ``idle`` is high, that
+    is, while no run is in progress.
     """
     return data.StructLayout(
         {
@@ -54,11 +55,11 @@ def access_layout(config: EngineConfig) -> data.StructLayout:
 class TileAccess(wiring.Component):
     """One tile's stop on the host's bus.
 
-    ``access`` takes effect here from a register, ``here``, which is also the input of the next
-    tile: no wire gets longer when tiles are added. ``answer_next`` is the answer to the access of
-    `ANSWER_LATENCY` cycles before: that of this tile if the access was meant for it, else the
-    ``answer`` of the tile before. Answers travel with the accesses from tile to tile, so behind the
-    last tile all of them have the same latency.
+    ``here`` is ``access``, registered. It drives the memories of this tile and the stop of the next
+    tile, so wire length does not grow with the number of tiles. ``answer_next`` answers the access
+    of `ANSWER_LATENCY` cycles before: with a word of this tile if ``tile`` selects it, else with
+    ``answer`` from the previous tile. Accesses and answers both take one cycle per tile, so all
+    answers have the same latency after the last tile.
 
     The other ports are those of the tile's memories: their words at ``here.address`` come three
     cycles later, trains four.
@@ -134,7 +135,7 @@ class TileAccess(wiring.Component):
         }
         found = {name: Signal.like(value, name=f"found_{name}") for name, value in values.items()}
         m.d.sync += [found[name].eq(value) for name, value in values.items()]
-        # A train comes a cycle after the others, straight from registers.
+        # A train arrives one cycle later than the other words, from a register of its bank.
         found["trains"] = self.train
 
         meant = [wanted[-1][name] for name in found]

@@ -1,4 +1,4 @@
-"""The host's accesses to the memories of the tiles, decoded for the bus that leads through them."""
+"""Decodes host accesses to the memories of the tiles, for the bus through the tiles."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from residuum.hw.isa.host_map import HOST_WORD_BITS, Region, host_words
 from residuum.hw.layouts import parameter_layout, weights_layout
 from residuum.hw.logic import select
 
-# The memories of the tiles that a host accesses, by their names on the bus.
+# Memories of the tiles that a host may access, by their names on the bus.
 TILE_REGIONS = {
     "weights": Region.WEIGHTS,
     "parameters": Region.PARAMETERS,
@@ -23,12 +23,12 @@ TILE_REGIONS = {
 
 
 def is_last_part(address: data.View, width: int) -> Value:
-    """Whether an address is that of the last host word of a memory word of ``width`` bits."""
+    """Whether an address selects the last host word of a memory word of ``width`` bits."""
     return address.part == host_words(width) - 1
 
 
 def _words(m: Module, config: EngineConfig, decoder: HostDecoder) -> dict[str, Value]:
-    """The memory word that is being written, for each memory that a host writes."""
+    """The memory word that is being written, for each memory that a host may write."""
     pair = decoder.word(2 * HOST_WORD_BITS)
     parameter = Signal(parameter_layout(config))
     m.d.comb += [
@@ -66,7 +66,7 @@ def host_access(m: Module, config: EngineConfig, decoder: HostDecoder, *, idle: 
     meant = {name: write[region] | read[region] for name, region in TILE_REGIONS.items()}
 
     def of_meant(values: Mapping[str, ValueLike]) -> Value:
-        """The value that belongs to the region meant, 0 if none is."""
+        """The value of the accessed region, 0 if there is none."""
         return select((meant[name] for name in values), values.values())
 
     m.d.sync += [

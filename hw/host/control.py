@@ -10,25 +10,25 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, Control, Region
 from residuum.hw.layouts import mode_layout
 
-# What the host has written reaches so many tiles, a cycle each, while the first descriptor of a run
-# is fetched. With more tiles, the run waits as many cycles longer.
+# A host write takes one cycle per tile to reach the last tile. The descriptor fetch of a run is
+# long enough for this number of tiles; the run waits one more cycle for each further tile.
 TILES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class RunControl:
-    """The control registers of an engine, and the run that they ask for.
+    """The control registers of an engine, and the run that they request.
 
     Attributes
     ----------
     tau, inference : Signal
         Steps of the probe and of the inference, as last written. A run in progress keeps them.
     refused : Signal
-        The last RUN asked for no step of inference, or for more steps than the engine has.
+        The last RUN had no step of inference, or more steps than the engine has.
     start : Value
-        One bit that starts a run, its first and its last layer.
+        A bit that starts a run, then the first and the last layer.
     asked, waiting : Value
-        A run has been asked for; it waits until what the host wrote has reached all tiles.
+        A run has been requested; it waits until the host's writes have reached all tiles.
     """
 
     tau: Signal
@@ -39,8 +39,8 @@ class RunControl:
     waiting: Value
 
     def mode(self, m: Module, config: EngineConfig, layer: data.View) -> data.View:
-        """Which slots are steps of the run and of its inference, and what the layer makes of them.
-        The steps of a run are the last slots."""
+        """Which slots are steps of the run and of its inference, and how the layer uses them. The
+        steps of a run are the last slots."""
         tau, inference = self.tau, self.inference
         mode = Signal(mode_layout(config), reset_less=True)
         total = Signal(config.step_count_bits + 1, reset_less=True)
@@ -58,13 +58,13 @@ class RunControl:
 def run_control(
     m: Module, config: EngineConfig, decoder: HostDecoder, *, busy: Value
 ) -> RunControl:
-    """The registers behind `Region.CONTROL`. Writes while the engine is ``busy`` are ignored."""
+    """The registers of `Region.CONTROL`. Writes while the engine is ``busy`` are ignored."""
     tau = Signal(config.step_count_bits)
     inference = Signal(config.step_count_bits, init=config.steps)
     refused = Signal(name="_refused")
     word = decoder.word(HOST_WORD_BITS)
     control = address_view(config, Region.CONTROL, decoder.offset)
-    # The check of the steps has a cycle of its own, in which the run is only asked for.
+    # The check of the steps is registered, so a run starts one cycle after the decoded write.
     fits, asked = Signal(), Signal()
     first, last = Signal(config.layer_bits), Signal(config.layer_bits)
     command = decoder.write[Region.CONTROL] & ~busy
@@ -84,7 +84,7 @@ def run_control(
     with m.If(asked):
         m.d.sync += refused.eq(~fits)
     with m.If(command & (control.word == Control.STEPS)):
-        # A number of steps that the registers can't hold is refused like one too many.
+        # Store step counts that exceed these registers as values that RUN refuses.
         top = (1 << config.step_count_bits) - 1
         m.d.sync += [
             tau.eq(Mux(word[:8] > top, top, word[:8])),

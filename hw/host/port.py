@@ -1,4 +1,4 @@
-"""The host port: one flat address space over everything a host writes and reads."""
+"""The host port: one flat address space for all host accesses."""
 
 from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value, unsigned
 from amaranth.lib import data, wiring
@@ -9,9 +9,10 @@ from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, host_words
 
 
 class HostPort(wiring.Signature):
-    """32-bit words; a write or a read may be given in every cycle, never both in one.
+    """32-bit words. Each cycle may carry a write or a read, never both.
 
-    Writes are always taken. Reads are answered in order, ``read_valid`` high with each answer.
+    Writes are always accepted. Reads are answered in order; ``read_valid`` is high with each
+    answer.
     """
 
     def __init__(self, config: EngineConfig):
@@ -35,17 +36,17 @@ def address_layout(config: EngineConfig, region: Region) -> data.StructLayout:
 
 
 def address_view(config: EngineConfig, region: Region, offset: Value) -> data.View:
-    """An address inside a region, to be read by the names of its fields."""
+    """An address inside a region, as a view with named fields."""
     layout = address_layout(config, region)
     return data.View(layout, offset[: layout.size])
 
 
 class HostDecoder(wiring.Component):
-    """Registers a host access and tells which region it is for.
+    """Registers a host access and decodes its region.
 
-    ``offset`` is the address inside the region. ``words`` are the latest host words, the present
-    one highest: a memory word of n host words is complete in the n highest ones when its last part
-    arrives.
+    ``offset`` is the address inside the region. ``words`` holds the latest host words, the present
+    one highest: when the last part of a memory word of n host words arrives, the n highest words
+    hold the complete memory word.
     """
 
     def __init__(self, config: EngineConfig, *, longest: int):

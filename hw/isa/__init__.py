@@ -1,1 +1,1 @@
-"""What software and gateware share: plain Python that imports no hardware."""
+"""Definitions shared by software and gateware: plain Python without Amaranth."""

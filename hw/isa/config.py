@@ -1,7 +1,7 @@
 """The one configuration object of the engine.
 
-Every size of the hardware follows from an `EngineConfig`; the compiler in ``sw/`` reads the same
-object, so that both sides agree on every width and address.
+Every size of the hardware follows from an `EngineConfig`. The compiler in ``sw/`` reads the same
+object, so hardware and software agree on every width and address.
 """
 
 import dataclasses
@@ -30,28 +30,28 @@ class EngineConfig:
     Parameters
     ----------
     lanes : int
-        P, output channels that are accumulated side by side.
+        P, output channels that are accumulated in parallel.
     tile_lanes : int
         Lanes that share one integrate-and-fire pipeline; divides ``lanes``. A window drains in
         at most ``tile_lanes`` cycles. Must be a power of two when there is more than one tile.
     steps : int
-        S, time steps (slots of a spike train) that are processed side by side; tau + T <= S. At
-        most 31: a train and its mask bit share a host word.
+        S, time steps (slots of a spike train) that are processed in parallel; tau + T <= S. At most
+        31: a train and its mask bit share a host word.
     weight_bits, accumulator_bits, potential_bits : int
         Widths of the signed weights, sums of weights, and potentials (also of the logits).
     fraction_bits : int
-        f, the binary places of the potential below one weight unit in layers fed by spikes.
-        Layers fed by pixels have none: a pixel weighs up to 255 units already.
+        f, fraction bits of the potential in layers fed by spikes. Layers fed by pixels have none,
+        because a pixel counts up to 255 weight units.
     weight_rows : int
         Rows of the on-chip weight store; one row is one weight for each lane.
     feature_rows : int
         Rows of the feature memory; one row holds the trains of ``lanes`` neurons.
     channel_groups : int
-        Groups of ``lanes`` output channels whose thresholds and biases are held, of all layers.
+        Groups of ``lanes`` output channels with stored thresholds and biases, all layers together.
     table_entries : int
         Entries of the axis tables, all layers together.
     layers : int
-        Layer descriptors that are held.
+        Layer descriptors that the engine stores.
     memory : str
         ``"inferred"``: memories described behaviourally, for simulation and any device;
         ``"ecp5"``: DP16KD primitives with their output registers.
@@ -59,7 +59,7 @@ class EngineConfig:
     Raises
     ------
     TypeError, ValueError
-        If a size is not an integer, or outside its range.
+        If a size is not an integer, or is outside its range.
     """
 
     lanes: int = 16
@@ -138,7 +138,7 @@ class EngineConfig:
 
     @cached_property
     def row_slots(self) -> int:
-        """Places of one row of the feature memory; the first ``lanes`` of them hold neurons."""
+        """Slots of one row of the feature memory; the first ``lanes`` slots hold neurons."""
         return self.bank_slots * self.banks
 
     @cached_property
@@ -180,18 +180,19 @@ class EngineConfig:
 
     @cached_property
     def planes(self) -> int:
-        """Bit-planes of a pixel that one pass over a window takes in."""
+        """Bit-planes of a pixel in one pass over a window."""
         return min(self.steps, PIXEL_BITS)
 
     @cached_property
     def passes(self) -> int:
-        """Passes over a window in which all bit-planes of a pixel are taken in."""
+        """Passes over a window for all bit-planes of a pixel."""
         return -(-PIXEL_BITS // self.planes)
 
     @classmethod
     def for_lanes(cls, lanes: int, **changes: int | str) -> "EngineConfig":
-        """A configuration with that many lanes, in tiles of 8, or of the largest smaller size that
-        may be used; a single tile where no power of two divides them."""
+        """A configuration with ``lanes`` lanes: a single tile up to 8 lanes, else tiles of 8, 4 or
+        2 lanes, the largest that divides ``lanes``. An odd number of lanes is a single tile if it
+        fits one, else tiles of one lane."""
         if lanes <= cls.tile_lanes:
             return cls(lanes=lanes, tile_lanes=lanes, **changes)  # type: ignore[arg-type]
         tile_lanes = next((size for size in (8, 4, 2) if lanes % size == 0), 1)

@@ -1,4 +1,4 @@
-"""What the memories of an engine hold at power-up, from the host writes that would fill them."""
+"""Memory contents of an engine at power-up, from the equivalent host writes."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region
 
-# Regions that a bitstream can fill; trains come with their occupancy, which a host write makes.
+# Regions that a bitstream can initialise. Trains are excluded, because only a host write computes
+# their occupancy.
 STORED = frozenset({Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS})
 
 
@@ -18,13 +19,13 @@ class Contents:
     config : EngineConfig
         The engine.
     writes : mapping of int to int
-        Host address to host word, as a host would write them: descriptors, axis tables,
-        parameters and weights. What is not named is 0.
+        Host address to host word, as a host would write them: descriptors, axis tables, parameters
+        and weights. Other words are 0.
 
     Raises
     ------
     ValueError
-        If an address is none of these, or a word does not fit 32 bits.
+        If an address is in none of these memories, or a word does not fit 32 bits.
     """
 
     def __init__(self, config: EngineConfig, writes: Mapping[int, int]):
@@ -51,8 +52,8 @@ class Contents:
             memory[index] = memory.get(index, 0) | word << part * HOST_WORD_BITS
 
     def words(self, region: Region, width: int, *, bank: int = 0) -> list[int]:
-        """The first words of a memory, lowest ``width`` bits of what was written for each; up to
-        the last that was written."""
+        """The words of a memory up to the last one written, each cut to its lowest ``width``
+        bits."""
         memory = self._memories[region, bank]
         mask = (1 << width) - 1
         return [memory.get(index, 0) & mask for index in range(max(memory, default=-1) + 1)]

@@ -1,4 +1,4 @@
-"""What the host writes into an engine to describe a network: layer descriptors and axis tables.
+"""The host's description of a network for the engine: layer descriptors and axis tables.
 
 Pure data, shared by the gateware (which decodes it) and the compiler (which makes it).
 """
@@ -15,11 +15,11 @@ class LayerDescriptor:
     """One layer, in the units of the hardware. Counts are stored less one.
 
     Rows are rows of the feature memory (``lanes`` neurons); all addresses wrap at its size. Slot s
-    of a row is lane s // tiles of tile s % tiles, so that a few channels keep every tile busy for a
-    short time rather than one for long.
+    of a row is lane s // tiles of tile s % tiles, so that a layer with few channels keeps every
+    tile busy for a short time instead of one tile for a long time.
     """
 
-    # What the event scanner needs: taken over as soon as the layer before has no more events.
+    # Fields of the event scanner, loaded as soon as the previous layer has no more events.
     windows_y: int  # output height - 1
     windows_x: int  # output width - 1
     table_y: int  # first entry of the vertical axis table
@@ -40,7 +40,7 @@ class LayerDescriptor:
     skip_empty: int  # 1: windows without events share one result
     last_lane: int  # lanes of each tile that are used - 1
 
-    # What the drain and the neurons need: taken over when the layer before is done.
+    # Fields of the drain and the neurons, loaded when the previous layer is done.
     pixels: int  # 1: slots are bit-planes of pixels
     output: int  # 1: sum currents, find the largest
     output_row: int  # row where the output map starts
@@ -84,7 +84,7 @@ class LayerDescriptor:
 
 
 FIELDS = tuple(field.name for field in fields(LayerDescriptor))
-# The last lane is wanted on both sides: the scanner times windows by it.
+# `last_lane` is in both sets: the scanner derives from it how long the drain is busy.
 DRAIN_FIELDS = FIELDS[FIELDS.index("last_lane") :]
 SCAN_FIELDS = FIELDS[: FIELDS.index("last_lane") + 1]
 

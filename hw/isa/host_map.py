@@ -1,4 +1,4 @@
-"""Where everything of an engine lies behind its host port: regions, control words, counters.
+"""The host address map of an engine: regions, control words, counters.
 
 Pure data, shared by the gateware (which decodes addresses) and the software (which makes them).
 """
@@ -14,7 +14,7 @@ HOST_WORD_BITS = 32
 
 
 class Region(enum.IntEnum):
-    """Address spaces behind the host port: the four highest address bits."""
+    """Regions of the host address space, selected by the four highest address bits."""
 
     CONTROL = 0
     DESCRIPTORS = 1
@@ -29,7 +29,7 @@ class Region(enum.IntEnum):
 
 REGION_BITS = 4
 
-# What a host link lets through; runs are started by a request of their own.
+# Regions that READ and WRITE requests may access. The request RUN writes CONTROL.
 READABLE = frozenset(Region) - {Region.CONTROL}
 WRITABLE = frozenset(
     {Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS, Region.TRAINS}
@@ -47,7 +47,8 @@ class Control(enum.IntEnum):
 
 class Counter(enum.IntEnum):
     """Words of a layer in `Region.COUNTERS`, in the order in which they become final. From the last
-    event on, one is filed per cycle; words 0 and 1 are unused and give the counters time."""
+    event of a layer on, one word is stored per cycle; words 0 and 1 are unused, because the
+    counters lag by some cycles."""
 
     EVENTS = 2  # weight rows added
     WINDOWS = 3  # windows taken over by the drain: results, empty ones, partial ones
@@ -73,10 +74,10 @@ def split_words(value: int, width: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class HostMap:
-    """Host addresses of everything in an engine.
+    """Host addresses of all memories and registers of an engine.
 
-    A memory word that is wider than a host word is written with its parts in ascending order and
-    nothing else in between; the last part takes effect for the whole word.
+    A memory word that is wider than a host word is written in consecutive parts in ascending order;
+    the last part stores the whole word.
     """
 
     config: EngineConfig
@@ -107,8 +108,8 @@ class HostMap:
         }[region]
 
     def size(self, region: Region) -> int:
-        """Host addresses that a region takes, from its first one on. Among them may be values of a
-        lower field (lane, bank, part) that select nothing."""
+        """Number of host addresses of a region, from its first address on. Some may select no
+        memory, where a lower field (lane, bank, part) has unused values."""
         c = self.config
         *lower, (_, highest) = self.fields(region)
         count = {

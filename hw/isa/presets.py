@@ -21,8 +21,8 @@ PRESETS: Mapping[str, EngineConfig] = {
     ),
 }
 
-# The clock in MHz that a preset reaches, where its boards ask for more. Each weight of 85f-4bit is
-# chosen from seven EBR, which lie far apart on the device.
+# Target clocks in MHz of presets that do not reach the clock of their boards. 85f-4bit selects each
+# weight from seven EBR, which are far apart on the device.
 CLOCKS: Mapping[str, float] = {"85f-4bit": 120.0}
 
 

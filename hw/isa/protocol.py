@@ -15,7 +15,7 @@ from residuum.hw.isa.host_map import HOST_WORD_BITS
 
 VERSION = 1
 
-# SLIP (RFC 1055): a frame lies between two ENDs, ESC hides the bytes that have a meaning.
+# SLIP (RFC 1055): END delimits a frame, ESC escapes END and ESC inside a frame.
 END, ESC, ESC_END, ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 
 WORD_BYTES = HOST_WORD_BITS // 8
@@ -32,7 +32,7 @@ RUN_WORDS = 3  # of a reply to RUN: status of the engine; class; cycles
 
 
 class Command(enum.IntEnum):
-    """What a frame asks for."""
+    """The command of a frame."""
 
     IDENTIFY = 1
     READ = 2
@@ -50,12 +50,12 @@ class Status(enum.IntEnum):
     UNKNOWN = 1  # no such command
     LENGTH = 2  # count and payload contradict each other or the limits
     RANGE = 3  # addresses or layers that do not exist or may not be accessed
-    BUSY = 4  # a run is going
+    BUSY = 4  # a run is in progress
     REFUSED = 5  # the engine cannot run these steps: T = 0 or tau + T > S
 
 
 class FrameError(ValueError):
-    """The bytes are no whole, undamaged frame."""
+    """The bytes are not a complete, undamaged frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +75,12 @@ class Frame:
         return add_crc(pack_words((first, self.address, self.count, *self.payload)))
 
     def encode(self) -> bytes:
-        """What goes over the wire."""
+        """The bytes on the wire: the packed frame in SLIP framing."""
         return slip_encode(self.pack())
 
     @classmethod
     def unpack(cls, data: bytes) -> "Frame":
-        """The frame in the bytes between two ENDs, escapes resolved; FrameError if damaged."""
+        """The frame in the unescaped bytes between two ENDs; FrameError if it is damaged."""
         words, rest = divmod(len(data), WORD_BYTES)
         if rest or not MIN_FRAME_WORDS <= words <= MAX_FRAME_WORDS:
             raise FrameError(f"{len(data)} bytes are no frame")
@@ -97,7 +97,7 @@ class Frame:
         )
 
     def with_tag(self, tag: int) -> "Frame":
-        """The same frame under another tag."""
+        """The same frame with another tag."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return Frame(**values | {"tag": tag})
 
@@ -150,12 +150,12 @@ def unpack_words(data: bytes) -> tuple[int, ...]:
 
 
 def add_crc(data: bytes) -> bytes:
-    """The bytes with their CRC-32 (that of zlib and Ethernet) behind them."""
+    """The bytes, followed by their CRC-32 (that of zlib and Ethernet)."""
     return data + pack_words((zlib.crc32(data),))
 
 
 def slip_encode(data: bytes) -> bytes:
-    """The bytes escaped, an END before and behind them."""
+    """The bytes escaped, between two ENDs."""
     escaped = data.replace(bytes([ESC]), bytes([ESC, ESC_ESC]))
     escaped = escaped.replace(bytes([END]), bytes([ESC, ESC_END]))
     return bytes([END]) + escaped + bytes([END])
@@ -165,7 +165,7 @@ _BAD_ESCAPE = re.compile(rb"\xdb(?![\xdc\xdd])")
 
 
 def slip_decode(data: bytes) -> bytes:
-    """The bytes between two ENDs with their escapes resolved; FrameError if one is undefined."""
+    """The unescaped bytes of a frame; FrameError if an escape is undefined."""
     if _BAD_ESCAPE.search(data):
         raise FrameError("an ESC stands before a byte that SLIP does not escape")
     plain = data.replace(bytes([ESC, ESC_END]), bytes([END]))
@@ -175,7 +175,7 @@ def slip_decode(data: bytes) -> bytes:
 class FrameReader:
     """Finds the frames in a stream of bytes that comes in pieces of any size.
 
-    ``dropped`` counts pieces between two ENDs that were no frame; empty ones are ignored.
+    ``dropped`` counts pieces between two ENDs that are no valid frame; empty pieces are ignored.
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ class FrameReader:
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that end in these bytes."""
         *pieces, self._rest = (self._rest + data).split(bytes([END]))
-        # A longer rest is no frame: keep just enough of it to be counted as dropped.
+        # A longer rest is no frame: cut it, but keep enough for `Frame.unpack` to reject it.
         self._rest = self._rest[: 2 * MAX_FRAME_WORDS * WORD_BYTES + 1]
         return [frame for piece in pieces if piece for frame in self._frame(piece)]
 
@@ -196,30 +196,30 @@ class FrameReader:
             self.dropped += 1
 
 
-# Fields of the configuration that are sent: its sizes, not how memories are described.
+# Configuration fields of an identity: all sizes, but not `memory`.
 CONFIG_FIELDS = tuple(field.name for field in fields(EngineConfig) if field.type is int)
 IDENTITY_WORDS = 1 + len(CONFIG_FIELDS) + 1 + DIGEST_WORDS + NAME_WORDS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a device tells about itself.
+    """The reply of a device to IDENTIFY.
 
     Parameters
     ----------
     config : EngineConfig
         The engine.
     clock_hz : int
-        Its clock.
+        The clock of the engine.
     digest : bytes
-        Up to 16 bytes that tell one build from another.
+        Up to 16 bytes that identify the build.
     name : str
-        Up to 16 ASCII characters: the program in its memories after configuration; empty if none.
+        Up to 16 ASCII characters: the program in the memories after configuration; empty if none.
 
     Raises
     ------
     TypeError, ValueError
-        If one of them can't be sent.
+        If a parameter has a wrong type or does not fit the payload.
     """
 
     config: EngineConfig
@@ -253,7 +253,8 @@ class Identity:
 
     @classmethod
     def from_words(cls, words: Sequence[int]) -> "Identity":
-        """The identity in such a payload; ValueError if there is none in it."""
+        """The identity in the payload of a reply to IDENTIFY; ValueError if the payload is
+        invalid."""
         if not words or words[0] != VERSION:
             spoken = words[0] if words else "none"
             raise ValueError(f"protocol version {spoken} is not {VERSION}")

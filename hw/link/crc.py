@@ -17,12 +17,13 @@ ONES = (1 << CRC_BITS) - 1
 
 
 def _feedback(byte: int) -> int:
-    """The term that a byte, shifted out of the state, adds to the rest of the state: the CRC is
-    linear, and the state before the first byte is all ones."""
+    """The term that a byte, shifted out of the state, XORs into the rest of the state.
+    ``zlib.crc32`` starts from all ones and inverts its result; the constants cancel both, because
+    the CRC is linear."""
     return zlib.crc32(bytes([byte ^ 0xFF])) ^ ONES ^ ONES >> 8
 
 
-# RFC 1952: shifting a whole frame through, its CRC included, leaves this state.
+# The state after a whole frame with its CRC (RFC 1952).
 RESIDUE = zlib.crc32(zlib.crc32(b"").to_bytes(4, "little")) ^ ONES
 
 
@@ -33,9 +34,9 @@ class Crc32(wiring.Component):
         Reset the state; a byte of the same cycle is not taken.
     byte : In(8), valid : In(1)
     crc : Out(32)
-        The CRC of the bytes before this cycle.
+        The CRC of the bytes of earlier cycles.
     match : Out(1)
-        These bytes end in the CRC of those before it, lowest byte first.
+        The last four of these bytes are the CRC of the bytes before them, lowest byte first.
     """
 
     def __init__(self) -> None:

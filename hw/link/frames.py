@@ -1,4 +1,4 @@
-"""Whole frames: checked on their way into a buffer, given their CRC on their way out."""
+"""Whole frames: received into a buffer and checked; sent with their CRC."""
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
@@ -14,20 +14,20 @@ INDEX_BITS = bits_for_count(MAX_FRAME_WORDS)
 
 
 class Framer(wiring.Component):
-    """Takes frames from one stream of bytes and puts frames on another, one at a time: the CRC unit
-    serves both ways.
+    """Receives frames from one stream of bytes and sends frames on another, in one direction at a
+    time: both share the CRC unit.
 
-    A frame that comes is dropped if it is cut, too long, or damaged, or if one of its bytes comes
-    while the buffer is ``full`` or a frame is being sent. An END always ends it: the next frame is
-    not concerned. A frame goes out as END, its words lowest byte first, their CRC, END; a byte
-    every second cycle at most.
+    A received frame is dropped if it is incomplete, too long, or damaged, or if one of its bytes
+    arrives while the buffer is ``full`` or a frame is being sent. An END always ends a frame, so
+    the next frame is not affected. A frame is sent as END, its words lowest byte first, their CRC,
+    END; at most one byte every second cycle.
 
     Members
     -------
     rx : In(stream of bytes), rx_damaged : In(1)
         See `SlipDecoder`.
     write : Out(1), index : Out, word : Out(32)
-        Word `index` of the frame that comes, for the buffer.
+        Word ``index`` of the received frame, to be written to the buffer.
     full : Out(1)
         From the end of a whole frame until ``release``: nothing is written.
     length : Out
@@ -36,10 +36,10 @@ class Framer(wiring.Component):
     dropped : Out(1)
         Pulse: a frame was dropped.
     words : In(stream of {word, last})
-        What is to be sent; ``last`` ends the frame.
+        The words of the frame to be sent; ``last`` marks the last of them.
     tx : Out(stream of bytes)
     active : Out(1)
-        Something that came has not had its effect yet, or something is still to be sent.
+        A received byte is still being processed, or a byte is still to be sent.
     """
 
     def __init__(self) -> None:
@@ -85,8 +85,8 @@ class Framer(wiring.Component):
     def _send(
         self, m: Module, encoder: SlipEncoder, crc: Crc32, sending: Signal, sent: Signal
     ) -> None:
-        """Words, then the CRC, as bytes. ``sending`` until the last END is out; ``sent`` with each
-        byte that the CRC takes in."""
+        """Sends words, then the CRC, as bytes. ``sending`` is high until the last END is sent;
+        ``sent`` is high with each byte for the CRC unit."""
         place = Signal(range(WORD_BYTES))
         tail = Signal()
         plain = encoder.plain
@@ -124,8 +124,8 @@ class Framer(wiring.Component):
         m.d.comb += sending.eq(~fsm.ongoing("IDLE"))
 
     def _receive(self, m: Module, decoder: SlipDecoder, crc: Crc32, sending: Signal) -> Value:
-        """Bytes into words of the buffer, and the verdict at the END. Returns whether all that came
-        has been dealt with."""
+        """Packs bytes into words of the buffer and checks the frame at its END. Returns whether all
+        received bytes have been processed."""
         words = Signal(INDEX_BITS)
         place = Signal(range(WORD_BYTES))
         some, void = Signal(), Signal()
@@ -143,7 +143,7 @@ class Framer(wiring.Component):
         with m.If(decoder.damaged | (sending & (some | decoder.valid))):
             m.d.sync += void.eq(1)
 
-        # The verdict takes two cycles: lengths in the first, the CRC in the second.
+        # The check takes two cycles: lengths in the first, the CRC in the second.
         ended, whole, matched = Signal(), Signal(), Signal()
         enough = ~(void | decoder.damaged | sending) & (place == 0) & (words >= MIN_FRAME_WORDS)
         m.d.sync += [

@@ -29,12 +29,12 @@ from residuum.hw.memory.block import BlockMemory
 
 
 class HostLink(wiring.Component):
-    """Executes requests, one at a time, each only after its frame was found whole.
+    """Executes requests, one at a time, each only after its whole frame has been checked.
 
     Parameters
     ----------
     identity : Identity
-        What is told to a host that asks; its ``config`` is that of the engine.
+        The reply to IDENTIFY; its ``config`` is that of the engine.
 
     Members
     -------
@@ -170,7 +170,7 @@ class HostLink(wiring.Component):
     def _check(
         self, m: Module, r: Registers, framer: Framer, *, status: Value, same: Value
     ) -> None:
-        """What the check says to the request."""
+        """Waits for the result of `RequestCheck`."""
         now, request = r.execution, r.execution.request
         with m.State("CHECK"):
             m.d.sync += [
@@ -178,17 +178,17 @@ class HostLink(wiring.Component):
                 now.status.eq(status),
                 now.same.eq(same),
             ]
-            # The payload comes next.
+            # Move to the payload, word 3.
             m.d.comb += [r.cursor.clear.eq(now.step == 0), r.cursor.next.eq(now.step != 0)]
             with m.If(now.step == 3):
                 m.next = "EXECUTE"
-                # The reply to a run in progress comes at its end.
+                # Ignore a repeated RUN while its run is in progress: the reply comes at the end.
                 with m.If(now.running & (request.command == Command.RUN) & now.same):
                     m.d.comb += framer.release.eq(1)
                     m.next = "IDLE"
 
     def _execute(self, m: Module, r: Registers, framer: Framer) -> None:
-        """What the request asks for, but for reads, which the reply makes."""
+        """Executes the request, except READ: the reply states read the words."""
         now, request, of_run = r.execution, r.execution.request, r.cursor.of_run
         with m.State("EXECUTE"):
             m.d.comb += [
@@ -222,10 +222,10 @@ class HostLink(wiring.Component):
                     m.next = "START"
 
     def _start(self, m: Module, r: Registers) -> None:
-        """A run of the engine; at its end, whether the engine took it."""
+        """Starts the engine; after the run, reads whether the engine accepted it."""
         now = r.execution
-        # The address of a RUN is the word that starts the engine. The state lasts until the busy
-        # signal of the engine has arrived here.
+        # The address field of a RUN request is the word to be written to `Control.RUN`. The state
+        # lasts until ``engine_busy`` shows the run.
         with m.State("START"):
             m.d.sync += now.step.eq(now.step + 1)
             m.d.comb += [

@@ -1,7 +1,7 @@
-"""Registers that several states of the host link share, each group with the logic around it.
+"""Registers that several states of the host link share, in groups with their logic.
 
-A state asks a group for something by its single-bit wires; a group changes its registers itself.
-Registers carry a leading underscore in the netlist: reports of placed layouts name them so.
+States control a group through its single-bit signals, and set some of its registers directly.
+Registers have a leading underscore in the netlist and in timing reports.
 """
 
 import enum
@@ -23,22 +23,23 @@ from residuum.hw.link.frames import INDEX_BITS
 from residuum.hw.link.request import request_layout
 
 BUFFER_WORDS = 512
-# The first words of a frame have two places in the buffer, in turn. The head of the last RUN stays
-# in one of them, for its reply and for comparison with a repeated RUN, while other requests come.
+# The buffer has two places for the head (the first words) of a frame. One place keeps the head of
+# the last RUN, for its reply and for comparison with a repeated RUN; later requests use the other
+# place.
 HEAD_BITS = 3
 SECOND_HEAD = -(-MAX_FRAME_WORDS >> HEAD_BITS)
-# The end of the buffer holds the identity from the start.
+# The end of the buffer is initialised with the identity.
 IDENTITY_PLACE = BUFFER_WORDS - (1 << bits_for_count(IDENTITY_WORDS))
 
 
 def buffer_address(index: Value, second: Value) -> Value:
-    """Where a word of a frame lies in the buffer."""
+    """The buffer address of a word of a frame."""
     head = index[HEAD_BITS:] == 0
     return Cat(index[:HEAD_BITS], Mux(head & second, SECOND_HEAD, index[HEAD_BITS:]))
 
 
 class Source(enum.IntEnum):
-    """Where a word of a reply comes from; those of the header first."""
+    """The source of a word of a reply; sources of the header first."""
 
     FIRST = 0  # the first word of the request, with the status
     BUFFER = 1  # the request, or the identity
@@ -50,11 +51,11 @@ class Source(enum.IntEnum):
 
 
 class Execution:
-    """The request that is being executed, and how far it is.
+    """The request that is being executed, and its progress.
 
-    ``status``: how it ends; ``running``: a run is going; ``remembered``: the last request executed
-    is the RUN whose head the buffer keeps; ``same``: the present request is that RUN again;
-    ``step``: cycles in a state that counts them.
+    ``status``: the status of the reply; ``running``: a run is in progress; ``remembered``: the last
+    executed request is the RUN whose head the buffer keeps; ``same``: the present request repeats
+    this RUN; ``step``: cycles in a state that counts them.
     """
 
     def __init__(self, config: EngineConfig):
@@ -67,11 +68,11 @@ class Execution:
 
 
 class Cursor:
-    """The word of the buffer that is read: ``index`` in the present frame, or in that of the last
-    RUN (``of_run``).
+    """The word of the buffer that is read: ``index`` in the present frame, or in the frame of the
+    last RUN (``of_run``).
 
-    ``second`` tells which of the two places the next frame has for its head. ``next``, ``clear``
-    and ``to_identity`` move the index.
+    ``second`` selects the place for the head of the next frame. ``next``, ``clear`` and
+    ``to_identity`` move the index.
     """
 
     def __init__(self) -> None:
@@ -94,9 +95,10 @@ class Cursor:
 
 
 class Countdown:
-    """Words of the payload that are left: ``next`` counts them down.
+    """Remaining words of the payload: ``next`` counts them down.
 
-    ``none_left``: the count is 0, a cycle late. ``through``: it was 0 before the last ``next``.
+    ``none_left``: the count is 0, one cycle late. ``through``: the count was 0 before the last
+    ``next``.
     """
 
     def __init__(self) -> None:
@@ -110,10 +112,10 @@ class Countdown:
 
 
 class Target:
-    """The address at the host port: that of the request, or of a control word.
+    """The address at the host port: the address of the request, or of a control word.
 
-    ``next`` goes on to the next word. ``to_control`` leads to the control word ``control``,
-    ``to_request`` back to the address of the request, which is kept meanwhile.
+    ``next`` increments the address. ``to_control`` switches to the control word ``control``,
+    ``to_request`` back to the address of the request.
     """
 
     def __init__(self) -> None:
@@ -141,10 +143,10 @@ class Target:
 
 
 class Writer:
-    """Words of the buffer to the engine, one in each cycle in which ``issue`` is high; ``written``
-    when the last one has arrived.
+    """Writes words of the buffer to the engine, one in each cycle in which ``issue`` is high;
+    ``written`` is high when the last word has been written.
 
-    A word of the buffer is there two cycles after its index, at the host port one later.
+    The buffer has a latency of two cycles; the host port gets the word one cycle later.
     """
 
     def __init__(self) -> None:
@@ -182,7 +184,7 @@ class Writer:
 class Tally:
     """Cycles of the last run, frames dropped, frames refused.
 
-    ``clear_cycles`` begins a run; ``refuse`` counts a refused frame.
+    ``clear_cycles`` marks the start of a run; ``refuse`` counts a refused frame.
     """
 
     def __init__(self) -> None:
@@ -236,7 +238,7 @@ class ReplyWord:
 
 
 class Registers:
-    """All of them."""
+    """All register groups of the host link."""
 
     def __init__(self, config: EngineConfig):
         self.execution = Execution(config)

@@ -1,4 +1,4 @@
-"""Requests: their registers, and whether they may be executed."""
+"""Requests: their registers, and the check before they are executed."""
 
 from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -20,8 +20,8 @@ LAYER_BITS = 8
 
 
 def request_layout(config: EngineConfig) -> data.StructLayout:
-    """The words of a request, cut to the bits that may be other than zero; the ``_plain`` fields
-    tell whether the others were zero."""
+    """The words of a request without the bits that must be zero; the ``_plain`` fields tell whether
+    those bits were zero."""
     return data.StructLayout(
         {
             "command": max(Command).bit_length(),
@@ -36,15 +36,15 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
 
 
 class RequestCheck(wiring.Component):
-    """Says how a request would end, four cycles after ``request`` has changed.
+    """Checks a request; ``status`` is valid four cycles after ``request`` has changed.
 
     Members
     -------
     request : In(request_layout)
     words : In
-        Words of its frame.
+        Words of the frame of the request.
     running : In(1)
-        A run is going: only STATUS and RESET are executed.
+        A run is in progress: only STATUS and RESET are executed.
     status : Out(Status)
     """
 
@@ -119,7 +119,7 @@ class RequestCheck(wiring.Component):
         return good
 
     def _range(self, m: Module) -> Signal:
-        """Whether all addresses lie in one region, and it may be accessed."""
+        """Whether all addresses are in one region that the command may access."""
         host_map = HostMap(self.config)
         address = self.request.address
         offset = address[: host_map.offset_bits]
@@ -142,7 +142,7 @@ class RequestCheck(wiring.Component):
         return good
 
     def _layers(self, m: Module) -> Signal:
-        """Whether there are such layers, in this order."""
+        """Whether both layers exist and the first is not after the last."""
         address = self.request.address
         first, last = address[:LAYER_BITS], address[LAYER_BITS : 2 * LAYER_BITS]
         plain = self.request.address_plain & (address[2 * LAYER_BITS :] == 0)

@@ -1,4 +1,4 @@
-"""SLIP framing (RFC 1055): bytes between END marks, the marks themselves hidden by ESC."""
+"""SLIP framing (RFC 1055): END delimits frames, ESC escapes END and ESC inside a frame."""
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -8,7 +8,7 @@ from residuum.hw.isa.protocol import END, ESC, ESC_END, ESC_ESC
 
 
 class SlipDecoder(wiring.Component):
-    """Takes the framing off. Takes a byte in every cycle; one cycle of latency.
+    """Removes the framing. One byte per cycle; one cycle of latency.
 
     Members
     -------
@@ -19,10 +19,10 @@ class SlipDecoder(wiring.Component):
     byte : Out(8), valid : Out(1)
         A byte of a frame, when valid.
     end : Out(1)
-        An END was there.
+        An END was received.
     damaged : Out(1)
         ``coded_damaged``, or an ESC followed by a byte that SLIP does not define. An END after an
-        ESC is damage, too, and still ends the frame.
+        ESC is also damage, and still ends the frame.
     """
 
     def __init__(self) -> None:
@@ -58,13 +58,13 @@ class SlipDecoder(wiring.Component):
 
 
 class SlipEncoder(wiring.Component):
-    """Puts the framing on. One cycle of latency; a byte goes in every second cycle at most, so that
-    no combinational path leads from one side to the other.
+    """Adds the framing. One cycle of latency; accepts at most one byte every second cycle, so that
+    no combinational path connects the two streams.
 
     Members
     -------
     plain : In(stream of {byte, end})
-        Bytes of frames; where ``end`` is high, an END.
+        Bytes of frames; ``end`` sends an END instead.
     coded : Out(stream of bytes)
     """
 
@@ -83,7 +83,7 @@ class SlipEncoder(wiring.Component):
         byte, end = self.plain.payload.byte, self.plain.payload.end
         hides_end = byte == END
         hides = ~end & (hides_end | (byte == ESC))
-        second = Signal()  # the byte that belongs to an ESC is still to come
+        second = Signal()  # the byte after an ESC is still to be sent
         second_end = Signal()
         m.d.comb += self.plain.ready.eq(~self.coded.valid)
         with m.If(self.plain.valid & self.plain.ready):

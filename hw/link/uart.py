@@ -6,15 +6,16 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 MIN_CLOCKS_PER_BIT = 6
-# Limit for rounding the bit rate, far below the 2 % by which the clocks of both sides may differ
-# before the last of 10 bits is read wrong.
+# Limit of the rounding error of the bit rate. It is far below the 2 % by which the clocks of both
+# sides may differ before the last of 10 bits is sampled wrong.
 MAX_RATE_ERROR = 1 / 2000
 
 
 def phase_step(*, clock_hz: int, baud: int) -> tuple[int, int]:
-    """Bits of a phase accumulator, and what it must gain per clock to overflow once per bit.
+    """Width of a phase accumulator, and its increment per clock for one overflow per bit period.
 
-    So bits need not be whole clocks long. The fewest bits are chosen that meet `MAX_RATE_ERROR`.
+    A bit period need not be a whole number of clocks. The width is the smallest that meets
+    `MAX_RATE_ERROR`.
     """
     for name, value in (("clock_hz", clock_hz), ("baud", baud)):
         if not isinstance(value, int):
@@ -37,7 +38,7 @@ def phase_step(*, clock_hz: int, baud: int) -> tuple[int, int]:
 class UartReceiver(wiring.Component):
     """Receives bytes: each bit is sampled once, in its middle, after two synchronising registers.
 
-    A start bit that is over before its middle is taken for a glitch.
+    A start bit that ends before its middle is ignored as a glitch.
 
     Parameters
     ----------
@@ -49,8 +50,8 @@ class UartReceiver(wiring.Component):
     pin : In(1)
     bytes : Out(stream of bytes)
     damaged : Out(1)
-        Pulse: a byte was lost, because its stop bit was not high (a break counts once, however long
-        it is) or because it was not taken before the next one.
+        Pulse: a byte was lost, because its stop bit was low (a break of any length counts once) or
+        because the byte was not read before the next one arrived.
     """
 
     def __init__(self, *, clock_hz: int, baud: int):
@@ -68,7 +69,7 @@ class UartReceiver(wiring.Component):
         # on average; the sample comes another clock and a half after the overflow.
         begin = (1 << self.phase_bits - 1) + 2 * self.step
         phase, sample = Signal(self.phase_bits), Signal()
-        # Start and data bits, shifted in from above into ones. When the zero of the start bit is at
+        # Start and data bits, shifted into ones from the high end. When the start bit (0) reaches
         # the low end, all data bits have arrived.
         bits = Signal(9)
 
@@ -100,7 +101,7 @@ class UartReceiver(wiring.Component):
 
 
 class UartTransmitter(wiring.Component):
-    """Sends bytes; ``pin`` is high when there is none.
+    """Sends bytes; ``pin`` is high when idle.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ class UartTransmitter(wiring.Component):
         m = Module()
         phase, shift = Signal(self.phase_bits), Signal()
         sending = Signal()
-        bits = Signal(9)  # data and stop bits that are still to come
+        bits = Signal(9)  # data and stop bits still to be sent
         m.d.comb += self.bytes.ready.eq(~sending)
         with m.If(~sending):
             m.d.sync += [

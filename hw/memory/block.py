@@ -1,4 +1,5 @@
-"""Simple dual-port memory with an output register: every store of the engine is made of these."""
+"""Simple dual-port block memory with an output register, used for all block memories of the
+design."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,13 +19,14 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.isa.config import bits_for_count
 from residuum.hw.logic import delayed, select
 
-# Words x bits of one DP16KD (Lattice TN-02204, ECP5 memory usage guide); 36 bits only with one
-# write and one read port.
+# Words x bits of one DP16KD (Lattice TN-02204, ECP5 memory usage guide); 36 bits are available only
+# with one write and one read port.
 EBR_GEOMETRIES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 
 
 def ebr_geometry(*, width: int, depth: int) -> tuple[int, int]:
-    """The (words, bits) that takes fewest DP16KD for a memory, then fewest in depth."""
+    """The geometry (words, bits) with the fewest DP16KD for a memory, then with the fewest in
+    depth."""
     return min(
         EBR_GEOMETRIES,
         key=lambda shape: (-(-depth // shape[0]) * -(-width // shape[1]), -(-depth // shape[0])),
@@ -32,7 +34,7 @@ def ebr_geometry(*, width: int, depth: int) -> tuple[int, int]:
 
 
 def ebr_count(*, width: int, depth: int) -> int:
-    """DP16KD that a memory of `depth` words of `width` bits takes."""
+    """Number of DP16KD of a memory with `depth` words of `width` bits."""
     words, bits = ebr_geometry(width=width, depth=depth)
     return -(-depth // words) * -(-width // bits)
 
@@ -43,16 +45,16 @@ class BlockMemory(wiring.Component):
     ``read_data`` shows the word at ``read_address`` `read_latency` cycles later: two, or three
     where it is ``registered``. One read may start in every cycle. Reading a word in the cycle in
     which it is written gives an undefined value on ECP5, so the engine never does it. Two cycles
-    are those of a DP16KD with its output register (about 1 ns from clock to output, against 5.8 ns
-    without), which synthesis never infers.
+    are the latency of a DP16KD with its output register, which synthesis never infers: data arrive
+    about 1 ns after the clock edge, against 5.8 ns without the register.
 
     Parameters
     ----------
     width, depth : int
         Bits of a word, and words.
     registered : bool
-        A register in the fabric behind each EBR, in front of the choice between several EBR: they
-        may lie half a device away from the logic that reads them.
+        Add a fabric register after each EBR, before the multiplexer of several EBR, which may be
+        half a device away from the logic that reads them.
     ecp5 : bool
         Instantiate DP16KD primitives instead of describing the behaviour.
     init : sequence of int
@@ -153,7 +155,7 @@ class BlockMemory(wiring.Component):
         if blocks == 1:
             m.d.comb += self.read_data.eq(outputs[0])
             return
-        # Decode the block number before a register, one bit per block: no decoder behind the EBR.
+        # Decode the block number before the register, one bit per block: no decoder after the EBR.
         number = delayed(m, self.read_address[word_bits:], self.read_latency - 1, "number")
         chosen = Signal(blocks, reset_less=True)
         m.d.sync += chosen.eq(Cat(number == block for block in range(blocks)))
@@ -161,7 +163,7 @@ class BlockMemory(wiring.Component):
 
 
 def ebr_init(words: Sequence[int], *, bits: int) -> Iterator[int]:
-    """The parameters INITVAL_00 to INITVAL_3F of a DP16KD that starts with these words.
+    """The parameters INITVAL_00 to INITVAL_3F of a DP16KD with these initial words.
 
     Each one holds 16 groups of 18 bits, 20 bits apart. Words of 9, 18 and 36 bits fill them one
     after another; smaller ones leave the highest bit of each 9 free.

@@ -1,4 +1,4 @@
-"""Feature memory: the spike trains of every neuron, and which neurons have spikes at all."""
+"""Feature memory: the spike trains of all neurons, and which neurons have a spike."""
 
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -13,10 +13,10 @@ class FeatureBank(wiring.Component):
     """The slice of the feature memory that one tile of lanes writes.
 
     Lanes of a row are written in ascending order from lane 0; the occupancy of a row (bit n: lane n
-    has a spike) is gathered on the way and written with the last lane. An ``empty`` row is written
+    has a spike) is collected meanwhile and written with the last lane. An ``empty`` row is written
     in one cycle: its occupancy is that of the latest ``shared`` row, marked in the highest bit, and
-    its trains are not written at all. An occupancy is read in three cycles, a train in four, one of
-    each kind per cycle; a row may be read from the fourth cycle after its last write.
+    its trains are not written at all. Reading takes three cycles for an occupancy and four for a
+    train, one of each per cycle; a row may be read from the fourth cycle after its last write.
     """
 
     def __init__(self, config: EngineConfig):
@@ -69,7 +69,7 @@ class FeatureBank(wiring.Component):
             with m.If(write.shared):
                 m.d.sync += shared.eq(occupancy)
 
-        # The memory may lie far away: write it from registers.
+        # The EBR may be far away: write it from registers.
         row_done = Signal(reset_less=True)
         row = Signal(c.feature_row_bits, reset_less=True)
         row_occupancy = Signal(c.bank_slots + 1, reset_less=True)

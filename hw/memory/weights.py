@@ -1,4 +1,4 @@
-"""Weight store: where the array gets its weight rows from."""
+"""Weight store: the weight rows of the lane array."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ from residuum.hw.memory.block import BlockMemory
 class WeightColumns(wiring.Component):
     """The weights of one tile's lanes: a row address in, that row out three cycles later.
 
-    One row per cycle. The interface is that of a cache as well: `OnChipRefill` answers for a store
-    that holds every row. ``init`` are the first rows at power-up.
+    One row per cycle. The interface also suits a cache; `OnChipRefill` is its refill side for a
+    store that holds every row. ``init`` are the first rows at power-up.
     """
 
     def __init__(self, config: EngineConfig, *, init: Sequence[int] = ()):
@@ -52,10 +52,10 @@ class WeightColumns(wiring.Component):
 
 
 class OnChipRefill(wiring.Component):
-    """The refill side of a store that holds every row: each group of rows is there when asked for.
+    """The refill side of a store that holds every row: each group of rows is accepted at once.
 
-    ``groups`` carries the first weight row of the next group of output channels; its rows may be
-    read once it was accepted.
+    ``groups`` carries the first weight row of the next group of output channels; the rows of the
+    group may be read once it is accepted.
     """
 
     def __init__(self, config: EngineConfig):

@@ -10,12 +10,13 @@ LOGIT_LATENCY = 4
 
 
 class ArgMax(wiring.Component):
-    """Reads logits 0 .. ``classes`` (a count less one) after a pulse on ``start``, two cycles each:
-    in the first it is compared with the largest before it, in the second it may take its place.
+    """After a pulse on ``start``, reads logits 0 .. ``classes`` (a count less one) in two cycles
+    each: the first compares a logit with the largest so far, the second replaces the largest if the
+    logit is larger.
 
     ``best`` is the lowest index among the largest. ``done`` pulses 2 ``classes`` + 8 cycles after
-    ``start``. ``address`` (lane, then group, in bits) goes to the logit memories of all tiles,
-    ``logits`` are their answers four cycles later.
+    ``start``. ``address`` (lane in the low bits, then group) goes to the logit memories of all
+    tiles; ``logits`` is their read data four cycles later.
     """
 
     def __init__(self, config: EngineConfig):

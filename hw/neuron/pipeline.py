@@ -12,12 +12,12 @@ from residuum.hw.layouts import mode_layout, parameter_layout, slot_layout
 from residuum.hw.logic import delayed
 from residuum.hw.memory.block import BlockMemory
 
-# Cycles from a slot to its parameters: the choice of the slot, a memory, a register.
+# Cycles from a slot to its parameters: an address register, a memory, a register.
 PARAMETER_LATENCY = 4
 # Cycles from a slot to its sums.
 SUMS_LATENCY = 2
 
-# Whether there is a slot, and the slot.
+# A valid bit, and the slot.
 Stage: TypeAlias = tuple[Value, data.View]
 
 
@@ -33,19 +33,19 @@ class NeuronPipeline(wiring.Component):
         silenced = (v < 0) at the end of the probe, if there is one
         train[t] = s[t] and active[t] and not (inference[t] and silenced)
 
-    and v after the last step is the logit of an output layer, whose neurons never fire, and where
-    TH = 0 makes V0 = 0.
+    In an output layer, neurons never fire, TH = 0 makes V0 = 0, and v after the last step is the
+    logit.
 
     ``slot`` and, two cycles later, ``sums`` come from `LaneArray`; results leave in order, one
     neuron per cycle: ``result`` describes the lane, ``train`` holds slot t in bit t and
-    ``silenced`` above. A step takes two cycles, the choice and a, then b; no path crosses both, and
-    nothing loops. With S < 8 the planes come in passes, highest planes first, gathered by Horner's
-    rule.
+    ``silenced`` above. A step takes two cycles: first the selection of v and the sum a, then b. The
+    pipeline has no feedback. With S < 8 the planes arrive in passes, highest planes first, and are
+    added by Horner's rule.
 
-    ``load``, at the start of a layer and after a reset, forgets all neurons on their way.
+    ``load``, at the start of a layer and after a reset, discards all neurons in the pipeline.
 
-    While the engine is ``idle``, ``parameter`` shows what is stored at ``write_address``,
-    three cycles later. ``init`` are the first parameters at power-up.
+    While the engine is ``idle``, ``parameter`` is the word stored at ``write_address``, three
+    cycles later. ``init`` are the first parameters at power-up.
     """
 
     def __init__(self, config: EngineConfig, *, init: Sequence[int] = ()):
@@ -104,7 +104,7 @@ class NeuronPipeline(wiring.Component):
         plane_sum = self._sum_planes(m, slots)
         plane_sum = delayed(m, plane_sum, -self._pixel_lead, "plane_sum")
 
-        # The drained slot, or its delayed copy where the sum over planes has to be waited for.
+        # For pixels, use the slot delayed until the sum over bit-planes is ready.
         late_valid, late_slot = slots[self._pixel_delay]
         valid = Signal(reset_less=True)
         slot = Signal(slot_layout(self.config), reset_less=True)
@@ -122,7 +122,7 @@ class NeuronPipeline(wiring.Component):
         return m
 
     def _sum_planes(self, m: Module, slots: list[Stage]) -> Signal:
-        """sum over k of sums[k] << k, a registered tree of adders."""
+        """sum over k of sums[k] << k, as a registered adder tree."""
         c = self.config
         shape = signed(c.potential_bits)
         terms = [(self.sums[k], 1) for k in range(c.planes)]
@@ -130,7 +130,7 @@ class NeuronPipeline(wiring.Component):
             summed = []
             for index in range(0, len(terms) - 1, 2):
                 (low, planes), (high, more) = terms[index], terms[index + 1]
-                # A partial sum has its planes' weights: high planes count 2**planes times.
+                # The high half is weighted by 2**planes.
                 width = min(c.potential_bits, c.accumulator_bits + planes + more)
                 node = Signal(signed(width), name=f"planes_{level}_{index}", reset_less=True)
                 m.d.sync += node.eq(low + (high << planes))
@@ -163,7 +163,7 @@ class NeuronPipeline(wiring.Component):
     def _read_parameters(
         self, m: Module, valid: Value, slot: data.View, plane_sum: Value
     ) -> tuple[Signal, Signal]:
-        """Current that is the same in every step, and threshold, of the neuron in each cycle."""
+        """The constant current and the threshold of the neuron in each cycle."""
         c = self.config
         m.submodules.parameters = parameters = BlockMemory(
             width=parameter_layout(c).size,
@@ -209,8 +209,8 @@ class NeuronPipeline(wiring.Component):
             m.d.sync += signal.eq(value)
             return signal
 
-        # After a step, v is `reduced` if the neuron has fired, else `kept`. The comparison ends one
-        # cycle, the choice between them begins the next.
+        # After a step, v is `reduced` if the neuron has fired, else `kept`. The comparison is at
+        # the end of one cycle, the multiplexer at the start of the next.
         kept = register("start", threshold >> 1)
         reduced = Signal(shape, name="none_reduced")
         fired = Signal(name="not_fired")
@@ -267,7 +267,7 @@ class NeuronPipeline(wiring.Component):
     def _delayed(
         self, m: Module, name: str, valid: Value, slot: data.View, cycles: int
     ) -> list[Stage]:
-        """(valid, slot) after 0, 1, ... cycles; a `load` lets none of them go on."""
+        """(valid, slot) after 0, 1, ... cycles; `load` clears all valid bits."""
         stages = [(valid, slot)]
         for index in range(cycles):
             valid_next = Signal(name=f"{name}_valid_{index}", reset_less=True)

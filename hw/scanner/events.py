@@ -12,17 +12,17 @@ from residuum.hw.layouts import MAX_TICKETS, end_layout, token_layout
 from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
 from residuum.hw.scanner.walker import request_layout
 
-# Cycles from the row of an occupancy to it.
+# Cycles from ``occupancy_row`` to ``occupancy``.
 OCCUPANCY_LATENCY = 3
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:
     """A scanned row with at least one spiking neuron, or the last row of a pass.
 
-    ``occupancy`` by bank. The fields beside it are computed before the queue, so that picking fits
-    one cycle: the ``first`` bank with a spike and the ``others`` (one bit each), the banks with a
-    ``lone`` spike, whether there is any spike (``spiking``), and in no more than one bank
-    (``single``).
+    ``occupancy`` is grouped by bank. These fields are computed from it before the queue, so that
+    picking fits in one cycle: the ``first`` bank with a spike and the ``others`` (one bit each),
+    the banks with a ``lone`` spike, whether there is any spike (``spiking``), and in no more than
+    one bank (``single``).
     """
     return data.StructLayout(
         {
@@ -41,7 +41,7 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def bank_layout(config: EngineConfig) -> data.StructLayout:
-    """The spiking neurons (``slots``) of one bank of a row. Without ``spiking`` there are none: the
+    """The spiking neurons (``slots``) of one bank of a row. Without ``spiking`` there is none: the
     entry only ends a pass (``end``, ``how``). ``final``: at most one neuron is left. ``skips``: if
     the window has had no events, it shares the result of all such windows."""
     return data.StructLayout(
@@ -64,15 +64,15 @@ class EventScanner(wiring.Component):
 
     The queue lets the reading of empty rows overlap with events: the array waits only where rows
     without events outnumber the events before them. A window is handed over together with the first
-    event of the next one, or as soon as there is nothing else to do; the drain then is busy for
-    ``last_lane`` + 1 cycles, and a window that ends within them waits. A window without events
-    (with ``skip_empty``) takes one cycle of the array, and one of the drain in the same cycle or
-    later.
+    event of the next window, or earlier if the array is idle. The drain is then busy for
+    ``last_lane`` + 1 cycles, and a window that ends in this time waits. A window without events
+    (with ``skip_empty``) takes one cycle of the array, and one cycle of the drain, at the same time
+    or later.
 
-    ``ready`` tells the walker that a request is taken in this cycle, from ``start`` to ``stop`` as
-    long as there are places in the queue; ``request`` counts when ``advance`` is high.
-    ``drain_stall`` and ``scan_stall`` mark cycles in which the array gets nothing because the drain
-    is busy, or because no event has been found; like the ``token``, they come a cycle late.
+    ``ready`` tells the walker that a request is accepted in this cycle: from ``start`` to ``stop``,
+    while the queue has a free place. ``request`` is valid when ``advance`` is high. ``drain_stall``
+    and ``scan_stall`` mark cycles without an event because the drain is busy, or because no event
+    has been found; like ``token``, they are registered.
     """
 
     def __init__(self, config: EngineConfig):
@@ -104,7 +104,7 @@ class EventScanner(wiring.Component):
         return m
 
     def _read(self, m: Module) -> Queue:
-        """Occupancy of the requested rows, masked to the window, into the queue."""
+        """Writes the occupancy of the requested rows, masked to the window, to the queue."""
         c = self.config
         m.d.comb += self.occupancy_row.eq(self.request.row)
 
@@ -142,7 +142,8 @@ class EventScanner(wiring.Component):
     def _entry(
         self, m: Module, occupancy: Signal, row: Signal, late: data.View, late_valid: Signal
     ) -> tuple[data.View, Signal, Signal]:
-        """A row for the queue: which banks have spikes, then which of them is the first.
+        """A queue entry for a row: first cycle, the banks with spikes; second cycle, the first of
+        these.
 
         Returns the entry, whether it is useful (it has a spike or ends a pass), and whether a row
         is dropped because it is not.
@@ -177,8 +178,8 @@ class EventScanner(wiring.Component):
         return entry, useful, dropped
 
     def _reserve(self, m: Module, dropped: Signal, queue: Queue) -> None:
-        """Requests in flight and queued rows never outnumber the places of the queue. Between
-        layers it counts as full, so that a single bit says whether there is a place."""
+        """Limits the requests in flight and the queued rows to the places of the queue. Between
+        layers the queue counts as full, so that a single bit enables requests."""
         outstanding = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH)
         taken = Signal()
         m.d.sync += [
@@ -192,14 +193,15 @@ class EventScanner(wiring.Component):
         m.d.comb += self.ready.eq(~outstanding[-1])
 
     def _pick_bank(self, m: Module, queue: Queue) -> "_Waiting":
-        """The banks of a queued row that hold spikes, one per cycle, into two registers. With two,
-        the choice of a bank does not depend on whether `_pick_slot` takes one in the same cycle."""
+        """Moves the banks of a queued row that hold spikes, one per cycle, into two registers. With
+        two registers, the selection of a bank does not depend on whether `_pick_slot` takes a bank
+        in the same cycle."""
         c = self.config
         entry = Signal(entry_layout(c))
         m.d.comb += entry.eq(queue.data)
 
-        # For the second and later banks of a row: the bank itself, the banks left after it, and
-        # whether none is left.
+        # For the second and later banks of a row: the bank itself, the banks after it, and whether
+        # it is the last.
         begun = Signal()
         next_bank = Signal(c.banks, reset_less=True)
         next_others = Signal(c.banks, reset_less=True)
@@ -254,14 +256,15 @@ class EventScanner(wiring.Component):
         how = bank.how
         take = Signal()
 
-        # The end of a window that comes as a row without spikes goes to the bank before it, if that
-        # one still has a spike to give after this cycle; else it takes a cycle of its own.
+        # If a window ends with a row without spikes, mark the end at the present bank, provided
+        # that this bank has another spike after this cycle. Otherwise the end takes a separate
+        # cycle.
         merge = waiting.valid & ~waiting.bank.spiking & valid & ~bank.final & ~bank.end
         m.d.comb += waiting.taken.eq(take | merge)
 
-        # `due`: a window is complete and its sums still are in the accumulators. `busy`: cycles
-        # until all slots given out so far leave room for the next flush; `free` if there are none,
-        # `room` if a ticket may be added to them. `seen`: the window has had an event.
+        # `due`: a window is complete and its sums are still in the accumulators. `busy`: cycles
+        # until the drain can take the next flush; `free`: there are none; `room`: the drain can
+        # queue another ticket. `seen`: the window has had an event.
         due = Signal()
         due_how = Signal(end_layout(), reset_less=True)
         seen = Signal()
@@ -271,7 +274,7 @@ class EventScanner(wiring.Component):
         event, flush, empty, ticket, close = (
             Signal(name=name) for name in ("event", "flush", "empty", "ticket", "close")
         )
-        # An event or an end may go ahead: no sums are due, or they can be handed over now.
+        # An event or an end may proceed: no sums are due, or they can be handed over now.
         clear = ~due | free
         silent = valid & bank.skips & ~seen
         m.d.comb += [
@@ -326,7 +329,7 @@ class EventScanner(wiring.Component):
 
 @dataclass
 class _Waiting:
-    """The next bank to be picked from, and the signal that takes it."""
+    """The next bank for `_pick_slot`, and the signal that takes it."""
 
     valid: Signal
     bank: Signal
@@ -334,7 +337,7 @@ class _Waiting:
 
 
 def _lowest(bits: Value) -> Value:
-    """The lowest set bit alone. In LUTs, not as a subtraction: no carry chain."""
+    """The lowest set bit alone, in LUTs: a subtraction would use a carry chain."""
     return Cat(bits[index] & ~bits[:index].any() for index in range(len(bits)))
 
 

@@ -1,16 +1,16 @@
-"""A queue without a signal for "full": its writer counts the free places itself."""
+"""A queue without a "full" signal: the writer counts the free places."""
 
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-# Words that fit: a LUT memory of ECP5 has 16.
+# The depth of a LUT memory of ECP5.
 QUEUE_DEPTH = 16
 
 
 def change(more: Value, *less: Value) -> Value:
-    """``more`` minus all of ``less``, single bits, from a table of constants: a counter that goes
-    both ways then has a single adder."""
+    """``more`` minus all of ``less``, single bits, from a table of constants: an up/down counter
+    then has a single adder."""
     sums = (index % 2 - (index >> 1).bit_count() for index in range(2 << len(less)))
     return Array(Const(value, signed(3)) for value in sums)[Cat(more, *less)]
 
@@ -18,11 +18,11 @@ def change(more: Value, *less: Value) -> Value:
 class Queue(wiring.Component):
     """First in, first out; ``QUEUE_DEPTH`` words, one in and one out per cycle.
 
-    A word is seen two cycles after its ``write``. It is taken in a cycle with ``valid`` and
-    ``take``. There is no signal for "full", because a writer that reads a memory ahead must reserve
-    a place before it reads: words in flight and queued words together never outnumber the places.
-    ``take`` passes two LUTs to a register, which is why this is not the queue of Amaranth's
-    library.
+    A word is visible two cycles after its ``write``. It is taken in a cycle with ``valid`` and
+    ``take``. There is no "full" signal: a writer that reads a memory ahead must reserve a place
+    before the read, so that words in flight and queued words never exceed the depth. From ``take``
+    to a register there are two LUTs; the FIFO of Amaranth's library compares its level in this
+    path.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Queue(wiring.Component):
         read = words.read_port(domain="comb")
         written = Signal(range(QUEUE_DEPTH))
         taken = Signal(range(QUEUE_DEPTH))
-        # Words in the memory: how many, whether there are any.
+        # Number of words in the memory, and whether it is above 0.
         count = Signal(range(QUEUE_DEPTH + 1))
         some = Signal()
         advance = Signal()

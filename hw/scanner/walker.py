@@ -42,11 +42,11 @@ class Loop:
     Attributes
     ----------
     left : Signal
-        Iterations that are left, less two: the sign tells the last one.
+        Remaining iterations, less two: the sign marks the last one.
     again, new : Value
-        What ``left`` starts with in the present window, and in the window that comes.
+        Initial value of ``left`` in the present window, and in the next one.
     step : statements
-        The next iteration; the loops inside start again.
+        The next iteration; inner loops restart.
     """
 
     left: Signal
@@ -58,11 +58,12 @@ class Loop:
 class Walk:
     """The registers of a walk.
 
-    ``row`` and ``weight`` are those of the present request; ``_x``, ``_y`` and ``_pass`` those with
-    which its segment, its line and its pass started. ``left`` is what is left of each loop, and
-    ``pool`` of the input positions that share a weight row, all less two. ``ends[k]`` tells that
-    the present row is the last one of loop k, and so of all loops inside it; ``ended`` counts these
-    loops, which names the one that goes on. Between windows all loops have ended.
+    ``row`` and ``weight`` belong to the present request; with ``_x``, ``_y`` and ``_pass`` they are
+    the values at the start of its segment, line and pass. ``left`` counts the remaining iterations
+    of each loop, and ``pool`` the remaining input positions that share a weight row, all less two.
+    ``ends[k]``: the present row is the last one of loop k and of all loops inside it. ``ended`` is
+    the number of these loops, and thus the index of the loop that advances. Between windows all
+    loops have ended.
     """
 
     def __init__(self, config: EngineConfig, *, pass_bits: int):
@@ -96,18 +97,18 @@ class Walk:
 
 
 class RowWalker(wiring.Component):
-    """Nested loops over passes, input lines, segments of a line and rows of a segment.
-    From one row of a segment to the next there are ``lanes`` weight rows.
+    """Nested loops over passes, input lines, segments of a line and rows of a segment. Consecutive
+    rows of a segment are ``lanes`` weight rows apart.
 
-    One request per cycle in which ``ready`` is high, without a gap between windows.
-    ``advance`` tells the cycles in which a request goes out.
+    One request per cycle in which ``ready`` is high, without a gap between windows. ``advance`` is
+    high in cycles with a request.
 
     Parameters
     ----------
     config : EngineConfig
         All sizes.
     names : tuple of str
-        The fields of a layer descriptor that ``layer`` has.
+        The fields of the layer descriptor in ``layer``.
     """
 
     def __init__(self, config: EngineConfig, names: tuple[str, ...]):
@@ -130,7 +131,7 @@ class RowWalker(wiring.Component):
         return m
 
     def _request(self, m: Module, walk: Walk) -> None:
-        """The present row, as the scanner takes it."""
+        """Drives the request for the present row."""
         window, how = walk.window, self.request.how
         segment_end, _, pass_end, *_ = walk.ends
         m.d.comb += [
@@ -203,7 +204,7 @@ class RowWalker(wiring.Component):
         return loops
 
     def _step(self, m: Module, axis: str, weight: Signal, pitch: Value, *, stay: Value) -> Value:
-        """The weight row one kernel position on, or the same one within a pooled position."""
+        """The weight row of the next kernel position, or the same one inside a pooling window."""
         c = self.config
         m.submodules[f"weight_adder_{axis}"] = adder = GatedAdder(
             width=c.weight_row_bits, b_width=c.weight_row_bits, ecp5=c.memory == "ecp5"
@@ -212,9 +213,10 @@ class RowWalker(wiring.Component):
         return adder.total.as_unsigned()
 
     def _walk(self, m: Module, walk: Walk, loops: list[Loop]) -> None:
-        """The next row of the window, or the first one of the window that comes.
+        """Moves to the next row of the window, or to the first row of the next window.
 
-        All registers share one condition, two LUTs deep; ``ended`` tells which of them change.
+        All registers share one enable condition, two LUTs deep; ``ended`` selects the loop that
+        advances.
         """
         window_end = walk.ends[-1]
         ready = ~walk.active | self.ready
@@ -232,7 +234,7 @@ class RowWalker(wiring.Component):
                 m.d.sync += self._set_ends(walk, [loop.new[-1] for loop in loops])
 
     def _begin(self, walk: Walk) -> Statements:
-        """The window that comes, from its first row."""
+        """Loads the next window, at its first row."""
         layer, new = self.layer, self.windows.payload
         return [
             walk.window.eq(new),
@@ -251,8 +253,8 @@ class RowWalker(wiring.Component):
 
     @staticmethod
     def _set_ends(walk: Walk, lasts: list[Value]) -> Statements:
-        """``ends`` and ``ended`` of the next row, which is the last one of loop k if ``lasts[k]``
-        and all before it are high."""
+        """Sets ``ends`` and ``ended`` for the next row: it is the last row of loop k if
+        ``lasts[0]`` to ``lasts[k]`` are all high."""
         after = [Cat(lasts[: k + 1]).all() for k in range(len(lasts))]
         number: Value = Const(0)
         for k, end in enumerate(after):

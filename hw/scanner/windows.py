@@ -9,7 +9,7 @@ from residuum.hw.isa.descriptors import AxisEntry
 from residuum.hw.layouts import scan_layout
 from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
 
-# From the issue of a table read to its answer; the address has a register of its own.
+# Cycles from the issue of a table read to its data: an address register, then the block memory.
 TABLE_LATENCY = 3
 
 
@@ -19,10 +19,10 @@ def axis_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def window_layout(config: EngineConfig) -> data.StructLayout:
-    """Where a window starts, and how far it reaches. Counts are signed and stored less two, so
-    that the sign tells the last one and no counter needs a comparison.
+    """Where a window starts, and how far it reaches. Counts are signed and stored less two, so that
+    the sign marks the last iteration without a comparison.
 
-    With ``shared`` it holds no input at all: it stands for all windows without events.
+    A ``shared`` window has no input: it stands for all windows without events.
     """
     widths = AxisEntry.widths(config)
     return data.StructLayout(
@@ -42,8 +42,8 @@ def window_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def tag_layout() -> data.StructLayout:
-    """What goes along with a read of the tables: a ``vertical`` entry starts a line of windows, any
-    other one makes a window; ``shared``, ``group_last`` and ``layer_last`` are those of the window.
+    """The tag of a table read: a ``vertical`` entry starts a line of windows, any other entry makes
+    a window; ``shared``, ``group_last`` and ``layer_last`` describe the window.
     """
     return data.StructLayout({"vertical": 1, "shared": 1, "group_last": 1, "layer_last": 1})
 
@@ -57,8 +57,8 @@ class WindowGenerator(wiring.Component):
     from the tables to the queue of windows never stalls: a window is issued only when the queue
     has a place for it.
 
-    Before the first window of a group its first weight row goes out on ``refill``; a weight store
-    that does not hold all rows delays the group by delaying ``ready``.
+    Before the first window of a group, the first weight row of the group is sent on ``refill``; a
+    weight store that does not hold all rows delays the group by delaying ``ready``.
     """
 
     def __init__(self, config: EngineConfig, names: tuple[str, ...]):
@@ -96,8 +96,8 @@ class WindowGenerator(wiring.Component):
         return m
 
     def _credit(self, m: Module, issued: Value) -> Value:
-        """Whether the queue has a place for one more window: windows on their way or queued never
-        outnumber its places."""
+        """Whether the queue has a place for one more window; windows in flight and queued windows
+        are counted together."""
         outstanding = Signal(range(QUEUE_DEPTH + 1))
         taken = Signal()
         m.d.sync += [
@@ -110,7 +110,7 @@ class WindowGenerator(wiring.Component):
         """The walk over groups, lines and positions: reads of the tables, each with its tag."""
         c = self.config
         layer = self.layer
-        # Less two each, like the counts of a window.
+        # Stored less two, like the counts of a window.
         groups = Signal(signed(len(layer.groups) + 1), reset_less=True)
         lines = Signal(signed(len(layer.windows_y) + 1), reset_less=True)
         positions = Signal(signed(len(layer.windows_x) + 1), reset_less=True)
@@ -162,8 +162,8 @@ class WindowGenerator(wiring.Component):
                         m.next = "IDLE"
 
     def _add(self, m: Module, valid: Value, tag: data.View, queue: Queue) -> None:
-        """The entry that arrives: a vertical one is kept for its line, a horizontal one added to
-        it makes a window."""
+        """Stores an arriving vertical entry for its line; adds an arriving horizontal entry to it
+        to make a window."""
         c = self.config
         layer, entry = self.layer, self.table_data
         base_weight = Signal(c.weight_row_bits, reset_less=True)

@@ -1,4 +1,4 @@
-"""What a layer cost: cycles, events, spikes, windows, and why the array stood still."""
+"""Performance counters of a layer: cycles, events, spikes, windows, stalls."""
 
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import wiring
@@ -9,9 +9,9 @@ from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS, Counter
 
 
 class Counters(wiring.Component):
-    """Counts from one ``start`` to the next, stalls only while ``counting``. The cycles are taken
-    on ``finish`` and start again there, so that those of all layers add up to those of the run,
-    which ``begin`` starts.
+    """Counters run from one ``start`` to the next; stalls count only while ``counting``. The cycle
+    counter starts with ``begin``; ``finish`` stores and restarts it, so that the cycles of all
+    layers add up to those of the run.
 
     ``value`` is the counter that ``select`` names (a `Counter`).
     """
@@ -48,7 +48,7 @@ class Counters(wiring.Component):
         with m.If(self.finish):
             m.d.sync += [taken.eq(cycles), cycles.eq(1)]
 
-        # Register gated and multi-bit increments first: no LUT in front of the carry chain.
+        # Register gated and multi-bit increments first: no LUT before the carry chain.
         windows = Signal(2)
         drain_stall, scan_stall = Signal(), Signal()
         m.d.sync += [

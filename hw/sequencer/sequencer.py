@@ -19,17 +19,17 @@ FETCH_LATENCY = 2
 
 
 class Sequencer(wiring.Component):
-    """Fetches descriptors, starts layers, waits for their last result, files their counters.
+    """Fetches descriptors, starts layers, waits for their last result, stores their counters.
 
     ``run`` starts layers ``first`` to ``last``; ``busy`` is high until the last one is done. While
-    the neurons of a layer still drain (from ``events_done`` on), the descriptor of the next one is
-    fetched: ``scan`` shows it at once, and ``prepare`` starts the making of windows. When all
-    results are stored (``results_done``), ``start`` pulses and ``counting`` lets the rows of
-    windows be read; from the next cycle on, in which ``load`` pulses, ``drain`` shows the new
-    layer. ``load`` also pulses after a reset: it is what resets the tiles.
+    the neurons of a layer still drain (from ``events_done`` on), the sequencer fetches the
+    descriptor of the next layer: ``scan`` shows it at once, and ``prepare`` starts the window
+    generator. When all results are stored (``results_done``), ``start`` pulses: the scanner begins
+    to read rows, and ``counting`` is high until ``events_done``. In the next cycle ``load`` pulses,
+    and ``drain`` shows the new layer. ``load`` also pulses after a reset, to reset the tiles.
 
-    Counters of a layer are written to the counter memory, word by word from its last event on (the
-    cycles with its last result), and before the next layer's ``start``.
+    The counters of a layer are written to the counter memory word by word, from the layer's last
+    event on (the cycle count after its last result) and before the next layer's ``start``.
     """
 
     def __init__(self, config: EngineConfig):
@@ -89,7 +89,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [layer.eq(self.first), final.eq(self.last), word.eq(0)]
                 with m.If(self.run):
                     m.d.comb += self.begin.eq(1)
-                    # There is no layer before the first one to wait for, or to count.
+                    # The first layer has no predecessor to wait for or to count.
                     m.d.sync += [finished.eq(1), filing.eq(COUNTER_WORDS), self.busy.eq(1)]
                     m.next = "FETCH"
             with m.State("FETCH"):
@@ -121,8 +121,9 @@ class Sequencer(wiring.Component):
         return m
 
     def _file_counters(self, m: Module, filing: Signal, counted: Signal, finished: Signal) -> Value:
-        """Counters of the layer ``counted`` to their memory, word ``filing`` in this cycle; the
-        cycles, taken with the last result, come last. Returns whether all are filed."""
+        """Writes the counters of the layer ``counted`` to their memory, word ``filing`` in this
+        cycle. The cycle count, final with the last result, is the last word. Returns whether all
+        are written."""
         filed = filing == COUNTER_WORDS
         can_file = ~filed & ((filing != COUNTER_WORDS - 1) | finished)
         with m.If(can_file):
@@ -135,8 +136,8 @@ class Sequencer(wiring.Component):
         return filed
 
     def _arrivals(self, m: Module, fetching: Signal, word: Signal) -> list[tuple[Signal, Signal]]:
-        """Whether a word arrives, and its index, 0, 1, ... `FETCH_LATENCY` cycles after ``word`` is
-        asked for."""
+        """Whether a word arrives, and its index, 0, 1, ... `FETCH_LATENCY` cycles after the request
+        for ``word``."""
         arriving = [(fetching, word)]
         for stage in range(FETCH_LATENCY):
             fetching_next = Signal(name=f"fetching_{stage}")
@@ -146,8 +147,8 @@ class Sequencer(wiring.Component):
         return arriving
 
     def _store_fields(self, m: Module, valid: Signal, word: Signal) -> None:
-        """Registers of all descriptor fields, each loaded when its word arrives; what the drain
-        needs waits in a second register for the start of the layer."""
+        """Registers of all descriptor fields, each loaded when its word arrives. Fields of the
+        drain have a second register, loaded at the start of the layer."""
         widths = LayerDescriptor.widths(self.config)
         for index, name in enumerate(FIELDS):
             field = Signal(unsigned(widths[name]), name=name, reset_less=True)

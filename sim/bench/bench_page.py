@@ -155,36 +155,36 @@ _COLUMN_NOTES = """\
   second table.
 - **latency**: cycles / Fmax. **images/s**: Fmax / cycles, one image after another. **GSOP/s**:
   SOPs per second at that rate.
-- **host**: what an image takes on the wire, *not* contained in the latency: the frames that write
-  the image, the request to run, and all replies, of which the last has the class; bytes as the
-  host library sends them, with framing, escapes and CRC, ten bits each, at the bit rate of the
-  board's UART.
-- **LUT**, **EBR**: of the whole design after place and route; LUT counts places of 4-input tables
-  (two for a carry cell, six for a LUT memory), EBR memory blocks of 18 Kbit.
-- **weight rows**, **kbit**, **feature rows**: what the network takes of the engine's weight store
+- **host**: time of an image on the wire, *not* included in the latency: the frames that write
+  the image, the RUN request, and all replies, the last of which has the class. Bytes are counted
+  as the host library sends them, with framing, escapes and CRC, ten bits each, at the bit rate
+  of the board's UART.
+- **LUT**, **EBR**: of the whole design after place and route; LUT counts 4-input LUT sites (two
+  for a carry cell, six for a LUT memory), EBR memory blocks of 18 Kbit.
+- **weight rows**, **kbit**, **feature rows**: what the network uses of the engine's weight store
   (a row is a weight for every lane; 1 kbit = 1,024 bit) and of its feature memory (a row is a
   train for every lane)."""
 
 _NOT_COMPARABLE = """\
-What differs, and keeps the two tables from being one:
+Why the two tables are not directly comparable:
 
 - **Measured on what:** here cycles come from the simulated hardware and the clock from place and
   route; no board was measured, and power is not known.
-- **Input coding:** here the image is the same current in every step, its 8-bit pixels taken in as
-  bit-planes. A design that codes pixels as spike rates needs many more steps (the T = 100 above),
-  one that takes binary images fewer bits.
+- **Input coding:** here the image is the same current in every step, and its 8-bit pixels are
+  processed as bit-planes. A design that codes pixels as spike rates needs many more steps
+  (T = 100 above); a design with binary images processes fewer bits.
 - **Time steps:** here tau + T, the probe's tau steps included in every latency and SOP. In the
   figures of SRP, T leaves the tau steps out.
-- **Host transfer:** not in the latency here but in the column *host*; whether a published latency
-  holds it is not always said.
+- **Host transfer:** not in the latency here but in the column *host*; publications do not always
+  say whether their latency includes it.
 - **Weights:** here all are on chip and loaded once, before the first image (*load* in the second
-  table); that is in no latency.
+  table); no latency includes this.
 - **Throughput:** here one image after another without overlap, so it is the inverse of the
   latency; a pipeline over layers, such as FINN, has several images in flight, and its frames per
   second say little about its latency.
-- **Networks and weights:** of different sizes and widths; a SOP is not counted alike everywhere.
-- **Logic:** a 4-input table of ECP5 is less than a 6-input LUT of Xilinx; an EBR has 18 Kbit, a
-  BRAM 36 Kbit."""
+- **Networks and weights:** of different sizes and widths; definitions of a SOP differ.
+- **Logic:** a 4-input LUT of ECP5 holds less logic than a 6-input LUT of Xilinx; an EBR has 18
+  Kbit, a BRAM 36 Kbit."""
 
 
 def render(report: Row) -> str:
@@ -279,8 +279,8 @@ def _engines(rows: Sequence[Row]) -> str:
     bauds = dict.fromkeys(f"{row['host']['baud']:,}" for row in rows)
     return _markdown(headings, lines, left=4) + (
         "\n\n*image*: bytes to the board and back for one image; *load*: bytes in both directions "
-        "that load the network, once, and what they take. Both at the bit rate of the board "
-        f"({', '.join(bauds)} baud), without what USB and the host's system add."
+        "that load the network, once, and their time. Both at the bit rate of the board "
+        f"({', '.join(bauds)} baud), without the overhead of USB and of the host's system."
     )
 
 
@@ -295,8 +295,8 @@ def _build_notes(rows: Sequence[Row]) -> str:
         "The clock is that of the first seed of place and route that meets the clock asked for, "
         "or of the best if none does. A bitstream runs at the clock that its PLL makes, *asked "
         "for* in this table, not at Fmax; there the latency is Fmax / clock times as long. The "
-        "memories of the routed design hold the digits network; a bitstream that holds another "
-        "is placed and routed anew."
+        "memories of the routed design hold the digits network; a bitstream with another network "
+        "is placed and routed again."
     ]
     for (board, preset), build in builds.items():
         if not build["met"]:
@@ -311,7 +311,7 @@ def _build_notes(rows: Sequence[Row]) -> str:
             kinds = " and ".join(key.upper() for key in beyond)
             lines.append(
                 f"`{board}` with the preset {preset} takes more {kinds} than the data sheet of the "
-                f"{build['device']} names; its die, and the tools, have them."
+                f"{build['device']} states; the die has them, and the tools use them."
             )
     tools = dict.fromkeys(
         f"{tool} {version}" for build in builds.values() for tool, version in build["tools"].items()

@@ -215,7 +215,7 @@ _METHOD = """
 """
 
 _ACCURACY = """
-Percent of the images that are right. Rows are tau; T is the number of steps of inference, so
+Percent of the images classified correctly. Rows are tau; T is the number of steps of inference, so
 the total grows along a row and down a column. The row "ANN, L = T" is the network of the same
 integers with the QCFS activation of T levels instead of spikes: what T steps would give without
 unevenness.
@@ -227,8 +227,8 @@ its standard error. An empty field: that total is not possible with T = 1 .. 8.
 """
 
 _RESET = """
-After a spike the engine subtracts the threshold: v <- v - TH. A *hard reset* forgets what was
-left over: v <- 0, or v <- V0, the start potential TH >> 1. The start is V0 in all three, tau =
+After a spike the engine subtracts the threshold: v <- v - TH. A *hard reset* discards the
+remainder: v <- 0, or v <- V0, the start potential TH >> 1. The start is V0 in all three, tau =
 0.
 """
 
@@ -246,22 +246,22 @@ is the unevenness error. Like the paper, this page splits it into four cases:
 | fires too rarely | 0 < N < q |
 
 The ANN has the same integer weights, biases and thresholds as the spiking network, and L = T.
-So rounding, quantization and clipping are equal on both sides, and what differs is unevenness
-alone: that of the layer itself and what it inherits from the layers before. The column "own"
-leaves the inherited part out: it compares N with the level of the current that the neuron
+So rounding, quantization and clipping are equal on both sides, and the only difference is
+unevenness: the layer's own and the part inherited from earlier layers. The column "own" excludes
+the inherited part: it compares N with the level of the current that the neuron
 really received. The first layer sees the constant image and has no error. Shares are percent of
 all neurons of the layer, over all images; T = 4.
 
 A silenced neuron was *rightly* silenced if q = 0. Many silenced neurons would have stayed
-silent anyway, so those that would have fired are also counted on their own: only there does SRP
-do anything.
+silent anyway, so those that would have fired are also counted separately: SRP has an effect only
+on them.
 
-What to expect: a neuron with v(T) < 0 has fired too often for its own input, and only such a
+Expectation: a neuron with v(T) < 0 has fired too often for its own input, and only such a
 neuron (arithmetic.md). The input of the second layer is the same in probe and inference if tau
 = T, so there SRP finds every neuron that fires too often. It silences them all, also those with
-q > 0, which then are "silent, ANN active". Deeper layers get another input in the inference
-than in the probe, and if tau is not T the two stages differ in length: there the residual
-potential is a guess.
+q > 0, which then are "silent, ANN active". Deeper layers get a different input in the
+inference than in the probe, and if tau is not T the two stages differ in length: in these cases
+the residual potential is only an estimate.
 """
 
 _BITS = """
@@ -279,8 +279,8 @@ _LIMITS = """
   add up.
 - The accuracy tables show every tau; none was selected. The best entry of a table owes a part of
   its lead to chance.
-- Weight bits and fraction bits are rounded after training; only the network marked so was
-  fine-tuned.
+- Weight bits and fraction bits are rounded after training; only the network marked
+  "fine-tuned" was fine-tuned.
 - All images are still: no event camera, no sequence.
 """
 
@@ -432,9 +432,9 @@ As in the papers, T leaves the probe out: a row with tau = 4 takes 4 steps more 
 
 They are not the same experiment. The published networks are far larger, were trained for
 hundreds of epochs on GPUs and run in float; those here have a few layers, a penalty on
-activity, images without mean and standard deviation taken out, and weights of 8 bits, because
-they must fit a small FPGA. What can be compared is how far a row is from its own ANN, and how
-fast it gets there.
+activity, images that are not normalised by mean and standard deviation, and weights of 8 bits,
+because they must fit a small FPGA. Only the distance of a row from its own ANN, and the number of
+steps to reach it, can be compared.
 """
 
 
