@@ -1,4 +1,4 @@
-"""What the commands share that talk to a device."""
+"""Common functions of the commands that use a device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def open_device(
     network: IntegerNetwork | None = None,
     steps: int | None = None,
 ) -> Device:
-    """The device at an address; a simulated one is built for the network and the steps first."""
+    """The device at an address; builds a simulated device for the network and steps."""
     from residuum.sw.host.device import Device
     from residuum.sw.host.links import open_link
 
@@ -32,7 +32,7 @@ def open_device(
 
 
 def openers() -> dict[str, Opener]:
-    """Who opens the addresses of simulated devices."""
+    """Openers for addresses of simulated devices, by prefix."""
     from residuum.sim.link.simulated import open_simulated
 
     return {"sim": open_simulated}
@@ -41,7 +41,7 @@ def openers() -> dict[str, Opener]:
 def prepare(
     device: Device, network: IntegerNetwork, args: argparse.Namespace, reporter: Reporter
 ) -> Classifier:
-    """A classifier whose network is in the device: loaded now, or with ``--loaded`` found there."""
+    """A classifier whose network is in the device: loads it, or with ``--loaded`` verifies it."""
     from residuum.sw.host.classifier import Classifier
 
     classifier = Classifier(device, network, tau=args.tau, T=args.T)
