@@ -245,7 +245,10 @@ class PublishedSet:
 def _idx_set(
     title: str, folder: str, *, licence: str, mirror: str, md5: Sequence[str]
 ) -> PublishedSet:
-    """A set of four IDX files; ``md5`` is in the order train images, labels, test images, labels."""
+    """A set of four IDX files.
+
+    ``md5`` has the sums of training images, training labels, test images, test labels.
+    """
     names = tuple(
         f"{split}-{kind}-ubyte.gz"
         for split in ("train", "t10k")
