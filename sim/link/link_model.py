@@ -126,7 +126,8 @@ class Memory:
             self._gather(address, value)
 
     def _gather(self, address: int, value: int) -> None:
-        """Collect the occupancy of a row lane by lane; as in the engine, the last lane stores it."""
+        """Collect the occupancy of a row lane by lane, as the engine does, and store the row with
+        its last lane."""
         c = self.config
         offset = address & (1 << self.host_map.offset_bits) - 1
         lane = offset & (1 << c.lane_bits) - 1

@@ -39,8 +39,8 @@ module L6MUX21 (
 endmodule
 
 // One bit of a carry chain. The LUT computes the propagate signal. If it is 0, the carry out is bit
-// {B, A} of LUT bits 3..0. INJECT1 cuts the chain below this bit: the sum ignores the carry in, and
-// no carry is generated.
+// {B, A} of LUT bits 3..0. With INJECT1, the sum ignores the carry in and this bit generates no
+// carry; it still propagates one.
 module residuum_carry #(
     parameter [15:0] INIT = 16'h0000,
     parameter INJECT1 = "NO"

@@ -1,5 +1,5 @@
-// Faults that tests/sim/test_netlist.py adds at a DP16KD; an environment variable selects one by its
-// number.
+// Faults that tests/sim/test_netlist.py adds at a DP16KD; an environment variable selects one by
+// its number.
 import "DPI-C" function int residuum_fault();
 
 // Fault: the address pin reads 0.
