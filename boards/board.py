@@ -1,4 +1,4 @@
-"""A board: its platform, and the engine, clock, UART and LEDs that are used on it."""
+"""A board: its platform, and the engine, clock, UART and LEDs used on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ MHZ = 1_000_000
 
 @dataclass(frozen=True)
 class Led:
-    """A light of the board: a resource of its platform, or one part of such a resource."""
+    """An LED of the board: a resource of its platform, or one part of a resource."""
 
     resource: str
     number: int = 0
@@ -26,27 +26,27 @@ class Board:
     Attributes
     ----------
     name
-        What ``BOARD=`` takes.
+        Value for ``BOARD=``.
     make_platform
-        The platform of amaranth-boards; pins, device and oscillator are taken from it.
+        The platform of amaranth-boards; it defines pins, device and oscillator.
     preset
-        Name of the engine configuration (`residuum.hw.isa.presets`) that fits its device.
+        Name of the engine configuration (`residuum.hw.isa.presets`) for the board's device.
     target_mhz
         Clock that a build must reach, rounded to the nearest frequency that the PLL can make.
     baud
-        Rate of the UART: 3 Mbaud behind an FTDI bridge, else a rate that common bridges support.
+        Rate of the UART: 3 Mbaud with an FTDI bridge, else a rate that common bridges support.
     serial
-        Where the two wires of the UART end, for the table of boards.
+        Connector of the UART's two wires, for the table of boards.
     leds
-        For alive, busy, error, then the class in binary, lowest bit first. May be fewer.
+        LEDs for alive, busy, error, then the class in binary, lowest bit first. May be fewer.
     lights
-        Where the LEDs are, for the table of boards.
+        Position of the LEDs, for the table of boards.
     resources
-        Added to the platform: the UART called ``uart`` and LEDs, if the platform lacks them.
+        Resources that the platform lacks: the UART, called ``uart``, and LEDs.
     steady
-        Resources with one output that is always high, such as the supply of LEDs.
+        Resources with one output that is always high, such as an LED supply.
     loader
-        Arguments of openFPGALoader that choose board or cable.
+        Arguments of openFPGALoader that select board or cable.
     pack
         Arguments of ecppack.
     """
@@ -65,7 +65,7 @@ class Board:
     pack: tuple[str, ...] = ("--compress",)
 
     def platform(self) -> Any:
-        """A fresh platform, to be used for one elaboration."""
+        """A new platform object, for one elaboration."""
         platform = self.make_platform()
         platform.add_resources(self.resources)
         return platform
@@ -88,7 +88,7 @@ class Board:
 
     @property
     def nextpnr_options(self) -> list[str]:
-        """Device, package and speed grade as nextpnr-ecp5 wants them."""
+        """Options of nextpnr-ecp5 for device, package and speed grade."""
         platform = self._example
         package = platform._nextpnr_package_options[platform.package].upper()
         return [
@@ -97,7 +97,7 @@ class Board:
         ]
 
     def uart_pins(self) -> tuple[str, str]:
-        """The balls of the device that receive and send."""
+        """The package balls for receive and send."""
         uart = self.platform().request("uart", 0, dir="-")
         receive, send = (port.io.metadata[0].name for port in (uart.rx, uart.tx))
         return receive, send

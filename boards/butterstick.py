@@ -1,7 +1,7 @@
 """ButterStick r1.0 by Greg Davill.
 
-Gateware sets the voltage of the SYZYGY ports, whereas the microSD socket has a fixed 3.3 V. So the
-UART is on two contacts of that socket; a microSD breakout board makes them accessible.
+The UART is on two contacts of the microSD socket, which has a fixed 3.3 V; a microSD breakout board
+makes them accessible. The voltage of the SYZYGY ports would depend on the gateware.
 """
 
 from amaranth.build import Attrs, Pins, Resource
@@ -25,7 +25,7 @@ BOARDS = (
         resources=(
             UARTResource(0, rx="A13", tx="B13", attrs=Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP")),
             *LEDResources("status_led", pins="C13 D12 U2 T3 D13 E13 C16", attrs=_LVCMOS33),
-            # All seven LEDs share one supply per colour.
+            # One supply per colour for all seven LEDs.
             Resource("green", 0, Pins("U1", dir="o"), _LVCMOS33),
         ),
         steady=("green",),

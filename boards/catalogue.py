@@ -27,7 +27,7 @@ BOARDS: Mapping[str, Board] = {board.name: board for module in _MODULES for boar
 
 
 def find(name: str) -> Board:
-    """The board called ``name``; ResiduumError naming the known ones if there is none."""
+    """The board called ``name``; ``ResiduumError`` lists the known ones."""
     if name not in BOARDS:
         raise ResiduumError(f"there is no board {name!r}; the boards are {', '.join(BOARDS)}")
     return BOARDS[name]

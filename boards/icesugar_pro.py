@@ -16,7 +16,7 @@ BOARDS = (
         serial="USB (iCELink)",
         leds=tuple(Led("status_led", number) for number in range(3)),
         lights="RGB: green, blue, red",
-        # Declared here because the platform's own resource omits that the LED is active low.
+        # Redeclared: the platform's resource does not say that the LED is active low.
         resources=(
             *LEDResources(
                 "status_led", pins="A11 A12 B11", invert=True, attrs=Attrs(IO_TYPE="LVCMOS33")

@@ -1,6 +1,6 @@
 """Residuum: trained networks as bit-exact spiking networks on ECP5.
 
-The public names of the project. `docs/python.md` shows them at work::
+The public names of the project, with examples in `docs/python.md`::
 
     import residuum
 
@@ -9,8 +9,8 @@ The public names of the project. `docs/python.md` shows them at work::
     trace = residuum.simulate(network, images, tau=4, T=4)
     print((trace.prediction == labels).mean())
 
-Each name is imported from its module when it is first used, so that ``import residuum`` takes no
-time and needs neither torch nor a simulator.
+A name is imported from its module at its first use, so ``import residuum`` is fast and needs
+neither torch nor a simulator.
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Where each public name comes from.
+# Module of each public name.
 _HOMES = {
     "Classifier": "residuum.sw.host.classifier",
     "Device": "residuum.sw.host.device",

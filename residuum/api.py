@@ -1,4 +1,4 @@
-"""Functions of the public API that join several rooms; `residuum` has them all by name."""
+"""Functions of the public API that use several packages; `residuum` exports them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def convert(network: FloatNetwork, *, bits: int = 8) -> IntegerNetwork:
     Parameters
     ----------
     network
-        As `FloatNetwork.load` reads it, or `residuum.sw.train.training.fold` makes it.
+        From `FloatNetwork.load` or `residuum.sw.train.training.fold`.
     bits
         Bits of the signed weights, 2 .. 16.
 
@@ -42,9 +42,9 @@ def load_images(data_set: str, *, training: bool = False) -> tuple[np.ndarray, n
     ----------
     data_set
         ``digits``, ``mnist``, ``fashion``, ``cifar10`` or ``cifar100``. Files are read from the
-        folder in the variable ``RESIDUUM_DATA``, else downloaded once.
+        folder in the environment variable ``RESIDUUM_DATA``, else downloaded once.
     training
-        The training images instead of the held-out ones.
+        Return the training images instead of the held-out images.
 
     Raises
     ------
@@ -60,21 +60,20 @@ def load_images(data_set: str, *, training: bool = False) -> tuple[np.ndarray, n
 def open_device(
     address: str = "sim:", *, network: IntegerNetwork | None = None, steps: int | None = None
 ) -> Device:
-    """Open a device; it is closed by ``with`` or `Device.close`.
+    """Open a device; ``with`` or `Device.close` closes it.
 
     Parameters
     ----------
     address
-        ``serial:PORT``, ``serial:PORT@BAUD``, or ``sim:``, the simulated accelerator, whose engine
-        may have options as in ``sim:lanes=32,steps=16``.
+        ``serial:PORT``, ``serial:PORT@BAUD``, or ``sim:`` for the simulated accelerator, with
+        options as in ``sim:lanes=32,steps=16``.
     network, steps
-        What a simulated engine is built for, which takes about a minute the first time. A board has
-        its sizes already.
+        Sizes of a simulated engine; the first build takes about a minute. A board has fixed sizes.
 
     Raises
     ------
     ResiduumError
-        If nothing answers at that address, with what to do about it.
+        If nothing answers at the address; says what to do.
     """
     from residuum.sw.host.device import Device
     from residuum.sw.host.links import open_link

@@ -2,13 +2,13 @@
 
 A sub-command is a module of `residuum.commands` with
 
-* ``DESCRIPTION``: what it does, in one or two sentences,
-* ``EXAMPLES``: commands with a word on each, shown below the options,
-* ``configure(parser)``: adds its arguments to an ``argparse.ArgumentParser``,
+* ``DESCRIPTION``: one or two sentences on the command,
+* ``EXAMPLES``: commented command lines, shown below the options,
+* ``configure(parser)``: adds arguments to an ``argparse.ArgumentParser``,
 * ``run(args) -> int``: does the work and returns the exit status.
 
-Only the module of the command that was asked for is imported, so that ``--help`` starts at once.
-Modules must import heavy things (torch, simulators) inside ``run``.
+Only the module of the given command is imported, and a module imports torch and simulators only
+inside ``run``: so ``--help`` is fast.
 """
 
 import argparse
@@ -24,53 +24,53 @@ from residuum.sw.errors import ResiduumError
 
 @dataclass(frozen=True)
 class Command:
-    """A sub-command: its name, which is that of its module too, and its line in ``--help``."""
+    """A sub-command: its name, which is also the module's, and its line in ``--help``."""
 
     name: str
     help: str
 
 
 COMMANDS = (
-    Command("eval", "accuracy of a network on the held-out images"),
+    Command("eval", "accuracy of a network on held-out images"),
     Command("summary", "layers, shapes, bits, memory and bounds"),
     Command("train", "train a network and convert it to integers"),
-    Command("study", "what the residual potential does, as tables and plots"),
+    Command("study", "the effect of the residual potential, in tables and plots"),
     Command("suggest", "the best tau and T for a given number of steps"),
     Command("show", "spikes, potentials and rates of one image as a picture"),
-    Command("explain", "where a conversion loses its accuracy"),
-    Command("report", "a page about a network and its run, for a browser"),
+    Command("explain", "the layer in which a conversion loses its accuracy"),
+    Command("report", "an HTML page about a network and its run"),
     Command("bench", "accuracy, cycles, clock and area of all networks in one table"),
     Command("verify", "every test image on the simulated engine, resumable"),
     Command("sim", "run a network on the simulated engine, compare every spike"),
     Command("run", "classify images on a board or on the simulated engine"),
     Command("check", "compare every spike of a device with the golden model"),
-    Command("info", "what a device says about itself"),
-    Command("serve", "put the simulated engine behind a serial port"),
-    Command("fuzz", "damaged and random frames against the simulated link"),
+    Command("info", "engine, clock, build and program of a device"),
+    Command("serve", "offer the simulated engine on a serial port"),
+    Command("fuzz", "send damaged and random frames to the simulated link"),
     Command("netlist", "simulate the ECP5 netlists, compare every spike"),
-    Command("boards", "the boards that there are bitstreams for"),
+    Command("boards", "list the supported boards"),
     Command("bitstream", "build the bitstream of a board"),
     Command("program", "load a bitstream into a board"),
-    Command("timing", "the clock that boards reach, over several seeds"),
+    Command("timing", "Fmax on boards, over several seeds"),
     Command("synth", "synthesise for ECP5 and print the resources"),
 )
 
 DESCRIPTION = "Trained networks as bit-exact spiking networks: train, convert, check, simulate."
 EXAMPLES = """\
 examples:
-  residuum summary digits           what the committed network for 8x8 digits looks like
+  residuum summary digits           structure of the committed network for 8x8 digits
   residuum eval digits              its accuracy on the 360 held-out digits
   residuum eval mnist --bits 4      4-bit weights, all 10,000 test images
-  residuum train digits             train and convert it anew, in about a minute
-  residuum sim digits               on the simulated engine, every spike compared
+  residuum train digits             train and convert it, in about a minute
+  residuum sim digits               run it on the simulated engine, compare every spike
   residuum run                      classify digits over the link, simulated or on a board
-  residuum synth                    what the engine takes of an ECP5
+  residuum synth                    ECP5 resources of the engine
   residuum eval --help              the options of one command
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong command line in one sentence instead of the whole usage."""
+    """Reports a wrong command line in one sentence, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -79,14 +79,14 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one command line.
 
-    Returns the exit status: 0 done, 1 an error, 2 a wrong command line, 130 interrupted, 141 nobody
-    reads what is printed any more (as a shell has it for SIGPIPE).
+    Returns the exit status: 0 success, 1 error, 2 wrong command line, 130 interrupted, 141 closed
+    output pipe (the status of SIGPIPE in a shell).
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
         args = _parser(arguments).parse_args(arguments)
         status = int(args.run(args))
-        # What is still buffered may meet a closed pipe or a full disk, too.
+        # Flush here, so that a closed pipe or a full disk is handled below.
         sys.stdout.flush()
         return status
     except ResiduumError as error:
@@ -100,8 +100,8 @@ def main(argv: list[str] | None = None) -> int:
         _drop_output()
         return 141
     except OSError as error:
-        # A command checks the files that it names; this is for what nobody expects, such as a
-        # folder for temporary files that is full.
+        # Commands handle errors of their own files. This is for unexpected errors, such as a full
+        # temporary folder.
         _drop_output()
         where = f"{error.filename}: " if error.filename else "a file or the output failed: "
         print(f"residuum: {where}{error.strerror or error}", file=sys.stderr)
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _drop_output() -> None:
-    """Python writes what is buffered once more when it ends: into nothing, where that failed."""
+    """If stdout fails, redirect it to /dev/null: Python flushes the buffer again at exit."""
     try:
         sys.stdout.flush()
     except OSError:

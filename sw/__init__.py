@@ -3,8 +3,8 @@
 import os
 import sys
 
-# Threads of torch must sleep while they wait for each other: where other programs need the cores,
-# spinning makes the golden model ten times slower. The variable counts only before torch is loaded;
-# `residuum.sw.threads` says what is done where torch came first.
+# Waiting torch threads must sleep: on a busy machine, spinning makes the golden model ten times
+# slower. OMP_WAIT_POLICY takes effect only if it is set before torch is imported; see
+# `residuum.sw.threads` for the other case.
 THREADS_SLEEP = "torch" not in sys.modules or "OMP_WAIT_POLICY" in os.environ
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,4 @@
-"""Values that a caller hands in: converted to the type that is used, or refused in a sentence."""
+"""Checks of arguments: convert a value to the expected type, or raise an error with a sentence."""
 
 import operator
 from typing import Any
@@ -11,7 +11,7 @@ from residuum.sw.errors import ResiduumError
 def whole_number(
     what: str, value: Any, *, least: int | None = None, most: int | None = None
 ) -> int:
-    """``value`` as an int, from any type of integer; ``what`` names it in the sentence."""
+    """``value`` as an int, from any integer type; ``what`` names it in the error message."""
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
@@ -28,10 +28,10 @@ def whole_number(
 def whole_numbers(
     what: str, values: Any, dtype: type[np.unsignedinteger[Any]], dimensions: int
 ) -> np.ndarray:
-    """An array, a torch tensor or nested lists of integers as an array of ``dtype``.
+    """Integers in an array, a torch tensor or nested lists, as an array of ``dtype``.
 
-    Floats and booleans are refused even where their values are whole: a picture of 0 and 1 may
-    mean 0 and 255. An array that already has the type is not copied.
+    Floats and booleans are refused even if they are whole: an image of 0 and 1 may mean 0 and 255.
+    An array that already has the type is not copied.
     """
     limits = np.iinfo(dtype)
     expected = f"{what} must be whole numbers 0 .. {limits.max} in {dimensions} dimension"

@@ -1,9 +1,9 @@
-"""The one family of errors that a user of the software can cause."""
+"""The exception for errors that a user can cause."""
 
 
 class ResiduumError(Exception):
-    """What is wrong, where, and what to do about it, in one plain sentence.
+    """One plain sentence: what is wrong, where, and what to do about it.
 
     The command line prints ``residuum: <sentence>`` and ends with status 1, without a traceback.
-    Anything that is *not* a ``ResiduumError`` is a fault of the program.
+    Any other exception is a fault of the program.
     """

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, where they go, and archives with a header."""
+"""Atomic writing of files, folders for output, and archives with a header."""
 
 import contextlib
 import errno
@@ -21,11 +21,10 @@ BUILD_VARIABLE = "RESIDUUM_BUILD"
 
 
 def build_folder() -> Path:
-    """Where everything goes that the commands make.
+    """The folder for all output of the commands.
 
-    The folder in the variable ``RESIDUUM_BUILD``; else ``build/`` of the checkout that this package
-    lies in; else a folder in the user's cache, so that nothing is written beside an installed
-    package.
+    The environment variable ``RESIDUUM_BUILD`` names it; else it is ``build/`` in the checkout of
+    this package; else, for an installed package, it is in the user's cache.
     """
     given = os.environ.get(BUILD_VARIABLE)
     if given:
@@ -52,7 +51,7 @@ def cache_folder() -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as a user would type it here: relative to the present folder if it lies below it."""
+    """A path for messages, relative to the current folder if the path is below it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
@@ -61,7 +60,7 @@ def shown(path: Path) -> str:
 
 @contextlib.contextmanager
 def told(path: Path, doing: str = "written") -> Iterator[None]:
-    """Turns an ``OSError`` in the block into a ``ResiduumError``: PATH cannot be DOING: why."""
+    """Turn an ``OSError`` in the block into ``ResiduumError("PATH cannot be DOING: REASON")``."""
     try:
         yield
     except OSError as error:
@@ -70,10 +69,10 @@ def told(path: Path, doing: str = "written") -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path, *, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Only one process at a time is in a block with the same lock file; the others wait.
+    """Hold an exclusive lock on a file during the block.
 
-    ``waiting`` is called once where another process has to be waited for. The file stays: it holds
-    nothing. Raises ``ResiduumError`` if it cannot be made.
+    If another process holds the lock, ``waiting`` is called once. The empty lock file stays. Raises
+    ``ResiduumError`` if it cannot be created.
     """
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +87,9 @@ def locked(path: Path, *, waiting: Callable[[], None] = lambda: None) -> Iterato
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it in place, with the folders above it.
+    """Write a file atomically: under a temporary name, then rename. Creates missing folders.
 
-    Raises ``ResiduumError`` if that is not possible; then nothing is left behind.
+    Raises ``ResiduumError`` on failure, after deleting the temporary file.
     """
     part = path.parent / f"{path.name}.{os.getpid()}.part"
     with told(path):
@@ -120,15 +119,15 @@ def require_writable(path: Path) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """`write_whole` for a report."""
+    """Write a report as JSON with `write_whole`."""
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def read_archive(path: Path, file_format: str, *, what: str) -> tuple[dict[str, Any], Arrays]:
-    """Header (JSON) and arrays of an .npz, checked only for being of the format ``file_format``.
+    """Header (JSON) and arrays of an .npz file; checks only its format name, ``file_format``.
 
-    ``what`` says in messages what such a file is. Raises ``ResiduumError`` if the file is missing,
-    damaged, or something else.
+    ``what`` is the kind of file for messages. Raises ``ResiduumError`` if the file is missing,
+    damaged, or of another format.
     """
     foreign = ResiduumError(f"{path} is not {what}, or it is damaged")
     with told(path, "read"):
@@ -136,7 +135,7 @@ def read_archive(path: Path, file_format: str, *, what: str) -> tuple[dict[str, 
             raise ResiduumError(f"there is no file {path}")
         if path.is_dir():
             raise ResiduumError(f"{path} is a folder, not {what}")
-        # From memory, so that no file stays open when numpy gives up half-way.
+        # Read it all first: numpy may fail half-way and leave the file open.
         content = io.BytesIO(path.read_bytes())
     try:
         if not zipfile.is_zipfile(content):
@@ -147,7 +146,7 @@ def read_archive(path: Path, file_format: str, *, what: str) -> tuple[dict[str, 
     except ResiduumError:
         raise
     except Exception:
-        # zipfile, zlib and numpy fail in a dozen ways on damaged bytes; all mean the same here.
+        # zipfile, zlib and numpy raise many kinds of exceptions on damaged files.
         raise foreign from None
     if not isinstance(header, dict) or header.get("format") != file_format:
         raise foreign

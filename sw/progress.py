@@ -1,7 +1,7 @@
-"""Progress of long work, reported without knowing a console.
+"""Progress reports of long work, independent of a console.
 
-Whoever starts the work hands in a `Reporter`; the commands have one that draws bars, and `SILENT`
-says nothing.
+The caller passes a `Reporter`. The commands pass one that draws progress bars; `SILENT` prints
+nothing.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """A piece of work that is being done."""
+    """A task in progress."""
 
     def advance(self, amount: float = 1) -> None:
-        """``amount`` more units are done."""
+        """Report ``amount`` more units as done."""
 
     def update(
         self,
@@ -23,19 +23,19 @@ class Task(Protocol):
         total: float | None = None,
         detail: str | None = None,
     ) -> None:
-        """Change what is given; ``done`` and ``total`` are in the unit of the task."""
+        """Change the given values; ``done`` and ``total`` are in the unit of the task."""
 
 
 class Reporter(Protocol):
-    """Receives the progress of work."""
+    """Receiver of progress reports."""
 
     def say(self, line: str) -> None:
-        """A line that stays on the screen or in the log."""
+        """Print a line that stays on the screen or in the log."""
 
     def task(
         self, name: str, *, total: float | None = None, unit: str = ""
     ) -> AbstractContextManager[Task]:
-        """A piece of work, from here to the end of the block.
+        """Start a task that lasts until the end of the block.
 
         ``total`` is None while the amount of work is not known. ``unit`` is "B" for bytes, else the
         noun of what is counted ("images").

@@ -1,4 +1,4 @@
-"""Threads of torch where they would spin."""
+"""Limits torch to one thread if its waiting threads would spin."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from residuum.sw import THREADS_SLEEP
 
 @contextmanager
 def no_spinning_threads() -> Iterator[None]:
-    """In the block torch computes on one thread if its threads spin while they wait.
+    """In the block, torch computes on one thread if its waiting threads would spin.
 
-    They do if torch was imported before `residuum.sw` and OMP_WAIT_POLICY was not set. On a busy
-    machine of two cores, two spinning threads took 20 to 70 seconds for what one did in 4 to 9;
-    on an idle one, one thread takes up to twice as long as two. To have all threads, import
-    `residuum.sw` first, or set OMP_WAIT_POLICY=PASSIVE.
+    Waiting threads spin if torch was imported before `residuum.sw` and OMP_WAIT_POLICY was not set.
+    On a busy machine with two cores, the same work took two spinning threads 20 to 70 seconds, and
+    one thread 4 to 9. On an idle machine, one thread takes up to twice as long as two. To use all
+    threads, import `residuum.sw` first, or set OMP_WAIT_POLICY=PASSIVE.
     """
     if THREADS_SLEEP:
         yield

@@ -1,4 +1,4 @@
-"""Folders of their own for tests."""
+"""Separate working folders for tests."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from residuum.sw.files import BUILD_VARIABLE, build_folder
 
 
 def work_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make an empty folder the working folder, and ``build/`` in it the one of the commands.
+    """Change to an empty working folder, and make ``build/`` in it the commands' build folder.
 
-    Simulations that were compiled before are used again.
+    Compiled simulations are shared with the real build folder.
     """
     compiled = build_folder() / "verilator"
     compiled.mkdir(parents=True, exist_ok=True)

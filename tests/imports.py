@@ -1,4 +1,4 @@
-"""The imports of a source tree, read from syntax trees, and the rules that they keep to."""
+"""Reads the imports of a source tree from syntax trees, and checks the import rules."""
 
 import ast
 import graphlib
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-# Folders of the package `residuum`, with what each may import of it; `residuum` itself is the top.
+# Folders of the package `residuum`, and the folders that each may import; `residuum` is the top.
 MAY_IMPORT = {
     "residuum": ("residuum", "sim", "boards", "sw", "hw"),
     "sim": ("sim", "boards", "sw", "hw"),
@@ -18,7 +18,7 @@ MAY_IMPORT = {
 }
 ROOMS = ("hw", "sw", "sim", "boards")
 
-# What modules of a folder may not import of other projects.
+# Packages outside the project that a folder must not import.
 MUST_NOT_IMPORT = {"hw": ("torch", "amaranth_boards", "tests"), "hw.isa": ("amaranth",)}
 MUST_NOT_IMPORT |= dict.fromkeys(("residuum", "sim", "boards", "sw"), ("tests",))
 
@@ -32,11 +32,11 @@ class Import:
     Attributes
     ----------
     file, line
-        Where the import stands.
+        Position of the import.
     name
-        What is imported, as an absolute dotted name.
+        Imported name, absolute and dotted.
     target
-        The file that is imported, if it is in the tree.
+        Imported file, if it is in the tree.
     """
 
     file: str
@@ -49,7 +49,7 @@ class Import:
 
 
 def read(root: Path, folders: Iterable[str] = MAY_IMPORT) -> list[Import]:
-    """All imports of the folders, also those in functions and under TYPE_CHECKING."""
+    """All imports of the folders, including those in functions and under TYPE_CHECKING."""
     files = {
         file.relative_to(root).as_posix(): file
         for folder in folders
@@ -73,7 +73,7 @@ def _module(file: str) -> str:
 
 
 def _package(file: str) -> list[str]:
-    """The package that relative imports of a file start from."""
+    """The package for relative imports in a file."""
     return _module(PurePosixPath(file).with_name("__init__.py").as_posix()).split(".")
 
 
@@ -104,13 +104,13 @@ def _in_folder(file: str, folder: str) -> bool:
 
 
 def upwards(imports: Iterable[Import], folder: str) -> list[str]:
-    """Imports of a folder that do not lead down."""
+    """Imports of a folder that violate `MAY_IMPORT`."""
     below = MAY_IMPORT[folder]
     found = []
     for each in imports:
         if not _in_folder(each.file, folder):
             continue
-        # `residuum.hw` is a room; `residuum` itself and all other modules in it are the top.
+        # `residuum.hw` and the other `ROOMS` have their own rules; all other modules are the top.
         name = each.name.removeprefix("residuum.")
         place = name if _within(name, ROOMS) else "residuum"
         if _within(each.name, ["residuum"]) and not _within(place, below):
@@ -121,12 +121,12 @@ def upwards(imports: Iterable[Import], folder: str) -> list[str]:
 
 
 def by_plain_name(imports: Iterable[Import]) -> list[str]:
-    """Imports of a room by its name alone, which finds any other package of that name first."""
+    """Imports of a folder without the prefix ``residuum.``, which may find a foreign package."""
     return [f"{each}; write residuum.{each.name}" for each in imports if _within(each.name, ROOMS)]
 
 
 def by_plain_name_in_page(page: str, text: str) -> list[str]:
-    """The same in the code blocks of a page."""
+    """Imports without the prefix ``residuum.`` in the code blocks of a page."""
     found, in_code = [], False
     for number, line in enumerate(text.splitlines(), 1):
         in_code ^= line.lstrip().startswith("```")
@@ -137,7 +137,7 @@ def by_plain_name_in_page(page: str, text: str) -> list[str]:
 
 
 def front_door_only(imports: Iterable[Import], exceptions: Iterable[str] = ()) -> list[str]:
-    """Imports of what only commands may use, and exceptions that no module needs."""
+    """Imports that only commands may use, and unneeded exceptions."""
     users = [
         each
         for each in imports
@@ -149,14 +149,14 @@ def front_door_only(imports: Iterable[Import], exceptions: Iterable[str] = ()) -
 
 
 def cycles_of_files(imports: Iterable[Import]) -> list[str]:
-    """Files that import each other, over any number of others."""
+    """Import cycles of files, of any length."""
     edges = [(each, each.file, each.target) for each in imports if each.target]
     return [words for _, words in _cycles(edges)]
 
 
 def cycles_of_folders(imports: Iterable[Import]) -> list[str]:
-    """What lies in one folder, files or folders, and imports each other; no cycle of files is
-    needed for it."""
+    """Import cycles between the entries (files and folders) of a folder, even if they contain no
+    cycle of files."""
     levels: dict[PurePosixPath, list[tuple[Import, str, str]]] = {}
     for each in imports:
         if each.target is None:
@@ -176,8 +176,8 @@ def cycles_of_folders(imports: Iterable[Import]) -> list[str]:
 
 
 def _cycles(edges: Iterable[tuple[Import, str, str]]) -> list[tuple[list[str], str]]:
-    """Cycles of a graph, one edge removed after each until there are none; each also in words,
-    with the first import of every edge."""
+    """Cycles of a graph: finds one, removes an edge of it, and repeats. Each cycle comes with a
+    description, which has the first import of every edge."""
     reasons: dict[tuple[str, str], Import] = {}
     graph: dict[str, list[str]] = {}
     for each, start, end in edges:

@@ -22,7 +22,7 @@ PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands(text: str) -> list[str]:
-    """The `make` and `residuum` command lines in code blocks and in code between backticks."""
+    """The `make` and `residuum` command lines in code blocks and in inline code."""
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
     inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
@@ -31,14 +31,14 @@ def commands(text: str) -> list[str]:
 
 
 def table(text: str, heading: str) -> list[list[str]]:
-    """The cells of the table whose first column has that heading."""
+    """The cells of the table whose first column has this heading."""
     _, _, after = text.partition(f"| {heading} |")
     rows = after.split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
 def anchor(heading: str) -> str:
-    """The address that GitHub gives to a heading."""
+    """GitHub's anchor for a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -81,10 +81,10 @@ def test_commands_exist(page: Path) -> None:
 
 
 def accepted(words: list[str]) -> bool:
-    """Whether `residuum` understands a command line; capitals are places for values."""
+    """Whether `residuum` accepts a command line; words in capitals are placeholders."""
     if words in (["--help"], ["--version"]) or words in [[command.name] for command in COMMANDS]:
         return True
-    # A word in capitals behind an option stands for a number, another one for a name.
+    # A placeholder after an option stands for a number, any other one for a name.
     filled = [
         ("4" if before.startswith("--") else "digits")
         if word.isalpha() and word.isupper()

@@ -1,4 +1,4 @@
-"""The import matrix: dependencies point one way, and nothing is imported unasked."""
+"""The import rules: dependencies point one way, and imports have no side effects."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ from tests.imports import (
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-# Modules below residuum/ that must import rich or argparse, and why; so far none.
+# Modules outside residuum/ that may import rich or argparse, with the reason; so far none.
 EXCEPTIONS: dict[str, str] = {}
 
 
@@ -31,7 +31,7 @@ def imports() -> list[Import]:
 
 
 def none(found: list[str]) -> None:
-    """Fails with one line for each of these."""
+    """Fail if there are findings, with one line for each."""
     if found:
         pytest.fail(f"{len(found)} found:\n" + "\n".join(found), pytrace=False)
 
@@ -70,7 +70,7 @@ def test_torch_is_not_imported_unasked(module):
 
 
 # ---------------------------------------------------------------------------------------------
-# The rules themselves, on small trees that break them.
+# Tests of the rules, on small trees that break them.
 
 
 @pytest.fixture

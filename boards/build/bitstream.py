@@ -21,7 +21,7 @@ from residuum.sw.network.library import (
     network_name,
 )
 
-# Bytes of the field in which a device names its program.
+# Bytes of the program name in a device's identity.
 NAME_CHARACTERS = 16
 
 
@@ -40,16 +40,16 @@ def prepare(
     Parameters
     ----------
     model, bits
-        The network, as `residuum.sw.network.library.load_network` takes it; no model: empty
-        memories. Without ``bits`` a committed network is taken in the widest weights, up to 8
-        bits, that the engine has.
+        The network, as for `residuum.sw.network.library.load_network`; no model means empty
+        memories. Without ``bits``, a committed network has the widest weights that the engine
+        supports, up to 8 bits.
     preset_name, freq
-        Engine and clock in MHz; the board's own unless given.
+        Engine and clock in MHz; the defaults are those of the board.
 
     Raises
     ------
     ResiduumError
-        If a name is not known, the PLL cannot make the clock, or the network does not fit.
+        If a name is unknown, the PLL cannot make the clock, or the network does not fit.
     """
     preset_name = preset_name or board.preset
     config = preset_named(preset_name)
@@ -88,18 +88,18 @@ def prepare(
 
 
 def contents(network: IntegerNetwork, config: EngineConfig) -> Mapping[int, int]:
-    """Host words by host address of a network compiled for an engine, for any tau and T of it.
+    """Memory contents of a network on an engine, as host words by host address.
 
     Raises
     ------
     ResiduumError
-        If it does not fit.
+        If the network does not fit.
     """
-    # The memories are the same for any number of steps; the largest one is checked for overflow.
+    # The contents do not depend on tau and T. The largest T checks all widths for overflow.
     program = compile_network(network, config, tau=0, T=config.steps)
     return dict(zip(program.addresses.tolist(), program.words.tolist(), strict=True))
 
 
 def program_name(network: str) -> str:
-    """What a device calls its program: the name of the network, as far as the field holds it."""
+    """Program name in the identity: the name of the network, cut to the width of the field."""
     return network.encode("ascii", "replace").decode()[:NAME_CHARACTERS]

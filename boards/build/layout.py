@@ -1,8 +1,8 @@
 """From a design to a bitstream: elaboration, synthesis, place and route, packing.
 
-A build works in a folder of its own, one process at a time. ``residuum.bit`` and ``report.json``
-there are always those of one build that met its clock: a new pair replaces them in one step when it
-is whole. A build that misses its clock leaves ``missed.json`` instead.
+Each board has a build folder, used by one process at a time. ``residuum.bit`` and ``report.json``
+always belong to the same build, which met its clock: a new pair replaces both files atomically. A
+build that misses its clock writes ``missed.json`` instead.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ from residuum.sw.progress import SILENT, Reporter
 
 BITSTREAM, REPORT, MISSED = "residuum.bit", "report.json", "missed.json"
 DIGEST_BYTES = 16
-# Timing weighs more in the placement than by default (10 and 2); docs/decisions.md has the clocks.
+# Timing has more weight in placement than by default (10 and 2); docs/decisions.md has the clocks.
 PLACER = ("--placer-heap-timingweight", "200", "--placer-heap-critexp", "3")
-# nextpnr counts clocks in whole picoseconds.
+# nextpnr rounds clock periods to whole picoseconds.
 CLOCK_TOLERANCE = 0.001
-# nextpnr counts what the die of the 12F has; the data sheet names less. FPGA-DS-02012, table
-# "Product Selection Guide".
+# For the 12F, nextpnr reports the resources of the die, but the data sheet fewer: FPGA-DS-02012,
+# table "Product Selection Guide".
 SOLD_AS: dict[str, dict[str, int]] = {
     "LFE5U-12F": {"lut": 12_000, "ff": 12_000, "ebr": 32, "dsp": 28}
 }
@@ -42,9 +42,9 @@ SOLD_AS: dict[str, dict[str, int]] = {
 
 @dataclass(frozen=True)
 class Design:
-    """What the tools get: RTLIL of the module ``top`` and its pin and clock constraints.
+    """Input of the tools: RTLIL of the module ``top``, and its pin and clock constraints.
 
-    ``digest`` is the SHA-256 of both, taken while the design holds zeros in place of its digest.
+    ``digest`` is the SHA-256 of both. It is computed with zeros in place of the digest.
     """
 
     rtlil: str
@@ -59,13 +59,13 @@ class Layout:
     Attributes
     ----------
     fmax_mhz
-        The highest clock at which every path is fast enough.
+        Highest clock that meets all paths.
     met
-        ``fmax_mhz`` is at least the clock that was asked for.
+        Whether ``fmax_mhz`` reaches the target clock.
     used, available
         Cells of the device by type.
     path
-        The registers at both ends of the slowest path.
+        Registers at both ends of the critical path.
     """
 
     fmax_mhz: float
@@ -76,8 +76,8 @@ class Layout:
 
     @property
     def lut(self) -> int:
-        """LUT sites that are taken: by logic, carry bits and bits of LUT memory, and two by the
-        write port of every LUT memory."""
+        """LUT sites used: logic, carry bits, bits of LUT memory, and two sites per LUT memory for
+        its write port."""
         return self.used["TRELLIS_COMB"] + 2 * self.used["TRELLIS_RAMW"]
 
     @property
@@ -94,12 +94,12 @@ class Layout:
 
 
 def elaborate(board: Board, make_top: Callable[[bytes], Elaboratable]) -> Design:
-    """The design ``make_top(digest)`` for a board. Calls it twice, first with a digest of zeros.
+    """The design ``make_top(digest)`` for a board. The first of two calls has a digest of zeros.
 
     Raises
     ------
     ResiduumError
-        If the design cannot be built in its sizes.
+        If the sizes of the design are not possible.
     """
     rtlil, constraints = convert(board, make_top(bytes(DIGEST_BYTES)))
     digest = hashlib.sha256(rtlil.encode() + constraints.encode()).digest()
@@ -107,7 +107,7 @@ def elaborate(board: Board, make_top: Callable[[bytes], Elaboratable]) -> Design
 
 
 def convert(board: Board, top: Elaboratable) -> tuple[str, str]:
-    """RTLIL of the module ``top``, and the constraints of the pins that it requests."""
+    """RTLIL of the module ``top``, and the constraints of its pins."""
     files = board.platform().prepare(top, name="top", emit_src=False).files
     rtlil, constraints = (_text(files[f"top.{suffix}"]) for suffix in ("il", "lpf"))
     return rtlil, constraints
@@ -118,7 +118,7 @@ def _text(content: str | bytes) -> str:
 
 
 class Build:
-    """The steps of one build; ``synthesise`` once, then ``place`` and ``pack`` for any seed."""
+    """The steps of a build: ``synthesise`` once, then ``place`` and ``pack`` for any seed."""
 
     def __init__(self, board: Board, design: Design, folder: Path, reporter: Reporter = SILENT):
         self.board = board
@@ -140,12 +140,12 @@ class Build:
             )
 
     def place(self, seed: int, target_mhz: float) -> Layout:
-        """Place and route the netlist; returns the layout even if it is too slow.
+        """Place and route the netlist; returns the layout even if it misses the clock.
 
         Raises
         ------
         ResiduumError
-            If there is no layout: too large for the device, not routable, wrong pins.
+            If there is no layout: the design is too large or not routable, or a pin is wrong.
         """
         report, log = f"layout-{seed}.json", f"layout-{seed}.log"
         (self.folder / report).unlink(missing_ok=True)
@@ -164,7 +164,7 @@ class Build:
                 log=log,
                 on_line=lambda line: show(parse(line)),
             )
-        # nextpnr fails on a missed clock as well, but then writes its report first.
+        # nextpnr also fails on a missed clock, but only after it has written its report.
         if status < 0 or (status > 0 and not (self.folder / report).exists()):
             raise toolchain.failure("nextpnr-ecp5", "place and route it", self.folder / log)
         layout = read_layout(toolchain.read_json(self.folder / report, "nextpnr-ecp5"), target_mhz)
@@ -185,12 +185,12 @@ class Build:
 
 
 def read_layout(report: Mapping[str, Any], target_mhz: float) -> Layout:
-    """The layout that nextpnr's report describes.
+    """The layout in nextpnr's report.
 
     Raises
     ------
     ResiduumError
-        If nextpnr checked any clock against another frequency than ``target_mhz``, or none at all.
+        If nextpnr checked no clock, or a clock against another frequency than ``target_mhz``.
     """
     clocks = [
         clock
@@ -222,12 +222,12 @@ def _slowest_path(paths: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def register_name(cell: str) -> str:
-    """The name in the source that yosys derived the name of a cell from."""
+    """The name of a register in the source, from the cell name that yosys made of it."""
     return re.split(r"_(?:TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21)_|\$(?:CCU2|PFUMX|TRELLIS)", cell)[0]
 
 
 def available(board: Board, layout: Layout) -> dict[str, int]:
-    """How much the device has of every resource in a report."""
+    """Size of the device, for each resource in a report."""
     kinds = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "ebr": "DP16KD", "dsp": "MULT18X18D"}
     offered = {name: layout.available[kind] for name, kind in kinds.items()}
     return {**offered, **SOLD_AS.get(board.device, {})}
@@ -235,9 +235,9 @@ def available(board: Board, layout: Layout) -> dict[str, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The network in the memories of a bitstream, for its report.
+    """The network in the memories of a bitstream, for the report.
 
-    ``digest`` is the SHA-256 of its file.
+    ``digest`` is the SHA-256 of the network's file.
     """
 
     name: str
@@ -247,16 +247,16 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be built, apart from the design.
+    """Parameters of a build, apart from the design.
 
     Attributes
     ----------
     preset, lanes, steps, network
-        For the report; no network: empty memories.
+        For the report; no network means empty memories.
     target_mhz
-        Clock that must be reached: what the PLL makes.
+        Clock to reach: the output of the PLL.
     seed, tries
-        Of place and route: the first seed, and how many are tried for the clock.
+        First seed of place and route, and the largest number of seeds to try.
     """
 
     board: Board
@@ -272,15 +272,15 @@ class Order:
 def build(
     order: Order, design: Design, folder: Path, reporter: Reporter = SILENT
 ) -> dict[str, Any]:
-    """Build the bitstream; returns the report, which is in ``folder`` too.
+    """Build the bitstream; returns the report, which is also written to ``folder``.
 
     Raises
     ------
     ResiduumError
-        If a tool is missing or fails, or if the clock is not reached. An earlier bitstream in
-        ``folder`` and its report then stay as they were.
+        If a tool is missing or fails, or the clock is missed. An earlier bitstream in ``folder``
+        and its report then stay unchanged.
     """
-    # WebAssembly tools are compiled when they first run, which takes a while.
+    # WebAssembly tools are compiled at their first run, which takes a while.
     with phase(reporter, order.board.name, "looking for tools"):
         tools = {tool: toolchain.version(tool) for tool in toolchain.PACKAGES}
     with toolchain.alone_in(folder, reporter):
@@ -342,10 +342,10 @@ def _bitstream_left(folder: Path) -> str:
 
 
 def publish(folder: Path, packed: Path, report: Mapping[str, Any]) -> None:
-    """Put the bitstream ``packed`` and its report in place of earlier ones, both at once.
+    """Replace bitstream and report atomically.
 
-    The pair lies in a folder of its own. The names in ``folder`` are links through the link
-    ``current``, so that one rename replaces both files and no crash can mix two builds.
+    Each pair has its own folder. The file names in ``folder`` are links through the link
+    ``current``, so one rename replaces both files, and a crash cannot mix two builds.
     """
     pair = folder / f"build-{time.time_ns()}"
     pair.mkdir()
@@ -353,7 +353,7 @@ def publish(folder: Path, packed: Path, report: Mapping[str, Any]) -> None:
     write_json(pair / REPORT, report)
     _link(folder / "current", pair.name)
     if not (folder / REPORT).is_symlink():
-        # An earlier version wrote plain files. Its report must not stand beside the new bitstream.
+        # An earlier version wrote plain files. Its report must not remain with a new bitstream.
         (folder / REPORT).unlink(missing_ok=True)
     for name in (BITSTREAM, REPORT):
         _link(folder / name, f"current/{name}")
@@ -371,9 +371,9 @@ def _link(path: Path, target: str) -> None:
 
 
 def read_report(bitstream: Path) -> dict[str, Any]:
-    """The report of the build that made a bitstream; empty if there is none that can be read."""
+    """The build report of a bitstream; empty if it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
-        # Through the links, in case another build replaces the pair in between.
+        # Resolve the links first: another build may replace the pair.
         report = json.loads(bitstream.resolve().with_name(REPORT).read_bytes())
         if isinstance(report, dict):
             return report
@@ -381,7 +381,7 @@ def read_report(bitstream: Path) -> dict[str, Any]:
 
 
 def described(report: Mapping[str, Any]) -> str:
-    """What a bitstream holds, in a few words, from its report."""
+    """The contents of a bitstream, in a few words, from its report."""
     if "network" not in report:
         return "an unknown network"
     network = report["network"]

@@ -1,4 +1,4 @@
-"""The ECP5's PLL: which dividers give a frequency, and the primitive with these dividers.
+"""The ECP5's PLL: a solver for the dividers, and the primitive.
 
 Limits: ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), table "sysCLOCK PLL Timing"; dividers:
 sysCLOCK PLL/DLL Design and Usage Guide (FPGA-TN-02200). nextpnr does not check these limits.
@@ -29,12 +29,12 @@ class PllError(ResiduumError):
 
 @dataclass(frozen=True, kw_only=True)
 class PllDividers:
-    """Dividers of a PLL that is fed back from CLKOP::
+    """Dividers of a PLL with feedback from CLKOP::
 
         f_pfd = f_in / input           f_vco = f_pfd * feedback * primary
         f_CLKOP = f_vco / primary      f_out = f_vco / output
 
-    With ``output == primary`` CLKOP itself is the output, else CLKOS is.
+    The output is CLKOP if ``output == primary``, else CLKOS.
     """
 
     input_hz: int
@@ -57,15 +57,15 @@ class PllDividers:
 
 
 def solve(input_hz: int, target_hz: int) -> PllDividers:
-    """The dividers within the limits whose output is nearest to ``target_hz``.
+    """The dividers, within all limits, whose output is nearest to ``target_hz``.
 
-    Ties are broken in favour of CLKOP as the output, then of the VCO nearest to the middle of its
-    range (far from both limits), then of the fastest phase detector (least jitter).
+    Among equal outputs: prefer CLKOP as the output, then the VCO nearest to the middle of its range
+    (far from both limits), then the fastest phase detector (least jitter).
 
     Raises
     ------
     PllError
-        If a frequency is outside its limits, or no dividers make a clock from the oscillator.
+        If a frequency is outside its limits, or there are no dividers for the oscillator.
     """
     _check("oscillator", input_hz, INPUT_HZ)
     _check("wanted clock", target_hz, OUTPUT_HZ)
@@ -98,7 +98,7 @@ def _check(what: str, value: int, limits: tuple[int, int]) -> None:
 
 
 def _candidates(input_hz: int, target_hz: int) -> Iterator[PllDividers]:
-    """All dividers within the limits, with the two output dividers nearest to the target."""
+    """All dividers within the limits; of the output dividers, the two nearest to the target."""
     for input_divider in _within(input_hz, PHASE_DETECTOR_HZ):
         detector = Fraction(input_hz, input_divider)
         for feedback in _multiples(detector, OUTPUT_HZ):
@@ -116,13 +116,13 @@ def _candidates(input_hz: int, target_hz: int) -> Iterator[PllDividers]:
 
 
 def _within(frequency: Fraction | int, limits: tuple[int, int]) -> range:
-    """The dividers that divide a frequency into the limits."""
+    """The dividers that bring a frequency within the limits."""
     low, high = ceil(Fraction(frequency) / limits[1]), floor(Fraction(frequency) / limits[0])
     return range(max(low, DIVIDERS.start), min(high + 1, DIVIDERS.stop))
 
 
 def _multiples(frequency: Fraction, limits: tuple[int, int]) -> range:
-    """The feedback dividers that multiply a frequency into the limits."""
+    """The feedback dividers that bring a multiplied frequency within the limits."""
     low, high = ceil(limits[0] / frequency), floor(limits[1] / frequency)
     return range(max(low, DIVIDERS.start), min(high + 1, DIVIDERS.stop))
 
@@ -133,11 +133,11 @@ class Pll(wiring.Component):
     Members
     -------
     clock_in : In(1)
-        The oscillator. Its frequency must be constrained; nextpnr derives that of the output.
+        The oscillator. Its frequency must be constrained; nextpnr derives the output frequency.
     clock_out : Out(1)
         ``dividers.output_hz``.
     lock : Out(1)
-        The output has its frequency. Asynchronous.
+        High when the output frequency is stable. Asynchronous.
     """
 
     def __init__(self, dividers: PllDividers):
@@ -162,7 +162,7 @@ class Pll(wiring.Component):
         m.submodules.ehxplll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{d.input_hz / MHZ:.6f}",
-            # Loop filter: the values of ecppll, which fit this whole range.
+            # Loop filter: the values of ecppll, valid for the whole range.
             a_ICP_CURRENT="12",
             a_LPF_RESISTOR="8",
             a_MFG_ENABLE_FILTEROPAMP="1",

@@ -13,24 +13,24 @@ TOOL = "openFPGALoader"
 
 
 def bitstream_of(board: Board) -> Path:
-    """The last bitstream that was built for a board; ResiduumError if there is none."""
+    """The latest bitstream of a board; ResiduumError if there is none."""
     path = build_folder() / board.name / BITSTREAM
     with told(path, "read"):
         if not path.exists():
             raise ResiduumError(
                 f"there is no {shown(path)}; run `make bitstream BOARD={board.name}` first"
             )
-        # The file itself, so that a build that ends meanwhile cannot put another in its place.
+        # Resolve the links: a build that ends meanwhile must not replace the file.
         return path.resolve()
 
 
 def load(board: Board, bitstream: Path, *, flash: bool = False, cable: str | None = None) -> None:
-    """Hand a bitstream to openFPGALoader, which says itself how far it is.
+    """Load a bitstream with openFPGALoader, which prints its own progress.
 
     Raises
     ------
     ResiduumError
-        If there is no openFPGALoader, or if it does not end well.
+        If openFPGALoader is missing or fails.
     """
     program = toolchain.native(TOOL)
     if program is None:

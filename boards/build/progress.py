@@ -1,4 +1,4 @@
-"""Progress of the tools, read off the lines that they print."""
+"""Progress of the tools, parsed from their output."""
 
 import re
 import time
@@ -17,7 +17,7 @@ _ROUTING = re.compile(r"^Info: +\d+ \|[ \d]+\|[ \d]+\| +(\d+)\|")
 
 @dataclass(frozen=True)
 class Step:
-    """Where a tool is: its phase, what it does there, and how much of how much is done."""
+    """A progress step of a tool: its phase, its work in this phase, amount done and total."""
 
     phase: str
     detail: str = ""
@@ -26,7 +26,7 @@ class Step:
 
 
 class SynthesisLog:
-    """Lines of yosys to steps: the pass that is running."""
+    """Parses the output of yosys: the current pass."""
 
     def __call__(self, line: str) -> Step | None:
         found = _PASS.match(line)
@@ -34,7 +34,7 @@ class SynthesisLog:
 
 
 class LayoutLog:
-    """Lines of nextpnr to steps: iterations of the placer, then the connections routed so far."""
+    """Parses the output of nextpnr: iterations of the placer, then the number of routed arcs."""
 
     def __init__(self) -> None:
         self.arcs = 0
@@ -54,10 +54,10 @@ class LayoutLog:
 
 @contextmanager
 def phase(reporter: Reporter, name: str, what: str) -> Iterator[Callable[[Step | None], None]]:
-    """Report the phase ``what`` of the build ``name``, and at its end the seconds that it took.
+    """Report the phase ``what`` of the build ``name``, and its duration when it ends.
 
-    The block calls what it is given with every step of its tool. A step of another phase ends the
-    one before: nextpnr places and routes in one run.
+    The block calls the yielded function with every step of its tool. A step of another phase ends
+    the previous phase: nextpnr places and routes in one run.
     """
     with ExitStack() as running:
         at, started = what, time.monotonic()

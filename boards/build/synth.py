@@ -1,6 +1,6 @@
-"""Synthesis for ECP5, and the resources that a netlist or one unit of the engine takes.
+"""Synthesis for ECP5, and the resources of a netlist or of one unit of the engine.
 
-The figures are those of the netlist that yosys's ``synth_ecp5`` writes, before place and route.
+The figures are taken from the netlist of yosys's ``synth_ecp5``, before place and route.
 """
 
 import importlib
@@ -37,7 +37,7 @@ def _uart(config: EngineConfig) -> Any:
 
 
 def _unit(module: str, component: str, *arguments: object) -> Callable[[EngineConfig], Any]:
-    """The factory of a component that is made from a configuration and these arguments."""
+    """The factory of a component with a configuration and these arguments."""
 
     def make(config: EngineConfig) -> Any:
         return getattr(importlib.import_module(module), component)(config, *arguments)
@@ -45,7 +45,7 @@ def _unit(module: str, component: str, *arguments: object) -> Callable[[EngineCo
     return make
 
 
-# The components that can be synthesised alone, by the names that users give them.
+# The components that can be synthesised alone, by their names for the user.
 UNITS: Mapping[str, Callable[[EngineConfig], Any]] = {
     "accelerator": _unit("residuum.hw.accelerator", "Accelerator"),
     "link": _link,
@@ -67,15 +67,15 @@ UNITS: Mapping[str, Callable[[EngineConfig], Any]] = {
 
 @dataclass(frozen=True)
 class Resources:
-    """What a netlist takes of an ECP5.
+    """ECP5 resources of a netlist.
 
     Attributes
     ----------
     lut4
-        All places of a 4-input table: cells LUT4, two per carry cell CCU2C, and six per
-        TRELLIS_DPR16X4 (four hold the 16 x 4 memory, two serve its write port).
+        LUT4 sites: one per cell LUT4, two per carry cell CCU2C, and six per TRELLIS_DPR16X4 (four
+        hold the 16 x 4 memory, two serve its write port).
     lut4_logic, carry, lut_ram
-        The parts of that sum, in cells.
+        Numbers of cells LUT4, CCU2C and TRELLIS_DPR16X4.
     flip_flop
         TRELLIS_FF.
     block_ram
@@ -94,7 +94,7 @@ class Resources:
 
 
 def count(cells: Mapping[str, int]) -> Resources:
-    """The resources of a netlist from its cells by type."""
+    """The resources of a netlist, from its number of cells by type."""
     logic, carry, lut_ram = (cells.get(kind, 0) for kind in ("LUT4", "CCU2C", "TRELLIS_DPR16X4"))
     return Resources(
         lut4=logic + 2 * carry + 6 * lut_ram,
@@ -107,9 +107,9 @@ def count(cells: Mapping[str, int]) -> Resources:
     )
 
 
-# Scripts for yosys, the second only if the first fails an assertion of yosys itself: version 0.70
-# does in some designs when it reads the netlist back from ABC. Without aliases of wires
-# (opt_clean -purge) it passes, but maps the same logic to other LUTs.
+# Scripts for yosys. The second is used only if the first fails an internal assertion: on some
+# designs, version 0.70 fails when it reads the netlist back from ABC. Without wire aliases
+# (opt_clean -purge) it succeeds, but maps the same logic to other LUTs.
 SYNTHESES = (
     "synth_ecp5 -top top",
     "synth_ecp5 -top top -run :map_luts; opt_clean -purge; synth_ecp5 -top top -run map_luts:",
@@ -124,11 +124,11 @@ def synthesise(
     Raises
     ------
     ResiduumError
-        If there is no yosys, or if it does not end well.
+        If yosys is missing or fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.il").write_text(rtlil_text)
-    # Once ABC has run, yosys prints nothing more, but goes on writing to a log of its own (-l).
+    # After ABC has run, yosys prints nothing more, but still writes its own log (-l).
     output, own = folder / f"{name}.yosys.out", folder / f"{name}.yosys.log"
     statistics = folder / f"{name}.stat.json"
     for synthesis in SYNTHESES:
@@ -150,19 +150,19 @@ def synthesise(
 
 
 def unit_folder(unit: str, *, lanes: int, steps: int, weight_rows: int) -> Path:
-    """Where `synthesise_unit` works, and leaves its report: one folder for each size."""
+    """The folder of `synthesise_unit` and its report, one for each size."""
     return build_folder() / "synth" / f"{unit}-{lanes}x{steps}-{weight_rows}"
 
 
 def synthesise_unit(
     unit: str, *, lanes: int, steps: int, weight_rows: int, reporter: Reporter = SILENT
 ) -> dict[str, Any]:
-    """Synthesise one of `UNITS` of an engine; returns its report, which is written too.
+    """Synthesise one of `UNITS`; writes and returns the report.
 
     Raises
     ------
     ResiduumError
-        If there is no such unit, if the engine cannot have these sizes, or if yosys fails.
+        If the unit is unknown, the sizes are not possible, or yosys fails.
     """
     if unit not in UNITS:
         raise ResiduumError(f"there is no unit {unit!r}; the units are {', '.join(UNITS)}")

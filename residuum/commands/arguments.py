@@ -8,8 +8,8 @@ DEFAULT_T = 4
 
 
 def add_network(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
-    """``MODEL``, which may be left out if there is a default, and ``--bits``: what
-    ``residuum.sw.network.library.load_network`` takes."""
+    """``MODEL``, optional if there is a default, and ``--bits``: the arguments of
+    ``residuum.sw.network.library.load_network``."""
     what = "name of a committed network, or path of a .npz file"
     if default is None:
         parser.add_argument("model", metavar="MODEL", help=what)
@@ -32,40 +32,40 @@ def add_bits(parser: argparse.ArgumentParser) -> None:
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
-    """``--images``: a number, or all, which is None and the default."""
+    """``--images``: a number, or "all", which is stored as None; the default is None."""
     parser.add_argument(
         "--images",
         type=image_count,
         default=None,
         metavar="N",
-        help="how many held-out images, from the first (default all)",
+        help="use the first N held-out images (default all)",
     )
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:
-    """``--jobs``: simulations side by side."""
+    """``--jobs``: number of parallel simulations."""
     parser.add_argument(
         "--jobs",
         type=positive_number,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="simulations side by side (default: one for each core, here %(default)s)",
+        help="parallel simulations (default: one for each core, here %(default)s)",
     )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``: what ``residuum.sw.host.links.open_link`` takes."""
+    """``--device``: an address for ``residuum.sw.host.links.open_link``."""
     parser.add_argument(
         "--device",
         default="sim:",
         metavar="ADDRESS",
-        help="serial:PORT (the rates of the boards are tried), serial:PORT@BAUD, or sim: for the "
-        "simulated engine, which may have options as in sim:lanes=32 (default %(default)s)",
+        help="serial:PORT (tries the baud rates of all boards), serial:PORT@BAUD, or sim: for the "
+        "simulated engine, with options as in sim:lanes=32 (default %(default)s)",
     )
 
 
 def add_images_on_device(parser: argparse.ArgumentParser, *, images: int) -> None:
-    """What the commands have in common that run images on a device."""
+    """The arguments of the commands that run images on a device."""
     add_device(parser)
     parser.add_argument(
         "--model",
@@ -80,13 +80,13 @@ def add_images_on_device(parser: argparse.ArgumentParser, *, images: int) -> Non
         type=positive_number,
         default=images,
         metavar="N",
-        help="how many held-out images, from the first (default %(default)s)",
+        help="use the first N held-out images (default %(default)s)",
     )
     parser.add_argument(
         "--loaded",
         action="store_true",
-        help="do not load the network: the device holds it already, from its bitstream or an "
-        "earlier command; this is checked",
+        help="do not load the network, but verify that the device already holds it, from its "
+        "bitstream or an earlier command",
     )
 
 
@@ -96,22 +96,22 @@ def add_stages(parser: argparse.ArgumentParser) -> None:
         "--tau",
         type=whole_number,
         default=DEFAULT_TAU,
-        help="steps of the probe; 0: none (default %(default)s)",
+        help="probe steps; 0 for no probe (default %(default)s)",
     )
     parser.add_argument(
         "--T",
         type=positive_number,
         default=DEFAULT_T,
-        help="steps of the inference (default %(default)s)",
+        help="inference steps (default %(default)s)",
     )
 
 
 def add_allow_modified(parser: argparse.ArgumentParser) -> None:
-    """``--allow-modified``: what ``residuum.commands.console.data_access`` takes."""
+    """``--allow-modified``, for ``residuum.commands.console.data_access``."""
     parser.add_argument(
         "--allow-modified",
         action="store_true",
-        help="accept files of a data set that are not the published ones",
+        help="accept data set files that differ from the published ones",
     )
 
 

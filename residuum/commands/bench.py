@@ -9,20 +9,20 @@ from pathlib import Path
 from residuum.commands.arguments import add_jobs, positive_number
 
 DESCRIPTION = """\
-Measure the committed networks: accuracy of the integer network on all held-out images, images on
-the simulated engine of a board with every spike compared, the cycle model beside it, the clock and
-area of the engine after place and route, and the bytes between host and board. Writes
-build/bench/report.json and docs/results.md; ends with status 1 if a value differs or the cycle
-model is off by more than 1 %. What is finished is kept in build/bench, so that the command may be
-broken off at any time (Ctrl-C); it is done anew where network, engine or sources have changed."""
+Measure the committed networks: accuracy of the integer network on all held-out images; cycles on
+the simulated engine of a board, with every spike compared, and in the cycle model; clock and area
+of the engine after place and route; bytes between host and board. Writes build/bench/report.json
+and docs/results.md; ends with status 1 if a value differs or the error of the cycle model exceeds
+1 %. Finished parts are kept in build/bench, so the command may be interrupted at any time (Ctrl-C).
+They run again if network, engine or sources have changed."""
 EXAMPLES = """\
 examples:
   residuum bench                               all networks; an hour on two cores
-  residuum bench --models digits               one of them; the page is build/bench/results.md
+  residuum bench --models digits               one network; the page is build/bench/results.md
   residuum bench --models digits,mnist --page docs/results.md
   residuum bench --images 20 --no-build        quick: few images, no clock and no area
 
-`make bench` is the same as the first from a fresh clone.
+`make bench` does the same as the first example, from a fresh clone.
 """
 
 
@@ -33,24 +33,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models",
         metavar="NAMES",
-        help=f"some of {','.join(models)}, with commas between them (default: all)",
+        help=f"comma-separated list of {','.join(models)} (default: all)",
     )
     parser.add_argument(
         "--images",
         type=positive_number,
         default=200,
         metavar="N",
-        help="held-out images on the simulated engine, from the first (default %(default)s)",
+        help="run the first N held-out images on the simulated engine (default %(default)s)",
     )
     parser.add_argument(
-        "--no-build", action="store_true", help="leave out place and route: no clock, no area"
+        "--no-build", action="store_true", help="skip place and route: no clock, no area"
     )
     parser.add_argument(
         "--tries",
         type=positive_number,
         default=3,
         metavar="N",
-        help="seeds of place and route, from 1 on, until the board's clock is met "
+        help="try at most N seeds of place and route until the board's clock is met "
         "(default %(default)s)",
     )
     add_jobs(parser)

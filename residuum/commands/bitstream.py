@@ -7,21 +7,21 @@ from typing import Any
 from residuum.commands.arguments import positive_number, whole_number
 
 DESCRIPTION = """\
-Build the bitstream of a board with yosys, nextpnr-ecp5 and ecppack, natively where they are in
-PATH. Writes build/BOARD/residuum.bit and build/BOARD/report.json; a build that fails or misses its
-clock ends with status 1 and leaves the earlier bitstream and its report as they were."""
+Build the bitstream of a board with yosys, nextpnr-ecp5 and ecppack; native programs in PATH are
+preferred. Writes build/BOARD/residuum.bit and build/BOARD/report.json. A build that fails or misses
+its clock ends with status 1 and leaves an earlier bitstream and its report unchanged."""
 EXAMPLES = """\
 examples:
   residuum bitstream ulx3s-12f                  with the digits network, ready at power-up
   residuum bitstream ulx3s --model mnist        with another network
   residuum bitstream ulx3s --model ''           with empty memories
-  residuum bitstream ulx3s --freq 170           at another clock than the board's usual one
+  residuum bitstream ulx3s --freq 170           with another clock than the board's default
   residuum bitstream orangecrab-85f --preset 45f
 
-`make bitstream BOARD=ulx3s-12f MODEL=digits PRESET=12f FREQ=150` is the same from a fresh clone.
+From a fresh clone: `make bitstream BOARD=ulx3s-12f MODEL=digits PRESET=12f FREQ=150`.
 """
 
-# nextpnr reads a seed into 32 bits with a sign.
+# nextpnr stores a seed in a signed 32-bit integer.
 LARGEST_SEED = 2**31 - 1
 MOST_TRIES = 1000
 
@@ -52,7 +52,7 @@ def add_design(parser: argparse.ArgumentParser) -> None:
 
 
 def design_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What `residuum.boards.build.bitstream.prepare` takes of the arguments of `add_design`."""
+    """The arguments of `add_design`, as options of `residuum.boards.build.bitstream.prepare`."""
     return {
         "model": args.model,
         "bits": args.bits,
@@ -73,7 +73,7 @@ def megahertz(text: str) -> float:
 
 
 def seed(text: str) -> int:
-    """A seed of place and route for argparse; `tries` more fit behind it."""
+    """A seed of place and route for argparse; the next `MOST_TRIES` seeds are valid too."""
     return _at_most(whole_number(text), LARGEST_SEED - MOST_TRIES)
 
 
@@ -92,19 +92,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("board", metavar="BOARD", help="see `residuum boards`")
     add_design(parser)
     parser.add_argument(
-        "--seed", type=seed, default=1, help="of place and route (default %(default)s)"
+        "--seed", type=seed, default=1, help="seed of place and route (default %(default)s)"
     )
     parser.add_argument(
         "--tries",
         type=tries,
         default=3,
         metavar="N",
-        help="seeds that are tried, from --seed on, until the clock is met (default %(default)s)",
+        help="try at most N seeds, from --seed on, until the clock is met (default %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, and print the clock, the area, and where the files are."""
+    """Build, and print the clock, the area and the paths of the files."""
     from residuum.boards.build.bitstream import prepare
     from residuum.boards.build.layout import BITSTREAM, REPORT, build
     from residuum.boards.catalogue import find

@@ -3,13 +3,12 @@
 import argparse
 
 DESCRIPTION = """\
-List the boards that `residuum bitstream` builds for: device, oscillator, engine, clock, UART and
-LEDs. The LEDs show in this order: alive (blinking), busy, error, and on further ones the class in
-binary, lowest bit first."""
+List the boards of `residuum bitstream`: device, oscillator, engine, clock, UART and LEDs. The LEDs
+are, in this order: alive (blinking), busy, error, then the class in binary, lowest bit first."""
 EXAMPLES = """\
 examples:
   residuum boards                   all boards
-  residuum bitstream ulx3s-12f      build for one of them
+  residuum bitstream ulx3s-12f      build for one board
 """
 
 
@@ -18,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the engine of every board, and where its wires and LEDs are."""
+    """Print engine, UART pins and LEDs of every board."""
     from residuum.boards.board import MHZ
     from residuum.boards.catalogue import BOARDS
     from residuum.commands.tables import print_records

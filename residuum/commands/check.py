@@ -8,8 +8,8 @@ import sys
 from residuum.commands.arguments import add_images_on_device
 
 DESCRIPTION = """\
-Compare every spike train, mask, logit and class that a device computes with the integer golden
-model, layer by layer, and the program in its memories with what was loaded. Ends with status 1 if
+Compare every spike train, mask, logit and class of a device with the integer golden model, layer by
+layer, and the program in its memories with the program that was loaded. Ends with status 1 if
 anything differs."""
 EXAMPLES = """\
 examples:
@@ -17,7 +17,7 @@ examples:
   residuum check --device serial:/dev/ttyUSB0        the same on a board
   residuum check --model mnist --images 20           MNIST
   residuum check --tau 0 --T 8                       plain conversion without the probe
-  residuum check --device serial:/dev/ttyUSB0 --loaded  the network that the bitstream holds
+  residuum check --device serial:/dev/ttyUSB0 --loaded  the network in the bitstream
 """
 
 

@@ -1,4 +1,4 @@
-"""What the commands show a person: progress, and where a result was written."""
+"""Console output of the commands: progress, and the paths of results."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from residuum.sw.data.data_sets import Access
 from residuum.sw.files import shown, write_json
 from residuum.sw.progress import Task
 
-# Seconds between two lines on the same task where no bar can be drawn, such as in a log.
+# Seconds between two lines on a task if no bar can be drawn, as in a log.
 LINE_EVERY = 60.0
 
 
 def say_written(*paths: Path) -> None:
-    """A line for each file that was written."""
+    """Print a line for each written file."""
     for path in paths:
         print(f"written: {shown(path)}")
 
 
 def write_report(path: Path, report: object) -> None:
-    """Write a report as JSON, whole or not at all, and say so."""
+    """Write a report as JSON, atomically, and print its path."""
     write_json(path, report)
     say_written(path)
 
 
 def data_access(args: argparse.Namespace) -> Access:
-    """What ``--allow-modified`` says, with downloads shown on the console."""
+    """Data set access with ``--allow-modified`` and downloads shown on the console."""
     return Access(args.allow_modified, ConsoleReporter())
 
 
 class _Count(ProgressColumn):
-    """How much of how much is done, in the unit of the task."""
+    """Amount done and total, in the unit of the task."""
 
     def render(self, task: RichTask) -> Text:
         if task.total is None:
@@ -61,9 +61,9 @@ class _Count(ProgressColumn):
 
 
 class ConsoleReporter:
-    """Progress on standard error: bars on a terminal; in a log a line a minute for each task.
+    """Progress on standard error: bars on a terminal, else one line per minute and task.
 
-    Implements `residuum.sw.progress.Reporter`. Tasks of several threads may run side by side.
+    Implements `residuum.sw.progress.Reporter`. Several threads may have tasks in parallel.
     """
 
     def __init__(self, console: Console | None = None):
@@ -81,12 +81,12 @@ class ConsoleReporter:
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
-            # Single steps may take a minute each.
+            # A single step may take a minute.
             speed_estimate_period=3600,
         )
 
     def say(self, line: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
@@ -144,7 +144,7 @@ class _ConsoleTask:
         self._tell()
 
     def _tell(self) -> None:
-        """A line a minute where no bar can be drawn."""
+        """Without a terminal, print a line per minute."""
         now = time.monotonic()
         if self._reporter.console.is_terminal or now - self._told < LINE_EVERY or not self._done:
             return

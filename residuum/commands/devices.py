@@ -1,4 +1,4 @@
-"""What the commands share that talk to a device."""
+"""Common functions of the commands that use a device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def open_device(
     network: IntegerNetwork | None = None,
     steps: int | None = None,
 ) -> Device:
-    """The device at an address; a simulated one is built for the network and the steps first."""
+    """The device at an address; builds a simulated device for the network and steps."""
     from residuum import api
 
     doing = "building the simulated engine" if address.startswith("sim:") else "looking for"
@@ -32,7 +32,7 @@ def open_device(
 def prepare(
     device: Device, network: IntegerNetwork, args: argparse.Namespace, reporter: Reporter
 ) -> Classifier:
-    """A classifier whose network is in the device: loaded now, or with ``--loaded`` found there."""
+    """A classifier whose network is in the device: loads it, or with ``--loaded`` verifies it."""
     from residuum.sw.host.classifier import Classifier
 
     classifier = Classifier(device, network, tau=args.tau, T=args.T)

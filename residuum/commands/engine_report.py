@@ -1,4 +1,4 @@
-"""The report of images on the simulated engine, as the commands print it."""
+"""Prints the report of images on the simulated engine."""
 
 import sys
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ COLUMNS = ("layer", "neurons", "fire", "events", "SOPs", "cycles", "utilisation"
 
 
 def print_report(report: Mapping[str, Any]) -> int:
-    """Print a table of the layers, and the sums, of a `residuum.sim.bench.measure.report`.
+    """Print the layers and the sums of a `residuum.sim.bench.measure.report` as a table.
 
-    Returns the exit status: 1, with a sentence on stderr, if values differ.
+    Returns the exit status, which is 1, with a sentence on stderr, if values differ.
     """
     whole = {key: report[f"{key}_per_image"] for key in ("events", "sops", "cycles")}
     neurons = sum(layer["neurons"] for layer in report["layers"])

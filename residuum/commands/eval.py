@@ -6,17 +6,17 @@ from pathlib import Path
 from residuum.commands.arguments import add_allow_modified, add_images, add_network, add_stages
 
 DESCRIPTION = """\
-Run the integer golden model on the held-out images of the network's data set, print the accuracy
-and write it to a JSON file."""
+Run the integer golden model on the held-out images of the network's data set. Prints the accuracy
+and writes it to a JSON file."""
 EXAMPLES = """\
 examples:
   residuum eval digits                      8-bit weights, tau 4, T 4, all held-out digits
   residuum eval mnist --bits 4              4-bit weights, all 10,000 test images
   residuum eval mnist --tau 0 --T 8         plain conversion without the probe
   residuum eval digits --images 50          the first 50 images only
-  residuum eval build/zoo/digits-8bit.npz   a network that was just trained
+  residuum eval build/zoo/digits-8bit.npz   a newly trained network
 
-Images are read from the folder that the variable RESIDUUM_DATA names, else downloaded once.
+Images are read from the folder in the environment variable RESIDUUM_DATA, else downloaded once.
 """
 
 

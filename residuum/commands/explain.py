@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from residuum.sw.look.explain import Explanation
 
 DESCRIPTION = """\
-Find the layer in which a conversion loses its accuracy, and why. Hybrids of spikes and activations
-are run on held-out images, and every layer is held against the float QCFS network: rates, weights,
-thresholds, biases. Prints a table and what to do, and writes a JSON file."""
+Find the layer in which a conversion loses its accuracy, and the cause. Runs hybrids of spikes and
+activations on held-out images, and compares rates, weights, thresholds and biases of every layer
+with the float QCFS network. Prints tables and a remedy, and writes a JSON file."""
 EXAMPLES = """\
 examples:
   residuum explain digits                      the committed network with 8-bit weights
   residuum explain mnist --bits 4 --images all on all test images
-  residuum explain digits --tau 0 --T 2        what too few steps do
-  residuum explain my-4bit.npz                 a network of your own, against my-float.npz beside it
+  residuum explain digits --tau 0 --T 2        the effect of too few steps
+  residuum explain my-4bit.npz                 your own network, against my-float.npz in its folder
   residuum explain my.npz --against better.npz against another float or integer network
 
-Without a float network the reference is made from the integers themselves, which shows what spikes
-do, but not what rounding does.
+Without a float network, the reference is made from the integers themselves. Then errors of spikes
+are visible, but not errors of rounding.
 """
 DEFAULT_IMAGES = 200
 
@@ -36,14 +36,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=image_count,
         default=DEFAULT_IMAGES,
         metavar="N",
-        help=f"how many held-out images, from the first, or all (default {DEFAULT_IMAGES})",
+        help=f"use the first N held-out images, or all (default {DEFAULT_IMAGES})",
     )
     parser.add_argument(
         "--against",
         type=Path,
         metavar="FILE",
-        help="the float network, or an integer network of more bits (default: the float network "
-        "beside the model, if there is one)",
+        help="reference: a float network, or an integer network with more bits (default: the float "
+        "network in the model's folder, if there is one)",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="report (default build/explain/MODEL.json)"
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(name: str, found: "Explanation") -> None:
-    """Two tables: where accuracy is lost, and what each layer's own errors are."""
+    """Print two tables: loss of accuracy by layer, and errors of each layer by cause."""
     from rich.text import Text
 
     from residuum.commands.tables import print_records

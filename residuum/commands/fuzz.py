@@ -8,13 +8,13 @@ import time
 from residuum.commands.arguments import positive_number, whole_number
 
 DESCRIPTION = """\
-Send damaged, random and hostile frames to the simulated accelerator. After each burst good requests
-must be answered, and every byte of an answer and every word of the memories must be what a second
-model of the protocol says. Ends with status 1 at the first difference."""
+Send damaged, random and hostile frames to the simulated accelerator. After each burst, it must
+answer good requests. Every byte of its answers and every word of its memories must equal those of
+an independent model of the protocol. Ends with status 1 at the first difference."""
 EXAMPLES = """\
 examples:
-  residuum fuzz                          100,000 bad frames, which takes some minutes
-  residuum fuzz --frames 5000 --seed 7   fewer, and others
+  residuum fuzz                          100,000 bad frames, in some minutes
+  residuum fuzz --frames 5000 --seed 7   fewer and different frames
 """
 
 
@@ -24,14 +24,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=100_000,
         metavar="N",
-        help="bad frames (default %(default)s)",
+        help="number of bad frames (default %(default)s)",
     )
     parser.add_argument(
         "--seed",
         type=whole_number,
         default=1,
         metavar="N",
-        help="of the random frames; the same seed sends the same frames (default %(default)s)",
+        help="seed of the random frames; equal seeds send equal frames (default %(default)s)",
     )
 
 

@@ -5,11 +5,11 @@ import dataclasses
 
 from residuum.commands.arguments import add_device
 
-DESCRIPTION = "Print what a device says about itself: engine, clock, build, program and counters."
+DESCRIPTION = "Print engine, clock, build, program and frame counters of a device."
 EXAMPLES = """\
 examples:
-  residuum info --device serial:/dev/ttyUSB0          a board at the default baud rate
-  residuum info --device serial:/dev/ttyUSB0@115200   at another one
+  residuum info --device serial:/dev/ttyUSB0          a board; tries the baud rates of all boards
+  residuum info --device serial:/dev/ttyUSB0@115200   a board at this baud rate
   residuum info --device sim:lanes=32                 a simulated engine with 32 lanes
 """
 

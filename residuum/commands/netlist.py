@@ -8,15 +8,15 @@ import sys
 from residuum.commands.arguments import add_allow_modified, positive_number
 
 DESCRIPTION = """\
-Synthesise a small accelerator for ECP5 that powers up with a network of 4-bit weights, place and
+Synthesise a small accelerator for ECP5, with a network of 4-bit weights in its memories, place and
 route it, and run both netlists with models of the primitives in Verilator. Images are classified
-with the network that is there, then with one of 8-bit weights that is loaded over the link; every
-spike train, mask, logit and class is compared with the golden model. Writes
-build/netlist/report.json; ends with status 1 if anything differs."""
+with this network, then with a network of 8-bit weights that is loaded over the link. Every spike
+train, mask, logit and class is compared with the golden model. Writes build/netlist/report.json;
+ends with status 1 if anything differs."""
 EXAMPLES = """\
 examples:
   residuum netlist digits               5 digits on both netlists
-  residuum netlist digits --images 20   more of them
+  residuum netlist digits --images 20   more digits
 """
 
 
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=5,
         metavar="N",
-        help="how many held-out images, from the first (default %(default)s)",
+        help="use the first N held-out images (default %(default)s)",
     )
 
 

@@ -3,23 +3,23 @@
 import argparse
 
 DESCRIPTION = """\
-Load build/BOARD/residuum.bit into a board with openFPGALoader, until the power goes off; with
---flash into its flash memory, so that it is there after power-up. Says first which network and
-which engine the bitstream holds."""
+Load build/BOARD/residuum.bit into a board with openFPGALoader. The FPGA keeps it until power-off;
+with --flash, it is written to the flash memory and loaded at every power-up. Prints the network and
+the engine of the bitstream first."""
 EXAMPLES = """\
 examples:
-  residuum program ulx3s-12f           into the device
+  residuum program ulx3s-12f           into the FPGA
   residuum program ulx3s --flash       into the flash memory
 
-`make program BOARD=ulx3s-12f` is the same from a fresh clone.
+From a fresh clone: `make program BOARD=ulx3s-12f`.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("board", metavar="BOARD", help="see `residuum boards`")
-    parser.add_argument("--flash", action="store_true", help="into the flash memory")
+    parser.add_argument("--flash", action="store_true", help="write to the flash memory")
     parser.add_argument(
-        "--cable", metavar="NAME", help="another cable than the usual one, as openFPGALoader has it"
+        "--cable", metavar="NAME", help="openFPGALoader's name of a cable other than the default"
     )
 
 

@@ -18,19 +18,18 @@ if TYPE_CHECKING:
     from residuum.hw.isa.config import EngineConfig
 
 DESCRIPTION = """\
-Write a page about a network and its run, for a browser: layers and bounds, memory of the engine,
-activity, cycles, accuracy, wrong images and boards. One HTML file that needs nothing else."""
+Write an HTML page about a network and its run: layers and bounds, memory of the engine, activity,
+cycles, accuracy, misclassified images and boards. The file is self-contained."""
 EXAMPLES = """\
 examples:
   residuum report digits                     build/report/digits-8bit.html, all held-out digits
   residuum report mnist --images 1000        the first 1,000 test images
-  residuum report digits --sim               cycles measured on the simulated engine, and compared
-  residuum report my.npz --out my.html       a network of your own
+  residuum report digits --sim               measure cycles on the simulated engine, and compare
+  residuum report my.npz --out my.html       your own network
 
-Figures of boards are those of the reports that `residuum bitstream` and `residuum timing` left
-in build/.
+Figures of boards come from the reports of `residuum bitstream` and `residuum timing` in build/.
 """
-# Images whose cycles are predicted, or simulated: a mean over more hardly changes.
+# Images whose cycles are predicted or simulated; more images hardly change the mean.
 CYCLE_IMAGES = 10
 DEFAULT_STEPS = 8
 
@@ -45,13 +44,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=16,
         metavar="P",
-        help="output channels that the engine computes side by side (default %(default)s)",
+        help="output channels that the engine computes in parallel (default %(default)s)",
     )
     parser.add_argument(
         "--against",
         type=Path,
         metavar="FILE",
-        help="the float network, or an integer network of more bits, to compare with",
+        help="reference: a float network, or an integer network with more bits",
     )
     parser.add_argument(
         "--sim",
@@ -131,7 +130,7 @@ def _config(args: argparse.Namespace) -> EngineConfig:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """The command line that makes the page again, without the folders of this machine."""
+    """The command line that makes the page again, without local folder names."""
     from residuum.sw.network.library import is_path
 
     words = [f"residuum report {Path(args.model).name if is_path(args.model) else args.model}"]

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from residuum.sw.host.classifier import Classification
 
 DESCRIPTION = """\
-Load a trained network into a device, classify held-out images there, and print the predictions,
-the accuracy, and what a classification takes at the clock of the device."""
+Load a trained network into a device and classify held-out images. Prints the predictions, the
+accuracy, and the time of a classification at the clock of the device."""
 EXAMPLES = """\
 examples:
   residuum run                                       20 digits on the simulated engine
   residuum run --device serial:/dev/ttyUSB0          the same on a board
   residuum run --device serial:/dev/ttyUSB0@115200   at another baud rate
   residuum run --model mnist --images 1000           MNIST, a thousand images
-  residuum run --device serial:/dev/ttyUSB0 --loaded with the network that the board holds already
+  residuum run --device serial:/dev/ttyUSB0 --loaded with the network already in the board
   residuum run --device sim:lanes=32                 a simulated engine with 32 lanes
 
 A board needs a bitstream first (`make bitstream`, `make program`); `residuum info` shows whether it
-answers. `residuum serve` puts the simulated engine behind a serial port.
+answers. `residuum serve` offers the simulated engine on a serial port.
 """
 
-# Of longer runs only the mistakes are shown.
+# Longer runs print only the wrong predictions.
 SHOWN = 20
 
 

@@ -1,4 +1,4 @@
-"""``residuum serve``: the simulated engine behind a serial port."""
+"""``residuum serve``: the simulated engine on a serial port."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 from residuum.commands.arguments import DEFAULT_T, DEFAULT_TAU
 
 DESCRIPTION = """\
-Put the simulated accelerator behind a pseudo terminal and print its name: everything that talks to
-a board by a serial port can talk to it. Ends with Ctrl-C."""
+Offer the simulated accelerator on a pseudo terminal and print its name. Any program that uses a
+board on a serial port can use it. Ends with Ctrl-C."""
 EXAMPLES = """\
 examples:
   residuum serve                       an engine of the default size
-  residuum serve --model mnist         one that is large enough for this network
+  residuum serve --model mnist         an engine large enough for this network
   residuum serve --engine lanes=32     32 lanes instead of 16
 
-Then, in another terminal, with the name that it prints:
+Then, in another terminal, with the printed name:
 
   residuum info --device serial:/dev/pts/5
   residuum run --device serial:/dev/pts/5 --model digits
@@ -24,12 +24,12 @@ Then, in another terminal, with the name that it prints:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="a committed network, or a .npz file, that has to fit")
+    parser.add_argument("--model", help="make the engine large enough for this network or file")
     parser.add_argument(
         "--engine",
         default="",
         metavar="OPTIONS",
-        help="what follows sim: in an address, e.g. lanes=32,steps=16",
+        help="options as after sim: in an address, e.g. lanes=32,steps=16",
     )
 
 

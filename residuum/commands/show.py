@@ -6,17 +6,18 @@ from pathlib import Path
 from residuum.commands.arguments import add_allow_modified, add_network, add_stages, whole_number
 
 DESCRIPTION = """\
-Draw what one held-out image does in a network: spikes of every layer in probe and inference,
-residual potentials and silenced neurons, firing rates beside the activations of the ANN, logits and
-class. One picture, made with the integer golden model."""
+Draw one held-out image on its way through a network, in one picture: spikes of every layer in probe
+and inference, residual potentials and silenced neurons, firing rates and activations of the ANN,
+logits and class. The integer golden model computes them."""
 EXAMPLES = """\
 examples:
   residuum show digits --image 3                the fourth held-out digit
   residuum show mnist --image 115 --bits 4      4-bit weights
   residuum show digits --image 3 --tau 0 --T 8  plain conversion without the probe
-  residuum show my.npz --image 0 --out my.svg   a network of your own, as a drawing
+  residuum show my.npz --image 0 --out my.svg   your own network, as a vector drawing
 
-The ANN is the float network beside the model (NAME-float.npz), else the network's own integers.
+The ANN is the float network in the model's folder (NAME-float.npz), else the network's own
+integers.
 """
 
 
@@ -35,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--against",
         type=Path,
         metavar="FILE",
-        help="the float network, or an integer network of more bits, whose activations are shown",
+        help="ANN: a float network, or an integer network with more bits",
     )
     parser.add_argument(
         "--out",

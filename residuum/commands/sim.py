@@ -10,8 +10,8 @@ from residuum.commands.arguments import add_allow_modified, add_network, add_sta
 
 DESCRIPTION = """\
 Run held-out images through the engine under Verilator and compare every spike train, mask, logit
-and class with the integer golden model. Prints a table, with the cycles that the cycle model
-predicts, and writes build/sim/report.json; ends with status 1 if anything differs."""
+and class with the integer golden model. Prints a table, with the prediction of the cycle model, and
+writes build/sim/report.json; ends with status 1 if anything differs."""
 EXAMPLES = """\
 examples:
   residuum sim digits                        100 held-out digits on 16 lanes, tau 4, T 4
@@ -19,14 +19,14 @@ examples:
   residuum sim digits --tau 0 --T 8          plain conversion without the probe
   residuum sim digits --images 1 --waves     one image, with every signal in build/waves
 
-`make sim MODEL=mnist IMAGES=50 LANES=32` is the same from a fresh clone; `residuum verify` does all
-held-out images, and can be interrupted.
+From a fresh clone: `make sim MODEL=mnist IMAGES=50 LANES=32`. `residuum verify` runs all held-out
+images and can be interrupted.
 """
 
 DEFAULT_STEPS = 8
-# Images of one simulation: the traces of so many images lie in memory together.
+# Images per simulation: limits the number of traces in memory.
 CHUNK = 100
-# The largest file of waves, in MB, unless the user allows more.
+# Default limit on the size of a wave file, in MB.
 MOST_WAVES = 500
 
 
@@ -39,25 +39,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=100,
         metavar="N",
-        help="how many held-out images, from the first (default %(default)s)",
+        help="use the first N held-out images (default %(default)s)",
     )
     parser.add_argument(
         "--lanes",
         type=positive_number,
         default=16,
-        help="output channels that the engine computes side by side (default %(default)s)",
+        help="output channels that the engine computes in parallel (default %(default)s)",
     )
     parser.add_argument(
         "--waves",
         action="store_true",
-        help="record every signal, as build/waves/MODEL-LANESxSTEPS.vcd",
+        help="record every signal in build/waves/MODEL-LANESxSTEPS.vcd",
     )
     parser.add_argument(
         "--waves-mb",
         type=positive_number,
         default=MOST_WAVES,
         metavar="MB",
-        help="the most that the waves may take (default %(default)s)",
+        help="limit on the size of the wave file (default %(default)s)",
     )
     parser.add_argument(
         "--json",
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             most_waves=args.waves_mb * 1_000_000,
         )
     totals = Totals.empty(len(program.layers))
-    # All waves are those of one simulation.
+    # With waves, a single simulation runs all images, since each simulation writes a new file.
     chunk = args.images if args.waves else CHUNK
     for first in range(0, args.images, chunk):
         last = min(first + chunk, args.images)

@@ -8,19 +8,19 @@ from residuum.commands.arguments import add_allow_modified, image_count, positiv
 from residuum.sw.errors import ResiduumError
 
 DESCRIPTION = """\
-Measure what the residual potential does: accuracy against tau and T, SRP against plain conversion
-at the same total of steps, the unevenness error layer by layer, and the bits that weights,
-fractions and potentials need. Writes a page with plots, and build/study/report.json."""
+Measure the effect of the residual potential: accuracy against tau and T, SRP against plain
+conversion with the same total number of steps, the unevenness error by layer, and the bits needed
+by weights, fractions and potentials. Writes a page with plots, and build/study/report.json."""
 EXAMPLES = """\
 examples:
   residuum study                               mnist, fashion and cifar10: docs/study.md; a quarter
-                                               of an hour on a core that is free
+                                               of an hour on an idle core
   residuum study --models mnist --images 500   quicker; the page goes to build/study
   residuum study --images all                  every held-out image
-  residuum study --zoo build/zoo --models digits   networks that were just trained
+  residuum study --zoo build/zoo --models digits   newly trained networks
 
-Finished portions are kept in build/study, so an interrupted study goes on where it stopped, and one
-with more images computes only what is new.
+Finished portions are kept in build/study. An interrupted study resumes from them, and a study with
+more images computes only the new portions.
 """
 
 DEFAULT_MODELS = "mnist,fashion,cifar10"
@@ -37,21 +37,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         type=image_count,
-        # Left out, fewer images than the default are enough; a number that is given must be there.
+        # Without --images, fewer images than the default are allowed; with it, the data set must
+        # have as many.
         default=argparse.SUPPRESS,
         metavar="N",
-        help='how many held-out images of each model, from the first, or "all" '
-        f"(default {DEFAULT_IMAGES}, or all that there are)",
+        help='use the first N held-out images of each model, or "all" '
+        f"(default {DEFAULT_IMAGES}, or all if there are fewer)",
     )
     parser.add_argument(
-        "--zoo", type=Path, metavar="FOLDER", help="where the networks are (default sw/zoo)"
+        "--zoo", type=Path, metavar="FOLDER", help="folder of the networks (default sw/zoo)"
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="for the page and the plots (default docs for the whole study, build/study if "
-        "--models, --images or --zoo is given)",
+        help="folder for page and plots (default docs for the whole study; build/study with "
+        "--models, --images or --zoo)",
     )
     parser.add_argument(
         "--threads", type=positive_number, default=1, metavar="N", help="default %(default)s"
@@ -123,7 +124,7 @@ def _report(args: argparse.Namespace, parts: Path, page: Path) -> dict[str, Any]
 
 
 def command_line(args: argparse.Namespace) -> str:
-    """The command that gives these numbers again."""
+    """The command that reproduces these numbers."""
     words = ["residuum study"]
     if args.models != DEFAULT_MODELS:
         words.append(f"--models {args.models}")

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from residuum.sw.network.integer_network import IntegerNetwork
 
 DESCRIPTION = """\
-Try every division of a total number of steps into tau (probe) and T (inference) and print the
-best. It uses training images, so that the held-out images can still judge the choice."""
+Try every split of a total number of steps into tau (probe) and T (inference) and print the best.
+Uses training images, so that the held-out images remain an independent test of the choice."""
 EXAMPLES = """\
 examples:
   residuum suggest mnist              8 steps in total, on the first 2,000 training images
@@ -41,11 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         type=image_count,
-        # Left out, fewer images than the default are enough; a number that is given must be there.
+        # Without --images, fewer images than the default are allowed; with it, the data set must
+        # have as many.
         default=argparse.SUPPRESS,
         metavar="N",
-        help='how many training images, from the first, or "all" '
-        f"(default {DEFAULT_IMAGES}, or all that there are)",
+        help='use the first N training images, or "all" '
+        f"(default {DEFAULT_IMAGES}, or all if there are fewer)",
     )
     add_allow_modified(parser)
 

@@ -9,9 +9,9 @@ DESCRIPTION = "Print a network's layers, shapes, bits, memory and the bounds of 
 EXAMPLES = """\
 examples:
   residuum summary digits               the committed network with 8-bit weights
-  residuum summary mnist --bits 4       the one with 4-bit weights
+  residuum summary mnist --bits 4       a network with 4-bit weights
   residuum summary digits --T 16        bounds of the potentials for longer runs
-  residuum summary build/zoo/my.npz     a network of your own
+  residuum summary build/zoo/my.npz     your own network
 """
 
 
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from residuum.sw.network.library import load_network
 
-    # No limit where the text goes to a file.
+    # Without a terminal, as in a file, the width is not limited.
     width = shutil.get_terminal_size((10_000, 0)).columns
     print(load_network(args.model, args.bits).summary(tau=args.tau, T=args.T, width=width))
     return 0

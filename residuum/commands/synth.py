@@ -3,14 +3,14 @@
 import argparse
 
 DESCRIPTION = """\
-Synthesise the engine or a unit of it for ECP5 and print the resources that it takes. The figures
-also go to build/synth/UNIT-LANESxSTEPS-ROWS/report.json, beside the netlist and the log."""
+Synthesise the engine or one of its units for ECP5 and print its resources. Also writes
+build/synth/UNIT-LANESxSTEPS-ROWS/report.json, the netlist and the log."""
 EXAMPLES = """\
 examples:
   residuum synth                     the engine with 16 lanes and 8 steps
   residuum synth --lanes 32          twice the lanes
   residuum synth --weight-rows 1024  a smaller weight store
-  residuum synth --unit tile         one of its units alone
+  residuum synth --unit tile         one unit alone
 """
 
 
@@ -18,13 +18,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from residuum.boards.build.synth import UNITS
 
     parser.add_argument("--unit", default="engine", help=f"one of: {', '.join(UNITS)}")
-    parser.add_argument("--lanes", type=int, default=16, help="output channels side by side")
-    parser.add_argument("--steps", type=int, default=8, help="time steps side by side")
+    parser.add_argument("--lanes", type=int, default=16, help="output channels in parallel")
+    parser.add_argument("--steps", type=int, default=8, help="time steps in parallel")
     parser.add_argument("--weight-rows", type=int, default=2048, help="rows of the weight store")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Synthesise, print a table, say where the report is."""
+    """Synthesise, print a table and the path of the report."""
     from residuum.boards.build.synth import REPORT, synthesise_unit, unit_folder
     from residuum.commands.console import ConsoleReporter, say_written
     from residuum.commands.tables import print_records

@@ -19,12 +19,12 @@ def print_records(
     title: str = "",
     numbers: Collection[str] = (),
 ) -> None:
-    """Print records that have the same keys, the first of which names the record.
+    """Print records with equal keys; the first key is the name of the record.
 
-    Each of ``groups`` (all keys, unless given) becomes a table with the names in its first column.
-    Where a table is wider than the terminal, every record becomes a list of lines instead, so that
-    no cell is ever cut. Keys and cells may have several lines; text is never read as markup.
-    ``numbers`` are aligned on the right.
+    Each of ``groups`` (default: all keys) becomes a table with the names in its first column. If a
+    table is wider than the terminal, every record is printed as a list of lines instead, so that no
+    cell is cut. Keys and cells may have several lines; text is never parsed as markup. Columns in
+    ``numbers`` are right-aligned.
     """
     console = Console()
     name, *others = records[0]
@@ -66,5 +66,5 @@ def _text(cell: str | Text) -> Text:
 
 
 def _one_line(key: str) -> str:
-    """A key whose words were divided for a narrow column."""
+    """A key without the line breaks and hyphens of a narrow column."""
     return key.replace("-\n", "").replace("\n", " ")

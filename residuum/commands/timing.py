@@ -9,17 +9,16 @@ from residuum.commands.bitstream import add_design, design_options, tries
 from residuum.sw.errors import ResiduumError
 
 DESCRIPTION = """\
-Place and route the design of boards with several seeds, and print the clock that it reaches, the
-area, the two ends of the slowest path, and how far this is from what the project requires and aims
-at. Also written to build/timing/report.json. Ends with status 1 if a board stays below what is
-required."""
+Place and route the designs of boards with several seeds. Prints Fmax, the area, both ends of the
+critical path, and the distances from the required values and from the aims of the project. Writes
+build/timing/report.json; ends with status 1 if a board misses a required value."""
 EXAMPLES = """\
 examples:
   residuum timing                               ulx3s-12f and ulx3s, three seeds each
-  residuum timing --board ulx3s-12f --seeds 1   the quick one
-  residuum timing --freq 150                    asking for 150 MHz instead of the aim
+  residuum timing --board ulx3s-12f --seeds 1   quick: one board, one seed
+  residuum timing --freq 150                    with a target of 150 MHz instead of the aim
 
-`make timing` is the same from a fresh clone.
+From a fresh clone: `make timing`.
 """
 
 
@@ -30,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--board",
         action="append",
         metavar="BOARD",
-        help=f"may be given several times (default: {' and '.join(GOALS)})",
+        help=f"can be repeated (default: {' and '.join(GOALS)})",
     )
     parser.add_argument(
         "--seeds",
@@ -44,13 +43,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=min(2, os.cpu_count() or 1),
         metavar="N",
-        help="tools running side by side (default %(default)s)",
+        help="tools running in parallel (default %(default)s)",
     )
     add_design(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table, and fail if a board stays below what is required."""
+    """Measure, print the table, and fail if a board misses a required value."""
     from residuum.boards.build.timing import GOALS, measure
     from residuum.boards.catalogue import find
     from residuum.commands.console import ConsoleReporter, say_written
@@ -92,7 +91,7 @@ def _record(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _distance(row: dict[str, Any], kind: str) -> str:
-    """A goal, and how far the row is from it."""
+    """A goal, and the difference between row and goal."""
     goal = row["goal"] or {}
     lines = []
     for key, unit, form in (("fmax_min_mhz", "mhz", "+.1f"), ("lut", "lut", "+,")):

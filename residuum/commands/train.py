@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from residuum.sw.train.models import ModelDefinition
 
 DESCRIPTION = """\
-Train a network (QCFS activation), convert it to integers with 8-bit and 4-bit weights, check both
-on the held-out images and write one .npz file for each. A run that was interrupted goes on where
-it stopped."""
+Train a network (QCFS activation), convert it to integers with 8-bit and 4-bit weights, evaluate
+both on the held-out images, and write a .npz file for each. An interrupted run resumes after the
+last finished epoch."""
 EXAMPLES = """\
 examples:
   residuum train digits              8x8 handwritten digits, about a minute; needs no download
@@ -23,16 +23,17 @@ examples:
   residuum train cifar10             32x32 colour photographs, about two hours
   residuum train mnist --bits 4      only the integer network with 4-bit weights
   residuum train mnist --activity-penalty 0.5    fewer spikes, for a faster engine
-  residuum train digits --restart    forget the finished epochs of an earlier run
-  residuum train digits --install    write to the committed place (sw/zoo) instead of build/zoo
+  residuum train digits --restart    discard the finished epochs of an earlier run
+  residuum train digits --install    write to sw/zoo, the committed networks, not to build/zoo
 
-Times are for one core. Images are read from the folder that the variable RESIDUUM_DATA names, else
-downloaded once. All but digits are trained in bfloat16 and need a C++ compiler.
+Times are for one core. Images are read from the folder in the environment variable RESIDUUM_DATA,
+else downloaded once. All models but digits are trained in bfloat16 and need a C++ compiler.
 
-Fixed seeds and one thread: the same command gives the same network on the same kind of machine.
+Seeds are fixed and training uses one thread: the same command gives the same network on the same
+kind of machine.
 """
 
-# The stages in which the integer networks are checked.
+# tau and T of the evaluation.
 TAU, T = 4, 4
 LARGEST_SEED = 2**32 - 1
 BITS = (8, 4)
@@ -45,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=whole_number,
         default=0,
         metavar="N",
-        help="of everything random (default %(default)s)",
+        help="seed of all random numbers (default %(default)s)",
     )
     parser.add_argument(
         "--epochs",
@@ -57,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--activity-penalty",
         type=float,
         metavar="X",
-        help="weight of the mean activity in the loss, >= 0; more means fewer spikes "
+        help="weight of the mean activity in the loss, >= 0; a larger one gives fewer spikes "
         "(default: by model)",
     )
     parser.add_argument(
@@ -69,10 +70,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="weight bits of the integer networks, each 2 .. 16 (default 8 4)",
     )
     add_allow_modified(parser)
-    parser.add_argument("--restart", action="store_true", help="do not go on with an earlier run")
+    parser.add_argument("--restart", action="store_true", help="do not resume an earlier run")
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where the networks go (default build/zoo)"
+        "--out", type=Path, metavar="FOLDER", help="folder for the networks (default build/zoo)"
     )
     place.add_argument("--install", action="store_true", help="write to sw/zoo")
 
@@ -116,7 +117,7 @@ def _run(args: argparse.Namespace, checkpoint: Path) -> None:
     if args.seed > LARGEST_SEED:
         raise ResiduumError(f"--seed must be at most {LARGEST_SEED}, not {args.seed}")
     need_compiler(definition)
-    # The order of a sum depends on the number of threads, and so do the last bits of a weight.
+    # The number of threads changes the order of sums, and so the last bits of a weight.
     torch.set_num_threads(1)
     access = data_access(args)
     data, reporter = load_dataset(definition.dataset, access), access.reporter
@@ -155,7 +156,8 @@ def _run(args: argparse.Namespace, checkpoint: Path) -> None:
 
 
 def command_line(args: argparse.Namespace, bits: int) -> str:
-    """The command that gives the network of ``bits`` bits again, without what does not matter."""
+    """The command that reproduces the network with ``bits``-bit weights, with relevant options
+    only."""
     words = ["residuum", "train", args.model, "--seed", str(args.seed)]
     if args.epochs is not None:
         words += ["--epochs", str(args.epochs)]

@@ -28,12 +28,12 @@ EXAMPLES = """\
 examples:
   residuum verify digits                  all 360 held-out digits on 16 lanes, tau 4, T 4
   residuum verify mnist                   all 10,000 test images
-  residuum verify mnist --preset 85f      on the engine of a board, see `residuum boards`
+  residuum verify mnist --preset 85f      the engine of a board, see `residuum boards`
   residuum verify mnist --tau 0 --T 8     plain conversion without the probe
-  residuum verify mnist --images 1000     the first thousand; more may follow later
+  residuum verify mnist --images 1000     the first thousand; a later run can add more
 
-Finished images are kept in build/verify. They run again if the network, the engine or the golden
-model has changed. `make verify MODEL=mnist` is the same from a fresh clone.
+Results of finished images are kept in build/verify. They are dropped if the network, the engine or
+the golden model has changed. From a fresh clone: `make verify MODEL=mnist`.
 """
 
 LANES, STEPS = 16, 8
@@ -47,11 +47,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--lanes",
         type=positive_number,
         metavar="N",
-        help="output channels that the engine computes side by side; its memories are as large as "
-        f"the network needs (default {LANES})",
+        help="output channels that the engine computes in parallel; its memories fit the network "
+        f"(default {LANES})",
     )
     engine.add_argument(
-        "--preset", metavar="PRESET", help="the engine of a board instead, with its memories"
+        "--preset", metavar="PRESET", help="engine and memory sizes of a board, instead of --lanes"
     )
     add_images(parser)
     add_allow_modified(parser)
@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure what is missing, print the sums, write the report."""
+    """Run the missing images, print the sums, write the report."""
     from residuum.commands.console import ConsoleReporter, data_access, write_report
     from residuum.commands.engine_report import print_report
     from residuum.sim.bench import measure

@@ -1,1 +1,1 @@
-"""What is measured with the simulations."""
+"""Measurements with the simulations."""

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from residuum.sim.bench.measure import Task
     from residuum.sw.compiler.program import Program
 
-# The bytes on the wire are averaged over some images, since an image decides which are escaped.
+# Images over which the bytes on the wire are averaged; the number of escapes depends on the image.
 TRANSFER_IMAGES = 20
 LARGEST_CYCLE_ERROR = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A network and the engine of a board that it runs on."""
+    """A network, and the board and engine on which it runs."""
 
     model: str
     bits: int
@@ -35,21 +35,21 @@ class Row:
 ROWS: tuple[Row, ...] = (
     Row(model="digits", bits=8, board="ulx3s-12f", preset="12f"),
     Row(model="mnist", bits=8, board="ulx3s-12f", preset="12f"),
-    # An engine with 8-bit weights runs a network with 4-bit weights too.
+    # An engine with 8-bit weights also runs networks with 4-bit weights.
     Row(model="mnist", bits=4, board="ulx3s-12f", preset="12f"),
     Row(model="mnist", bits=8, board="ulx3s", preset="85f"),
     Row(model="mnist", bits=4, board="ulx3s", preset="85f"),
     Row(model="fashion", bits=4, board="ulx3s", preset="85f-4bit"),
     Row(model="cifar10", bits=4, board="ulx3s", preset="85f-4bit"),
 )
-# (tau, T): with the probe, and plain conversion with the same number of steps.
+# (tau, T): with the probe, and plain conversion with the same total number of steps.
 STAGES = ((4, 4), (0, 8))
 
 Json = dict[str, Any]
 
 
 def bench_folder() -> Path:
-    """The folder of the measurements that are kept."""
+    """The folder for stored measurements."""
     return build_folder() / "bench"
 
 
@@ -61,18 +61,18 @@ def bench(
     Parameters
     ----------
     images
-        Held-out images on the simulated engine, from the first.
+        Number of held-out images on the simulated engine.
     jobs
-        Simulations side by side.
+        Number of parallel simulations.
     tries
-        Seeds of place and route; None leaves place and route out.
+        Seeds of place and route; None skips place and route.
 
     Raises
     ------
     ResiduumError
-        If something is missing or does not fit, before the long work, or if a tool fails.
+        Before the long work if something is missing or does not fit; later if a tool fails.
     residuum.sim.bench.measure.Interrupted
-        At Ctrl-C. What is finished is kept.
+        At Ctrl-C; finished parts are kept.
     """
     with reporter.task("reading networks and images"):
         work = [(row, prepare(row, tau, T, images, reporter)) for row in rows for tau, T in STAGES]
@@ -99,13 +99,13 @@ def chosen(models: str | None) -> list[Row]:
 
 
 def prepare(row: Row, tau: int, T: int, count: int, reporter: Reporter) -> Task:
-    """The task of a row with one choice of steps, on all held-out images of its network.
+    """The task of a row for one tau and T, on all held-out images of its network.
 
     Raises
     ------
     ResiduumError
-        If there is no such network or preset, if they do not fit, or if there are fewer images
-        than ``count``.
+        If network or preset is unknown, the network does not fit, or there are fewer than ``count``
+        images.
     """
     from residuum.sim.bench.measure import Task, digest_of_file
     from residuum.sw.compiler.fit import preset_named
@@ -116,7 +116,7 @@ def prepare(row: Row, tau: int, T: int, count: int, reporter: Reporter) -> Task:
 
     network = load_network(row.model, row.bits)
     digest = digest_of_file(network_file(row.model, row.bits))
-    # The simulation has memories of the board's sizes, but described behaviourally.
+    # Memory sizes of the board, but behavioural memories for the simulation.
     config = preset_named(row.preset).with_changes(memory="inferred")
     try:
         program = compile_network(network, config, tau=tau, T=T)
@@ -131,7 +131,7 @@ def prepare(row: Row, tau: int, T: int, count: int, reporter: Reporter) -> Task:
 
 
 def measured(row: Row, task: Task, count: int, *, jobs: int, reporter: Reporter) -> Json:
-    """The results of a row without place and route; amounts are per image."""
+    """The results of a row, without place and route; quantities are per image."""
     from residuum.boards.catalogue import find
     from residuum.sim.bench import measure
     from residuum.sim.verilator.engine import build_engine
@@ -169,7 +169,7 @@ def measured(row: Row, task: Task, count: int, *, jobs: int, reporter: Reporter)
 
 
 def _accuracy(task: Task, reporter: Reporter) -> float:
-    """Percent of all held-out images that the golden model classifies correctly."""
+    """Accuracy of the golden model on all held-out images, in percent."""
     from residuum.sim.bench.measure import digest_of_arrays, once, one_core, software_digest
     from residuum.sw.golden.accuracy import evaluate
 
@@ -195,7 +195,7 @@ def _accuracy(task: Task, reporter: Reporter) -> float:
 
 
 def _transfer(task: Task, baud: int) -> Json:
-    """Bytes on the wire, per image and to load the network, and the time that they take."""
+    """Bytes on the wire, per image and for loading the network, and their transfer time."""
     from residuum.sim.bench.measure import digest_of_arrays, once, software_digest
     from residuum.sim.bench.transfer import Transfer, count_transfer
 
@@ -222,7 +222,7 @@ def _transfer(task: Task, baud: int) -> Json:
 
 
 def memory(program: Program) -> Json:
-    """Rows of weight and feature memory: those that a network takes, and those of the engine."""
+    """Rows of weight and feature memory: used by the network, and in the engine."""
     config = program.config
     weight_rows = max(
         plan.descriptor.weight_row
@@ -240,10 +240,10 @@ def memory(program: Program) -> Json:
 
 
 def routed(board_name: str, preset_name: str, tries: int, reporter: Reporter) -> Json:
-    """The report (`boards/build/layout.py`) of place and route of a board with an engine.
+    """The report (`boards/build/layout.py`) of place and route of an engine on a board.
 
-    An earlier build of the same design counts, from this command or from ``residuum bitstream``.
-    The memories hold the digits network; their contents change neither clock nor area.
+    Reuses an earlier build of the same design, also one of ``residuum bitstream``. The memories
+    hold the digits network; their contents affect neither clock nor area.
     """
     from residuum.boards.build.bitstream import prepare as prepare_design
     from residuum.boards.build.layout import MISSED, REPORT, build
@@ -270,7 +270,7 @@ def routed(board_name: str, preset_name: str, tries: int, reporter: Reporter) ->
         try:
             report = build(order, design, folder, reporter)
         except ResiduumError:
-            # A build that misses its clock reports the clock that it reaches.
+            # A build that misses its clock still reports its Fmax.
             report = found([folder])
             if report is None:
                 raise
@@ -286,7 +286,10 @@ def _read(path: Path) -> Json | None:
 
 
 def add_build(result: Json, build: Json | None) -> None:
-    """Add the report of place and route to a row, and what follows from the clock; None without."""
+    """Add the report of place and route to a row, and the values derived from the clock.
+
+    Without a report, these values are None.
+    """
     kept = ("device", "speed_grade", "fmax_mhz", "target_mhz", "met", "seed", "digest", "tools")
     counts = ("lut", "ff", "ebr", "dsp", "available")
     result["build"] = build and {key: build[key] for key in (*kept, *counts)}
@@ -297,7 +300,7 @@ def add_build(result: Json, build: Json | None) -> None:
 
 
 def complaints(results: Sequence[Json]) -> list[str]:
-    """A sentence for everything that is wrong with a row."""
+    """One sentence for each fault in the results."""
     said = []
     for row in results:
         name = f"{row['model']} on {row['lanes']} lanes, tau {row['tau']}, T {row['T']}"

@@ -1,4 +1,4 @@
-"""The page ``docs/results.md``, made from the report of ``residuum bench``; nothing is measured."""
+"""The page ``docs/results.md``, rendered from the report of ``residuum bench``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-# How the page writes the names of the data sets.
+# Names of the data sets on the page.
 TITLES = {
     "digits": "digits",
     "mnist": "MNIST",
@@ -21,8 +21,8 @@ TITLES = {
 class Column:
     """A column of the table of networks.
 
-    ``cell`` gives its text for a row, '' where the value is not known. The command prints the
-    columns with ``on_terminal`` too.
+    ``cell`` gives the text of a row, '' if the value is unknown. The command also prints the
+    columns with ``on_terminal``.
     """
 
     heading: str
@@ -76,7 +76,7 @@ def latency(row: Row) -> str:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A published figure; ``mark`` P: read in the paper or repository, S: in a secondary source."""
+    """A published figure; ``mark`` P: from the paper or repository, S: from a secondary source."""
 
     system: str
     device: str
@@ -136,7 +136,7 @@ ANCHORS = (
         "P",
     ),
 )
-# Data sets with published figures; rows of these networks with a probe stand beside them.
+# Data sets with published figures; the page compares their rows with a probe.
 _COMPARED = ("mnist", "cifar10")
 
 _COLUMN_NOTES = """\
@@ -188,7 +188,7 @@ Why the two tables are not directly comparable:
 
 
 def render(report: Row) -> str:
-    """The page, Markdown."""
+    """The page in Markdown."""
     rows = report["rows"]
     tests = dict.fromkeys((row["model"], row["test_images"]) for row in rows)
     notes = _COLUMN_NOTES.format(
@@ -240,13 +240,13 @@ def _table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
 
 
 def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> str:
-    """A table whose first columns are aligned to the left, the others to the right."""
+    """A table whose first ``left`` columns are left-aligned, the others right-aligned."""
     rule = ["---" if index < left else "--:" for index in range(len(headings))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows))
 
 
 def _engines(rows: Sequence[Row]) -> str:
-    """A line for every network on an engine, with what is the same for all steps."""
+    """A line for each network on an engine, with the values that do not depend on tau and T."""
     headings = (
         *("network", "board", "preset", "device", "lanes", "clock asked for", "Fmax", "seed"),
         *("LUT", "FF", "EBR", "DSP", "weight rows", "feature rows", "image", "load"),
@@ -342,7 +342,7 @@ def _anchors(rows: Sequence[Row]) -> str:
 
 
 def _commands(rows: Sequence[Row]) -> str:
-    """The commands that give the single figures."""
+    """The commands that reproduce the single figures."""
     lines = ["```sh", "make bench                    # this page"]
     for row in {(r["model"], r["preset"]): r for r in rows}.values():
         network = f"{row['model']} --bits {row['bits']}"

@@ -1,9 +1,9 @@
 """Damaged, random and hostile frames against the simulated link.
 
-After each burst of such frames, the accelerator must answer good requests, and all memories are
-read. All bytes that the accelerator sends, in answer to good and bad frames, are compared with
-those of `residuum.sim.link.link_model`, a second description of the protocol, which also models the
-memories. Between some of the bursts a small network classifies an image.
+After each burst of bad frames, the accelerator must answer good requests, and all memories are
+read. Every byte from the accelerator is compared with `residuum.sim.link.link_model`, an
+independent model of the protocol and the memories. Between some bursts a small network classifies
+an image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
 from residuum.sw.progress import SILENT, Reporter
 
-# Sizes that are no powers of two, so that some addresses lie beyond the end of a memory.
+# Sizes that are not powers of two, so that some addresses are beyond the end of a memory.
 CONFIG = EngineConfig(
     lanes=4,
     tile_lanes=2,
@@ -55,17 +55,17 @@ CONFIG = EngineConfig(
 )
 TAU, T = 2, 2
 CLOCK_HZ = 100_000_000
-# Longest burst, and after how many bursts an image is classified.
+# Longest burst, and number of bursts between two images.
 BURST = 40
 CLASSIFY_EVERY = 20
-# Seconds of real time without an answer after which the link counts as hung.
+# Seconds without an answer until the link counts as hung.
 HUNG = 60.0
 
-# Kinds of symbols for the child, see sim/link/link.cpp.
+# Kinds of symbols for the child process, see sim/link/link.cpp.
 BYTE, DAMAGE, QUIET, PAUSE = range(4)
 Symbol = tuple[int, int]
 
-# Regions in which a single word can be written.
+# Regions that accept the write of a single word.
 _WRITABLE = (Region.DESCRIPTORS, Region.TABLES, Region.WEIGHTS, Region.TRAINS)
 _READABLE = tuple(region for region in Region if region != Region.CONTROL)
 
@@ -76,7 +76,7 @@ class FuzzError(ResiduumError):
 
 @dataclass
 class Report:
-    """Totals of a run; ``frames`` counts the bad and random frames, not the good requests."""
+    """Totals of a run; ``frames`` counts bad and random frames, but not good requests."""
 
     frames: int = 0
     bursts: int = 0
@@ -89,7 +89,7 @@ class Report:
 
 
 class Frames:
-    """Makes requests, good ones and others. A request is its words without the CRC, as bytes."""
+    """Makes good and bad requests. A request is the bytes of its words, without the CRC."""
 
     def __init__(self, rng: random.Random, memory: Memory):
         self.rng = rng
@@ -100,7 +100,7 @@ class Frames:
         return struct.pack(f"<{3 + len(payload)}I", first, address, count, *payload)
 
     def good(self) -> bytes:
-        """Any request that would be executed."""
+        """A random request that a device executes."""
         rng = self.rng
         kind = rng.choice((IDENTIFY, READ, WRITE, WRITE, WRITE_BYTES, RUN, STATUS, RESET))
         if kind == READ:
@@ -115,7 +115,7 @@ class Frames:
     def write(self, *, as_bytes: bool) -> bytes:
         rng = self.rng
         region = rng.choice(_WRITABLE)
-        # The engine computes the occupancy of a row when the train of its last lane is written.
+        # Write whole rows: writing the train of the last lane stores the occupancy of a row.
         unit = CONFIG.tile_lanes if region == Region.TRAINS else 1
         address, count = self._range(region, 1024 if as_bytes else 256, unit)
         words = -(-count // 4) if as_bytes else count
@@ -123,7 +123,7 @@ class Frames:
         return self.request(WRITE_BYTES if as_bytes else WRITE, address, count, *payload)
 
     def _range(self, region: Region, most: int, unit: int = 1) -> tuple[int, int]:
-        """Address and count of a part of a region, in units of so many words."""
+        """A random address range in a region, aligned to ``unit`` words: address and count."""
         size = self.memory.size(region) // unit
         count = self.rng.randint(1, min(most // unit, size))
         return self._at(region, unit * self.rng.randint(0, size - count)), unit * count
@@ -131,7 +131,7 @@ class Frames:
     def _at(self, region: int, offset: int = 0) -> int:
         return region << self.memory.host_map.offset_bits | offset
 
-    # Whole, undamaged frames that ask for what is not to be had.
+    # Undamaged frames with requests that a device refuses.
 
     def unknown(self) -> bytes:
         rng = self.rng
@@ -158,7 +158,7 @@ class Frames:
         region = rng.randrange(16)
         size = self.memory.size(Region(region)) if region in _READABLE else 0
         count = rng.randint(1, 256)
-        # The words beyond the end: one, some, or all of them.
+        # Number of words beyond the end: one, some, all, or more.
         beyond = rng.choice((1, rng.randint(1, count), count, 500))
         last = (1 << self.memory.host_map.offset_bits) - 1
         address = self._at(region, min(max(0, size + beyond - count), last))
@@ -183,7 +183,7 @@ class Frames:
         return self.request(RUN, layers, 1, TAU | T << 8)
 
     def reply(self) -> bytes:
-        """What a device sends, sent to a device."""
+        """A reply, sent to a device."""
         words = [self.rng.getrandbits(32) for _ in range(self.rng.randint(1, 40))]
         return self.request(READ, self._at(Region.TRAINS), len(words), *words)
 
@@ -197,7 +197,7 @@ class Frames:
 
 
 class Damage:
-    """Turns frames into symbols, and does something to them on the way."""
+    """Turns frames into symbols, and damages them."""
 
     def __init__(self, rng: random.Random, frames: Frames):
         self.rng = rng
@@ -224,7 +224,7 @@ class Damage:
         )
 
     def item(self) -> list[Symbol]:
-        """One bad frame, or what has become of one."""
+        """One bad frame, or a damaged good frame."""
         rng = self.rng
         kind = rng.randrange(10)
         if kind < 4:
@@ -287,7 +287,7 @@ class Damage:
         return _symbols(one[: self._place(one)] + other[self._place(other) :])
 
     def _lost(self) -> list[Symbol]:
-        """Bytes that the receiver could not read."""
+        """A good frame with one to three framing errors."""
         symbols = _symbols(encode(self.frames.good()))
         for _ in range(self.rng.randint(1, 3)):
             place = self.rng.randrange(len(symbols))
@@ -307,7 +307,7 @@ def _take(scanner: Scanner, kind: int, value: int) -> bytes | None:
 
 
 class Session:
-    """An accelerator and its model, which get the same input."""
+    """An accelerator and its model, with the same input."""
 
     def __init__(self, link: ChildLink, seed: int):
         self.link = link
@@ -326,7 +326,7 @@ class Session:
         self._early = b""
 
     def burst(self, count: int) -> None:
-        """Bad frames; then good requests, and all memories."""
+        """Send bad frames, then good requests, then read all memories."""
         for _ in range(count):
             self._feed(self._harmless())
         good = [self.frames.request(STATUS), self.frames.request(IDENTIFY)]
@@ -341,7 +341,7 @@ class Session:
         self.report.refused = self.model.refused
 
     def classify(self, program: Program, seed: int) -> None:
-        """Load a network, classify an image, and ask again as if the reply had been lost."""
+        """Load a network, classify an image, and repeat the request as after a lost reply."""
         network = program.network
         generator = np.random.default_rng(seed)
         image = generator.integers(0, 256, network.input_shape, dtype=np.uint8)
@@ -367,16 +367,15 @@ class Session:
         self.report.classified += 1
 
     def adopt_memories(self) -> None:
-        """Copy the memories of the accelerator, whose contents at the start are unknown, to the
-        model."""
+        """Copy the accelerator's memories, whose initial contents are unknown, to the model."""
         self._adopt(_READABLE)
 
     def _harmless(self) -> list[Symbol]:
-        """An item that starts no run, since the model cannot tell what a run writes to memories."""
+        """An item that starts no run: the model cannot predict what a run writes to memories."""
         while True:
             symbols = self.damage.item()
             scanner = self.model.scanner.copy()
-            # The END of the next frame may complete a frame that is cut here.
+            # The END of the next frame may complete a truncated frame.
             frames = (_take(scanner, *symbol) for symbol in [*symbols, (BYTE, 0xC0)])
             if not any(self._runs(frame) for frame in frames if frame is not None):
                 return symbols
@@ -393,7 +392,7 @@ class Session:
             if frame is not None:
                 self.report.executed += self.model.verdict(frame) == OK
                 self._expected += self.model.answer(frame)
-                # A host waits for the answer before it sends the next request.
+                # As a host does, wait for the answer before the next request.
                 self._input += bytes([QUIET, 0])
 
     def _read_memories(self) -> None:
@@ -418,7 +417,7 @@ class Session:
                 )
 
     def _exchange(self, where: str) -> None:
-        """Send the collected input; the answer must be that of the model, byte by byte."""
+        """Send the collected input and compare the answer with the model's, byte by byte."""
         expected, data = bytes(self._expected), bytes(self._input)
         self._expected.clear()
         self._input.clear()
@@ -439,7 +438,7 @@ class Session:
         sender.join()
 
     def _ask(self, wire: bytes) -> list[int]:
-        """The words of the accelerator's reply to one request, which the model does not see."""
+        """The accelerator's reply to one request, in words; the model does not see the request."""
         self.link.send(b"".join(bytes(symbol) for symbol in _symbols(wire)))
         scanner = Scanner()
         while part := self.link.receive(HUNG):
@@ -451,7 +450,7 @@ class Session:
 
 
 def _difference(answer: bytes, expected: bytes) -> str:
-    """Where two streams of replies differ."""
+    """The first difference of two streams of replies, in words."""
     pairs = zip(answer.split(b"\xc0\xc0"), expected.split(b"\xc0\xc0"), strict=False)
     for index, (ours, theirs) in enumerate(pairs):
         if ours != theirs:
@@ -492,7 +491,7 @@ def small_network() -> IntegerNetwork:
 
 
 def fuzz(*, frames: int, seed: int, reporter: Reporter = SILENT) -> Report:
-    """Send so many bad frames to a simulated accelerator; FuzzError at the first wrong answer."""
+    """Send ``frames`` bad frames to a simulated accelerator; FuzzError at the first difference."""
     program = compile_network(small_network(), CONFIG, tau=TAU, T=T)
     link = ChildLink(build_accelerator(CONFIG), arguments=["--marked"])
     try:

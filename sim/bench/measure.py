@@ -1,8 +1,8 @@
-"""Images on the simulated engine, compared with the golden model and added up.
+"""Runs images on the simulated engine, compares with the golden model, and sums the counters.
 
-The common part of ``residuum sim``, ``verify`` and ``bench``. `measure` works through many images
-in parts, several side by side, and keeps every finished part in a `Store`. A measurement of hours
-may therefore be interrupted at any time; the next one continues from the parts that are kept.
+The common part of ``residuum sim``, ``verify`` and ``bench``. `measure` splits the images into
+parts, runs several in parallel, and keeps each finished part in a `Store`. A measurement of hours
+may therefore be interrupted at any time; the next call resumes from the stored parts.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from residuum.sw.trace.engine_trace import EngineTrace
 if TYPE_CHECKING:
     from residuum.sw.golden.golden_model import Trace
 
-# Multiplications of the images of one part in the network without spikes: a part then takes about
-# half a minute of one core, whatever the network.
+# Multiply-accumulates of one part in the network without spikes. A part takes about half a minute
+# on one core, for any network.
 PART_MACS = 400_000_000
 LARGEST_PART = 200
 # Seconds between two reports of progress.
 POLL = 0.25
 
 ROOT = Path(__file__).resolve().parents[2]
-# Bytes of waves for a cycle of a run: of the engine, and for each of its lanes. Measured on engines
-# with 8 steps and 4 and 16 lanes.
+# Bytes in the wave file per cycle: for the engine, and for each lane. Measured with 8 steps, and 4
+# and 16 lanes.
 WAVES_BYTES = 3000, 850
 
-# The sources that decide what is compared and how. When one changes, earlier results are dropped.
+# The sources that determine the results. When one of them changes, stored results are dropped.
 _SOURCES = (
     *("sw/compiler/cycles.py", "sw/compiler/program.py", "sw/golden/golden_model.py"),
     *("sw/trace/compare.py", "sw/trace/engine_trace.py"),
@@ -65,15 +65,15 @@ class Totals:
     Attributes
     ----------
     counters, predicted
-        int64 (layers, COUNTER_WORDS): the engine's, and the cycle model's.
+        Counters of the engine and of the cycle model, int64 (layers, COUNTER_WORDS).
     fired
         Neurons that fired at least once, per hidden layer.
     mismatches, first
-        Values that differ, and a sentence on the first of them ('' if none).
+        Number of differing values, and a sentence on the first of them ('' if none).
     engine_right, golden_right
         Images that the engine, and the golden model, classify correctly.
     worst_cycles
-        The largest share (0..1) by which the cycle model is off for an image.
+        Largest relative error (0..1) of the cycle model on an image.
     """
 
     counters: np.ndarray
@@ -88,7 +88,7 @@ class Totals:
 
     @classmethod
     def empty(cls, layers: int) -> Totals:
-        """The totals of no image, for a network with so many layers."""
+        """The totals of zero images, for a network with ``layers`` layers."""
         shape = (layers, COUNTER_WORDS)
         return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64), [0] * (layers - 1))
 
@@ -105,13 +105,13 @@ class Totals:
         self.worst_cycles = max(self.worst_cycles, other.worst_cycles)
 
     def to_json(self) -> Json:
-        """As values that JSON can hold."""
+        """The totals as JSON values."""
         arrays = {"counters": self.counters.tolist(), "predicted": self.predicted.tolist()}
         return asdict(self) | arrays
 
     @classmethod
     def from_json(cls, values: Json) -> Totals:
-        """What `to_json` gave."""
+        """The totals from the values of `to_json`."""
         arrays = {name: np.array(values[name], np.int64) for name in ("counters", "predicted")}
         return cls(**values | arrays)
 
@@ -125,14 +125,14 @@ def compared(
     *,
     first: int = 0,
 ) -> Totals:
-    """Compare what the engine and the golden model made of some images.
+    """Compare engine and golden model on some images.
 
     Parameters
     ----------
     images, labels
         uint8 (N, C, H, W) and int64 (N,).
     first
-        Number of the first image, for the sentence on a mismatch.
+        Number of the first image, for the message on a mismatch.
     """
     from residuum.sw.compiler.cycles import predict
     from residuum.sw.trace.compare import compare
@@ -155,14 +155,14 @@ def compared(
 
 
 def report(name: str, program: Program, totals: Totals, *, tau: int, T: int) -> Json:
-    """The report of a command on one network; all amounts are per image."""
+    """The report of a command on one network; all quantities are per image."""
     network, images = program.network, totals.images
     layers = []
     for index, plan in enumerate(program.layers):
         counters, predicted = totals.counters[index] / images, totals.predicted[index] / images
         channels, height, width = network.shapes[index]
         neurons = channels * height * width
-        # Each group of lanes counts the same spikes. Each spike adds one weight per channel.
+        # SPIKES counts every spike once per group. A spike adds one weight per output channel.
         sops = counters[Counter.SPIKES] / plan.groups * channels
         layers.append(
             {
@@ -208,9 +208,9 @@ def report(name: str, program: Program, totals: Totals, *, tau: int, T: int) -> 
 
 
 def waves_bytes(program: Program, image: np.ndarray, *, tau: int, T: int) -> int:
-    """About how many bytes the waves of an image take, from the cycle model.
+    """Estimated size of an image's waves in bytes, from the cycle model.
 
-    `residuum.sim.verilator.driver.EngineDriver.classify` runs every image twice.
+    Accounts for `residuum.sim.verilator.driver.EngineDriver.classify`, which runs each image twice.
     """
     from residuum.sw.compiler.cycles import predict
     from residuum.sw.golden.golden_model import simulate
@@ -222,12 +222,12 @@ def waves_bytes(program: Program, image: np.ndarray, *, tau: int, T: int) -> int
 
 
 def engine_for(network: IntegerNetwork, lanes: int, *, steps: int) -> EngineConfig:
-    """An engine with so many lanes and steps, and memories that are large enough for the network.
+    """An engine with these lanes and steps, and with memories large enough for the network.
 
     Raises
     ------
     ResiduumError
-        If there is no such engine.
+        If no such engine is possible.
     """
     try:
         return grow_to_fit(network, EngineConfig.for_lanes(lanes, steps=steps))
@@ -236,7 +236,7 @@ def engine_for(network: IntegerNetwork, lanes: int, *, steps: int) -> EngineConf
 
 
 # ---------------------------------------------------------------------------------------------
-# Results that are kept
+# Stored results
 
 
 def digest(values: object) -> str:
@@ -262,19 +262,19 @@ def digest_of_file(path: Path) -> str:
 
 
 class Store:
-    """Finished parts of a piece of work, in one JSON file that is replaced whole after each.
+    """Finished parts of a computation, in a JSON file that is replaced atomically.
 
     Parameters
     ----------
     path
-        The digest of ``key`` is added to its name: each key has a file of its own.
+        Path of the file; the digest of ``key`` is added to its name.
     key
-        Everything that the parts depend on, as values that JSON can hold.
+        Everything that determines the parts, in JSON values.
 
     Raises
     ------
     ResiduumError
-        If the file is damaged or cannot be written, or if another process is at the same work.
+        If the file is damaged or cannot be written, or another process uses it.
     """
 
     def __init__(self, path: Path, key: Json):
@@ -298,7 +298,7 @@ class Store:
             raise ResiduumError(f"{shown(self.path)} is damaged; remove it to begin anew") from None
 
     def put(self, name: str, part: Json) -> None:
-        """Keep a part."""
+        """Store a part."""
         parts = self.parts | {name: part}
         write_json(self.path, {"key": self.key, "parts": parts})
         self.parts = parts
@@ -311,8 +311,7 @@ class Store:
 
 
 def once(path: Path, key: Json, compute: Callable[[], Json]) -> Json:
-    """The result of ``compute``, which is called only if no earlier call with this path and key has
-    kept it."""
+    """The stored result for this path and key; without one, calls ``compute`` and stores it."""
     with Store(path, key) as store:
         if "all" not in store.parts:
             store.put("all", compute())
@@ -320,7 +319,7 @@ def once(path: Path, key: Json, compute: Callable[[], Json]) -> Json:
 
 
 def software_digest() -> str:
-    """A digest of the sources that decide what a comparison finds."""
+    """A digest of the sources that determine the results."""
     return digest([(ROOT / name).read_text() for name in _SOURCES])
 
 
@@ -330,12 +329,12 @@ def software_digest() -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """Images to be run and compared.
+    """Images to run and compare.
 
     Attributes
     ----------
     name
-        Of the network (`residuum.sw.network.library.network_name`), for messages and file names.
+        Name of the network (`residuum.sw.network.library.network_name`), for messages and files.
     network_digest
         SHA-256 of the network's file.
     images, labels
@@ -351,7 +350,7 @@ class Task:
     labels: np.ndarray
 
     def key(self, simulation: Simulation) -> Json:
-        """Everything that the results depend on, except the number of images."""
+        """Everything that determines the results, except the images."""
         return {
             "network": self.network_digest,
             "engine": asdict(self.program.config),
@@ -368,7 +367,7 @@ class Task:
         return f"{self.name}-{config.lanes}x{config.steps}-tau{self.tau}-T{self.T}"
 
     def parts(self) -> dict[str, tuple[int, int]]:
-        """The half-open range of images of each part, by a name that holds a digest of them."""
+        """The half-open range of images of each part, by name, which has a digest of the images."""
         size, count = part_size(self.program.network), len(self.images)
         found = {}
         for first in range(0, count, size):
@@ -379,7 +378,7 @@ class Task:
 
 
 def part_size(network: IntegerNetwork) -> int:
-    """Images of one part."""
+    """Number of images in a part."""
     macs = sum(
         layer.weight.size * math.prod(shape[1:]) * layer.pool_area
         for layer, shape in zip(network.layers, network.shapes, strict=True)
@@ -395,22 +394,21 @@ def measure(
     jobs: int,
     reporter: Reporter = SILENT,
 ) -> Totals:
-    """Run all images of a task that no earlier call has run, and add up the totals of all images.
+    """The totals of all images of a task; runs only the parts that are not stored.
 
     Parameters
     ----------
     folder
-        Where finished parts are kept.
+        Folder for finished parts.
     jobs
-        Simulations side by side.
+        Number of parallel simulations.
 
     Raises
     ------
     ResiduumError
-        If a simulation fails. Parts that were finished before are kept.
+        If a simulation fails. Finished parts are kept.
     Interrupted
-        At Ctrl-C. The parts that are being simulated are finished and kept; a second Ctrl-C drops
-        them.
+        At Ctrl-C, after the running parts are finished and stored; a second Ctrl-C drops them.
     """
     parts, count = task.parts(), len(task.images)
     name = f"{task.name}, tau {task.tau}, T {task.T}, {task.program.config.lanes} lanes"
@@ -437,15 +435,15 @@ def measure(
 
 
 class Interrupted(KeyboardInterrupt):
-    """A measurement was interrupted; the message says what is kept and how to continue."""
+    """An interrupted measurement; the message says what is stored and how to resume."""
 
 
 class _Dropped(Exception):
-    """Ends a simulation whose result is not wanted any more."""
+    """Ends a simulation whose result is no longer needed."""
 
 
 class _Runner:
-    """Runs the missing parts of a task, the first ones first, and puts them into the store."""
+    """Runs the missing parts of a task in order, and stores them."""
 
     def __init__(
         self,
@@ -458,18 +456,18 @@ class _Runner:
         self._task, self._simulation, self._store = task, simulation, store
         self._missing, self._progress = missing, progress
         self._running: dict[Future[Totals], str] = {}
-        # Images done of each running part.
+        # Finished images of each running part.
         self._steps: dict[str, int] = {}
         self._drop = Event()
 
     @property
     def finished(self) -> int:
-        """Images of the parts that were missing and are in the store now."""
+        """Number of images in the parts that this run has stored."""
         parts = self._missing.items()
         return sum(last - first for part, (first, last) in parts if part in self._store.parts)
 
     def run(self, jobs: int, reporter: Reporter) -> None:
-        """Run all parts; at the first Ctrl-C the running ones, at the second none."""
+        """Run all parts. The first Ctrl-C lets running parts finish, the second drops them."""
         waiting = iter(self._missing)
         pool = ThreadPoolExecutor(jobs, initializer=_use_one_core)
         try:
@@ -497,13 +495,14 @@ class _Runner:
         return _run_part(self._task, self._simulation, *self._missing[part], watch)
 
     def _keep_finished(self) -> None:
-        """Wait a little, put what is finished into the store, and report the progress."""
+        """Wait up to `POLL` seconds, store finished parts, and report the progress."""
         done, _ = wait(self._running, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in done:
             part = self._running[future]
             self._store.put(part, future.result().to_json())
             self._steps.pop(part, None)
-            # Last: a Ctrl-C before this line leaves the part running, and it is put once more.
+            # This comes last: after a Ctrl-C before it, the part still counts as running and is
+            # stored again.
             del self._running[future]
         self._progress.update(done=self.finished + sum(list(self._steps.values())))
 
@@ -516,8 +515,8 @@ def _use_one_core() -> None:
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """Run the golden model on one core: simulations take the other cores, and several threads would
-    mostly wait for each other."""
+    """Run the golden model on one core. Simulations use the other cores, so that several threads
+    would mostly wait for each other."""
     import torch
 
     before = torch.get_num_threads()

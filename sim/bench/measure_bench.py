@@ -1,4 +1,4 @@
-"""Runs inside the simulation: images of one network through the engine."""
+"""cocotb test, run inside the simulation: images of one network through the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from residuum.sw.trace.engine_trace import EngineTrace
 
 @cocotb.test()
 async def classify(dut):  # type: ignore[no-untyped-def]
-    """All images, one after another."""
+    """Classify all images, one after another."""
     given = parameters()
     config, steps = EngineConfig(**given["config"]), {"tau": given["tau"], "T": given["T"]}
     program = compile_network(IntegerNetwork.load(given["network"]), config, **steps)

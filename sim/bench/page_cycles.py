@@ -1,4 +1,4 @@
-"""Cycles of the simulated engine for the page about a network."""
+"""Measures cycles on the simulated engine, for the page about a network."""
 
 import dataclasses
 

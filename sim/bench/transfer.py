@@ -1,4 +1,4 @@
-"""The bytes on the wire for an image: the frames of the host library, counted."""
+"""Counts the bytes on the wire for an image, in the frames of the host library."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from residuum.hw.isa.protocol import Identity
 from residuum.sim.link.link_model import LinkModel, Memory
 from residuum.sw.compiler.program import Program
 
-# A byte with its start and stop bits.
+# A byte with start and stop bit.
 BITS_PER_BYTE = 10
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Bytes on the wire, with framing, escapes and CRC.
+    """Bytes on the wire, including framing, escapes and CRC.
 
     Attributes
     ----------
     load
-        Requests and replies to load the program, once.
+        Requests and replies that load the program.
     sent, received
-        The mean of an image. Sent: the frames of the image and the request to run. Received: all
-        replies; the last one holds the class.
+        Mean per image. Sent: the frames of the image and the RUN request. Received: all replies;
+        the last reply has the class.
     """
 
     load: int
@@ -32,8 +32,8 @@ class Transfer:
     received: float
 
     def image_seconds(self, baud: int) -> float:
-        """Seconds for an image at a bit rate. The host waits for each reply, so both directions add
-        up."""
+        """Seconds for an image at a bit rate: the sum of both directions, since the host waits for
+        each reply."""
         return (self.sent + self.received) * BITS_PER_BYTE / baud
 
     def load_seconds(self, baud: int) -> float:

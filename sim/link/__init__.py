@@ -1,1 +1,1 @@
-"""The simulated accelerator behind its link."""
+"""The simulated accelerator with its link."""

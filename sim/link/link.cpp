@@ -1,11 +1,11 @@
-// The accelerator as a child process: bytes from standard input enter its link, bytes that it sends go
-// to standard output. No cycles are simulated while it has nothing to do and no byte is waiting.
+// The accelerator as a child process: standard input feeds its link, standard output receives its
+// bytes. While the accelerator is idle and no byte is waiting, no cycles are simulated.
 //
 //   --cycles        print the number of cycles to standard error at the end
-//   --marked        standard input holds pairs of bytes, a kind (`Kind` below) and its value
-//   --bit-cycles X  for a top with UART pins: cycles of one bit, not necessarily a whole number
+//   --marked        standard input holds pairs of bytes: a kind (`Kind` below) and a value
+//   --bit-cycles X  for a top with UART pins: cycles per bit, not necessarily a whole number
 //
-// The top is an Accelerator (sim/link/simulated.py), with RESIDUUM_PINS one behind the pins of a UART.
+// The top is an Accelerator (sim/link/simulated.py), with RESIDUUM_PINS an Accelerator and a UART.
 #include <poll.h>
 #include <unistd.h>
 
@@ -23,9 +23,9 @@ namespace {
 
 enum Kind : uint8_t {
     kByte = 0,    // a byte for the link
-    kDamage = 1,  // the same, damaged on its way: a framing error
-    kQuiet = 2,   // go on only when the accelerator has nothing to do (no value)
-    kPause = 3,   // go on after that many cycles
+    kDamage = 1,  // a byte with a framing error
+    kQuiet = 2,   // wait until the accelerator is idle (the value is ignored)
+    kPause = 3,   // wait for `value` cycles
 };
 
 struct Symbol {
@@ -33,12 +33,12 @@ struct Symbol {
     uint8_t value;
 };
 
-// `busy` rises some registers after a byte came in. An accelerator that is not busy for so many cycles
-// changes nothing until the next byte.
+// An accelerator that is not busy for this many cycles is idle until the next byte. The margin
+// covers the registers between an incoming byte and `busy`.
 constexpr uint64_t kIdleCycles = 64;
 // Cycles between two polls of standard input: a poll costs far more than a cycle.
 constexpr uint64_t kLookCycles = 64;
-// An engine that is still busy so many cycles after the end of the input hangs.
+// An engine that is still busy this many cycles after the end of the input counts as hung.
 constexpr uint64_t kLastCycles = 100'000'000;
 
 // Standard input as symbols.
@@ -46,7 +46,7 @@ class Input {
 public:
     explicit Input(bool marked) : marked_(marked) {}
 
-    // Read the bytes that are there; with `wait`, block until there are some.
+    // Read the available bytes; with `wait`, block until there are some.
     void fetch(bool wait) {
         pollfd look{STDIN_FILENO, POLLIN, 0};
         if (ended_ || poll(&look, 1, wait ? -1 : 0) <= 0) return;
@@ -94,14 +94,14 @@ private:
 
 #ifdef RESIDUUM_PINS
 
-// UART of the far side, 8 data bits, no parity, one stop bit, with a clock of its own.
+// UART of the host, with its own clock: 8 data bits, no parity, one stop bit.
 class Far {
 public:
     Far(Vtop& top, double bit_cycles) : top_(top), bit_(bit_cycles) { top_.serial_rx = 1; }
 
     bool free() const { return sent_ == bits_; }
     void send(const Symbol& symbol) {
-        // After a low stop bit the line is high for a bit, so that the next start bit is an edge.
+        // A high bit follows a damaged (low) stop bit, so that the next start bit is an edge.
         frame_ = symbol.value << 1 | (symbol.kind == kDamage ? 1 << 10 : 3 << 9);
         bits_ = symbol.kind == kDamage ? kBits + 1 : kBits;
         sent_ = 0;
@@ -114,7 +114,7 @@ public:
             until_ += bit_;
         }
     }
-    // Sample the line and put complete bytes into the output; whether a byte is on the line.
+    // Sample the line, put complete bytes into the output, return whether a byte is on the line.
     bool receive(Output& output) {
         if (heard_ < 0) {
             if (top_.serial_tx) return false;
@@ -146,7 +146,7 @@ private:
 
 #else
 
-// The byte streams themselves; a byte per cycle.
+// Byte streams without a UART, one byte per cycle.
 class Far {
 public:
     Far(Vtop& top, double) : top_(top) { top_.tx___05Fready = 1; }
@@ -179,7 +179,7 @@ private:
 void serve(Vtop& top, Input& input, double bit_cycles, uint64_t& cycle) {
     Far far(top, bit_cycles);
     Output output;
-    // A byte takes so many cycles more through a UART.
+    // A UART delays a byte by up to 20 bit times.
     const uint64_t idle = kIdleCycles + static_cast<uint64_t>(20 * bit_cycles);
     uint64_t quiet = 0, pause = 0, ended = 0;
     for (;; ++cycle, ++quiet) {

@@ -1,6 +1,6 @@
-"""A second implementation of ``docs/protocol.md``, byte by byte in plain Python.
+"""An independent implementation of ``docs/protocol.md``, byte by byte in plain Python.
 
-Written from the description alone, as the reference for the gateware and the host library. It
+It was written from the document alone, as the reference for the gateware and the host library, and
 shares no code with `residuum.hw.link`.
 """
 
@@ -25,7 +25,7 @@ READ_ONLY = (Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
 
 @dataclass
 class Scanner:
-    """Finds whole frames in a stream of bytes, and counts the others."""
+    """Finds valid frames in a stream of bytes, and counts dropped ones."""
 
     dropped: int = 0
     _plain: bytearray = field(default_factory=bytearray)
@@ -38,7 +38,7 @@ class Scanner:
         return replace(self, _plain=self._plain[:])
 
     def byte(self, value: int) -> bytes | None:
-        """Take one byte; returns the frame that it ends, without its CRC, if the frame is whole."""
+        """Take one byte. If it ends a valid frame, return the frame without its CRC."""
         if value == 0xC0:
             return self._end()
         self._some = True
@@ -53,7 +53,7 @@ class Scanner:
         return None
 
     def damage(self) -> None:
-        """Note that a byte was lost or damaged at this place of the stream."""
+        """Mark that a byte was lost or damaged at this point of the stream."""
         self._void = self._some = True
 
     def _end(self) -> bytes | None:
@@ -75,8 +75,8 @@ class Scanner:
 class Memory:
     """A model of the engine's memories, in host words.
 
-    Only for configurations in which weight rows, table entries and descriptor words are single host
-    words, and parameters are written in pairs.
+    Only for configurations in which a weight row, a table entry and a descriptor word each take one
+    host word, and a parameter takes two.
     """
 
     def __init__(self, config: EngineConfig):
@@ -91,7 +91,7 @@ class Memory:
         }
 
     def size(self, region: Region) -> int:
-        """How many addresses of a region may be accessed, from the first on."""
+        """Number of valid addresses of a region, from the first on."""
         c = self.config
         lower = {name: 1 << width for name, width in self.host_map.fields(region)}
         highest = {
@@ -107,7 +107,7 @@ class Memory:
         return size
 
     def reaches(self, address: int, count: int, *, write: bool) -> bool:
-        """Whether a range may be accessed."""
+        """Whether a range of addresses may be accessed."""
         number, offset = divmod(address, 1 << self.host_map.offset_bits)
         if number == Region.CONTROL or number not in list(Region):
             return False
@@ -126,7 +126,8 @@ class Memory:
             self._gather(address, value)
 
     def _gather(self, address: int, value: int) -> None:
-        """The engine collects the occupancy of a row lane by lane, and stores it with the last."""
+        """Collect the occupancy of a row lane by lane, as the engine does, and store the row with
+        its last lane."""
         c = self.config
         offset = address & (1 << self.host_map.offset_bits) - 1
         lane = offset & (1 << c.lane_bits) - 1
@@ -152,9 +153,9 @@ class LinkModel:
     identity
         Words of the reply to IDENTIFY.
     memory
-        For READ and WRITE.
+        Memory for READ and WRITE.
     engine
-        Called by RUN.
+        Function for RUN.
     """
 
     def __init__(self, identity: tuple[int, ...], memory: Memory, engine: Engine):
@@ -167,12 +168,12 @@ class LinkModel:
         self._last_run: tuple[bytes, tuple[int, int]] | None = None
 
     def byte(self, value: int) -> bytes | None:
-        """Take one byte; returns the reply to the request that it ends, or None."""
+        """Take one byte. If it ends a request, return the reply, else None."""
         frame = self.scanner.byte(value)
         return None if frame is None else self.answer(frame)
 
     def verdict(self, frame: bytes) -> int:
-        """The status with which the request in a whole frame will be answered."""
+        """The status of the reply to the request in a valid frame."""
         first, address, count, *payload = struct.unpack(f"<{len(frame) // 4}I", frame)
         command = first & 0xFFFF
         if self.busy and command not in (STATUS, RESET):
@@ -196,7 +197,7 @@ class LinkModel:
         return OK
 
     def answer(self, frame: bytes) -> bytes:
-        """Execute the request in a whole frame; returns the bytes of the reply."""
+        """Execute the request in a valid frame and return the bytes of the reply."""
         first, address, count, *payload = struct.unpack(f"<{len(frame) // 4}I", frame)
         status = self.verdict(frame)
         words: tuple[int, ...] = ()
@@ -236,7 +237,7 @@ class LinkModel:
 
 
 def encode(frame: bytes) -> bytes:
-    """The bytes on the wire for a frame: CRC, escapes and ENDs added."""
+    """The bytes on the wire for a frame, with CRC, escapes and ENDs."""
     coded = bytearray([0xC0])
     for value in frame + struct.pack("<I", zlib.crc32(frame)):
         coded += {0xC0: b"\xdb\xdc", 0xDB: b"\xdb\xdd"}.get(value, bytes([value]))

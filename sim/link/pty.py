@@ -1,4 +1,4 @@
-"""A simulated device behind a pseudo terminal: ``serial:`` addresses reach it like a board."""
+"""A simulated device on a pseudo terminal: ``serial:`` addresses reach it like a board."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SLICE = 0.05
 
 
 class PseudoPort:
-    """A serial port whose other end is a link. While it is open, bytes pass in both directions.
+    """A serial port connected to a link. While it is open, bytes pass in both directions.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class PseudoPort:
 
     def __init__(self, link: Link):
         self._link = link
-        # Kept open as well: otherwise the first program that closes the port would end it.
+        # Keep the far end open: otherwise the first program that closes the port would end it.
         self._near, self._far = os.openpty()
         tty.setraw(self._far)
         os.set_blocking(self._near, False)
@@ -36,7 +36,7 @@ class PseudoPort:
             thread.start()
 
     def close(self) -> None:
-        """Pull the cable; the link stays open."""
+        """Close the port; the link stays open."""
         self._open = False
         for thread in self._threads:
             thread.join()
@@ -45,7 +45,7 @@ class PseudoPort:
 
     @property
     def broken(self) -> bool:
-        """Whether the link behind the port has ended."""
+        """Whether the link has ended."""
         return not all(thread.is_alive() for thread in self._threads)
 
     def _inwards(self) -> None:

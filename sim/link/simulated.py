@@ -1,8 +1,8 @@
-"""The accelerator under Verilator as a child process, behind the byte stream of its link.
+"""The accelerator under Verilator as a child process, accessed by the byte stream of its link.
 
-`build_link` makes the program, of the RTL or of any other Verilog with the same ports. `ChildLink`
-runs it and is a link like a serial port (`residuum.sw.host.links.Link`). `open_simulated` opens
-``sim:`` addresses.
+`build_link` makes the program, from the RTL or any other Verilog with the same ports. `ChildLink`
+runs the program, and implements `residuum.sw.host.links.Link` as a serial port does.
+`open_simulated` opens ``sim:`` addresses.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ _HARNESS = Path(__file__).with_name("link.cpp")
 
 
 def build_link(verilog: Mapping[str, str], *, name: str, pins: bool = False) -> Path:
-    """Build the child program, or find the same build of an earlier call.
+    """Build the child program, or return the cached build.
 
     Parameters
     ----------
     verilog
-        Texts by file name, with a module ``top`` that has the ports of an `Accelerator`; with
-        ``pins`` ``serial_rx`` and ``serial_tx`` in place of the two streams and ``rx_damaged``.
+        Texts by file name, with a module ``top`` that has the ports of an `Accelerator`. With
+        ``pins``, the ports ``serial_rx`` and ``serial_tx`` replace the two streams and
+        ``rx_damaged``.
     name
-        Shown in messages and in the names of logs.
+        Name for messages and log files.
     """
     main = ("#define RESIDUUM_PINS\n" if pins else "") + _HARNESS.read_text()
     return build_program({**verilog, "link.cpp": main}, name=name)
@@ -49,13 +50,13 @@ def build_link(verilog: Mapping[str, str], *, name: str, pins: bool = False) -> 
 
 @functools.cache
 def build_accelerator(config: EngineConfig) -> Path:
-    """The child program of an accelerator with that engine."""
+    """The child program of an accelerator with this engine."""
     text = verilog_text(Accelerator(config))
     return build_link({"design.v": text}, name=f"link-{config.lanes}")
 
 
 def build_pins(config: EngineConfig, *, clock_hz: int, baud: int) -> Path:
-    """The child program of an accelerator behind the pins of a UART."""
+    """The child program of an accelerator with a UART."""
     text = verilog_text(_Pins(config, clock_hz=clock_hz, baud=baud))
     return build_link({"design.v": text}, name=f"pins-{config.lanes}", pins=True)
 
@@ -86,20 +87,20 @@ class _Pins(wiring.Component):
 class ChildLink:
     """The link to a child process; closing it ends the process.
 
-    The process runs in a session of its own, so that Ctrl-C reaches its user alone.
+    The process runs in its own session, so that Ctrl-C does not reach it.
 
     Parameters
     ----------
     program
-        From `build_link`.
+        Path from `build_link`.
     name
-        Shown in messages.
+        Name for messages.
     arguments
         Options of the program, see ``sim/link/link.cpp``.
     """
 
     seconds_per_byte = 0.0
-    # No byte is lost, but a wide engine on a busy computer takes long to answer.
+    # Generous: no byte is ever lost, but a wide engine on a busy computer is slow.
     latency = 20.0
     run_seconds = 600.0
     advice = "this is a fault of the simulated engine, which hangs"
@@ -142,7 +143,7 @@ class ChildLink:
         return False
 
     def kill(self) -> None:
-        """End the process at once, as a crash would."""
+        """Kill the process, as a crash would."""
         self._child.kill()
         self._child.wait()
 
@@ -162,9 +163,9 @@ def open_simulated(
     Parameters
     ----------
     options
-        What follows ``sim:``, e.g. ``lanes=32`` or ``lanes=32,steps=16``.
+        Options as after ``sim:``, e.g. ``lanes=32`` or ``lanes=32,steps=16``.
     network, steps
-        Without them memories and steps have their default sizes.
+        Network to fit and least number of steps; without them the sizes are the defaults.
     """
     return ChildLink(build_accelerator(simulated_config(options, network, steps)), name="sim:")
 
@@ -172,7 +173,7 @@ def open_simulated(
 def simulated_config(
     options: str, network: IntegerNetwork | None, steps: int | None
 ) -> EngineConfig:
-    """The engine that a ``sim:`` address asks for."""
+    """The engine configuration of a ``sim:`` address."""
     values = {"lanes": DEFAULT_LANES, "steps": max(DEFAULT_STEPS, steps or 0)}
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")

@@ -1,1 +1,1 @@
-"""The ECP5 netlists, simulated."""
+"""Simulation of the ECP5 netlists."""

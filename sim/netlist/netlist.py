@@ -1,7 +1,7 @@
-"""The ECP5 netlists of a small accelerator, simulated.
+"""Simulation of the ECP5 netlists of a small accelerator.
 
-yosys and nextpnr process the accelerator with its link as for a board. Both netlists, together with
-models of the primitives (``sim/primitives``), become the program of a simulated link
+yosys and nextpnr process the accelerator with its link as for a board. Each netlist, with models of
+the primitives (``sim/primitives``), becomes the program of a simulated link
 (`residuum.sim.link.simulated`). A host compares every train with the golden model.
 """
 
@@ -46,12 +46,12 @@ __all__ = [
 
 PRIMITIVES = tuple(sorted(Path(__file__).parents[1].joinpath("primitives").glob("*.v")))
 
-# Two tiles, so that a fault of one bank or tile shows. Few steps: half of them belong to the probe.
+# Two tiles, so that a fault in one bank or tile shows. Four steps: two for the probe.
 LANES, TILE_LANES, STEPS = 4, 2, 4
 NAME = "accelerator"
-# The pins stay unconnected: any device with enough of them for the bytes of the link will do.
+# The pins stay unconnected: any device with enough pins for the ports of the link will do.
 _DEVICE = ("--25k", "--package", "CABGA256", "--lpf-allow-unconstrained")
-# Only the function is checked: any placement meets this clock.
+# Low enough for any placement, since only the function is checked.
 _MEGAHERTZ = 25
 
 Netlist = dict[str, Any]
@@ -59,11 +59,11 @@ OnLine = Callable[[str], None]
 
 
 def ignore_line(line: str) -> None:
-    """Drop a line that a tool prints."""
+    """Ignore a line of a tool's output."""
 
 
 def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
-    """A small engine of DP16KD that holds any of the networks."""
+    """A small engine with DP16KD memories, large enough for each of the networks."""
     smallest = EngineConfig(
         lanes=LANES,
         tile_lanes=TILE_LANES,
@@ -81,7 +81,7 @@ def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
 
 
 def synthesise_netlist(program: Program, folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
-    """The netlist of yosys's ``synth_ecp5`` for the accelerator with a program in its memories."""
+    """The ``synth_ecp5`` netlist of the accelerator with a program in its memories."""
     held = dict(zip(program.addresses.tolist(), program.words.tolist(), strict=True))
     accelerator = Accelerator(program.config, program=held, name=program.network.name)
     text = rtlil.convert(accelerator, platform=None, emit_src=False)
@@ -102,9 +102,9 @@ def place_and_route(folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
 
 
 def netlist_sources(netlist: Netlist, folder: Path) -> dict[str, str]:
-    """Verilog of a netlist and of the primitives in it, texts by file name, as Verilator takes it.
+    """Verilog of a netlist and of its primitives for Verilator, texts by file name.
 
-    Names of cells and wires are dropped: most of the Verilog would be names.
+    Names of cells and wires are dropped, since they would be most of the text.
     """
     bare = {
         "ports": _top(netlist)["ports"],
@@ -117,7 +117,7 @@ def netlist_sources(netlist: Netlist, folder: Path) -> dict[str, str]:
     script = "read_json bare.json; write_verilog -noattr bare.v"
     if toolchain.run("yosys", ["-q", "-p", script], folder=folder, log="bare.log") != 0:
         raise toolchain.failure("yosys", "turn the netlist into Verilog", folder / "bare.log")
-    # The first line names the build of yosys.
+    # Drop the first line, which names the build of yosys.
     text = (folder / "bare.v").read_text().split("*/\n", 1)[-1]
     return {"netlist.v": text} | {path.name: path.read_text() for path in PRIMITIVES}
 
@@ -132,20 +132,20 @@ def check(
     load: bool,
     done: Callable[[], None] = lambda: None,
 ) -> Comparison:
-    """Classify images over the link and compare everything with the golden model.
+    """Classify images over the link and compare all results with the golden model.
 
     Parameters
     ----------
     load
-        Load the network first. Otherwise the memories must hold it already, and each word of the
-        program that they lack is a mismatch.
+        Load the network first. Otherwise the memories must already hold it; each differing word of
+        the program is a mismatch.
     done
         Called after each image.
 
     Raises
     ------
     ResiduumError
-        If the device gives no answer, or a wrong one.
+        If the device does not answer, or its answer is invalid.
     """
     from residuum.sw.golden.golden_model import simulate
     from residuum.sw.trace.compare import Comparison, compare
@@ -166,7 +166,7 @@ def check(
 
 
 def cells(netlist: Netlist) -> dict[str, int]:
-    """Cells of a netlist by type."""
+    """Number of cells in a netlist, by type."""
     return dict(sorted(Counter(cell["type"] for cell in _top(netlist)["cells"].values()).items()))
 
 
@@ -176,17 +176,18 @@ def _top(netlist: Netlist) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Netlist:
-    """The top module of a netlist in yosys's JSON, without the cells that only note scopes."""
+    """The top module of a netlist in yosys's JSON, without its $scopeinfo cells."""
     top = json.loads(path.read_bytes())["modules"]["top"]
     kept = {name: cell for name, cell in top["cells"].items() if cell["type"] != "$scopeinfo"}
     return {"modules": {"top": {**top, "cells": kept}}}
 
 
 def _spell_out(netlist: Netlist) -> None:
-    """Write into a routed netlist what the device decides.
+    """Make the implicit behaviour of the device explicit in a routed netlist.
 
-    The value that an open input reads; the multiplexer of a LUT, which follows from its place in
-    its half slice; the direction of a pin, as part of its cell's type. Other open pins go.
+    Connects open inputs to the values that they read, and drops the other open pins. Sets the
+    multiplexer of each LUT, which depends on its position in the half slice. Adds the direction of
+    a pin to the type of its cell.
     """
     for cell in _top(netlist)["cells"].values():
         connections, directions = cell["connections"], cell["port_directions"]
@@ -204,10 +205,10 @@ def _spell_out(netlist: Netlist) -> None:
 
 
 def _open(kind: str, pin: str) -> str | None:
-    """The value that an open input of a cell reads; None if the cell does not use it."""
+    """The value that an open input of a cell reads; None if the cell does not use the input."""
     if kind in ("DP16KD", "TRELLIS_RAMW") or (kind == "TRELLIS_COMB" and pin in "ABCD"):
         return "1"
-    # No local reset; no carry at the foot of a chain.
+    # No local reset; no carry into the first cell of a chain.
     return "0" if (kind, pin) in (("TRELLIS_FF", "LSR"), ("TRELLIS_COMB", "FCI")) else None
 
 
@@ -220,19 +221,19 @@ def measure(
     *,
     reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
-    """Make both netlists in a folder, and classify images on each; returns the report.
+    """Make both netlists in a folder, classify images on each, and return the report.
 
     Parameters
     ----------
     model
-        Named in the report.
+        Name for the report.
     held, loaded
-        The network in the memories at power-up, and the one that is loaded over it.
+        The network in the memories at power-up, and the network that is loaded afterwards.
 
     Raises
     ------
     ResiduumError
-        If a tool is missing or fails, or if a device gives no answer.
+        If a tool is missing or fails, or a device does not answer.
     """
     started = time.monotonic()
     config = small_config(held, loaded)

@@ -1,24 +1,24 @@
-// DP16KD: 18 Kbit of block memory with two ports, after Lattice's memory usage guide (FPGA-TN-02204,
-// before that TN1264) and the FPGA libraries reference guide. The order of bits on the pins and in the
-// array also follows yosys, which maps memories onto this cell.
+// DP16KD: 18 Kbit block memory with two ports, after Lattice's memory usage guide (FPGA-TN-02204,
+// formerly TN1264) and the FPGA libraries reference guide. The bit order on the pins and in the
+// array also follows yosys, which maps memories to this cell.
 //
-// * The array is 1024 rows of 18 bits, two bytes of nine. A port of 9, 4, 2 or 1 bits takes its word
-//   from the low bits of the address, which count bytes, nibbles, pairs and bits without the ninth.
-//   A port of 18 bits takes a row; address bits 1..0 of a write are byte enables.
-// * DATA_WIDTH_A = 36 is the pseudo dual port: A writes two rows through {DIB, DIA} with address bits
-//   3..0 as byte enables, B reads; 36 bits come out of {DOB, DOA}, fewer out of DOB.
+// * The array has 1024 rows of 18 bits, as two 9-bit bytes. The low address bits of a port of 9, 4,
+//   2 or 1 bits select a byte, nibble, pair or bit of the row; the last three skip the ninth bits.
+//   A port of 18 bits accesses a whole row; address bits 1..0 of a write are byte enables.
+// * DATA_WIDTH_A = 36 is the pseudo dual port mode: A writes two rows from {DIB, DIA}, with address
+//   bits 3..0 as byte enables; B reads 36 bits to {DOB, DOA}, or fewer bits to DOB.
 // * CE enables the port, OCE its output register (REGMODE "OUTREG"). CS must equal CSDECODE.
-// * WRITEMODE says what the output shows after a write: what it showed before (NORMAL), the new word
-//   (WRITETHROUGH) or the old one (READBEFOREWRITE).
-// * RST clears latch and output register, asynchronously or at the clock (RESETMODE), whatever CE is.
-//   It blocks writes. The array keeps its contents.
+// * WRITEMODE selects the output after a write: unchanged (NORMAL), the new word (WRITETHROUGH) or
+//   the old word (READBEFOREWRITE).
+// * RST clears latch and output register, asynchronously or at the clock (RESETMODE), regardless of
+//   CE. It blocks writes. The array keeps its contents.
 // * Row r begins as bits 20 * (r % 16) +: 18 of INITVAL_xx, xx = r / 16 in hexadecimal.
 // * Each pin has a multiplexer: "0", "1", "INV" (inverted) or the pin's name; an open pin reads 1
 //   on ECP5 (sim/netlist/netlist.py connects it so).
 //
-// The guide does not define the bits that one port reads while the other writes them. This model
-// inverts them, so that a design which depends on them fails. Two ports that write to one pair of rows
-// in one cycle must have the same clock.
+// The guide does not define what a port reads from bits that the other port writes in the same
+// cycle. This model inverts these bits, so that a design that depends on them fails. Two ports that
+// write to the same pair of rows in a cycle must have the same clock.
 module residuum_dp16kd #(
     parameter WIDTH_A = 18,
     parameter WIDTH_B = 18,
@@ -64,7 +64,7 @@ module residuum_dp16kd #(
     for (index = 0; index < 512; index = index + 1)
       pairs[index] = {INIT[40 * index + 20 +: 18], INIT[40 * index +: 18]};
 
-  // Masks of a word: at the low end (`ones`), and at its place in a pair of rows (`bits`).
+  // Masks of a word: right-aligned (`ones`), and at its position in a pair of rows (`bits`).
   function automatic [35:0] ones(input integer width);
     ones = 36'hFFFFFFFFF >> (36 - width);
   endfunction
@@ -100,7 +100,7 @@ module residuum_dp16kd #(
   wire same = address_a[13:5] == address_b[13:5];
   wire [35:0] stored_a = pairs[address_a[13:5]];
   wire [35:0] stored_b = pairs[address_b[13:5]];
-  // Both ports may write to the same pair of rows in one cycle: each then stores the bits of both.
+  // If both ports write to the same pair of rows in a cycle, each stores the bits of both.
   always @(posedge clock_a)
     if (writes_a)
       pairs[address_a[13:5]] <= same
@@ -165,7 +165,7 @@ module residuum_dp16kd_output #(
   assign out = REGMODE == "OUTREG" ? register : latch;
 endmodule
 
-// The cell as netlists instantiate it: residuum_dp16kd behind the multiplexers of the pins.
+// The cell of the netlists: residuum_dp16kd with the multiplexers of the pins.
 `define PIN(pin) (pin``MUX == "0" ? 1'b0 : pin``MUX == "1" ? 1'b1 : pin``MUX == "INV" ? ~pin : pin)
 module DP16KD #(
     parameter DATA_WIDTH_A = 18,

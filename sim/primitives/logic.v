@@ -16,7 +16,7 @@ module LUT4 #(
   assign Z = INIT[{D, C, B, A}];
 endmodule
 
-// Joins the two LUTs of a half slice to one with five inputs.
+// Multiplexer that joins the two LUTs of a half slice into a LUT with five inputs.
 module PFUMX (
     input  wire ALUT,
     input  wire BLUT,
@@ -27,7 +27,7 @@ module PFUMX (
   assign Z = C0 ? ALUT : BLUT;
 endmodule
 
-// Joins two LUTs with five (or six) inputs to one with six (or seven).
+// Multiplexer that joins two LUTs with five (or six) inputs into a LUT with six (or seven).
 module L6MUX21 (
     input  wire D0,
     input  wire D1,
@@ -38,9 +38,9 @@ module L6MUX21 (
   assign Z = SD ? D1 : D0;
 endmodule
 
-// One bit of a carry chain. The LUT gives the propagate signal. Where that is 0, bits 3..0 of the LUT,
-// indexed by B and A, give the carry. INJECT1 cuts the chain below this bit: the sum takes no carry in,
-// and no carry is generated.
+// One bit of a carry chain. The LUT computes the propagate signal. If it is 0, the carry out is bit
+// {B, A} of LUT bits 3..0. With INJECT1, the sum ignores the carry in and this bit generates no
+// carry; it still propagates one.
 module residuum_carry #(
     parameter [15:0] INIT = 16'h0000,
     parameter INJECT1 = "NO"
@@ -93,9 +93,9 @@ module CCU2C #(
       .A(A1), .B(B1), .C(C1), .D(D1), .CIN(carry), .S(S1), .COUT(COUT));
 endmodule
 
-// A LUT as nextpnr places it, in one of the modes of its slice. IS_Z1 marks the upper LUT of a half
-// slice: its multiplexer is the L6MUX21, that of the lower LUT the PFUMX. sim/netlist/netlist.py sets
-// IS_Z1 from the place that nextpnr has chosen.
+// A LUT placed by nextpnr, in one of the modes of its slice. IS_Z1 marks the upper LUT of a half
+// slice, whose multiplexer is an L6MUX21; the lower LUT has a PFUMX. sim/netlist/netlist.py sets
+// IS_Z1 from the placement.
 module TRELLIS_COMB #(
     parameter MODE = "LOGIC",
     parameter [15:0] INITVAL = 16'h0000,

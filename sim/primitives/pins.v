@@ -1,8 +1,8 @@
-// Pins and clock lines of ECP5 as nextpnr writes them. Tristate, registers of a pin and clock enables
+// Pins and clock lines of ECP5, as in nextpnr's netlists. Tristate, I/O registers and clock enables
 // are not modelled and have no port here: a netlist that uses them does not compile.
 
-// TRELLIS_IO with DIR "INPUT" and "OUTPUT". sim/netlist/netlist.py puts the direction into the name,
-// since a parameter in Verilog cannot choose the direction of a port.
+// TRELLIS_IO with DIR "INPUT" and "OUTPUT". sim/netlist/netlist.py adds the direction to the name,
+// since a Verilog parameter cannot choose the direction of a port.
 module TRELLIS_IO_INPUT #(
     parameter DIR = "INPUT",
     parameter DATAMUX_ODDR = "PADDO",

@@ -2,7 +2,7 @@
 // the memory usage guide (FPGA-TN-02204, distributed memory).
 
 // A register with clock enable and a local set or reset. It powers up with its reset value. nextpnr
-// sets SD: "0" takes the data from M, which bypasses the LUT, "1" from DI.
+// sets SD: with "0" the data comes from M, which bypasses the LUT; with "1" from DI.
 module TRELLIS_FF #(
     parameter GSR = "ENABLED",
     parameter CEMUX = "1",

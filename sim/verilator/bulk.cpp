@@ -32,7 +32,7 @@ std::deque<Command> queue;
 uint32_t issued = 0;    // words of the front command that were written or requested
 uint32_t answered = 0;  // words of the front command that were received
 uint64_t waited = 0;    // cycles without progress of the front command
-uint64_t stale = 0;     // answers to a cancelled read that have not come yet
+uint64_t stale = 0;     // outstanding answers to a cancelled read
 std::string failure;
 
 std::string describe(const Command& command) {
@@ -108,7 +108,7 @@ void residuum_bulk_tick(uint8_t rst, uint8_t busy, uint8_t read_valid, uint32_t 
     *address = *write_data = *flags = 0;
     ++cycle;
     if (rst) {
-        // A reset drops all requests in the design: the front command begins again.
+        // A reset drops all requests in the design, so restart the front command.
         stale = 0;
         issued = answered = 0;
         last_write = kNeverWritten;
@@ -158,7 +158,7 @@ void residuum_bulk_tick(uint8_t rst, uint8_t busy, uint8_t read_valid, uint32_t 
 uint32_t residuum_bulk_address_width() { return address_width; }
 uint64_t residuum_bulk_cycle() { return cycle; }
 
-// Returns and clears the reason why the queue was dropped; an empty string if it was not.
+// Returns and clears the error that dropped the queue; an empty string if there was none.
 const char* residuum_bulk_take_failure() {
     static std::string taken;
     taken.swap(failure);

@@ -1,8 +1,8 @@
 """Bulk transfers over the host port of a design, one `await` per transaction.
 
-A build with ``bulk=True`` (`sim/verilator/build.py`) has a mover on its host port. The mover works
-off a queue of commands at one word per cycle, without Python. `Bulk` fills the queue from inside a
-cocotb test::
+A build with ``bulk=True`` (`sim/verilator/build.py`) has a mover on its host port. The mover
+executes a queue of commands at one word per cycle, without Python. `Bulk` fills the queue from
+inside a cocotb test::
 
     bulk = await Bulk.start(dut)
     await bulk.write(0x100, words)
@@ -10,8 +10,8 @@ cocotb test::
     await bulk.wait_idle(100_000)
     trains = await bulk.read(0x800, 256)
 
-Each method is the same as its ``queue_`` twin followed by `flush`; several queued commands run
-back to back and cost a single `await`.
+Each method is its ``queue_`` counterpart followed by `flush`. Several queued commands run back to
+back and cost a single `await`.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from residuum.sim.verilator import build as verilator
 
 __all__ = ["Bulk", "BulkError"]
 
-# Cycles. More than any pipeline takes to answer, yet so few that a hang is reported at once.
+# In cycles: longer than any pipeline, but short enough to report a hang quickly.
 _ANSWER_TIMEOUT = 10_000
 
 Words = npt.ArrayLike
 
 
 class BulkError(Exception):
-    """A transfer did not end; the message names the command."""
+    """A transfer timed out; the message names the command."""
 
 
 class Bulk:
     """The Python side of the bulk mover.
 
-    The mover keeps the rules of the port: one write or one read per cycle, answers in order. A read
-    is complete before the next command begins. While ``rst`` is high the mover waits; a command
-    that a reset interrupts begins again.
+    The mover follows the rules of the port: one write or one read per cycle, answers in order. A
+    read is complete before the next command begins. While ``rst`` is high the mover waits; a reset
+    restarts the current command.
 
-    After an error the rest of the queue is dropped and the mover can be used again. If answers of
-    a read got lost, reset the design first: a late answer would be taken for one of the next read.
+    After an error the rest of the queue is dropped, and the mover can be used again. If answers to
+    a read are missing, reset the design first: a late answer would count for the next read.
     """
 
     def __init__(self, dut: Any) -> None:
@@ -70,7 +70,7 @@ class Bulk:
         return int(self._library.residuum_bulk_cycle())
 
     def queue_write(self, address: int, words: Words, *, increment: int = 1) -> None:
-        """Write consecutive words, the address growing by ``increment`` (0 for a port)."""
+        """Write words; the address increases by ``increment`` per word (0 for a register)."""
         data = self._keep(words)
         self._check_range(address, increment, data.size)
         if data.size:
@@ -79,7 +79,7 @@ class Bulk:
             )
 
     def queue_write_scattered(self, addresses: Words, words: Words) -> None:
-        """Write each word to the address beside it."""
+        """Write each word to its own address."""
         places, data = self._keep(addresses), self._keep(words)
         if places.size != data.size:
             raise ValueError(f"{places.size} addresses do not match {data.size} words")
@@ -92,9 +92,9 @@ class Bulk:
     def queue_read(
         self, address: int, count: int, *, increment: int = 1, timeout: int = _ANSWER_TIMEOUT
     ) -> npt.NDArray[np.uint32]:
-        """Read words into the array that is returned, which is filled after `flush`.
+        """Read words; the returned array is valid after `flush`.
 
-        ``timeout`` is the greatest number of cycles between two answers.
+        ``timeout`` is the largest number of cycles between two answers.
         """
         self._check_range(address, increment, count)
         answers = np.zeros(count, np.uint32)
@@ -108,7 +108,7 @@ class Bulk:
     def queue_wait_idle(self, timeout: int) -> None:
         """Wait until ``busy`` is low, at most ``timeout`` cycles.
 
-        The last write may have started a run: ``busy`` is sampled only after it can have risen.
+        If the last write starts a run, ``busy`` rises a little later, and is sampled only then.
         """
         self._library.residuum_bulk_wait_idle(_u64(timeout))
 
@@ -117,11 +117,11 @@ class Bulk:
         self._library.residuum_bulk_delay(_u32(cycles))
 
     async def flush(self) -> None:
-        """Wait until all queued commands are done; raises `BulkError` if one hangs."""
-        # Other tasks may queue commands from here on; their buffers are kept by their own flush.
+        """Wait until all queued commands are done; raises `BulkError` if a command hangs."""
+        # Other tasks may queue commands from here on; their own flush keeps their buffers.
         kept, self._buffers = self._buffers, []
         async with self._lock:
-            # `idle` is a register: even the shortest queue makes it fall and rise again.
+            # `idle` is registered; the delay makes it fall and rise for any queue.
             self._library.residuum_bulk_delay(_u32(1))
             await RisingEdge(self._idle)
             del kept
@@ -158,11 +158,11 @@ class Bulk:
         await self.flush()
 
     def _keep(self, words: Words) -> np.ndarray:
-        """The words as the mover reads them, kept until it has."""
+        """The words as uint32, kept alive until the mover has read them."""
         given = np.asarray(words)
         if given.size and (given.min() < -(1 << 31) or given.max() >= 1 << 32):
             raise ValueError("words must fit in 32 bits")
-        # A copy even of uint32: the caller may change the array before the mover has read it.
+        # Copy even uint32: the caller may change the array before the mover has read it.
         data = given.astype(np.int64).astype(np.uint32).reshape(-1)
         self._buffers.append(data)
         return data

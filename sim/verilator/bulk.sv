@@ -1,5 +1,5 @@
-// The bulk mover: one call of C++ per clock drives the host port, so that no cycle waits for Python.
-// sim/verilator/bulk.py queues the commands, sim/verilator/bulk.cpp works them off.
+// The bulk mover: one C++ call per clock drives the host port, so that no cycle waits for Python.
+// sim/verilator/bulk.py queues the commands, sim/verilator/bulk.cpp executes them.
 module residuum_bulk #(
     parameter ADDRESS_WIDTH = 1
 ) (

@@ -1,4 +1,4 @@
-"""Drives an engine in simulation: programs and images in, trains, logits and counters out."""
+"""Drives a simulated engine: writes programs and images, reads trains, logits and counters."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from residuum.sim.verilator.bulk import Bulk
 from residuum.sw.compiler.program import Program
 from residuum.sw.trace.engine_trace import EngineTrace
 
-# Far more cycles than any network takes: a run that takes longer hangs.
+# In cycles, far more than any network needs; a longer run counts as hung.
 RUN_TIMEOUT = 2_000_000
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Words of a queued read: after the flush, ``parts`` hold them in ascending order of address.
+    """Words of a queued read; after the flush, ``parts`` has them in ascending address order.
 
-    ``order[i]`` is the place of the i-th of them in the list of addresses that was given.
+    ``order[i]`` is the index of the i-th word in the list of requested addresses.
     """
 
     order: np.ndarray
     parts: list[np.ndarray]
 
     def words(self) -> np.ndarray:
-        """The words, uint32, in the order of the addresses that were given."""
+        """The words, uint32, in the order of the requested addresses."""
         words = np.empty(len(self.order), np.uint32)
         words[self.order] = np.concatenate(self.parts)
         return words
 
 
 class EngineDriver:
-    """One engine behind a bulk mover, loaded with one program at a time."""
+    """An engine with a bulk mover, and one program."""
 
     def __init__(self, bulk: Bulk, program: Program):
         self.bulk = bulk
@@ -49,22 +49,22 @@ class EngineDriver:
         self.bulk.queue_write_scattered(*self.program.image_writes(image))
 
     def queue_run(self, first: int, last: int, *, tau: int, T: int) -> None:
-        """Run layers first..last and wait for the end."""
+        """Run layers first..last and wait until the run ends."""
         address = self.host_map.address
         self.bulk.queue_write(address(Region.CONTROL, word=Control.STEPS), [tau | T << 8])
         self.bulk.queue_write(address(Region.CONTROL, word=Control.RUN), [first | last << 8])
         self.bulk.queue_wait_idle(RUN_TIMEOUT)
 
     def queue_read(self, addresses: np.ndarray) -> Reading:
-        """Read words at any addresses, in ascending order of them: few commands read many words."""
+        """Read words at any addresses; sorts the addresses to save commands."""
         order = np.argsort(addresses, kind="stable")
         ascending = addresses[order].astype(np.int64)
         runs = np.split(ascending, np.flatnonzero(np.diff(ascending) != 1) + 1)
         return Reading(order, [self.bulk.queue_read(int(run[0]), len(run)) for run in runs])
 
     async def classify(self, image: np.ndarray, *, tau: int, T: int) -> EngineTrace:
-        """One uninterrupted run for logits, argmax and counters, then one layer by layer for the
-        trains; ResiduumError if their logits differ."""
+        """Run an image twice: uninterrupted for logits, argmax and counters, then layer by layer
+        for the trains. ResiduumError if the logits differ."""
         last = len(self.program.layers) - 1
         self.queue_image(image)
         self.queue_run(0, last, tau=tau, T=T)

@@ -1,4 +1,4 @@
-"""The whole engine under Verilator, from Python: networks and images in, traces out."""
+"""Runs the whole engine under Verilator: networks and images in, traces out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from residuum.sw.trace.engine_trace import EngineTrace
 
 @dataclass(frozen=True)
 class Case:
-    """Images to be classified by a network, uint8 (N, C, H, W)."""
+    """A network, and images, uint8 (N, C, H, W), to classify with it."""
 
     network: IntegerNetwork
     images: np.ndarray
@@ -28,7 +28,7 @@ class Case:
 
 
 def build_engine(config: EngineConfig, *, waves: bool = False) -> Simulation:
-    """Build the simulation of an engine, or find the same build of an earlier call."""
+    """Build the simulation of an engine, or return the cached build."""
     return build(Engine(config), name=f"engine-{config.lanes}", bulk=True, waves=waves)
 
 
@@ -44,12 +44,12 @@ def run_engine(
     Parameters
     ----------
     simulation
-        Of an engine with this configuration; by default it is built.
+        Simulation of an engine with this configuration; None builds it.
 
     Raises
     ------
     ResiduumError
-        If a network does not fit, or the engine gives no answer.
+        If a network does not fit, or the engine does not answer.
     """
     simulation = simulation or build_engine(config)
     images = sum(len(case.images) for case in cases)

@@ -1,4 +1,4 @@
-"""Runs inside the simulation: networks and images through the engine."""
+"""cocotb test, run inside the simulation: networks and images through the engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from residuum.sw.trace.engine_trace import EngineTrace
 
 @cocotb.test()
 async def classify(dut):  # type: ignore[no-untyped-def]
-    """All cases, one after another, on the same engine without a reset in between."""
+    """Run all cases, one after another, without a reset between them."""
     given = parameters()
     config = EngineConfig(**given["config"])
     bulk = await Bulk.start(dut)

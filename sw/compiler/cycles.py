@@ -1,7 +1,7 @@
-"""Cycle model: what the engine's counters will show, from the golden model's trains.
+"""Cycle model: predicts the engine's counters from the spike trains of the golden model.
 
-The engine's front end (windows, rows, occupancies, picking of events) is simulated cycle by cycle.
-Behind an event every stage has a fixed latency, which is added at the end.
+It simulates the front end (windows, rows, occupancies, picking of events) cycle by cycle. All later
+stages have a fixed latency, which `_tail` adds.
 """
 
 from collections import deque
@@ -19,13 +19,13 @@ from residuum.sw.golden.golden_model import Trace
 WINDOW_QUEUE = 16
 ROW_QUEUE = 16
 MAX_TICKETS = 15
-# Cycles from a write into a queue until its reader sees it.
+# Cycles from a write into a queue until the reader sees the entry.
 QUEUE_LATENCY = 2
-# Cycles from a table read to the write of the window into the queue.
+# Cycles from an axis table read to the write of the window into the window queue.
 TABLE_LATENCY = 4
-# Cycles from a request for a row to the write of its occupancy into the queue.
+# Cycles from a row request to the write of the row's occupancy into the row queue.
 ROW_LATENCY = 6
-# Banks that wait between the queue of rows and the bank whose slots are picked.
+# Registers for banks between the row queue and the picker.
 WAITING_BANKS = 2
 
 
@@ -33,8 +33,16 @@ WAITING_BANKS = 2
 class Request:
     """One row of the feature memory to be scanned.
 
-    ``events`` are the spiking neurons of each bank that has any; ``end`` says that the pass over
-    the window ends with it, ``shared``, ``group_last`` and ``layer_last`` how.
+    Attributes
+    ----------
+    events
+        Number of spiking neurons in each bank, without the banks that have none.
+    end
+        Last row of a pass over its window.
+    shared
+        The window is the one without input, which computes the group's shared result.
+    group_last, layer_last
+        Last pass over the last window of the group, of the layer.
     """
 
     events: tuple[int, ...]
@@ -52,11 +60,12 @@ def predict(program: Program, image: np.ndarray, golden: Trace, index: int) -> n
     image
         uint8 (C, H, W).
     golden, index
-        Traces with all layers, and which of their images this is.
+        Trace of all layers, and the number of the image in it.
     """
     config = program.config
     counters = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
-    # Cycle 0 takes the run command; `finish` is when the layer before had its last result.
+    # Cycle 0 takes the run command. `finish`: cycle of the previous layer's last result.
+    # `fetched`: cycle in which the descriptor of the layer is complete.
     finish, fetched = -1, len(FIELDS) + 3
     for number, plan in enumerate(program.layers):
         spikes = _spike_counts(program, number, image, golden, index)
@@ -80,7 +89,7 @@ def predict(program: Program, image: np.ndarray, golden: Trace, index: int) -> n
 def _spike_counts(
     program: Program, number: int, image: np.ndarray, golden: Trace, index: int
 ) -> np.ndarray:
-    """Spike bits of every neuron of a layer's input, in its rows and slots: (rows, lanes)."""
+    """Number of spikes of each neuron in a layer's input map, by row and slot: (rows, lanes)."""
     plan = program.layers[number].input
     if number > 0:
         return plan.scatter(golden.layers[number - 1].trains[index].sum(axis=0))
@@ -89,8 +98,10 @@ def _spike_counts(
 
 
 def _scanned_rows(plan: LayerPlan, lanes: int) -> list[list[list[tuple[int, int, int]]]]:
-    """What one group of output channels scans: by window and pass, rows with their first and last
-    slot, in the order of the engine."""
+    """Rows that the scanner reads for one group of output channels, in the order of the engine.
+
+    Indexed by window, pass and row; each row has its number, its first and its last slot.
+    """
     d = plan.descriptor
     return [
         [
@@ -124,7 +135,8 @@ def _windows(
 ) -> Iterator[list[Request]]:
     """The requests of every window, in the order of the engine."""
     bank = np.arange(config.lanes) % config.tiles
-    # spikes in slots below s, by bank
+    # below[row, s, b]: occupied slots of bank b among slots 0 .. s-1, so that a range of slots
+    # costs one subtraction.
     below = np.zeros((len(occupied), config.lanes + 1, config.tiles), np.int64)
     for b in range(config.tiles):
         below[:, 1:, b] = np.cumsum(occupied & (bank == b), axis=1)
@@ -156,7 +168,7 @@ def _windows(
 def _spikes_taken(
     plan: LayerPlan, scanned: list[list[list[tuple[int, int, int]]]], spikes: np.ndarray
 ) -> int:
-    """Spike bits of all events: of every neuron, as often as a window takes it in."""
+    """Spike bits of all events; a neuron counts once per window and group that contains it."""
     below = np.zeros((len(spikes), spikes.shape[1] + 1), np.int64)
     below[:, 1:] = np.cumsum(spikes, axis=1)
     taken = (
@@ -169,8 +181,8 @@ def _spikes_taken(
 
 
 def _tail(plan: LayerPlan, config: EngineConfig) -> int:
-    """Cycles from the decision for the last flush to the layer's last result, of a window that
-    drains in one cycle."""
+    """Cycles from the last flush to the layer's last result, if the last window drains in one
+    cycle. docs/engine.md lists the parts."""
     d = plan.descriptor
     token, train, add, slot = 1, 6, 2, 1
     neuron = 4 + 2 + 2 * config.steps
@@ -183,7 +195,7 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
 
 
 class _FrontEnd:
-    """Windows -> rows -> queue -> banks -> slots, cycle by cycle."""
+    """The scanner, cycle by cycle: windows -> rows -> row queue -> banks -> slots."""
 
     def __init__(
         self,
@@ -202,7 +214,7 @@ class _FrontEnd:
         self.events = self.windows = self.drain_stalls = self.scan_stalls = 0
 
     def _tags(self) -> Iterator[str]:
-        """What the window generator does, cycle by cycle if nothing holds it up."""
+        """States of the window generator, one per cycle if it never waits."""
         for _ in range(self.plan.groups):
             yield "group"
             if self.plan.descriptor.skip_empty:
@@ -213,8 +225,11 @@ class _FrontEnd:
                     yield "window"
 
     def run(self) -> tuple[int, int]:
-        """Steps through the layer; the cycle in which its last window is handed over, and how many
-        cycles more than one its drain takes."""
+        """Simulates the layer.
+
+        Returns the cycle in which the last window is handed to the drain, and the number of cycles
+        after the first that this drain takes.
+        """
         tags = deque(self._tags())
         windows = iter(self.requests)
         table: deque[int] = deque()
@@ -238,7 +253,7 @@ class _FrontEnd:
             cycle += 1
             scanning = cycle > self.start
 
-            # Slots of the bank at hand, and ends of windows.
+            # Picker: slots of the picked bank, and ends of windows.
             take = more = flush = ticket = event = empty = False
             closing: Request | None = None
             flushed: Request | None = None
@@ -275,12 +290,12 @@ class _FrontEnd:
                 self.events += event
                 self.windows += flush + ticket
 
-            # A place in a queue is given back a cycle after its entry was taken.
+            # A queue counts an entry as outstanding for one more cycle after it was taken.
             issuing = table_outstanding < WINDOW_QUEUE
             table_outstanding -= window_taken
             given_back = popped
 
-            # Waiting banks -> bank at hand.
+            # Waiting banks -> picked bank.
             room = len(waiting) < WAITING_BANKS
             following: _Picked | None = None
             merging: Request | None = None
@@ -289,7 +304,7 @@ class _FrontEnd:
             elif waiting and not waiting[0].slots and more and picked and picked.end is None:
                 merging = waiting.popleft().end
 
-            # Queue of rows -> waiting banks.
+            # Row queue -> waiting banks.
             popped = False
             if rows and rows[0][0] <= cycle and room:
                 head = rows[0][1]
@@ -301,7 +316,7 @@ class _FrontEnd:
                 if popped:
                     rows.popleft()
 
-            # Rows of the walker -> queue.
+            # Row walker -> row queue.
             ready = outstanding < ROW_QUEUE and scanning
             advance = ready and bool(walking)
             window_end = advance and len(walking) == 1
@@ -317,7 +332,7 @@ class _FrontEnd:
                 else:
                     dropped.append(cycle + ROW_LATENCY)
 
-            # Table -> windows.
+            # Axis tables -> windows.
             if window_taken:
                 table.popleft()
                 walking = deque(next(windows))
@@ -341,14 +356,14 @@ class _FrontEnd:
             if take:
                 picked = following
             if flushed is not None and flushed.layer_last:
-                # The hand-over is seen a cycle later, in which there is nothing to pick.
+                # The engine sees the hand-over one cycle later, and has nothing to pick until then.
                 self.scan_stalls += 1
                 return cycle, 0 if empty else last_lane
 
 
 @dataclass
 class _Picked:
-    """A bank at hand: slots still to be picked, and the end of the window behind them."""
+    """A bank in the picker: slots still to be picked; ``end`` if they end a pass over a window."""
 
     slots: int
     end: Request | None

@@ -6,7 +6,7 @@ from residuum.sw.errors import ResiduumError
 
 
 def preset_named(name: str) -> EngineConfig:
-    """The preset that a user named; ResiduumError with the known names if there is none."""
+    """The preset called ``name``; ``ResiduumError`` lists the known ones."""
     try:
         return preset(name)
     except ValueError as error:

@@ -1,15 +1,14 @@
-"""Compiler: an integer network and an engine's sizes in, the engine's program out.
+"""Compiler: translates an integer network into the program of an engine of given sizes.
 
 The program is a list of host writes: layer descriptors, axis tables, weight rows, and per channel a
-bias and a threshold. `Program` also knows how images go into the feature memory and how trains and
-logits come out of it.
+bias and a threshold. `Program` also computes the host accesses that write an image and read trains
+and logits.
 
 A map of C channels on an engine of P lanes takes G = ceil(C / P) rows of the feature memory per
-position, channel c in slot c % P of row c // P. Slot s is lane s // tiles of bank s % tiles. An
-image is packed instead (`PackedImage`) where nothing is pooled: its pixels fill P slots per row,
-one after another, so that one row serves several positions. Either way a window is a list of
-segments, runs of consecutive slots whose weight rows are consecutive too; the axis tables hold
-where they begin.
+position, channel c in slot c % P of row c // P. Slot s is lane s // tiles of bank s % tiles.
+An image that is not pooled is packed (`PackedImage`): its pixels fill the rows without gaps, so
+that one row holds several positions. In both layouts a window is a list of segments. A segment is a
+run of consecutive slots whose weight rows are consecutive too; the axis tables hold its start.
 """
 
 import math
@@ -25,15 +24,15 @@ from residuum.sw.checks import whole_number
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer, bounds, signed_bits
 
-# Who lacks something, in sentences; `grow_to_fit` speaks of another engine.
+# Subject of the error messages; `grow_to_fit` names the largest engine instead.
 _ENGINE = "this engine"
-# Of an accumulator or a potential, in the largest engine.
+# Width of potentials, and of shifted accumulators, in the largest engine.
 _MAX_BITS = 32
 
 
 @dataclass(frozen=True)
 class MapPlan:
-    """A map in the feature memory, every position in rows of its own.
+    """A map in the feature memory; no two positions share a row.
 
     Attributes
     ----------
@@ -67,7 +66,7 @@ class MapPlan:
 
     @property
     def rows(self) -> int:
-        """Rows of one copy, without those of empty windows."""
+        """Rows of one copy, without the rows of the shared result."""
         return self.shape[1] * self.pitch
 
     @property
@@ -75,7 +74,7 @@ class MapPlan:
         return self.rows * self.passes + (self.groups if self.empty_row is not None else 0)
 
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row within the map and slot of every neuron, int (C, H, W) each."""
+        """Row (within the map) and slot of each neuron, two int arrays (C, H, W)."""
         channels, height, width = self.shape
         c, y, x = np.ogrid[:channels, :height, :width]
         row = y * self.pitch + x * self.groups + c // self.lanes
@@ -92,20 +91,22 @@ class MapPlan:
 class PackedImage:
     """An image whose pixels fill the rows without gaps, band by band.
 
-    A band interleaves ``lines`` lines: pixel by pixel along x, then line, then channel. Band b
-    holds the lines from b * step - padding on; lines outside the image are blank. With one line per
-    band it is the image line by line. With a kernel's height of lines per band, one band per output
-    line, a window is a single segment: fewer rows to look at, for an image that is stored kernel /
-    stride times.
+    A band interleaves ``lines`` image lines: x is the outermost index, then line, then channel.
+    Band b starts at line b * step - padding; lines outside the image are 0.
+
+    With one line per band, the bands are the lines of the image. If instead each output line has a
+    band of kernel-height lines, a window is a single segment: the scanner reads fewer rows per
+    window, and the image is stored kernel / stride times.
 
     Attributes
     ----------
     shape, lanes, passes, row
         As in `MapPlan`.
     interleaved
-        One band per output line of the layer that reads the image; else one per line.
+        One band per output line of the first layer; else one band per image line.
     bands, lines, step, padding
-        Of that layer (output height, kernel height, stride, padding), or (H, 1, 1, 0).
+        Interleaved: output height, kernel height, stride and padding of the first layer. Else
+        H, 1, 1, 0.
     """
 
     shape: tuple[int, int, int]
@@ -153,10 +154,10 @@ class PackedImage:
 
 
 def _plan_image(network: IntegerNetwork, config: EngineConfig) -> MapPlan | PackedImage:
-    """How the image lies in the feature memory.
+    """Layout of the image in the feature memory.
 
-    With a stride above 1 the kernel's lines are interleaved: the image is stored kernel / stride
-    times, and a window of a sparse image has fewer rows to look at.
+    With a stride above 1 the lines of a kernel are interleaved: the image takes kernel / stride
+    times the memory, and the scanner reads fewer rows per window.
     """
     first = network.layers[0]
     if first.pool != (1, 1):
@@ -193,7 +194,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Program:
-    """A network made ready for an engine of one configuration.
+    """A network compiled for one configuration of the engine.
 
     Attributes
     ----------
@@ -212,8 +213,8 @@ class Program:
     def image_writes(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Host writes (addresses, words) that put one image, uint8 (C, H, W), into the engine.
 
-        Bit-plane k of a pixel goes to slot k of its train. With S < 8 there are several copies,
-        the one with the highest planes first.
+        Bit-plane k of a pixel is bit k of its train. With S < 8 the image is written as several
+        copies of S bit-planes each, highest planes first.
         """
         config, plan = self.config, self.layers[0].input
         pixels = plan.scatter(self.network.as_image(image).astype(np.uint32))
@@ -223,7 +224,7 @@ class Program:
         return self._train_addresses(plan.row, plan.rows * plan.passes).reshape(-1), values
 
     def _train_addresses(self, row: int, count: int) -> np.ndarray:
-        """Host addresses of all neurons of some rows, uint32 (count, lanes)."""
+        """Host addresses of the trains in ``count`` rows from ``row`` on, uint32 (count, lanes)."""
         config, host_map = self.config, HostMap(self.config)
         within = [
             host_map.address(Region.TRAINS, **_place(slot, config)) for slot in range(config.lanes)
@@ -234,8 +235,11 @@ class Program:
         return result
 
     def train_reads(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Host addresses to read for `decode_trains`: of the trains of a layer's output, all rows
-        and those of empty windows, and of the occupancy of each of its rows (bank 0)."""
+        """Host addresses to read for `decode_trains`.
+
+        First array: the trains in all rows of the layer's output map, then in the rows of its
+        shared result. Second array: the occupancy (bank 0) of each row of the map.
+        """
         plan = self._output(index)
         trains = [self._train_addresses(plan.row, plan.rows)]
         if plan.empty_row is not None:
@@ -250,7 +254,7 @@ class Program:
     def decode_trains(
         self, index: int, trains: np.ndarray, occupancy: np.ndarray, steps: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What the answers to `train_reads` say.
+        """Trains and masks from the words read at the addresses of `train_reads`.
 
         Returns
         -------
@@ -287,15 +291,15 @@ class Program:
 
 
 def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, T: int) -> Program:
-    """Fit a network to an engine.
+    """Compile a network for an engine.
 
-    tau and T only bound the potentials: the program itself holds for any steps whose larger stage
-    is not longer.
+    tau and T only bound the potentials. The program also runs with any other tau and T whose
+    maximum is not larger.
 
     Raises
     ------
     ResiduumError
-        One sentence naming the layer, the resource, what is needed and what there is.
+        If the network does not fit: names the layer, the resource, the need and the size.
     """
     tau, T = whole_number("tau", tau), whole_number("T", T)
     if tau < 0 or T < 1 or tau + T > config.steps:
@@ -312,15 +316,15 @@ def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, 
 
 
 def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
-    """The configuration with memories and sums large enough for a network.
+    """``config`` with memories, accumulators and potentials enlarged to fit a network.
 
-    A memory that is grown becomes a power of two; accumulators and potentials get the bits that any
-    tau and T on these steps may need.
+    An enlarged memory has a power of two entries. Accumulators and potentials are wide enough for
+    every tau and T with tau + T <= ``config.steps``.
 
     Raises
     ------
     ResiduumError
-        One sentence, as `compile_network`, if not even the largest engine takes the network.
+        As `compile_network`, if the network exceeds even the largest engine.
     """
     engine = "the largest engine"
     largest = config.with_changes(
@@ -357,7 +361,10 @@ def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
 def _room_needed(
     network: IntegerNetwork, config: EngineConfig
 ) -> Iterator[tuple[Layer, dict[str, int]]]:
-    """Every layer, and what the layers up to it take of each memory but the feature memory."""
+    """Each layer with the memory entries that it and all earlier layers take.
+
+    The feature memory is not included: its rows are reused from layer to layer.
+    """
     needed = dict.fromkeys(("layers", "weight_rows", "channel_groups", "table_entries"), 0)
     for layer, shape in zip(network.layers, network.shapes, strict=True):
         groups = -(-layer.out_channels // config.lanes)
@@ -369,7 +376,7 @@ def _room_needed(
 
 
 def _check_room(network: IntegerNetwork, config: EngineConfig, engine: str = _ENGINE) -> None:
-    """Refuses a network that takes more of a memory than there is."""
+    """Refuses a network that exceeds a memory."""
     bits = HostMap(config).address_bits
     if engine == _ENGINE and bits > HOST_WORD_BITS:
         raise ResiduumError(
@@ -399,10 +406,10 @@ def _check_fraction_bits(layer: Layer, config: EngineConfig) -> None:
 
 
 def _bits_needed(layer: Layer, steps: int) -> list[tuple[str, str, list[int]]]:
-    """What a layer computes with, the width in `EngineConfig` that must hold it, and the bits that
-    each channel needs.
+    """Quantities of a layer: name, width parameter in `EngineConfig`, bits needed per channel.
 
-    A threshold may need a bit more than the potentials, which start at half of it.
+    Thresholds are checked separately from potentials: v starts at TH / 2, so TH may need one bit
+    more than every potential.
     """
     limits = bounds(layer, steps)
     weight = layer.weight.reshape(layer.out_channels, -1)
@@ -422,7 +429,7 @@ def _bits_needed(layer: Layer, steps: int) -> list[tuple[str, str, list[int]]]:
 
 
 def _check_widths(layer: Layer, config: EngineConfig, steps: int, engine: str = _ENGINE) -> None:
-    """Refuses a layer one of whose numbers could leave its register."""
+    """Refuses a layer with a value that could overflow its register."""
     for what, width, needed in _bits_needed(layer, steps):
         channel, there = int(np.argmax(needed)), getattr(config, width)
         if needed[channel] > there:
@@ -439,15 +446,20 @@ def _place(slot: int, config: EngineConfig) -> dict[str, int]:
 
 
 def _skips_empty(layer: Layer, shape: tuple[int, int, int], passes: int) -> bool:
-    """Whether windows without events share one result: not in a map of a single window."""
+    """Whether windows without events share one result: hidden layers with more than one window, in
+    a single pass."""
     return layer.threshold is not None and passes == 1 and shape[1] * shape[2] > 1
 
 
 def _place_maps(
     network: IntegerNetwork, config: EngineConfig, engine: str = _ENGINE
 ) -> list[MapPlan | PackedImage]:
-    """All maps (the image first) at the lowest rows that are free while they are needed: a map
-    lives from the layer that makes it to the one that reads it."""
+    """Feature memory rows for the image and all maps.
+
+    A map is needed from the layer that writes it to the next layer, which reads it. So only the
+    input map of a layer is in use when its output map is placed: at row 0 if the output map fits
+    below the input map, else above the input map.
+    """
     before = _plan_image(network, config)
     _check_dimensions(network.layers[0], before, network.shapes[0])
     if before.rows_taken > config.feature_rows:
@@ -477,7 +489,7 @@ def _place_maps(
 def _check_dimensions(
     layer: Layer, source: MapPlan | PackedImage, shape: tuple[int, int, int]
 ) -> None:
-    """Refuses a layer with more positions along an axis than the descriptor's fields count."""
+    """Refuses a layer with more positions along an axis than a descriptor field can count."""
     sizes = {
         "an input height": source.shape[1],
         "an input width": source.shape[2],
@@ -496,8 +508,11 @@ def _check_dimensions(
 def axis_entries(
     *, size: int, pool: int, kernel: int, stride: int, padding: int, outputs: int
 ) -> list[tuple[int, int, int]]:
-    """The windows along one axis, clipped: (first input position, first kernel position, input
-    positions), in pooled positions the first and third of which are multiplied by the pool size."""
+    """The windows along one axis, clipped to the map.
+
+    One tuple per output position: first input position, first kernel position, number of input
+    positions. Input positions are counted before pooling, kernel positions after it.
+    """
     pooled = size // pool
     entries = []
     for output in range(outputs):
@@ -637,10 +652,10 @@ class _Assembler:
         return lines, columns
 
     def _packed(self, source: PackedImage, low: int, kernel: int, count: int) -> AxisEntry:
-        """The one segment of a packed band: positions low .. low + count - 1, all lines."""
+        """The single segment of a window in a packed band: positions low .. low + count - 1."""
         first_row, head = divmod(low * source.column, source.lanes)
         last_row, tail = divmod((low + count) * source.column - 1, source.lanes)
-        # `weight` belongs to slot 0 of the first row, which may lie before the window.
+        # `weight` is the weight row of slot 0 of the first row, a slot that may precede the window.
         weight = (kernel * source.column - head) % (1 << self.config.weight_row_bits)
         return AxisEntry(
             row=first_row, weight=weight, count=0, span=last_row - first_row, head=head, tail=tail
@@ -656,8 +671,10 @@ class _Assembler:
         return first
 
     def _weights(self, layer: Layer, first: int, groups: int, interleaved: bool) -> None:
-        """Weight rows in the order kernel row, kernel column, input channel (of an interleaved
-        image: kernel column, kernel row, input channel), group outermost."""
+        """Weight rows in the order group, kernel row, kernel column, input channel.
+
+        For an interleaved image the kernel column is outside the kernel row.
+        """
         config = self.config
         inputs = layer.in_channels * math.prod(layer.kernel)
         order = (0, 3, 2, 1) if interleaved else (0, 2, 3, 1)
@@ -665,7 +682,7 @@ class _Assembler:
         padded[: layer.out_channels] = layer.weight.transpose(order).reshape(
             layer.out_channels, inputs
         )
-        # Slot s of a group is lane s // tiles of tile s % tiles: (group, row, tile, lane).
+        # Slot s of a group is lane s // tiles of tile s % tiles. New axes: group, row, tile, lane.
         rows = padded.reshape(groups, config.tile_lanes, config.tiles, inputs).transpose(0, 3, 2, 1)
         store = rows.reshape(groups * inputs, config.tiles, config.tile_lanes)
         bits = (store[..., None] >> np.arange(config.weight_bits)) & 1
@@ -689,7 +706,8 @@ class _Assembler:
         )
 
     def _parameters(self, layer: Layer, first: int, groups: int) -> None:
-        """Bias and threshold of every lane; lanes without a channel never reach their threshold."""
+        """Bias and threshold of every lane; a lane without a channel gets the largest threshold and
+        never fires."""
         config = self.config
         never = (1 << config.potential_bits - 1) - 1
         for index in range(groups * config.lanes):

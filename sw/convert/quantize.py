@@ -13,10 +13,10 @@ def largest_weight(bits: int) -> int:
 
 
 def weight_scales(weight: Tensor, bits: int, *, shared: bool) -> Tensor:
-    """The scales s_c that lose least: minimise ``sum((w - s*round(w/s))**2)`` per channel.
+    """The scales s_c that minimise ``sum((w - s*round(w/s))**2)`` per channel.
 
-    The search goes over shares 0.4 .. 1 of the scale that just holds the largest weight. With few
-    bits it pays to clip the largest weights, as the others then get finer steps.
+    The search covers 0.4 .. 1 times the scale at which the largest weight just fits. With few bits
+    the optimum clips the largest weights, which gives the others finer steps.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def weight_scales(weight: Tensor, bits: int, *, shared: bool) -> Tensor:
     bits
         Bits of the signed weight, at least 2.
     shared
-        One scale for all channels: the output layer, whose sums are compared with one another.
+        One scale for all channels. The output layer needs it, because its sums are compared.
 
     Returns
     -------
     Tensor
-        (out_channels,), all > 0. A channel without any weight has scale 1.
+        (out_channels,), all > 0. A channel whose weights are all 0 has scale 1.
     """
     rows = weight.detach().reshape(1 if shared else len(weight), -1)
     limit = largest_weight(bits)
@@ -58,7 +58,7 @@ def quantize_weights(weight: Tensor, scales: Tensor, bits: int) -> Tensor:
 
 
 def fake_quantize(weight: Tensor, scales: Tensor, bits: int) -> Tensor:
-    """The weights that the integers stand for, with the gradient of the unrounded ones."""
+    """Weights rounded as in the conversion, with the gradient of the unrounded weights."""
     column = scales.reshape(-1, *[1] * (weight.ndim - 1))
     rounded = quantize_weights(weight, scales, bits) * column
     return weight + (rounded - weight).detach()

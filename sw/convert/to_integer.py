@@ -11,13 +11,13 @@ from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.integer_network import LARGEST_PIXEL, PIXELS, SPIKES, IntegerNetwork, Layer
 
 SPIKE_FRACTION_BITS = 4
-# A pixel adds up to 255 times the weight, so the current is fine enough without a fraction.
+# A pixel adds 0..255 times the weight, so the current needs no fraction bits.
 PIXEL_FRACTION_BITS = 0
 
 
 @dataclass(frozen=True)
 class FractionBits:
-    """f of the layer that sees pixels and of the layers that see spikes."""
+    """f of the layer with pixels as input, and of the layers with spikes as input."""
 
     pixels: int = PIXEL_FRACTION_BITS
     spikes: int = SPIKE_FRACTION_BITS
@@ -30,10 +30,10 @@ def to_integer(
     fraction_bits: FractionBits | None = None,
     metadata: dict[str, str] | None = None,
 ) -> IntegerNetwork:
-    """Round weights, biases and thresholds to the integers of the contract.
+    """Round weights, biases and thresholds to integers.
 
-    With the amplitude A of one input spike (1/255 for the image, theta of the layer before else,
-    both divided by the area of the pooling window) and the weight scale s_c:
+    A is the amplitude of one input spike: 1/255 for the image, else theta of the layer before, both
+    divided by the area of the pooling window. s_c is the weight scale.
 
         W  = round(w / s_c)
         B  = round(b / (A s_c) * 2**f)
@@ -44,9 +44,9 @@ def to_integer(
     bits
         Bits of the signed weights.
     fraction_bits
-        f per kind of layer; 0 for pixels and 4 for spikes unless given.
+        f per kind of layer; None means 0 for pixels and 4 for spikes.
     metadata
-        Added to what the conversion itself knows (the levels L).
+        Added to the metadata of the conversion itself (the levels L).
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _convert_layer(
     weight = torch.from_numpy(layer.weight)
     scales = weight_scales(weight, bits, shared=output)
     integers = quantize_weights(weight, scales, bits).numpy().astype(np.int32)
-    # Pooling is summed, never divided: the division becomes a smaller spike.
+    # Pooling sums; dividing the amplitude of a spike by the area replaces the mean.
     unit = amplitude / (layer.pool[0] * layer.pool[1]) * scales.numpy() / 2**fraction_bits
     threshold = None
     if layer.threshold is not None:

@@ -15,8 +15,8 @@ _CIFAR100 = """
     television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 
-# Fashion-MNIST's names are those of its paper (Xiao et al., arXiv:1708.07747, table 2), shortened;
-# CIFAR's those of its files batches.meta.txt and fine_label_names.txt.
+# Names of Fashion-MNIST: shortened from its paper (Xiao et al., arXiv:1708.07747, table 2). Names
+# of CIFAR: from its files batches.meta.txt and fine_label_names.txt.
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "digits": tuple("0123456789"),
     "mnist": tuple("0123456789"),
@@ -27,6 +27,6 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
 
 
 def class_name(dataset: str | None, label: int) -> str:
-    """What a class is called: its name in a known data set, else its number."""
+    """Name of a class: from a known data set, else its number."""
     names = CLASSES.get(dataset or "", ())
     return names[label] if label < len(names) else str(label)

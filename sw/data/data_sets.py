@@ -1,10 +1,10 @@
 """Image sets: the built-in 8x8 digits, MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100.
 
-Images are always uint8 (N, C, H, W) with u = 0..255 and no further scaling; labels are int64 (N,).
+Images are always uint8 (N, C, H, W), u = 0..255, not scaled; labels are int64 (N,).
 
-The files of a set lie in the folder that the variable ``RESIDUUM_DATA`` names (in a folder of the
-set's name there, or directly), else in a cache, into which they are downloaded once. They must be
-the published files: another file is refused unless the user allows modified files.
+If the environment variable ``RESIDUUM_DATA`` names a folder, the files of a set are read from it,
+or from its subfolder with the set's name. Otherwise they are downloaded once into a cache. A file
+with another checksum than the published one is refused, unless the user allows modified files.
 """
 
 import os
@@ -34,10 +34,10 @@ class Access:
     Attributes
     ----------
     allow_modified
-        Accept files that are not the published ones. The variable ``RESIDUUM_ALLOW_MODIFIED=1``
-        does the same.
+        Accept files that differ from the published ones, as the environment variable
+        ``RESIDUUM_ALLOW_MODIFIED=1`` does.
     reporter
-        Shows downloads, and names modified files that are accepted.
+        Shows downloads, and names the accepted modified files.
     """
 
     allow_modified: bool = False
@@ -45,7 +45,7 @@ class Access:
 
     @property
     def accepts_modified(self) -> bool:
-        """The attribute or the variable."""
+        """Whether the attribute or the environment variable accepts modified files."""
         return self.allow_modified or os.environ.get(ALLOW_VARIABLE, "") not in ("", "0")
 
 
@@ -72,7 +72,7 @@ class ImageSet:
 
 
 class DataSet(Protocol):
-    """Where a data set comes from.
+    """Source of a data set.
 
     Reading raises ``ResiduumError`` if a file is missing, damaged or not the published one, or
     cannot be downloaded.
@@ -80,7 +80,7 @@ class DataSet(Protocol):
 
     @property
     def licence(self) -> str:
-        """Under which it is distributed."""
+        """Licence under which the data set is distributed."""
 
     def train(self, access: Access = PUBLISHED_ONLY) -> Split:
         """Training images and labels."""
@@ -147,19 +147,20 @@ class PublishedSet:
     Attributes
     ----------
     title
-        Its name in messages.
+        Name of the data set in messages.
     folders
-        Names of the folder that its files may lie in; the first is that of the cache.
+        Possible names of the folder with the files; the first is used in the cache.
     mirror
-        Address in front of the name of what is downloaded.
+        Base address of the downloads.
     md5
-        The published sum of each file.
+        The published MD5 sum of each file.
     archives
-        What is downloaded, with its published sum: archives of the files; none: the files.
+        Archives to download, with their published MD5 sums; empty if the files are downloaded
+        directly.
     train_files, test_files
         The files of each split.
     read
-        Reads the files of a split, given the title and their paths.
+        Reads the files of a split; takes the title and the paths.
     """
 
     title: str
@@ -187,9 +188,9 @@ class PublishedSet:
         return split
 
     def _given_folder(self) -> Path | None:
-        """The folder of ``RESIDUUM_DATA`` with any of the files; None if it is not set.
+        """The folder in ``RESIDUUM_DATA`` with files of the set; None if the variable is not set.
 
-        Raises ``ResiduumError`` if it is set and there is none.
+        Raises ``ResiduumError`` if no such folder has a file of the set.
         """
         given = os.environ.get(DATA_VARIABLE)
         if not given:
@@ -203,7 +204,7 @@ class PublishedSet:
         )
 
     def _downloaded(self, names: Sequence[str], reporter: Reporter) -> Path:
-        """The folder of the cache, filled."""
+        """The cache folder of the set, after the missing files have been downloaded."""
         hint = f"set {DATA_VARIABLE} to a folder with the files of {self.title}"
         try:
             folder = cache_folder() / self.folders[0]
@@ -224,7 +225,7 @@ class PublishedSet:
         found = md5_of(path)
         if found == self.md5[path.name]:
             return
-        # MNIST and Fashion-MNIST have the same names of files: only the sums differ.
+        # The files of MNIST and Fashion-MNIST have equal names; only the sums differ.
         others = (other for other in DATASETS.values() if isinstance(other, PublishedSet))
         for other in others:
             if other is not self and found in other.md5.values():
@@ -244,7 +245,10 @@ class PublishedSet:
 def _idx_set(
     title: str, folder: str, *, licence: str, mirror: str, md5: Sequence[str]
 ) -> PublishedSet:
-    """A set in four IDX files; the sums are of training images, labels, test images, labels."""
+    """A set of four IDX files.
+
+    ``md5`` has the sums of training images, training labels, test images, test labels.
+    """
     names = tuple(
         f"{split}-{kind}-ubyte.gz"
         for split in ("train", "t10k")

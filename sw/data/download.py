@@ -1,4 +1,4 @@
-"""Downloads that resume after a cut connection and are checked before they are used."""
+"""Downloads with a checksum, which resume after a broken connection."""
 
 import fcntl
 import gzip
@@ -19,7 +19,7 @@ from residuum.sw.progress import SILENT, Reporter, Task
 _BLOCK = 1 << 16
 _TIMEOUT = 30  # seconds without a byte
 _LOCK = ".lock"
-# HTTP statuses: 206 brings the rest of a file as asked, 416 says that nothing is left of it.
+# HTTP statuses: 206 Partial Content; 416 Range Not Satisfiable, if no byte of the file is left.
 _PARTIAL, _NO_SUCH_RANGE = 206, 416
 
 
@@ -33,28 +33,28 @@ def download(
     contents: Sequence[str] = (),
     reporter: Reporter = SILENT,
 ) -> None:
-    """Fetch the files that are not in ``folder`` yet.
+    """Download the files that are not in ``folder`` yet.
 
-    A file appears under its name only when it is whole and its sum is right. A download that was
-    cut stays as ``NAME.part``, and the next call asks for the rest alone. If several processes want
-    the same folder filled, one of them does it, and the others wait.
+    A file appears under its name only when it is complete and its sum is right. An interrupted
+    download stays as ``NAME.part``, and the next call requests only the rest. If several processes
+    need the same folder, one of them downloads, and the others wait.
 
     Parameters
     ----------
     title
         Name of the data set, for messages.
     md5
-        Expected sum of each file, by name; the address is ``mirror`` + name.
+        Expected MD5 sum of each download, by name; its address is ``mirror`` + name.
     hint
-        What the user can do without a network, for messages.
+        Advice for a user without a network, for messages.
     contents
-        The files to take out of the downloaded tar archives, which are deleted then; none: the
-        downloads themselves are the files.
+        Files to extract from the downloaded tar archives, which are then deleted; empty if the
+        downloads are the files.
 
     Raises
     ------
     ResiduumError
-        If the folder cannot be written, the server cannot be reached, or what arrives is damaged.
+        If the folder cannot be written, the server does not respond, or a download is damaged.
     """
     wanted = contents or list(md5)
     if not _missing(folder, wanted):
@@ -83,7 +83,7 @@ def _missing(folder: Path, names: Sequence[str] | Mapping[str, str]) -> list[str
 
 
 def _locked(path: Path, title: str, reporter: Reporter) -> IO[str]:
-    """The file at ``path``, which only one process has at a time, until it closes it or ends."""
+    """Open and lock the file at ``path``; closing it, or the end of the process, unlocks it."""
     lock = path.open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +119,7 @@ def _md5() -> "hashlib._Hash":
 
 
 def _receive(address: str, out: BinaryIO, task: Task) -> None:
-    """Append the missing rest of the file at ``address`` to the open file ``out``."""
+    """Download the rest of the file at ``address`` and append it to ``out``."""
     done = out.seek(0, os.SEEK_END)
     request = urllib.request.Request(address, headers={"Range": f"bytes={done}-"} if done else {})
     try:
@@ -128,13 +128,13 @@ def _receive(address: str, out: BinaryIO, task: Task) -> None:
         with error:
             if error.code != _NO_SUCH_RANGE:
                 raise
-        # Nothing is missing, or the part is of another file: the sum decides.
+        # The part is complete, or belongs to another file: the checksum decides.
         return
     with reply:
         if done and not _goes_on(reply, done):
             out.truncate(0)
             done = 0
-            if reply.status == _PARTIAL:  # A part, but not the one that was asked for.
+            if reply.status == _PARTIAL:  # Not the requested range: start again at byte 0.
                 _receive(address, out, task)
                 return
         total = None if reply.length is None else done + reply.length
@@ -147,13 +147,13 @@ def _receive(address: str, out: BinaryIO, task: Task) -> None:
 
 
 def _goes_on(reply: http.client.HTTPResponse, done: int) -> bool:
-    """Whether the reply starts after the first ``done`` bytes; a server may also send them all."""
+    """Whether the reply starts at byte ``done``; a server may ignore the range."""
     place = reply.headers.get("Content-Range") or ""
     return reply.status == _PARTIAL and place.startswith(f"bytes {done}-")
 
 
 def _unpack(archive: Path, names: Sequence[str], hint: str) -> None:
-    """Put the files called ``names``, in whatever folder of the archive, beside it; delete it."""
+    """Extract the files ``names`` from any folder of the archive, then delete the archive."""
     missing = set(names)
     try:
         with tarfile.open(archive) as tar:
@@ -176,7 +176,7 @@ def _unpack(archive: Path, names: Sequence[str], hint: str) -> None:
 
 
 def _reason(error: OSError | http.client.HTTPException) -> str:
-    """What went wrong, in a few words."""
+    """The cause of the error in a few words."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code}"
     cause = error.reason if isinstance(error, urllib.error.URLError) else error

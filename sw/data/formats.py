@@ -1,6 +1,6 @@
 """The file formats of the known data sets.
 
-A reader raises ``ResiduumError`` with the file's path if a file is missing, cut, or not of its
+A reader raises ``ResiduumError`` with the path if a file is missing, truncated, or of another
 format.
 """
 
@@ -27,7 +27,7 @@ Split = tuple[np.ndarray, np.ndarray]  # images, labels
 
 
 def read_idx(title: str, paths: Sequence[Path]) -> Split:
-    """Images and labels of MNIST's form: a gzip-compressed IDX file of each."""
+    """Images and labels in MNIST's format: two gzip-compressed IDX files."""
     images_file, labels_file = paths
     images = _idx_array(images_file, "images", *_IDX_IMAGES)
     labels = _idx_array(labels_file, "labels", *_IDX_LABELS)
@@ -46,10 +46,10 @@ def read_idx(title: str, paths: Sequence[Path]) -> Split:
 
 
 def read_cifar(title: str, paths: Sequence[Path], *, label_bytes: int, classes: int) -> Split:
-    """Images and labels of CIFAR's binary version, in the order of the files.
+    """Images and labels in CIFAR's binary format, in the order of the files.
 
-    A file is a sequence of records: ``label_bytes`` labels, of which the last counts (CIFAR-100 has
-    a coarse label in front of the fine one), then 3 x 32 x 32 pixels.
+    A file is a sequence of records: ``label_bytes`` labels, then 3 x 32 x 32 pixels. The last label
+    is used: CIFAR-100 has a coarse and a fine label.
     """
     parts = [_cifar_records(path, title, label_bytes, classes) for path in paths]
     images = np.concatenate([records[:, label_bytes:] for records in parts])

@@ -1,4 +1,4 @@
-"""The images that belong to a network."""
+"""The images of a network's data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def held_out(
 ) -> Split:
     """The first ``count`` (None: all) held-out images and labels of a network's data set.
 
-    ``model`` is what the user calls the network. Raises ``ResiduumError`` if the network names no
+    ``model`` is the user's name for the network. Raises ``ResiduumError`` if the network names no
     data set, or if the set has fewer images.
     """
     name, source = _set_of(network, model)
@@ -27,7 +27,7 @@ def held_out(
 def training(
     network: IntegerNetwork, model: str, count: int | None = None, access: Access = PUBLISHED_ONLY
 ) -> Split:
-    """As `held_out`, of the training images."""
+    """As `held_out`, for the training images."""
     name, source = _set_of(network, model)
     return first_images(source.train(access), count, f"{name} has {{}} training images")
 
@@ -35,7 +35,7 @@ def training(
 def first_images(split: Split, count: int | None, there: str) -> Split:
     """The first ``count`` images and labels; ``ResiduumError`` if the split has fewer.
 
-    ``there`` says in the message how many there are, as "digits has {} images".
+    ``there`` is the message template for their number, such as "digits has {} images".
     """
     images, labels = split
     if count is not None and count > len(labels):

@@ -1,4 +1,4 @@
-"""MD5 sums of large files, computed once for each file."""
+"""MD5 sums of large files, cached."""
 
 import contextlib
 import hashlib
@@ -13,8 +13,8 @@ from residuum.sw.files import cache_folder, write_json
 def md5_of(path: Path) -> str:
     """The MD5 sum of a file.
 
-    The user's cache remembers it until the file's path, size or time of change differs. A cache
-    that cannot be read or written only costs the time to compute the sum again.
+    The user's cache holds the sum for this path, size and modification time. If the cache cannot be
+    read or written, the sum is computed again.
     """
     status = path.stat()
     key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""How many images the golden model classifies correctly, and how busy its neurons are."""
+"""Accuracy of the golden model, and activity of its neurons."""
 
 from dataclasses import dataclass, field
 
@@ -16,10 +16,10 @@ class Tally:
     Attributes
     ----------
     right, images
-        Images classified correctly, and images.
+        Correctly classified images, and all images.
     fired, silenced, neurons
-        Per hidden layer: neurons that fired at least once, that were silenced, and all of them,
-        summed over the images.
+        Per hidden layer, summed over the images: neurons that fired at least once, silenced
+        neurons, and all neurons.
     """
 
     right: int = 0
@@ -29,7 +29,7 @@ class Tally:
     neurons: dict[int, int] = field(default_factory=dict)
 
     def add(self, trace: Trace, labels: np.ndarray) -> None:
-        """Count one batch; ``labels`` are those of its images."""
+        """Count one batch with its labels."""
         self.right += int((trace.prediction == labels).sum())
         self.images += len(labels)
         for index, layer in enumerate(trace.layers):
@@ -40,7 +40,7 @@ class Tally:
 
     @property
     def accuracy(self) -> float:
-        """Percent."""
+        """Accuracy in percent."""
         return 100 * self.right / self.images
 
 
@@ -65,7 +65,7 @@ def evaluate(
 
 
 def describe(network: IntegerNetwork, tally: Tally, tau: int, T: int) -> str:
-    """What a run showed, in a few lines."""
+    """The results of a run, in a few lines."""
     lines = [
         f"{network.name}: {tally.accuracy:.2f} % of {tally.images} images right "
         f"({network.weight_bits}-bit weights, tau {tau}, T {T})"

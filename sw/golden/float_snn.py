@@ -1,11 +1,11 @@
-"""The float spiking network with SRP, as the paper runs it: step by step through all layers.
+"""The float spiking network with SRP. As in the paper, each step runs through all layers.
 
 Source: Hao et al., "Reducing ANN-SNN conversion error through residual membrane potential", AAAI
-2023. Stage 1 (probe): tau steps of plain integrate-and-fire, all spikes pass. Then each neuron
-looks at its residual potential: v(tau) < 0 means that it fired more often than its input was worth.
-Stage 2 (inference): potentials restart, and T steps run in which those neurons are silent.
+2023. Stage 1 (probe): tau steps of plain integrate-and-fire; all spikes pass. A residual potential
+v(tau) < 0 shows that a neuron fired more often than its input justifies. Stage 2 (inference):
+potentials restart, and T steps run with these neurons silenced.
 
-Float64 throughout: a reference for the integer model, not built for speed.
+All numbers are float64. This is a reference for the integer model, not built for speed.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
     Returns
     -------
     Trace
-        As the golden model's, but residual potentials and logits are float64.
+        As from the golden model, but residual potentials and logits are float64.
     """
     tau, T = check_stages(tau, T)
     image = torch.from_numpy(_checked(network, images))
@@ -80,7 +80,7 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
         for neurons, train in zip(hidden, trains, strict=True):
             spike = neurons.step(signal)
             train.append(spike)
-            # A spike carries the threshold of the layer that sent it.
+            # A spike is worth the threshold of the layer that sends it.
             signal = spike.double() * neurons.threshold
         if step >= tau:
             logits = logits + _current(network.layers[-1], signal).flatten(1)
@@ -89,7 +89,7 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
 
 
 def _checked(network: FloatNetwork, images: np.ndarray) -> np.ndarray:
-    """The images as float64; ``ResiduumError`` if they are none of this network."""
+    """The images as float64; ``ResiduumError`` if they do not fit the network."""
     expected = (
         f"images must be finite numbers of shape (N, {', '.join(map(str, network.input_shape))})"
     )

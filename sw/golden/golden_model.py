@@ -1,9 +1,9 @@
-"""The golden model: the integer contract in PyTorch, batched and exact. The oracle of the project.
+"""The golden model: the integer arithmetic in PyTorch, batched and exact. The project's oracle.
 
-Layer by layer: a layer is finished for all S = tau + T steps before the next one begins. That is
-exact because every layer changes stage at the same step, and a layer's mask depends only on its own
-probe. Pooling is an explicit sum of spikes, not folded into the kernel as in the engine, so that
-the two are independent of each other.
+Each layer is computed for all S = tau + T steps before the next layer. This is exact because all
+layers change stage at the same step, and the mask of a layer depends only on its own probe.
+Pooling is an explicit sum of spikes. The engine folds it into the kernel, so the two
+implementations are independent.
 """
 
 from collections.abc import Iterator
@@ -24,21 +24,21 @@ from residuum.sw.network.integer_network import (
 )
 from residuum.sw.threads import no_spinning_threads
 
-# Whole numbers below these sizes are exact in float32 and float64, in any order of summation.
+# Integers below these limits are exact in float32 and float64, for any order of summation.
 _EXACT_FLOAT32 = 1 << 24
 _EXACT_FLOAT64 = 1 << 53
-# Numbers of the largest intermediate array of a batch; keeps it near the caches.
+# Elements of the largest intermediate array of a batch: small enough for the caches.
 _BATCH_NUMBERS = 1 << 23
 
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What the neurons of one layer did.
+    """Activity of the neurons of one layer.
 
     Attributes
     ----------
     trains
-        bool (N, S, C, H, W), what goes to the next layer: probe steps unmasked, inference masked.
+        bool (N, S, C, H, W), input of the next layer: probe steps unmasked, inference masked.
     residual
         int64 (N, C, H, W), v(tau) before the restart; with tau = 0 the start potential.
     silenced
@@ -52,7 +52,7 @@ class LayerTrace:
 
 @dataclass(frozen=True)
 class Trace:
-    """All layers but the output layer, and what the network says.
+    """Traces of the hidden layers, and the network's output.
 
     Attributes
     ----------
@@ -82,19 +82,19 @@ def simulate(
     Parameters
     ----------
     images
-        uint8 (N, C, H, W), or what `IntegerNetwork.as_images` makes that of.
+        uint8 (N, C, H, W), or anything that `IntegerNetwork.as_images` accepts.
     tau
         >= 0; with 0 there is no probe and nothing is silenced (plain QCFS conversion).
     T
         >= 1.
     keep_layers
-        Keep every train, residual potential and mask; otherwise only the logits.
+        Keep all trains, residual potentials and masks; otherwise only logits and predictions.
 
     Raises
     ------
     ResiduumError
-        If the images do not fit the network, a stage length is not possible, or a sum could leave
-        the range in which float64 counts exactly.
+        If the images do not fit the network, tau or T is out of range, or a sum could exceed the
+        range in which float64 is exact.
     """
     tau, T = check_stages(tau, T)
     parts = []
@@ -106,10 +106,10 @@ def simulate(
 def simulate_batches(
     network: IntegerNetwork, images: np.ndarray, *, tau: int, T: int
 ) -> Iterator[Trace]:
-    """As ``simulate``, but hands out the trace of one batch at a time, in the order of the images.
+    """As ``simulate``, but yields the trace of one batch at a time, in the order of the images.
 
-    The size of a batch is chosen so that its arrays stay small, whatever the network; so a whole
-    data set can be looked at without holding all its spike trains.
+    The batch size keeps the arrays small for any network, so a whole data set can be processed
+    without holding all its spike trains.
     """
     tau, T = check_stages(tau, T)
     images = network.as_images(images)
@@ -123,12 +123,12 @@ def simulate_batches(
 
 
 def firing_share(layer: LayerTrace) -> float:
-    """Share (0..1) of neurons that fire at least once in S steps, so cost the engine events."""
+    """Share (0..1) of neurons that fire at least once in S steps, and so become events."""
     return float(layer.trains.any(axis=1).mean())
 
 
 class _Kernel:
-    """A layer's weights as a matrix, in the smallest float type that is exact for it."""
+    """A layer's weights as a matrix, in the smallest float type that is exact for all sums."""
 
     def __init__(self, layer: Layer) -> None:
         rows = layer.weight.reshape(layer.out_channels, -1)
@@ -146,8 +146,8 @@ class _Kernel:
     def current(self, x: Tensor) -> Tensor:
         """I, int64 (M, out, H', W'), of M input maps (M, C, H, W) of pixels or of spikes.
 
-        Unfolding and a matrix product instead of conv2d: every partial sum is a whole number,
-        whereas a library may compute a convolution by a transform that rounds.
+        Unfolding and a matrix product, not conv2d: a library may compute a convolution by a
+        transform that rounds, whereas every partial sum of the product is an integer.
         """
         layer = self.layer
         x = x.to(self.dtype)
@@ -172,7 +172,7 @@ def _simulate_batch(
 ) -> Trace:
     layers: list[LayerTrace] = []
     steps = tau + T
-    # The image is the same current in every step; a step axis of length 1 stands for all of them.
+    # The image is the same current in all steps, so a step axis of length 1 is enough.
     signal = images[:, None]
     for kernel in kernels:
         repeated = kernel.layer.coding == PIXELS
@@ -192,7 +192,7 @@ def _simulate_batch(
 def integrate_and_fire(
     current: Tensor, threshold: np.ndarray, tau: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Both stages of a layer's neurons: trains, v(tau) and mask, as in ``LayerTrace``.
+    """Run a layer's neurons through both stages: trains, v(tau) and mask, as in ``LayerTrace``.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def _first_largest(logits: np.ndarray) -> np.ndarray:
 
 
 def batch_size(network: IntegerNetwork, steps: int) -> int:
-    """Images per batch, so that the largest array has about ``_BATCH_NUMBERS`` numbers."""
+    """Images per batch for about ``_BATCH_NUMBERS`` elements in the largest array."""
     largest = 1
     for layer, (channels, height, width) in zip(network.layers, network.shapes, strict=True):
         repeats = 1 if layer.coding == PIXELS else steps
@@ -260,7 +260,7 @@ def _join(network: IntegerNetwork, parts: list[Trace], steps: int, keep_layers: 
 
 
 def _empty(network: IntegerNetwork, steps: int, keep_layers: bool) -> Trace:
-    """The trace of no image, with all shapes."""
+    """The trace of zero images, with the right shapes."""
     shapes = network.shapes[:-1] if keep_layers else ()
     layers = tuple(
         LayerTrace(

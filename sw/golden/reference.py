@@ -1,17 +1,17 @@
-"""The network that a spiking network should agree with: its QCFS activations, as firing rates.
+"""The reference for a spiking network: the same network with QCFS activations, in firing rates.
 
-In rates there are no units. A neuron's activation divided by lambda is its rate r, 0..1, and with
+The rate r (0..1) of a neuron is its activation divided by lambda. In rates, every layer has the
+threshold 1:
 
     z = sum of e * r_in + beta;    r = clip(floor(z*L + 1/2)/L, 0, 1)
 
-every layer has the threshold 1. Float and integer networks become the same numbers: with the
-amplitude A of one input spike (docs/arithmetic.md)
+With the amplitude A of one input spike (docs/arithmetic.md),
 
     e = w * A / lambda,  beta = b / lambda       from a float network
     e = W * 2**f / TH,   beta = B / TH           from an integer network
 
-so that two networks can be compared layer by layer, whatever their weight scales. Pixels stay
-u = 0..255, and the output layer has no threshold: its z are the logits, up to one common factor.
+so two networks can be compared layer by layer, independently of their weight scales. Pixels are
+u = 0..255. The output layer has no threshold: its z are the logits, up to a common factor.
 """
 
 import math
@@ -40,7 +40,7 @@ class RateLayer:
     weight, bias
         e and beta, float64 (out, in, kernel_h, kernel_w) and (out,).
     output
-        Whether it is the output layer, which has no neuron.
+        Whether the layer is the output layer, which has no neurons.
     """
 
     name: str
@@ -53,7 +53,7 @@ class RateLayer:
 
     def drive(self, rates: Tensor) -> Tensor:
         """z, float64 (N, out, H', W'), for rates or pixels (N, C, H, W)."""
-        # Pooling is a sum; the division is in e.
+        # Pooling sums; e includes the division.
         return convolve(self, rates.to(torch.float64), self.weight, self.bias, pooling="sum")
 
 
@@ -71,10 +71,10 @@ class Reference:
     levels
         L of the activations.
     source
-        What it was made from, for a reader: "the float network", ...
+        Origin of the reference, for the reader: "the float network", ...
     own
-        It was made from the integers of the network that it is compared with, and so shares their
-        rounding.
+        Whether the reference was made from the integers of the network under test. Then it has the
+        same rounding errors.
     """
 
     layers: tuple[RateLayer, ...]
@@ -92,21 +92,21 @@ class Reference:
             return rates, self.layers[-1].drive(x).flatten(1)
 
     def logits_from(self, index: int, rates: Tensor) -> Tensor:
-        """Logits (N, classes) if the layers from ``index`` on are given ``rates``."""
+        """Logits (N, classes) of the layers from ``index`` on, for the input ``rates``."""
         with torch.inference_mode():
             for layer in self.layers[index:-1]:
                 rates = staircase(layer.drive(rates), self.levels)
             return self.layers[-1].drive(rates).flatten(1)
 
     def batches(self, images: np.ndarray, size: int) -> Iterator[np.ndarray]:
-        """Predictions int64 (size,) of the images, batch by batch."""
+        """Predictions of the images, int64 (size,) per batch."""
         for first in range(0, len(images), size):
             logits = self.rates(images[first : first + size])[1]
             yield logits.argmax(dim=1).numpy()
 
 
 def from_integers(network: IntegerNetwork, levels: int, source: str, own: bool) -> Reference:
-    """The activations that the integers stand for."""
+    """The reference with the weights and thresholds of an integer network."""
     layers = []
     for layer in network.layers:
         threshold = 1.0 if layer.threshold is None else layer.threshold.astype(np.float64)
@@ -127,7 +127,7 @@ def from_integers(network: IntegerNetwork, levels: int, source: str, own: bool) 
 
 
 def from_float(network: FloatNetwork, source: str) -> Reference:
-    """The activations of a float network before rounding."""
+    """The reference with the weights and thresholds of a float network."""
     layers = []
     amplitude = 1 / LARGEST_PIXEL
     for layer in network.layers:
@@ -149,7 +149,7 @@ def from_float(network: FloatNetwork, source: str) -> Reference:
 
 
 def own_levels(network: IntegerNetwork, T: int) -> int:
-    """L that the network was trained with; T where its file does not say."""
+    """L of the network's training, from its metadata, or T if it is not there."""
     text = network.metadata.get("levels", "")
     return int(text) if text.isdecimal() and int(text) > 0 else T
 
@@ -157,11 +157,10 @@ def own_levels(network: IntegerNetwork, T: int) -> int:
 def find_reference(
     network: IntegerNetwork, model: str, *, against: Path | None, T: int
 ) -> Reference:
-    """What ``network``, which the user calls ``model``, is to be held against.
+    """The reference for ``network``, which the user calls ``model``.
 
-    ``against`` is a file of a float network or of an integer network with the same layers. Without
-    it, the float network beside the model is taken; where there is none, the network's own
-    integers, without spikes.
+    ``against`` is the file of a float or integer network with the same layers. None selects the
+    float network in the folder of the model or, if there is none, the network's own integers.
 
     Raises
     ------
@@ -184,7 +183,7 @@ def find_reference(
 
 
 def _is_float(path: Path) -> bool:
-    """Whether a file says that it holds a float network; the loader reports damaged files."""
+    """Whether a file has the header of a float network. The loader reports damaged files."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return FLOAT_FORMAT in str(archive["header"])

@@ -1,1 +1,1 @@
-"""The host library: a device over a serial port or in simulation, and what it computes."""
+"""The host library: runs networks on a device, over a serial port or in simulation."""

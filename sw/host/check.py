@@ -1,4 +1,4 @@
-"""A device compared with the golden model, image by image."""
+"""Comparison of a device with the golden model, image by image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from residuum.sw.trace.compare import Comparison, compare
 
 
 def check(classifier: Classifier, images: np.ndarray, *, reporter: Reporter = SILENT) -> Comparison:
-    """Every spike train, mask, logit and class of uint8 images (N, C, H, W) on a device.
+    """Compare every spike train, mask, logit and class for uint8 images (N, C, H, W).
 
     Raises ``ResiduumError`` as `Classifier.classify` does, or if the device gives no answer.
     """

@@ -16,7 +16,7 @@ from residuum.sw.trace.engine_trace import EngineTrace
 
 @dataclass(frozen=True)
 class Classification:
-    """Class of an image, and what the run took."""
+    """Class of an image, and the duration of the run."""
 
     prediction: int
     cycles: int
@@ -25,9 +25,9 @@ class Classification:
 class Classifier:
     """Runs one network, with tau probe steps and T steps of inference.
 
-    The network must be in the device before images run: `load` writes it, `differing_words` finds
-    whether it is there already. Several classifiers may share a device; each refuses to run while
-    the device holds the network of another.
+    The device must hold the network before images run: `load` writes it, and `differing_words`
+    checks whether it is already there. Several classifiers may share a device; a classifier refuses
+    to run while the device holds another network.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Classifier:
     Raises
     ------
     ResiduumError
-        If the network does not fit the device: what is needed, what there is.
+        If the network does not fit the device: names the need and the size.
     """
 
     def __init__(self, device: Device, network: IntegerNetwork, *, tau: int, T: int):
@@ -52,7 +52,7 @@ class Classifier:
 
     @property
     def loaded(self) -> bool:
-        """Whether the device is known to hold this program, written by whichever classifier."""
+        """Whether the device is known to hold this program; any classifier may have written it."""
         held = self.device.program
         return held is self.program or (
             held is not None
@@ -61,12 +61,12 @@ class Classifier:
         )
 
     def load(self, *, done: Done = ignore) -> None:
-        """Write the program into the device; ``done`` is told how many words after every frame."""
+        """Write the program into the device; calls ``done(words)`` after every frame."""
         self.device.write_scattered(self.program.addresses, self.program.words, done=done)
         self.device.program = self.program
 
     def differing_words(self, *, done: Done = ignore) -> int:
-        """How many words of the program are not what the device holds; if none, it is loaded."""
+        """Number of words in which device and program differ; with 0, the program is `loaded`."""
         held = self.device.read_scattered(self.program.addresses, done=done)
         differing = int((held != self.program.words).sum())
         if not differing:
@@ -76,7 +76,7 @@ class Classifier:
         return differing
 
     def classify(self, image: np.ndarray) -> Classification:
-        """Classify one image, uint8 (C, H, W), or what `IntegerNetwork.as_image` takes.
+        """Classify one image, uint8 (C, H, W), or anything that `IntegerNetwork.as_image` accepts.
 
         Raises ``ResiduumError`` unless the device is known to hold the network.
         """
@@ -85,9 +85,9 @@ class Classifier:
         return Classification(result.best, result.cycles)
 
     def trace(self, image: np.ndarray) -> EngineTrace:
-        """What the engine computes for one image; see `classify`.
+        """The engine's trace of one image; see `classify`.
 
-        One uninterrupted run gives logits, class and counters; a second one, layer by layer, gives
+        One uninterrupted run gives logits, class and counters. A second run, layer by layer, gives
         the trains.
         """
         program, last = self.program, len(self.program.layers) - 1

@@ -1,4 +1,4 @@
-"""A device behind a link: requests with retries, and answers that belong to them."""
+"""A device on a link: requests, retries, and the matching of replies to requests."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from residuum.sw.host.links import Link, LinkError
 Done = Callable[[int], None]
 
 ATTEMPTS = 5
-# Fewer while a device is looked for: they are made at every bit rate.
+# Fewer attempts in the search for a device, which tries every bit rate.
 ATTEMPTS_TO_FIND = 3
-# Reading a gap of up to this many unwanted words takes less time than another request.
+# Reading up to this many unwanted words in a gap is faster than another request.
 BRIDGED_WORDS = 16
 
 _WORD_BYTES = 4
-# SLIP may double every byte of a frame, beside its two ENDs.
+# SLIP may double every byte of a frame, and adds two ENDs.
 _FRAME_BYTES = 2 * _WORD_BYTES * protocol.MIN_FRAME_WORDS + 2
 
 
-# A layer, tau and T have a byte each in a request to run.
+# A RUN request has one byte each for a layer, tau and T.
 _MAX_FIELD = 0xFF
 _MAX_ADDRESS = 0xFFFFFFFF
 
 
 def ignore(words: int) -> None:
-    """Takes no notice of the progress of a transfer."""
+    """Ignores the progress of a transfer."""
 
 
 def _address(value: int) -> int:
@@ -53,15 +53,15 @@ def _address(value: int) -> int:
 
 
 class DeviceError(ResiduumError):
-    """A device does not answer, or not as it should."""
+    """A device does not answer, or its answer is wrong."""
 
 
 class NoAnswer(DeviceError):
-    """No request of several got a reply."""
+    """All attempts of a request stayed without a reply."""
 
 
 class Refused(DeviceError):
-    """The device answered that it does not do what it was asked for; ``status`` says why."""
+    """The device refused a request; ``status`` says why."""
 
     def __init__(self, message: str, status: int):
         super().__init__(message)
@@ -70,7 +70,7 @@ class Refused(DeviceError):
 
 @dataclass(frozen=True)
 class RunResult:
-    """Class with the largest logit (of the last output layer that ran) and cycles of a run."""
+    """Class with the largest logit (of the last output layer that ran), and cycles of the run."""
 
     best: int
     cycles: int
@@ -78,7 +78,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class DeviceStatus:
-    """Whether a run is going, and how many frames were dropped and refused since power-up."""
+    """Whether the engine is running, and the frames dropped and refused since power-up."""
 
     busy: bool
     dropped: int
@@ -88,32 +88,32 @@ class DeviceStatus:
 class Device:
     """A device, found and identified.
 
-    A request that gets no reply is sent again under the same tag, up to `ATTEMPTS` times. Repeating
-    is harmless: a run whose reply was lost is not done again, and a frame of words to be written
-    begins and ends with whole memory words. A reply counts only for the request that has its
-    command, tag and address; everything else that comes is ignored.
+    A request without a reply is sent again with the same tag, up to `ATTEMPTS` times in all. This
+    is safe: the device does not repeat a run whose reply was lost, and each frame writes whole
+    memory words only. A reply must have the command, tag and address of the request; all others are
+    ignored.
 
     Parameters
     ----------
     link
-        Closed with the device.
+        Link to the device; the device closes it.
 
     Attributes
     ----------
     identity : Identity
-        Engine, clock, build and program, as the device told them.
+        Engine, clock, build and program, as the device reports them.
     retries : int
-        Requests that had to be sent again.
+        Number of repeated requests.
     program : Program or None
-        What the memories are known to hold: set by who wrote or read it, None again after other
-        words were written there, and after the device fell silent (it may have lost its power).
-        A reset keeps the memories. A board that is configured anew between two requests is not
-        noticed.
+        Program that the memories are known to hold. Whoever writes or verifies a program sets it.
+        Writing other words there sets it to None, and so does a device that stops answering, since
+        it may have lost power. A reset keeps the memories. Limitation: a reconfiguration of the
+        FPGA between two requests is not detected.
 
     Raises
     ------
     ResiduumError
-        One sentence: nothing answers, another protocol version, the link broke off.
+        If nothing answers, the protocol version differs, or the link breaks.
     """
 
     def __init__(self, link: Link):
@@ -147,7 +147,7 @@ class Device:
         return HostMap(self.identity.config)
 
     def identify(self) -> Identity:
-        """What the device tells about itself."""
+        """The device's description of itself."""
         words = self._request(protocol.identify(), protocol.IDENTITY_WORDS, exact=False).payload
         try:
             return Identity.from_words(words)
@@ -158,7 +158,7 @@ class Device:
             ) from None
 
     def read(self, address: int, count: int, *, done: Done = ignore) -> np.ndarray:
-        """Words at consecutive addresses, uint32; ``done`` is told how many after every frame."""
+        """Words at consecutive addresses, uint32; calls ``done(words)`` after every frame."""
         address, count = _address(address), whole_number("a number of words", count, least=0)
         parts: list[int] = []
         for start, stop in _cut(address, count, MAX_WORDS):
@@ -167,7 +167,7 @@ class Device:
         return np.array(parts, np.uint32)
 
     def read_scattered(self, addresses: np.ndarray, *, done: Done = ignore) -> np.ndarray:
-        """Words at any addresses, uint32, in few requests; those between them may be read too."""
+        """Words at any addresses, uint32; short gaps are read too, which saves requests."""
         addresses = whole_numbers("addresses", addresses, np.uint32, 1).astype(np.int64)
         wanted, places = np.unique(addresses, return_inverse=True)
         regions = wanted >> self.host_map.offset_bits
@@ -180,7 +180,7 @@ class Device:
         return np.concatenate([np.empty(0, np.uint32), *words])[places]
 
     def write(self, address: int, words: np.ndarray, *, done: Done = ignore) -> None:
-        """Write words to consecutive addresses; ``done`` is told how many after every frame."""
+        """Write words to consecutive addresses; calls ``done(words)`` after every frame."""
         address, words = _address(address), whole_numbers("words", words, np.uint32, 1)
         if address >> self.host_map.offset_bits != Region.TRAINS:
             self.program = None
@@ -197,7 +197,7 @@ class Device:
     def write_scattered(
         self, addresses: np.ndarray, words: np.ndarray, *, done: Done = ignore
     ) -> None:
-        """Write words to any addresses, in ascending order of them."""
+        """Write words to any addresses, in ascending order of the addresses."""
         addresses = whole_numbers("addresses", addresses, np.uint32, 1)
         words = whole_numbers("words", words, np.uint32, 1)
         if len(addresses) != len(words):
@@ -210,7 +210,7 @@ class Device:
                 self.write(int(run[0]), values, done=done)
 
     def run(self, first: int, last: int, *, tau: int, T: int) -> RunResult:
-        """Run layers first..last and wait for the end."""
+        """Run layers first..last and wait until the run ends."""
         first = whole_number("the first layer", first, least=0, most=_MAX_FIELD)
         last = whole_number("the last layer", last, least=0, most=_MAX_FIELD)
         tau = whole_number("tau", tau, least=0, most=_MAX_FIELD)
@@ -225,7 +225,7 @@ class Device:
         return DeviceStatus(bool(busy & 1), dropped, refused)
 
     def reset(self) -> None:
-        """End a run that may be going; memories keep their contents."""
+        """Reset the engine, which ends any run; the memories keep their contents."""
         self._request(protocol.reset(), 0)
 
     def _find(self) -> Identity:
@@ -242,7 +242,7 @@ class Device:
         except Refused as refusal:
             if refusal.status != Status.BUSY:
                 raise
-        # A host that is gone has left a run behind.
+        # The run of an earlier host is still going.
         self.reset()
         return self.identify()
 
@@ -254,9 +254,9 @@ class Device:
         Parameters
         ----------
         reply_words
-            Payload of the reply; without ``exact`` only how much there may be.
+            Payload words of the reply; without ``exact``, an upper limit.
         patience
-            Seconds for which it is repeated, even if that is more than `ATTEMPTS` times.
+            Seconds for which the request is repeated, even beyond `ATTEMPTS` times.
         """
         self._tag = (self._tag + 1) & 0xFFFF
         frame = frame.with_tag(self._tag)
@@ -304,7 +304,7 @@ class Device:
         return reply
 
     def _refusal(self, frame: Frame, status: int) -> str:
-        """Why a request was refused, as the rest of a sentence that begins with the device."""
+        """The reason of a refusal, as the predicate of a sentence whose subject is the device."""
         name = Command(frame.command).name
         if status == Status.UNKNOWN:
             return f"does not know the request {name}; build its bitstream anew"
@@ -323,8 +323,8 @@ class Device:
 def _cut(address: int, count: int, size: int) -> Iterator[tuple[int, int]]:
     """[start, stop) of the frames for a run of addresses, cut at multiples of a frame's size.
 
-    No memory word and no row of a bank lies across such a place, and an engine puts those together
-    from several host words: repeating one frame alone leaves the same in the memories.
+    An engine assembles a memory word, and the occupancy of a bank's row, from several host words.
+    None of them crosses such a cut, so repeating a single frame leaves the same memory contents.
     """
     end = address + count
     while address < end:

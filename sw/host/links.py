@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 
     from residuum.sw.network.integer_network import IntegerNetwork
 
-# The rates of the boards, those of the fastest first; `residuum boards` tells which has which.
+# Baud rates of the boards, fastest first; `residuum boards` lists them by board.
 RATES = (3_000_000, 1_000_000, 115_200)
 FORMS = "serial:PORT, serial:PORT@BAUD or sim:"
 
-# Seconds that a USB adapter and a busy computer add to the time that the bytes take.
+# Seconds that a USB adapter and a busy computer add to the transfer time.
 _SERIAL_LATENCY = 0.3
 # Eight data bits, a start bit and a stop bit.
 _BITS_PER_BYTE = 10
-# Seconds between two looks at the clock while waiting for bytes.
+# Seconds between two checks of the timeout while waiting for bytes.
 _SERIAL_SLICE = 0.05
 
 
 class LinkError(ResiduumError):
-    """A link cannot be opened, or broke off."""
+    """A link cannot be opened, or it broke."""
 
 
 class Link(Protocol):
-    """A byte stream to a device and back, which may lose or damage bytes but keeps their order.
+    """A bidirectional byte stream, which may lose or damage bytes but keeps their order.
 
     Attributes
     ----------
     name
         The address, for messages.
     seconds_per_byte
-        What a byte takes in either direction.
+        Transfer time of a byte, in either direction.
     latency
-        Seconds that an answer may take beyond the time of the bytes.
+        Seconds that an answer may take in addition to its transfer time.
     run_seconds
-        Seconds after which a run that has not ended counts as hung.
+        Seconds after which a run counts as hung.
     advice
-        What to do when nothing answers.
+        Advice for a user whose device does not answer.
     """
 
     name: str
@@ -58,21 +58,23 @@ class Link(Protocol):
         """Send all bytes; LinkError if the link is gone."""
 
     def receive(self, timeout: float) -> bytes:
-        """Wait for at least one byte and return those that are there; ``b""`` if none came within
-        ``timeout`` seconds; LinkError if the link is gone."""
+        """Wait for at least one byte and return all received bytes.
+
+        Returns ``b""`` if none came within ``timeout`` seconds; LinkError if the link is gone.
+        """
 
     def change_rate(self) -> bool:
-        """Go on to another bit rate, at which a device may be listening; False if none is left."""
+        """Switch to the next possible bit rate of the device; False if none is left."""
 
     def close(self) -> None:
-        """Give the link back; it cannot be used again."""
+        """Close the link for good."""
 
 
 class Opener(Protocol):
-    """Opens the links of addresses with one prefix."""
+    """Opens links whose addresses have a certain prefix."""
 
     def __call__(self, options: str, *, network: IntegerNetwork | None, steps: int | None) -> Link:
-        """``options`` is what follows the colon; see `open_link`."""
+        """``options`` is the part after the colon; see `open_link`."""
 
 
 def open_link(
@@ -82,19 +84,19 @@ def open_link(
     steps: int | None = None,
     openers: Mapping[str, Opener] | None = None,
 ) -> Link:
-    """Open the link that an address names.
+    """Open the link with the given address.
 
     Parameters
     ----------
     network, steps
-        What a simulated engine is built for; a real device has its sizes already.
+        Sizes for a simulated engine; a real device has fixed sizes.
     openers
-        Who opens addresses with other prefixes than ``serial``, as simulations have.
+        Openers for prefixes other than ``serial``, such as the simulation's ``sim``.
 
     Raises
     ------
     ResiduumError
-        With a sentence on what is wrong and what to do.
+        Says what is wrong and what to do.
     """
     kind, colon, rest = address.partition(":")
     if colon and kind == "serial" and rest:
@@ -116,8 +118,10 @@ def split_baud(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 class SerialLink:
-    """A serial port: 8 data bits, no parity, one stop bit, no flow control; at the first of some
-    baud rates until `change_rate`."""
+    """A serial port: 8 data bits, no parity, one stop bit, no flow control.
+
+    Starts with the first of several baud rates; `change_rate` switches to the next.
+    """
 
     run_seconds = 20.0
     advice = (
@@ -174,7 +178,7 @@ class SerialLink:
                 if time.monotonic() >= deadline:
                     return b""
         except (OSError, TypeError) as error:
-            # A port that vanished while it is read makes pyserial stumble over its own handle.
+            # pyserial raises TypeError if the port vanishes during a read.
             raise self._broken(error) from None
 
     def close(self) -> None:
@@ -192,7 +196,7 @@ class SerialLink:
 
 
 def _why_not_open(port: str, baud: int, error: Exception) -> str:
-    """The sentence on a port that could not be opened."""
+    """The error message for a port that could not be opened."""
     reason = getattr(error, "errno", None)
     if reason == errno.ENOENT:
         from serial.tools.list_ports import comports

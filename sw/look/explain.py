@@ -1,15 +1,17 @@
 """Which layer of a spiking network loses its accuracy, and why.
 
-Two families of hybrids are run. In one, the reference's activations are used up to layer k, as
-constant currents, and spikes behind it; in the other, spikes up to layer k, and activations behind
-it, which are given the firing rates. Where the accuracy of either steps down, a layer is at fault:
+Two families of hybrid networks are run. One uses the reference's activations up to layer k, and
+feeds them as constant currents to spiking layers. The other uses spikes up to layer k, and feeds
+their firing rates to the reference's activations. The loss of a layer is the mean of the two drops
+in accuracy at this layer:
 
     loss of k = ((activations up to k) - (activations up to k-1)
                  + (spikes up to k-1) - (spikes up to k)) / 2
 
-These losses add up to the accuracy of the reference less that of the spiking network.
+These losses add up to the accuracy of the reference minus that of the spiking network.
 
-Why a layer errs is found by giving it the reference's own input and changing one thing at a time.
+The cause of a layer's error: the layer gets the reference's input, and one property at a time
+(weights, thresholds, ...) is changed from the reference's to the spiking layer's.
 """
 
 from collections.abc import Iterator
@@ -27,42 +29,42 @@ from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
 from residuum.sw.progress import SILENT, Reporter
 
 CAUSES = ("weights", "thresholds", "biases", "levels", "timing")
-# Rounding and fine-tuning move a threshold by less than this share of the reference's.
+# Rounding and fine-tuning change a threshold by less than this share of the reference threshold.
 _WRONG_RATIO = 0.25
-# Whole sums below this round to themselves in float32, in whatever order a library adds.
+# Integer sums below this limit are exact in float32, for any order of summation.
 _SAFE_FLOAT32 = 1 << 21
 
 
 @dataclass
 class LayerFindings:
-    """What was found of one layer. Shares and rates are 0..1, accuracies in percent.
+    """Findings on one layer. Shares and rates are 0..1, accuracies in percent.
 
     Attributes
     ----------
     activations_until, spikes_until
-        Accuracy of the two hybrids that change over behind this layer.
+        Accuracy of the two hybrids that switch after this layer.
     loss
         Points of accuracy that the layer loses.
     rate_error, rate_bias
-        Mean of |N/T - r| and of N/T - r over neurons and images: firing rate against activation.
-        Output layer: None.
+        Means over neurons and images of |N/T - r| and of N/T - r, where N/T is the firing rate and
+        r the activation. None in the output layer.
     saturated, silenced, dead
-        Neurons that fire in every inference step, that are silenced (means over the images), and
-        that never fire on any image.
+        Shares of neurons that fire in every inference step, that are silenced (both as means over
+        the images), and that fire on no image.
     errors
-        Mean error of the rate from each of ``CAUSES``, each alone and on the reference's own
-        input; "timing" on the actual spikes: what their order does beyond their number. In the
-        output layer in units of the spread of the logits.
+        Mean rate error from each of ``CAUSES`` alone. "timing" is measured on the actual spikes
+        against a constant current of the same mean, the other causes on the reference's input. In
+        the output layer: mean error of the logits / standard deviation of the logits.
     handed_down
-        The same for an exact layer on the actual input: what comes from the layers before.
+        Error that the layer inherits: the same measure for the reference's layer on actual input.
     sqnr_db
-        Signal to quantisation noise of the weights; None if they agree exactly.
+        Signal to quantisation noise of the weights; None if the weights agree exactly.
     threshold_ratio
-        TH as it is / TH of the reference, median over the channels; None in the output layer.
+        TH / TH of the reference, median over the channels; None in the output layer.
     smallest_threshold
-        TH; None in the output layer.
+        Smallest TH of the layer; None in the output layer.
     biases_zero
-        All biases are 0, and those of the reference are not.
+        All biases of the layer are 0, and those of the reference are not.
     """
 
     name: str
@@ -89,20 +91,20 @@ class LayerFindings:
 
     @property
     def threshold_wrong(self) -> bool:
-        """Whether the thresholds are off by more than rounding explains."""
+        """Whether rounding alone cannot explain the error of the thresholds."""
         return self.threshold_ratio is not None and abs(self.threshold_ratio - 1) > _WRONG_RATIO
 
 
 @dataclass
 class Explanation:
-    """What was found of a network.
+    """Findings on a network.
 
     Attributes
     ----------
     spiking, reference
         Accuracy in percent of the spiking network and of the reference.
     disagreements
-        Images of which exactly one of the two is right.
+        Images that exactly one of the two networks classifies correctly.
     levels, T
         L of the reference, and the inference steps.
     """
@@ -121,18 +123,21 @@ class Explanation:
 
     @property
     def lost(self) -> float:
-        """Points of accuracy."""
+        """Lost accuracy in percentage points."""
         return self.reference - self.spiking
 
     @property
     def significant(self) -> bool:
-        """Whether more is lost than chance would: two standard deviations of the images of which
-        one network is right and the other wrong."""
+        """Whether the loss exceeds two standard deviations of chance.
+
+        By chance, the number of images lost has the standard deviation sqrt(disagreements).
+        """
         return self.lost / 100 * self.images > 2 * self.disagreements**0.5
 
     @property
     def worst(self) -> LayerFindings:
-        """The layer that loses most; if nothing is lost, the one whose own error is largest."""
+        """The layer with the largest loss; without a significant loss, the hidden layer with the
+        largest of ``errors``."""
         if self.significant:
             return max(self.layers, key=lambda layer: layer.loss)
         return max(self.layers[:-1] or self.layers, key=lambda layer: max(layer.errors.values()))
@@ -151,10 +156,10 @@ class Explanation:
 
 @dataclass(frozen=True)
 class _Parts:
-    """A layer taken apart: as it is, and the reference with one thing changed.
+    """The spiking layer, the reference layer, and the reference layer with one property changed.
 
-    ``gain`` (out,) is what the layer's e is, on the whole, of the reference's e; dividing by it
-    leaves the error of the weights alone, which the threshold cannot absorb.
+    ``gain`` (out,) is the least-squares factor from the reference's e to the layer's e. e / gain
+    has only the error of the weights: a wrong threshold is a factor, and so is in the gain.
     """
 
     actual: RateLayer
@@ -217,7 +222,7 @@ class _Totals:
         self.parts = [take_apart(*pair) for pair in zip(own.layers, reference.layers, strict=True)]
         depth = len(network.layers)
         self.images = self.disagreements = 0
-        # Right answers of the hybrids that change over behind layer k; k = 0: before the first.
+        # Correct images of the hybrids that switch after k layers.
         self.activations = np.zeros(depth + 1, np.int64)
         self.spikes = np.zeros(depth + 1, np.int64)
         self.sums = [dict.fromkeys((*CAUSES, "handed_down"), 0.0) for _ in range(depth)]
@@ -258,7 +263,11 @@ class _Totals:
         self._rates(golden, exact, actual)
 
     def _errors(self, index: int, exact: Tensor, actual: Tensor, fired: Tensor | None) -> None:
-        """Errors of one layer, on ``exact`` and on ``actual`` input; ``fired``: its own rates."""
+        """Add up the errors of one layer.
+
+        ``exact`` and ``actual`` are its input in the reference and in the spiking network;
+        ``fired`` are its firing rates, None in the output layer.
+        """
         parts, levels, sums = self.parts[index], self.reference.levels, self.sums[index]
         drive = parts.exact.drive(exact)
         changed = {"weights": parts.weights.drive(exact), "biases": parts.biases.drive(exact)}
@@ -329,7 +338,7 @@ class _Totals:
         )
 
     def _describe(self, index: int, layer: Layer, found: LayerFindings) -> None:
-        """Weights, thresholds and biases against the reference's."""
+        """Compare weights, thresholds and biases with the reference's."""
         parts = self.parts[index]
         noise = float((parts.weights.weight - parts.exact.weight).square().sum())
         signal = float(parts.exact.weight.square().sum())
@@ -339,21 +348,20 @@ class _Totals:
         if layer.threshold is not None:
             found.threshold_ratio = float(1 / parts.gain.median())
             found.smallest_threshold = int(layer.threshold.min())
-        # Biases of the reference that would round to 0 anyway are no fault.
+        # No fault if the reference's biases are so small that they round to 0.
         found.biases_zero = not layer.bias.any() and bool((parts.exact.bias.abs() > 1e-3).any())
 
 
 def spikes_from(
     network: IntegerNetwork, index: int, levels: Tensor, count: int, *, tau: int, T: int
 ) -> Tensor:
-    """Logits, int64 (N, classes), of the layers from ``index`` >= 1 on, given activations.
+    """Logits, int64 (N, classes), of spiking layers from ``index`` >= 1 on, fed with activations.
 
     Parameters
     ----------
     levels
-        Activations m of layer ``index`` - 1, whole numbers 0..``count`` (N, C, H, W), that stand
-        for the rates m / ``count``. They are a constant current: every neuron gets the mean of
-        its input in every step, which is the ideal spike train.
+        Activations m of layer ``index`` - 1, whole numbers 0..``count`` (N, C, H, W), for the rates
+        m / ``count``. They act as a constant current, as ideally even spike trains would.
     """
     signal, factor = levels[:, None], count
     with torch.inference_mode():
@@ -364,14 +372,14 @@ def spikes_from(
                 logits = _current(layer, used, factor).sum(dim=1) * (T if constant else 1)
                 return logits.flatten(1)
             current = _current(layer, signal, factor).expand(-1, tau + T, -1, -1, -1)
-            # The current is counted in 1/factor, and so is the threshold.
+            # `current` is in units of 1/factor, so the threshold is scaled too.
             signal = integrate_and_fire(current, layer.threshold * factor, tau)[0]
             factor = 1
     raise AssertionError("an IntegerNetwork ends in an output layer")
 
 
 def _current(layer: Layer, signal: Tensor, factor: int) -> Tensor:
-    """I(t) * factor, int64 (N, S', out, H', W'), of inputs (N, S', C, H, W) in 1/factor."""
+    """I(t) * factor, int64 (N, S', out, H', W'), of inputs (N, S', C, H, W) in 1/factor units."""
     largest = int(
         np.abs(layer.weight.astype(np.int64)).reshape(layer.out_channels, -1).sum(1).max()
     )
@@ -385,7 +393,7 @@ def _current(layer: Layer, signal: Tensor, factor: int) -> Tensor:
 
 
 def sentences(found: Explanation) -> Iterator[str]:
-    """What a person should know, most important first."""
+    """The findings in sentences, most important first."""
     spiking, reference = f"{found.spiking:.2f} %", f"{found.reference:.2f} %"
     worst = found.worst
     if not found.significant:
@@ -429,7 +437,7 @@ def _percent(share: float) -> str:
 
 
 def _because(layer: LayerFindings, found: Explanation) -> str:
-    """Why a layer errs, as the end of a sentence."""
+    """The cause of a layer's error, as the end of a sentence."""
     cause, error = layer.cause, layer.errors[layer.cause]
     unit = "of the spread of the logits" if layer.rate_error is None else "of the full rate"
     size = f"they change its {'output' if layer.rate_error is None else 'rates'} by "
@@ -459,7 +467,7 @@ def _because(layer: LayerFindings, found: Explanation) -> str:
 
 
 def _remedy(layer: LayerFindings, found: Explanation) -> str:
-    """What would make a layer err less."""
+    """How to reduce a layer's error, as the end of a sentence."""
     if layer.cause == "weights":
         return (
             f"more than {found.weight_bits} weight bits, or fine-tuning with rounded weights; if "

@@ -1,4 +1,4 @@
-"""A page about a network and its run, for a browser: one file that needs nothing else."""
+"""An HTML page about a network and its run: one self-contained file."""
 
 import base64
 import io
@@ -19,29 +19,29 @@ from residuum.sw.golden.reference import Reference
 from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
 from residuum.sw.progress import SILENT, Reporter
 
-# Wrong images that are shown, and classes up to which there is a table of confusions.
+# Number of misclassified images shown; largest number of classes with a confusion matrix.
 MAX_WRONG = 24
 MAX_CLASSES = 20
 _FOLDER = Path(__file__).parent
-# Height in pixels of the drawing of the feature memory.
+# Height of the feature memory drawing in pixels.
 _MEMORY_HEIGHT = 180
-# Colours that repeat for layers; one more is for the image.
+# Number of layer colours, used in rotation; the image has another colour.
 _LAYER_COLORS = 7
 
 
 @dataclass
 class Activity:
-    """What the golden model did on the images of a run.
+    """Results of the golden model on the images of a run.
 
     Attributes
     ----------
     fired, silenced, spikes
-        Per hidden layer and summed over the images: neurons that fired at least once, that were
-        silenced, and spikes in all steps.
+        Per hidden layer, summed over the images: neurons that fired at least once, silenced
+        neurons, and spikes in all steps.
     confusion
-        int64 (classes, classes): images by label (row) and prediction.
+        int64 (classes, classes): number of images by label (row) and prediction (column).
     wrong
-        (number, label, prediction, prediction of the reference) of the images classified wrongly.
+        Misclassified images: (number, label, prediction, prediction of the reference).
     """
 
     fired: list[int]
@@ -65,11 +65,11 @@ class Cycles:
     Attributes
     ----------
     measured
-        On the simulated engine; else predicted by the cycle model.
+        Whether the simulated engine counted; else the cycle model predicted.
     predicted
         Cycles per image in the cycle model.
     mismatches, first
-        Values that differ from the golden model, where it was measured, and the first of them.
+        If measured: number of values that differ from the golden model, and the first of them.
     """
 
     counters: np.ndarray
@@ -128,7 +128,7 @@ def _count(found: Activity, trace: Trace, theirs: np.ndarray, labels: np.ndarray
 def predict_cycles(
     program: Program, images: np.ndarray, *, tau: int, T: int, reporter: Reporter = SILENT
 ) -> Cycles:
-    """What the cycle model says of some images."""
+    """Mean counters per image in the cycle model."""
     total = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
     first = 0
     with reporter.task("cycle model", total=len(images), unit="images") as task:
@@ -141,16 +141,16 @@ def predict_cycles(
     return Cycles(mean, len(images), False, float(mean[:, Counter.CYCLES].sum()))
 
 
-# Fields of a report that the page shows, with their types.
+# Fields of a bitstream report that the page shows, with their types.
 _BITSTREAM = {"board": str, "device": str, "lanes": int, "target_mhz": float, "fmax_mhz": float}
 _BITSTREAM |= {"lut": int, "ff": int, "ebr": int}
 _TIMING = {"board": str, "lanes": int, "fmax_min_mhz": float, "fmax_median_mhz": float, "lut": int}
 
 
 def board_reports(build: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The reports of bitstreams (``build``/BOARD/report.json) and of timing that there are.
+    """All bitstream reports (``build``/BOARD/report.json) and all timing reports.
 
-    Whatever cannot be read, or lacks a field that the page shows, is left out.
+    Reports that cannot be read, or lack a field that the page shows, are left out.
     """
     try:
         paths = sorted(build.glob("*/report.json"))
@@ -197,11 +197,11 @@ def render(
     Parameters
     ----------
     command
-        The command line that makes it again.
+        Command line that makes the page again.
     program
-        For the engine of the page, or None; ``no_program`` then says why.
+        Program for the engine of the page, or None; ``no_program`` then says why.
     images, activity, reference
-        Of the run, or None where no data set is known.
+        Images, results and reference of the run, or None if the network names no known data set.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -271,7 +271,7 @@ def _span(low: int, high: int) -> str:
 
 
 def _memory(program: Program) -> dict[str, Any]:
-    """Shares of the engine's memories, and where the maps lie while they are needed."""
+    """Use of the engine's memories, and the rows and layers in which each map is in use."""
     config, plans = program.config, program.layers
     tables = [len(plan.lines) + len(plan.columns) for plan in plans]
     rows = [
@@ -301,9 +301,9 @@ def _memory(program: Program) -> dict[str, Any]:
 def _bar(
     title: str, names: list[str], amounts: list[int], size: int, color: str = ""
 ) -> dict[str, Any]:
-    """A stacked bar: segments with their start and width in percent of the memory.
+    """A stacked bar: segments with start and width in percent of the memory.
 
-    ``color`` is that of all segments; otherwise each has that of its layer.
+    All segments get ``color``, or, without it, the colours of their layers.
     """
     segments, start = [], 0
     for index, (name, amount) in enumerate(zip(names, amounts, strict=True)):
@@ -328,8 +328,10 @@ def _placed(program: Program) -> list[tuple[str, MapPlan | PackedImage]]:
 
 
 def _maps(program: Program, size: int) -> list[dict[str, Any]]:
-    """Maps of the feature memory's first ``size`` rows as boxes: columns are layers (percent), rows
-    are pixels."""
+    """The maps in the first ``size`` rows of the feature memory, as boxes.
+
+    x is the layer, in percent of the width; y is the row, in pixels.
+    """
     column = 100 / len(program.layers)
     boxes = []
     for index, (name, plan) in enumerate(_placed(program)):
@@ -367,7 +369,7 @@ def _layer_activity(network: IntegerNetwork, activity: Activity) -> list[dict[st
 
 
 def _cycle_rows(network: IntegerNetwork, cycles: Cycles) -> list[dict[str, Any]]:
-    """Cycles of every layer, split into events, stalls and the rest."""
+    """Cycles of each layer, split into events, stalls and the rest."""
     largest = max(float(cycles.counters[:, Counter.CYCLES].max()), 1)
     rows = []
     for layer, counters in zip(network.layers, cycles.counters, strict=True):
@@ -388,8 +390,10 @@ def _cycle_rows(network: IntegerNetwork, cycles: Cycles) -> list[dict[str, Any]]
 
 
 def _confusion(network: IntegerNetwork, activity: Activity) -> list[dict[str, Any]] | None:
-    """Rows of the confusion matrix: the class's name, and cells with a strength 0..1 for their
-    colour; None if there are too many classes."""
+    """Rows of the confusion matrix, or None if there are too many classes.
+
+    A row has the name of its class, and cells with a strength 0..1 for the colour.
+    """
     table = activity.confusion
     if len(table) > MAX_CLASSES:
         return None
@@ -430,7 +434,7 @@ def _wrong(network: IntegerNetwork, activity: Activity, images: np.ndarray) -> l
 
 
 def picture_uri(image: np.ndarray) -> str:
-    """An image uint8 (C, H, W), C = 3 or grey, as a PNG within a ``data:`` address."""
+    """An image uint8 (C, H, W), RGB if C = 3, else grey, as a PNG in a ``data:`` URI."""
     from matplotlib.image import imsave
 
     pixels = image.transpose(1, 2, 0)

@@ -1,9 +1,9 @@
-"""One image on its way through a spiking network, as one picture.
+"""A picture of one image on its way through a spiking network, with one row per layer.
 
-A row per layer. On its left a sample of the neurons, a line each, from left to right as time goes:
-spikes of the probe, residual potential, spikes of the inference, firing rate beside the activation.
-On its right the whole layer: spike counts as maps of its channels, and how often which activation
-gave which count.
+The left of a row shows a sample of the neurons, one line each, with time from left to right: spikes
+of the probe, residual potential, spikes of the inference, firing rate and activation.
+The right shows the whole layer: spike counts as channel maps, and a histogram of spike counts by
+activation.
 """
 
 import io
@@ -21,11 +21,11 @@ from residuum.sw.golden.reference import Reference
 from residuum.sw.network.integer_network import IntegerNetwork
 
 FORMATS = ("png", "svg", "pdf")
-# Neurons that have a line of their own; with more, a line is thinner than two pixels.
+# Sampled neurons per layer; with more, a line would be thinner than two pixels.
 SAMPLE = 72
-# Channels whose maps are drawn.
+# Largest number of channel maps drawn per layer.
 CHANNELS = 64
-# Colours that stay apart for the colour-blind: Okabe and Ito, 2008.
+# Distinguishable for readers with colour vision deficiency (Okabe and Ito, 2008).
 SPIKE, SILENCED, ACTIVATION, RIGHT = "#0072B2", "#D55E00", "#000000", "#009E73"
 QUIET, LINE, TEXT, SOFT = "#F2F3F5", "#C9CDD2", "#1B1F24", "#57606A"
 _DPI = 120
@@ -34,24 +34,24 @@ _ROW_INCHES, _HEAD_INCHES, _WIDTH_INCHES = 2.75, 2.9, 15.0
 
 @dataclass(frozen=True)
 class Scene:
-    """What is drawn.
+    """The data to draw.
 
     Attributes
     ----------
     image
-        uint8 (C, H, W), number ``index`` of the held-out images, or a user's.
+        uint8 (C, H, W): number ``index`` of the held-out images, or an image of the user.
     label
-        Its class, or None.
+        Class of the image, or None.
     trace
-        Of this one image, with all layers.
+        Trace of this image, with all layers.
     rates
-        The reference's activations / lambda of every hidden layer, float (C, H, W) in 0..1.
+        The reference's activations / lambda of each hidden layer, float (C, H, W) in 0..1.
     reference_class
-        What the reference says.
+        Prediction of the reference.
     levels
         L of the reference.
     source
-        What the reference is, for a reader.
+        Name of the reference for the reader.
     """
 
     network: IntegerNetwork
@@ -96,16 +96,16 @@ class Scene:
 
     @property
     def said(self) -> int:
-        """The class that the spiking network gives."""
+        """The prediction of the spiking network."""
         return int(self.trace.prediction[0])
 
     def class_name(self, label: int) -> str:
-        """What a class of the network's data set is called."""
+        """The name of a class of the network's data set."""
         return class_name(self.network.metadata.get("dataset"), label)
 
     @property
     def verdict(self) -> str:
-        """The class in words, and whether it is right."""
+        """The predicted class in words, and whether it is correct."""
         verdict = f"class {self.class_name(self.said)}"
         if self.label is None:
             return verdict
@@ -116,7 +116,7 @@ class Scene:
 
 
 def check_format(path: Path) -> str:
-    """The format that a file's name asks for; ``ResiduumError`` if it is none of ``FORMATS``."""
+    """The format of a file name's suffix; ``ResiduumError`` if it is none of ``FORMATS``."""
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
         raise ResiduumError(f"{path} must end in .png, .svg or .pdf")
@@ -124,11 +124,11 @@ def check_format(path: Path) -> str:
 
 
 def sample(trains: np.ndarray, silenced: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, int]:
-    """Which neurons of a layer get a line of their own: int64 (up to ``SAMPLE``,), flat indices.
+    """The neurons of a layer that get a line: flat indices, int64 (at most ``SAMPLE``,).
 
-    The largest activation comes first, then the larger number of spikes. If there are too many,
-    neurons that never fire and should not are left out; of the others, every n-th is taken. The
-    second value is how many it was taken from.
+    They are sorted by activation, then by spike count, largest first. If there are too many, the
+    neurons without spikes and without activation are dropped, and every n-th of the rest is taken.
+    The second value is the number of neurons sampled from.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def sample(trains: np.ndarray, silenced: np.ndarray, rates: np.ndarray) -> tuple
 
 
 def draw(scene: Scene, file_format: str = "png") -> bytes:
-    """The picture as the content of a file, "png", "svg" or "pdf"."""
+    """The picture as the bytes of a file, "png", "svg" or "pdf"."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -156,7 +156,7 @@ def draw(scene: Scene, file_format: str = "png") -> bytes:
     style: Any = {
         "font.family": "DejaVu Sans",
         "font.size": 9,
-        # Names of networks and layers may hold dollar signs.
+        # Names of networks and layers may contain dollar signs.
         "text.parse_math": False,
         "axes.edgecolor": LINE,
         "axes.labelcolor": SOFT,
@@ -169,7 +169,7 @@ def draw(scene: Scene, file_format: str = "png") -> bytes:
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(_WIDTH_INCHES, height), dpi=_DPI, facecolor="white")
         FigureCanvasAgg(figure)
-        # Margins in inches, so that they are the same for any number of layers.
+        # Margins in inches: they do not depend on the number of layers.
         grid = figure.add_gridspec(
             1 + layers,
             1,
@@ -184,7 +184,7 @@ def draw(scene: Scene, file_format: str = "png") -> bytes:
         for index, layer in enumerate(scene.trace.layers):
             _layer(figure, grid[1 + index], scene, index, layer)
         content = io.BytesIO()
-        # Without the date, the same run gives the same file.
+        # Leave out the date, so that equal runs give equal files.
         dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
         figure.savefig(content, format=file_format, metadata=dated.get(file_format))
     return content.getvalue()
@@ -249,7 +249,7 @@ def _bars(axes: Any, scene: Scene) -> None:
 
 
 def _words(axes: Any, scene: Scene) -> None:
-    """What the colours mean, and what was found."""
+    """Legend, and counts of neurons and spikes."""
     axes.set_axis_off()
     hidden = scene.trace.layers
     neurons = sum(layer.silenced.size for layer in hidden)
@@ -382,7 +382,7 @@ def _raster(
 
 
 def _residual(axes: Any, residual: np.ndarray, silenced: np.ndarray) -> None:
-    """v(tau) in thresholds, a dot per neuron."""
+    """v(tau) / TH, one dot per neuron."""
     rows = np.arange(1, residual.size + 1)
     # Outliers are drawn at the border, so that the scale fits the other neurons.
     low = max(min(float(np.quantile(residual, 0.05, method="lower")), -0.5), -4.0)
@@ -418,8 +418,10 @@ def _panel(axes: Any, title: str) -> None:
 
 
 def _maps(axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int) -> None:
-    """Spike counts int (C, H, W) of the inference as a mosaic of channels; a dense layer's neurons
-    are one map. ``silenced``: 0 not, 1 though it had not fired, 2 after it had fired."""
+    """Spike counts int (C, H, W) of the inference, one map per channel; a dense layer is one map.
+
+    ``silenced``: 0 not silenced; 1 silenced without a spike in the probe; 2 silenced after a spike.
+    """
     from matplotlib.colors import LinearSegmentedColormap
 
     channels, height, width = counts.shape
@@ -465,7 +467,7 @@ def _maps(axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int) -> None:
 
 
 def _counts(axes: Any, counts: np.ndarray, rates: np.ndarray, levels: int, T: int) -> None:
-    """How many neurons with which activation have which spike count."""
+    """Histogram: number of neurons by activation level (x) and spike count (y)."""
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
     level = np.rint(rates * levels).astype(int)
@@ -510,7 +512,7 @@ def _counts(axes: Any, counts: np.ndarray, rates: np.ndarray, levels: int, T: in
 
 
 def _open(axes: Any) -> None:
-    """Without the lines on top and at the right."""
+    """Hide the top and right spines."""
     axes.spines[["top", "right"]].set_visible(False)
 
 

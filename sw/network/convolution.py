@@ -1,4 +1,4 @@
-"""Pooling and convolution as every layer has them, float or integer, for torch."""
+"""Pooling and convolution in torch, for float and integer layers."""
 
 from typing import Literal, Protocol
 
@@ -9,11 +9,11 @@ Pooling = Literal["mean", "sum"]
 
 
 class Geometry(Protocol):
-    """What a layer's shape of work consists of; `FloatLayer` and `Layer` have it."""
+    """Parameters of a layer's pooling and convolution, as in `FloatLayer` and `Layer`."""
 
     @property
     def stride(self) -> int:
-        """Of the convolution, both ways."""
+        """Stride of the convolution, along both axes."""
 
     @property
     def padding(self) -> int:
@@ -21,11 +21,11 @@ class Geometry(Protocol):
 
     @property
     def pool(self) -> tuple[int, int]:
-        """(h, w) of the pooling window; (1, 1) is no pooling."""
+        """(h, w) of the pooling window; (1, 1) means no pooling."""
 
 
 def pooled(layer: Geometry, x: Tensor, pooling: Pooling) -> Tensor:
-    """Maps (N, C, H, W) after the pooling in front of the convolution; partial windows drop out."""
+    """Maps (N, C, H, W) pooled for the convolution; partial windows are dropped."""
     if layer.pool == (1, 1):
         return x
     return F.avg_pool2d(x, layer.pool, divisor_override=None if pooling == "mean" else 1)
@@ -36,7 +36,7 @@ def convolve(
 ) -> Tensor:
     """``sum(weight * pooled(x)) + bias``, (N, out, H', W'), for maps (N, C, H, W).
 
-    ``pooling`` is "mean" for the float network, whose layers average; "sum" for integers and rates,
-    whose weights already hold the division by the window's area.
+    ``pooling`` is "mean" for float networks. It is "sum" for integers and rates, whose weights
+    already include the division by the window's area.
     """
     return F.conv2d(pooled(layer, x, pooling), weight, bias, layer.stride, layer.padding)

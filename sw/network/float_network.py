@@ -1,5 +1,7 @@
-"""The float network with BatchNorm folded into its layers, without any framework: conversion starts
-from it."""
+"""The float network with BatchNorm folded into its layers, the input of the conversion.
+
+It does not depend on a training framework.
+"""
 
 import io
 import json
@@ -33,7 +35,7 @@ class FloatLayer:
     threshold
         theta = lambda > 0, one for the layer; None for the output layer, which has no neuron.
     pool
-        (h, w) of the average-pooling window in front, stride = window, floor mode.
+        (h, w) of the average-pooling window before the convolution; stride = window, floor mode.
     """
 
     name: str
@@ -55,10 +57,10 @@ class FloatNetwork:
     levels: int
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to one file, weights and biases as float32, which is their precision
-        in training; thresholds keep all digits. The file is renamed in place when whole.
+        """Write the network atomically to one .npz file.
 
-        An .npz of the arrays ``weight_0``, ``bias_0``, ``weight_1``, ... and ``header``, JSON.
+        Weights and biases are float32, their precision in training; thresholds keep all digits.
+        The arrays are ``weight_0``, ``bias_0``, ``weight_1``, ... and ``header``, a JSON text.
         Raises ``ResiduumError`` if the file cannot be written.
         """
         path = Path(path)
@@ -83,9 +85,9 @@ class FloatNetwork:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "FloatNetwork":
-        """Read a file that ``save`` wrote; arrays come as float64.
+        """Read a file that ``save`` wrote, as float64.
 
-        Raises ``ResiduumError`` if it is missing, damaged, of another kind or of a later version.
+        Raises ``ResiduumError`` if the file is missing, damaged, of another format or version.
         """
         path = Path(path)
         header, arrays = read_archive(path, FORMAT, what="a float network of Residuum")
@@ -115,7 +117,7 @@ class FloatNetwork:
 
 
 def _fault(network: FloatNetwork) -> str | None:
-    """What is wrong with a network from a file, or None."""
+    """The first fault of a network from a file, as a sentence, or None."""
     if not isinstance(network.name, str) or not network.name:
         return "it has no name"
     if not _whole(1, network.levels, *network.input_shape):
@@ -153,7 +155,7 @@ def _fault(network: FloatNetwork) -> str | None:
 
 
 def _whole(smallest: int, *values: Any) -> bool:
-    """Whether all values are whole numbers, none below ``smallest``."""
+    """Whether all values are integers of at least ``smallest``."""
     return all(
         isinstance(value, int) and not isinstance(value, bool) and value >= smallest
         for value in values
@@ -168,7 +170,7 @@ def fold_batchnorm(
     beta: np.ndarray,
     epsilon: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of the one convolution that equals convolution, then BatchNorm.
+    """Weight and bias of a convolution equal to convolution followed by BatchNorm.
 
     ``w' = w * gamma / sqrt(variance + epsilon)``, ``b' = beta - mean * gamma / sqrt(...)``.
     ``weight`` is (out, in, kh, kw) without a bias; the others are (out,).

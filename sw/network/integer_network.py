@@ -5,7 +5,7 @@ Its arithmetic, per output channel and time step (see docs/arithmetic.md):
     I(t) = (sum of W over the spikes at t) * 2**f + B
     v    = v + I(t);  spike = v >= TH;  v = v - spike*TH;  v(0) = V0 = TH >> 1
 
-Every value is exact: nothing saturates and nothing wraps. ``bounds`` says how many bits that takes.
+Every value is exact: nothing saturates or wraps. ``bounds`` computes the bits that this takes.
 """
 
 import io
@@ -29,7 +29,7 @@ SPIKES = "spikes"
 LARGEST_PIXEL = 255
 MIN_WEIGHT_BITS, MAX_WEIGHT_BITS = 2, 16
 MAX_FRACTION_BITS = 16
-# Parameters stay far below 2**63, so that no bound computed in int64 can overflow.
+# Keeps every bound that is computed in int64 far below 2**63.
 _PARAMETER_LIMIT = 1 << 40
 _CURRENT_LIMIT = 1 << 48
 MAX_STEPS = 1024
@@ -52,7 +52,7 @@ class Layer:
     Attributes
     ----------
     name
-        Says which layer it is in reports and error messages.
+        Name of the layer in reports and error messages.
     weight
         W, int32 (out_channels, in_channels, kernel_h, kernel_w).
     bias
@@ -60,14 +60,15 @@ class Layer:
     threshold
         TH >= 1, int64 (out_channels,), or None for the output layer, which has no neuron.
     coding
-        What the layer's input is: "pixels", a constant current u = 0..255, or "spikes".
+        Kind of input: "pixels", a constant current u = 0..255, or "spikes".
     fraction_bits
-        f >= 0, the factor 2**f on the weight sum.
+        f >= 0; the weight sum is multiplied by 2**f.
     stride, padding
-        Of the convolution, in (pooled) input positions; padding is below the kernel size.
+        Stride and padding of the convolution, in pooled input positions; the padding is smaller
+        than the kernel.
     pool
-        (h, w) of the average-pooling window in front: stride = window, floor mode, no padding.
-        The window is summed; the division by h*w is part of B and TH.
+        (h, w) of the average-pooling window before the convolution: stride = window, floor mode,
+        no padding. The window is summed; B and TH include the division by h*w.
     """
 
     name: str
@@ -176,7 +177,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Smallest and largest values that can occur in a layer, int64 (out_channels,) each.
+    """Smallest and largest possible values in a layer, int64 (out_channels,) each.
 
     Attributes
     ----------
@@ -219,14 +220,14 @@ def bounds(layer: Layer, steps: int) -> Bounds:
 
 
 def _input_factor(coding: str, fraction_bits: int) -> int:
-    """What one input can add to the current, in units of its weight."""
+    """Largest current from one input, in units of its weight."""
     return (LARGEST_PIXEL if coding == PIXELS else 1) << fraction_bits
 
 
 def _potential_bounds(
     threshold: np.ndarray, current_min: np.ndarray, current_max: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Interval [low, high] of v, moved through ``steps`` steps of v+I and the reset."""
+    """Interval arithmetic on v through ``steps`` steps of v+I and the reset."""
     low = high = lowest = highest = threshold >> 1
     for _ in range(steps):
         before_low, before_high = low + current_min, high + current_max
@@ -264,7 +265,7 @@ def signed_bits(smallest: int, largest: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class IntegerNetwork:
-    """A spiking network in integers, checked when it is made.
+    """A spiking network in integers; the constructor checks it.
 
     Attributes
     ----------
@@ -273,17 +274,17 @@ class IntegerNetwork:
     input_shape
         (C, H, W) of the uint8 images.
     layers
-        At least one. The first has the coding "pixels", all others "spikes". The last is the output
-        layer (threshold None) and its map is 1 x 1; no other layer is one.
+        At least one. The first has the coding "pixels", all others "spikes". The last, and no
+        other, is an output layer (threshold None); its map is 1 x 1.
     weight_bits
         b: all weights lie in -2**(b-1) .. 2**(b-1)-1.
     metadata
-        Data set, command that made the network, licence and the like; text only.
+        Text only: data set, command that made the network, licence and others.
 
     Raises
     ------
     ResiduumError
-        One sentence on the first thing that is wrong.
+        Names the first fault.
     """
 
     name: str
@@ -353,7 +354,7 @@ class IntegerNetwork:
     def as_images(self, values: Any) -> np.ndarray:
         """Images of this network, uint8 (N, C, H, W), from an array, a tensor or lists of integers.
 
-        Raises ``ResiduumError`` if the shape is another or a value is no whole number 0 .. 255.
+        Raises ``ResiduumError`` on a wrong shape, or if a value is not an integer 0 .. 255.
         """
         images = whole_numbers("images", values, np.uint8, 4)
         return self._with_shape(images, images.shape[1:])
@@ -373,12 +374,12 @@ class IntegerNetwork:
     def summary(self, *, tau: int = 4, T: int = 4, width: int | None = None) -> str:
         """Layers, shapes, bits, memory and bounds as text, for stages of tau and T steps.
 
-        Beyond ``width`` characters the columns go on in another table below.
+        Columns beyond ``width`` characters continue in another table below.
         """
         return _summary(self, *check_stages(tau, T), width)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to one file (docs/network-format.md); renamed in place when whole.
+        """Write the network atomically to one file (docs/network-format.md).
 
         Raises ``ResiduumError`` if the file cannot be written.
         """
@@ -411,7 +412,7 @@ class IntegerNetwork:
     def load(cls, path: str | os.PathLike[str]) -> "IntegerNetwork":
         """Read a file that ``save`` wrote.
 
-        Raises ``ResiduumError`` if it is missing, damaged, of another kind or of a later version.
+        Raises ``ResiduumError`` if the file is missing, damaged, of another format or version.
         """
         path = Path(path)
         header, arrays = read_archive(path, FORMAT, what="a Residuum network")
@@ -494,8 +495,10 @@ def _summary(network: IntegerNetwork, tau: int, T: int, width: int | None) -> st
 
 
 def _table(rows: list[tuple[str, ...]], width: int | None) -> Iterator[str]:
-    """The lines of aligned columns; of several tables, each with the first column, where one would
-    be wider than ``width``."""
+    """Lines of aligned columns.
+
+    A table wider than ``width`` is split into several, each of which repeats the first column.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     blocks: list[list[int]] = [[0]]
     for column in range(1, len(widths)):
@@ -530,7 +533,7 @@ def _check_integer(where: str, label: str, value: Any, smallest: int, largest: i
 def _integer_array(
     where: str, label: str, values: Any, dtype: type[np.signedinteger[Any]], dimensions: int
 ) -> np.ndarray:
-    """A read-only copy as ``dtype``; refuses floats and values that the type cannot hold."""
+    """A read-only copy as ``dtype``; refuses floats and values out of range."""
     array = np.asarray(values)
     _require(
         np.issubdtype(array.dtype, np.integer) and array.ndim == dimensions,

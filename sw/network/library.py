@@ -1,4 +1,4 @@
-"""The committed networks (sw/zoo), and finding a network by name or by path."""
+"""The committed networks (sw/zoo), and the search for a network by name or path."""
 
 from pathlib import Path
 
@@ -10,13 +10,15 @@ DEFAULT_BITS = 8
 
 
 def zoo_file(model: str, bits: int, folder: Path = ZOO) -> Path:
-    """Where the network ``model`` with ``bits``-bit weights lies."""
+    """Path of the network ``model`` with ``bits``-bit weights."""
     return folder / f"{model}-{bits}bit.npz"
 
 
 def float_file(model: str, folder: Path = ZOO) -> Path:
-    """Where the float network of ``model``, a name or the path of an integer network, lies: beside
-    its integers, as NAME-float.npz."""
+    """Path of the float network: NAME-float.npz in the folder of the integer network.
+
+    ``model`` is a name, or the path of an integer network.
+    """
     if not is_path(model):
         return folder / f"{model}-float.npz"
     path = Path(model)
@@ -26,7 +28,7 @@ def float_file(model: str, folder: Path = ZOO) -> Path:
 
 
 def zoo_names() -> dict[str, list[int]]:
-    """Names of the committed networks, each with the weight bits that there are."""
+    """Names of the committed networks, each with its available weight bits."""
     names: dict[str, list[int]] = {}
     for path in sorted(ZOO.glob("*-*bit.npz")):
         model, _, bits = path.name.removesuffix("bit.npz").rpartition("-")
@@ -36,13 +38,13 @@ def zoo_names() -> dict[str, list[int]]:
 
 
 def is_path(model: str) -> bool:
-    """A name that ends in .npz or has a folder in it is a file of the user's."""
+    """Whether ``model`` is a path: it ends in .npz or contains a slash or backslash."""
     return model.endswith(".npz") or "/" in model or "\\" in model
 
 
 def network_name(model: str, bits: int | None = None) -> str:
-    """What a network is called in file names and reports: ``digits-8bit``, or the name of its file
-    without folder and ending."""
+    """Name of a network in file names and reports: its file name without folder and suffix, such as
+    ``digits-8bit``."""
     return network_file(model, bits).stem
 
 
@@ -57,13 +59,13 @@ def load_network(model: str, bits: int | None = None) -> IntegerNetwork:
     Parameters
     ----------
     bits
-        Weight bits of the committed network, 8 unless given. For a file it may be given too and
-        must then agree with it.
+        Weight bits of the committed network; None means 8. For a file, None accepts any number of
+        bits, and another value must agree with the file.
 
     Raises
     ------
     ResiduumError
-        If there is no such network (with the known names) or its file cannot be read.
+        If the file cannot be read, or the network is unknown; then lists the known ones.
     """
     if is_path(model):
         network = IntegerNetwork.load(model)

@@ -1,6 +1,6 @@
-"""The measurements: which images are right, which neurons fire too often, how large v gets.
+"""The measurements: correctly classified images, neurons that fire too often, range of v.
 
-Every function takes some images and returns arrays that can be joined over portions of images.
+Every function measures some images. Its arrays can be joined over portions of the images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.study.simulator import Inference, PlainRun, Reset, Simulator, qcfs_levels
 from residuum.sw.study.store import Arrays
 
-# How the spikes N of a neuron compare with q, the level of the ANN with L = T. The first four are
-# the unevenness error.
+# Spike count N of a neuron against q, the level of the ANN with L = T. The first four cases are the
+# unevenness error.
 CASES = (
     "fires, ANN silent",  # N > q = 0
     "fires too often",  # N > q > 0
@@ -35,22 +35,22 @@ def right_images(
     stages: Mapping[int, int],
     record: bool = False,
 ) -> Arrays:
-    """Which images each setting of tau and T gets right.
+    """The images that each setting of tau and T classifies correctly.
 
     Parameters
     ----------
     plain_steps
         Longest run without a probe.
     stages
-        For each tau >= 1, the longest inference after it; neither is above ``plain_steps``.
+        Largest T for each tau >= 1; neither tau nor T exceeds ``plain_steps``.
     record
-        Also keep the smallest and largest potentials of all runs.
+        Also return the smallest and largest potentials of all runs.
 
     Returns
     -------
     Arrays
-        ``plain``, bool (plain_steps, N): T = 1 .. plain_steps; ``srp_TAU``, bool (T, N), for every
-        tau; with ``record`` also ``low`` and ``high``, int64 (layers,).
+        ``plain``, bool (plain_steps, N), for T = 1 .. plain_steps; ``srp_TAU``, bool (T, N), for
+        every tau; with ``record`` also ``low`` and ``high``, int64 (layers,).
     """
     simulator = Simulator(network, plain_steps)
     extremes = simulator.record_extremes() if record else None
@@ -76,7 +76,7 @@ def right_with_reset(
     steps: int,
     resets: Sequence[Reset],
 ) -> Arrays:
-    """Which images plain conversion gets right with other resets: bool (steps, N) for each."""
+    """The images that plain conversion classifies correctly, bool (steps, N) for each reset."""
     simulator = Simulator(network, steps)
     result: Arrays = {reset: np.zeros((steps, len(images)), bool) for reset in resets}
     with torch.inference_mode():
@@ -90,7 +90,8 @@ def right_with_reset(
 def right_ann(
     network: IntegerNetwork, images: np.ndarray, labels: np.ndarray, *, levels: Sequence[int]
 ) -> Arrays:
-    """Which images the ANN of the same integers gets right: ``right``, bool (levels, N)."""
+    """The images that the ANN of the same integers classifies correctly: ``right``, bool (levels,
+    N)."""
     simulator = Simulator(network, 1)
     right = np.zeros((len(levels), len(images)), bool)
     with torch.inference_mode():
@@ -106,18 +107,18 @@ def unevenness(
 ) -> Arrays:
     """Counts of neurons, summed over the images, before and after SRP.
 
-    The ANN is the QCFS network of the same integers with L = T, so that without unevenness every
-    neuron would fire exactly q times in T steps: what is counted is neither quantization nor
-    clipping nor the rounding of weights.
+    The ANN is the QCFS network of the same integers with L = T. Without unevenness, every neuron
+    would fire exactly q times in T steps. So the counts are free of errors of quantization,
+    clipping and weight rounding.
 
     Returns
     -------
     Arrays
-        int64; ``plain`` (layers, ``CASES``) for a plain run of T steps; ``own`` (layers, 2), the
-        neurons of that run which fire more, and less, than their own input is worth, whatever the
-        layers before did; ``srp`` (taus, layers, ``CASES``) for the T steps of inference; and
-        ``silenced`` (taus, layers, 4): neurons silenced, those of them with q = 0, those that would
-        have fired, those of the latter with q = 0.
+        int64. ``plain`` (layers, ``CASES``): a plain run of T steps. ``own`` (layers, 2): neurons
+        of the plain run that fire more, and less, than their actual input justifies.
+        ``srp`` (taus, layers, ``CASES``): the T steps of inference. ``silenced`` (taus, layers, 4):
+        silenced neurons; silenced neurons with q = 0; silenced neurons that would have fired; the
+        latter with q = 0.
     """
     layers = len(network.layers) - 1
     result: Arrays = {
@@ -144,7 +145,7 @@ def _count_plain(
     for index, (fired, level) in enumerate(zip(probe.layers, levels, strict=True)):
         count = fired.spikes[:T].sum(dim=0)
         result["plain"][index] += _cases(count, level)
-        # All input is still in v or was subtracted by spikes, so the input is worth
+        # Spikes subtract from v, the rest of the input is still in v. So the input justifies
         # floor((V0 + sum of I)/TH) = N + floor(v/TH) spikes: fewer than N if v < 0, more if
         # v >= TH.
         potential = fired.potentials[T]
@@ -170,7 +171,7 @@ def _count_inference(result: Arrays, row: int, inference: Inference, levels: lis
 
 
 def _cases(count: Tensor, level: Tensor) -> list[int]:
-    """How many neurons fall into each of ``CASES``; N and q are whole numbers of one shape."""
+    """Number of neurons in each of ``CASES``; N and q are integers of the same shape."""
     more, less, silent = count > level, count < level, level == 0
     quiet = count == 0
     return [
@@ -187,7 +188,7 @@ def _cases(count: Tensor, level: Tensor) -> list[int]:
 
 
 def _right(logits: Tensor, labels: np.ndarray) -> np.ndarray:
-    """bool, of ``logits`` (..., N, classes): the first of the largest is the label."""
+    """Whether the (first) largest of ``logits`` (..., N, classes) is the label: bool (..., N)."""
     predicted: np.ndarray = logits.numpy().argmax(axis=-1)
     right: np.ndarray = predicted == labels
     return right

@@ -1,4 +1,4 @@
-"""The page of a study (docs/study.md), written from its report: every number is a measured one."""
+"""The page of a study (docs/study.md), rendered from its report: every number is measured."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -8,8 +8,8 @@ from residuum.sw.study.plots import ACCURACY, BITS, TOTAL, UNEVENNESS
 from residuum.sw.study.published import PUBLISHED
 from residuum.sw.study.report import standard_error
 
-# A difference is clear beyond this many standard errors: among the hundred differences of the page,
-# chance alone then gives less than one.
+# Standard errors from which a difference counts as clear: among the hundred differences of the
+# page, less than one is then expected by chance.
 CLEAR = 3
 _SHOWN_TAUS = (1, 2, 4, 8)
 _HALVES = ((2, 2), (4, 4), (8, 8))
@@ -94,7 +94,7 @@ def _in_short(models: Sequence[dict[str, Any]], engine: int) -> str:
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """What a difference at the same total shows, in words."""
+    """A difference at the same total number of steps, in words."""
     difference, error = row["difference"], row["error"]
     if difference == 0:
         return "no difference"

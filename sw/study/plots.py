@@ -26,7 +26,7 @@ _SMALLEST_RANGE = 1.0  # percent
 
 
 def draw(report: dict[str, Any], folder: Path) -> list[Path]:
-    """Write all plots into ``folder``; ``ResiduumError`` if that is not possible."""
+    """Write all plots into ``folder``; ``ResiduumError`` if that fails."""
     drawn = {
         ACCURACY: _accuracy(report),
         TOTAL: _total(report),
@@ -36,7 +36,7 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
     paths = []
     for name, figure in drawn.items():
         content = io.BytesIO()
-        # Without the version of the program, so that equal numbers give equal files.
+        # Leave out the version of matplotlib, so that equal numbers give equal files.
         figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
         write_whole(folder / name, content.getvalue())
         paths.append(folder / name)

@@ -8,7 +8,7 @@ QCFS_SOURCE = "README of ANN_SNN_QCFS, the code of the paper"
 
 @dataclass(frozen=True)
 class Published:
-    """One row: ``accuracy`` by T; ``ann`` is that of the network before conversion."""
+    """One row: ``accuracy`` by T, and ``ann``, the accuracy before conversion."""
 
     method: str
     dataset: str

@@ -1,4 +1,4 @@
-"""All measurements of a study as one report: plain values, from which page and plots are made."""
+"""All measurements of a study in one report of plain values, the source of page and plots."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,27 +27,27 @@ UNEVENNESS_TAUS = (1, 2, 4, 8)
 WEIGHT_BITS = tuple(range(3, 9))
 FRACTION_BITS = tuple(range(7))
 STANDARD_BITS = 8
-# The settings in which bits are compared: (tau, T), and the longest stage of them.
+# Settings (tau, T) for the comparison of bit widths, and their longest stage.
 BITS_STAGES = ((0, 4), (0, 8), (4, 4))
 BITS_STEPS = 8
-# Images that are measured at a time and kept together.
+# Images per portion; each finished portion is stored.
 PORTION = 250
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What one model of the study consists of.
+    """The networks of one model of the study.
 
     Attributes
     ----------
     name, dataset
-        Of the model, and of its images.
+        Names of the model and of its data set.
     eight, four
-        The committed integer networks; the latter fine-tuned, and None if there is none.
+        The committed 8-bit and 4-bit networks; the 4-bit network is fine-tuned, and may be None.
     source
         The float network before rounding.
     digests
-        SHA-256 of the files of the three, by "eight", "four", "float".
+        SHA-256 of the three files, by "eight", "four", "float".
     """
 
     name: str
@@ -102,16 +102,16 @@ Measure = Callable[[np.ndarray, np.ndarray], Arrays]
 
 
 class Study:
-    """Measures one model, portion by portion; what is finished is kept in ``folder``.
+    """Measures one model, portion by portion, and stores finished portions.
 
     Parameters
     ----------
     subject, data
-        The model, and the images that it is measured on.
+        The model and the images.
     folder
-        Where finished portions are kept.
+        Folder for finished portions.
     advance
-        Called with the steps times images of every finished portion; ``work`` is their total.
+        Called with steps * images after every finished portion; ``work`` is the total.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Study:
 
     @staticmethod
     def work(images: int, *, four: bool) -> int:
-        """Steps times images of a whole study."""
+        """Steps * images of a whole study."""
         conversions = len(WEIGHT_BITS) + len(FRACTION_BITS) - 1 + four
         unevenness_steps = max(UNEVENNESS_TAUS) + len(UNEVENNESS_TAUS) * UNEVENNESS_T
         sweep = PLAIN_STEPS + len(TAUS) * LONGEST_T
@@ -133,7 +133,7 @@ class Study:
         return images * per_image
 
     def run(self) -> dict[str, Any]:
-        """The report of this model; everything in it is a plain JSON value."""
+        """The report of this model, in plain JSON values."""
         sweep = self._sweep()
         right = {0: sweep["plain"], **{tau: sweep[f"srp_{tau}"] for tau in TAUS}}
         return {
@@ -276,11 +276,11 @@ _BITS_WORK = BITS_STEPS + sum(T for tau, T in BITS_STAGES if tau > 0)
 
 
 def same_total(right: Mapping[int, np.ndarray]) -> list[dict[str, Any]]:
-    """SRP against plain conversion of the same number of steps.
+    """SRP against plain conversion with the same total number of steps.
 
-    ``right`` holds bool (T, N) for each tau. The error is that of the difference on the same
-    images: with b images that only SRP gets right and c that only plain conversion does, the
-    difference is (b - c)/N and its standard error sqrt(b + c - (b - c)**2/N)/N; in percent.
+    ``right`` holds bool (T, N) for each tau. The difference is paired, on the same images: with b
+    images that only SRP classifies correctly, and c images that only plain conversion does, it is
+    (b - c)/N, and its standard error is sqrt(b + c - (b - c)**2/N)/N; both in percent.
     """
     rows = []
     plain = right[0]
@@ -304,9 +304,9 @@ def same_total(right: Mapping[int, np.ndarray]) -> list[dict[str, Any]]:
 
 
 def paired_difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Accuracy of ``first`` less that of ``second`` on the same images, and its standard error.
+    """Accuracy of ``first`` minus that of ``second`` on the same images, and its standard error.
 
-    Both in percent; bool (N,) each.
+    Both results are in percent; both arguments are bool (N,).
     """
     n = len(first)
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
@@ -316,7 +316,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> tuple[float, flo
 
 
 def standard_error(accuracy: float, images: int) -> float:
-    """Of an accuracy in percent, measured on so many images: sqrt(p (1 - p) / N), in percent."""
+    """Standard error of an accuracy p on N images: sqrt(p (1 - p) / N); both in percent."""
     share = accuracy / 100
     return 100 * float(np.sqrt(share * (1 - share) / images))
 
@@ -396,5 +396,5 @@ def _percent(right: np.ndarray) -> float:
 
 
 def _percent_rows(right: np.ndarray) -> list[float]:
-    """Percent of the images, for each row of bool (rows, N)."""
+    """Percentage of True in each row of bool (rows, N)."""
     return [_percent(row) for row in right]

@@ -1,4 +1,4 @@
-"""A study of several models: which are there, and their measurements one after the other."""
+"""A study of several models: load them, and measure one after another."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,9 @@ from residuum.sw.train.models import MODELS
 
 
 def load_subjects(names: Sequence[str], zoo: Path, reporter: Reporter = SILENT) -> list[Subject]:
-    """The models that have their files in the folder ``zoo``; the reporter says which have not.
+    """The models whose files are in the folder ``zoo``; reports those without files.
 
-    Raises ``ResiduumError`` if a name is not that of a model, if a file is damaged, or if no model
-    has its files.
+    Raises ``ResiduumError`` if a name is unknown, a file is damaged, or no model has its files.
     """
     subjects, missing = [], []
     for name in names:
@@ -41,7 +40,7 @@ def measure(
     parts: Path,
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
-    """The report of each model on its images, by name; finished portions are kept in ``parts``."""
+    """The report of each model, by name; finished portions are stored in ``parts``."""
     results = []
     for subject in subjects:
         images, start = data[subject.name], time.monotonic()

@@ -1,14 +1,14 @@
-"""The integer network step by step, made for many settings of tau and T at once.
+"""Simulator of the integer network for many settings of tau and T at once.
 
-The golden model runs one setting. A study wants all of them, and most of the work is common:
+The golden model runs one setting. A study needs all of them, and most of the work is common:
 
-* the spikes of a step depend on earlier steps only, so a run of 8 steps holds those of 1 .. 7;
-* a probe is a plain run, so one plain run holds the residual potentials of every tau;
-* the image is a constant current and every stage starts anew, so the first layer fires in the
-  inference as in the probe, whatever tau is.
+* the spikes of a step depend only on earlier steps, so a run of 8 steps contains all shorter runs;
+* a probe is a plain run, so one plain run contains the residual potentials of every tau;
+* the image is a constant current and both stages start from V0, so the first layer fires in the
+  inference as in the probe, for every tau.
 
-So all tau = 0 .. 8 with all T = 1 .. 8 cost about nine runs of 8 steps. Every number is a whole
-number that its float type counts exactly; the tests hold this against the golden model.
+So all tau = 0 .. 8 with all T = 1 .. 8 cost about nine runs of 8 steps. All numbers are integers
+that the chosen float type represents exactly; the tests compare with the golden model.
 """
 
 from collections.abc import Collection, Iterator
@@ -28,21 +28,21 @@ Reset = Literal["subtraction", "zero", "start"]
 
 _EXACT_FLOAT32 = 1 << 24
 _EXACT_FLOAT64 = 1 << 53
-# Elements of the largest array of a batch, so that it stays near the caches.
+# Elements of the largest array of a batch: small enough for the caches.
 _BATCH_NUMBERS = 1 << 22
 _CHECKED_MAPS = 2
 
 
 @dataclass(frozen=True)
 class Fired:
-    """What the neurons of one layer did in one stage, before any mask.
+    """Activity of the neurons of one layer in one stage, before any mask.
 
     Attributes
     ----------
     spikes
         0 or 1, (steps, N, C, H, W).
     potentials
-        v after the steps that were asked for (1 = after the first), whole numbers (N, C, H, W).
+        v after the requested steps (1: after the first step), integers (N, C, H, W).
     """
 
     spikes: Tensor
@@ -51,7 +51,7 @@ class Fired:
 
 @dataclass(frozen=True)
 class PlainRun:
-    """A run without a probe, which is also the probe of every tau.
+    """A run without a probe; it also serves as the probe of every tau.
 
     Attributes
     ----------
@@ -74,8 +74,8 @@ class Inference:
     silenced
         bool (N, C, H, W) per hidden layer: v(tau) < 0.
     unmasked
-        Spikes that the neurons had, 0 or 1 (T, N, C, H, W) per hidden layer; what goes to the next
-        layer is these without the silenced neurons.
+        Spikes before the mask, 0 or 1 (T, N, C, H, W) per hidden layer. The next layer receives
+        them without the silenced neurons.
     logits
         (T, N, classes): summed over the steps 1 .. t.
     """
@@ -88,11 +88,11 @@ class Inference:
 class Extremes:
     """Smallest and largest potential per layer, with the intermediate values v+I and v+I-TH.
 
-    ``low`` and ``high`` are int64 (layers,); the output layer's are those of its running sums.
+    ``low`` and ``high`` are int64 (layers,); in the output layer, of the running sums.
     """
 
     def __init__(self, layers: int) -> None:
-        # Starting at 0 costs no bit: v starts between 0 and TH, and signed numbers contain 0.
+        # An initial 0 never widens the result: every signed range contains 0.
         self.low = np.zeros(layers, np.int64)
         self.high = np.zeros(layers, np.int64)
 
@@ -109,7 +109,7 @@ class Simulator:
     network
         Any integer network.
     steps
-        The longest stage that will be asked for; it decides the float types.
+        The longest stage to be run; it determines the float types.
     """
 
     def __init__(self, network: IntegerNetwork, steps: int) -> None:
@@ -120,7 +120,7 @@ class Simulator:
         self._hidden = len(network.layers) - 1
 
     def batches(self, images: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-        """uint8 images (N, C, H, W) in portions that stay near the caches, each with its place."""
+        """uint8 images (N, C, H, W) in portions that fit the caches, each with its slice."""
         check_images(self.network, images)
         shapes = (self.network.input_shape, *self.network.shapes)
         largest = max(int(np.prod(shape)) for shape in shapes) * self.steps
@@ -130,7 +130,7 @@ class Simulator:
             yield slice(first, first + len(chunk)), chunk
 
     def record_extremes(self) -> Extremes:
-        """From now on, keep the extremes of all potentials in what is returned."""
+        """Record the extremes of all potentials from now on, in the returned object."""
         self.extremes = Extremes(len(self.network.layers))
         return self.extremes
 
@@ -142,15 +142,15 @@ class Simulator:
         keep: Collection[int] = (),
         reset: Reset = "subtraction",
     ) -> PlainRun:
-        """Integrate and fire for ``steps`` steps, all spikes pass.
+        """Integrate and fire for ``steps`` steps; all spikes pass.
 
         Parameters
         ----------
         keep
-            Steps 1 .. ``steps`` after which the potentials are kept.
+            Steps, within 1 .. ``steps``, after which the potentials are kept.
         reset
-            What a spike does to v: subtract TH (as the engine does), or, for comparison, set it to
-            0 or to the start potential TH >> 1 ("hard reset").
+            Effect of a spike on v: subtract TH (as the engine does) or, for comparison, a hard
+            reset to 0 or to the start potential TH >> 1.
         """
         layers = []
         signal = images[None]
@@ -161,10 +161,10 @@ class Simulator:
         return PlainRun(tuple(layers), self._logits(signal, steps))
 
     def inference(self, images: Tensor, probe: PlainRun, *, tau: int, T: int) -> Inference:
-        """T steps in which the neurons with v(tau) < 0 are silent.
+        """T steps of inference; neurons with v(tau) < 0 are silenced.
 
-        ``probe`` is a plain run of the same images of at least T steps that kept the potentials of
-        ``tau`` >= 1.
+        ``probe`` is a plain run of the same images with at least T steps, which kept the potentials
+        of ``tau`` >= 1.
         """
         silenced = tuple(layer.potentials[tau] < 0 for layer in probe.layers)
         unmasked = []
@@ -179,7 +179,7 @@ class Simulator:
         return Inference(silenced, tuple(unmasked), self._logits(signal, T))
 
     def _current(self, index: int, signal: Tensor) -> Tensor:
-        """I(t), (steps or 1, N, C, H, W); 1 stands for a current that stays."""
+        """I(t), (steps or 1, N, C, H, W); an axis of length 1 is a constant current."""
         sums = self._synapses[index].sum(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
         bias = torch.from_numpy(self.network.layers[index].bias.copy()).to(sums.dtype)
         return sums + bias[:, None, None]
@@ -197,7 +197,7 @@ class Simulator:
         limit = torch.from_numpy(threshold.copy()).to(current.dtype)[:, None, None]
         start = torch.from_numpy(threshold >> 1).to(current.dtype)[:, None, None]
         n, channels, height, width = current.shape[1:]
-        # Channels innermost: the order in which convolutions are fastest.
+        # Channels innermost: the fastest memory format for convolutions.
         spikes = current.new_empty(steps, n, height, width, channels).permute(0, 1, 4, 2, 3)
         potentials = {}
         potential: Tensor = start
@@ -225,12 +225,12 @@ class Simulator:
 
 
 class Synapses:
-    """A layer's weights times 2**f, in the smallest float type that is exact for its sums.
+    """A layer's weights times 2**f, in the smallest float type that is exact for all sums.
 
     Parameters
     ----------
     largest
-        The largest magnitude that any number in the layer can reach; below 2**53.
+        Largest possible magnitude of any number in the layer; below 2**53.
     """
 
     def __init__(self, layer: Layer, largest: int) -> None:
@@ -246,14 +246,14 @@ class Synapses:
         self.as_convolution: bool | None = None
 
     def sum(self, x: Tensor) -> Tensor:
-        """(sum of W times the inputs) * 2**f, (M, out, H', W'), of M input maps (M, C, H, W)."""
+        """(sum of W * input) * 2**f, (M, out, H', W'), for input maps (M, C, H, W)."""
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if self.as_convolution is False:
             return self._product(x)
         sums = convolve(self.layer, x, self.weight, pooling="sum")
         if self.as_convolution is None:
-            # A library may compute a convolution by a transform, which rounds; then the sums are
-            # those of a matrix product, where every partial sum is a whole number.
+            # A library may compute a convolution by a transform that rounds. Then use a matrix
+            # product, in which every partial sum is an integer.
             few = slice(0, _CHECKED_MAPS)
             self.as_convolution = torch.equal(sums[few], self._product(x[few]))
             return sums if self.as_convolution else self._product(x)
@@ -275,12 +275,12 @@ def qcfs_levels(
 ) -> tuple[list[Tensor], Tensor]:
     """The ANN of the same integers: QCFS with L = ``levels`` instead of spikes.
 
-    With q of the layer before (0 .. L; the image counts as the full L), z = (sum of W q) 2**f + L B
-    is L times the mean current, and the activation is
+    With the levels q of the previous layer (0 .. L; a pixel u counts as L u),
+    z = (sum of W q) 2**f + L B is L times the mean current. The activation is
 
         q = clip(floor((V0 + z) / TH), 0, L)
 
-    the number of spikes in L steps if the current did not change from step to step.
+    This is the number of spikes in L steps with a constant current.
 
     Returns
     -------
@@ -315,7 +315,7 @@ def check_images(network: IntegerNetwork, images: np.ndarray) -> None:
 
 
 def _largest_value(layer: Layer, steps: int) -> int:
-    """The largest magnitude of any sum, current or potential of the layer in ``steps`` steps."""
+    """Largest possible magnitude of any sum, current or potential in ``steps`` steps."""
     limits = bounds(layer, steps)
     largest_input = LARGEST_PIXEL if layer.coding == PIXELS else 1
     values = [
@@ -327,6 +327,6 @@ def _largest_value(layer: Layer, steps: int) -> int:
 
 
 def _weight_reach(layer: Layer) -> int:
-    """Largest sum of the magnitudes of one channel's weights, pooled inputs counted."""
+    """Largest sum of |W| over one channel's inputs, with all inputs of a pooling window."""
     rows = np.abs(layer.weight.astype(np.int64)).reshape(layer.out_channels, -1)
     return int(rows.sum(axis=1).max()) * layer.pool_area

@@ -1,4 +1,4 @@
-"""Finished parts of a study, kept so that a run that was interrupted goes on where it stopped."""
+"""Storage for finished parts of a study, so that an interrupted study can be resumed."""
 
 import hashlib
 import io
@@ -13,22 +13,22 @@ from residuum.sw.files import write_whole
 
 Arrays = dict[str, np.ndarray]
 
-# Increase it when the meaning of a part changes, so that older files are not used.
+# Increase this when the meaning of a part changes: older files are then ignored.
 PARTS_VERSION = 1
 
 
 def kept(folder: Path, key: Mapping[str, object], compute: Callable[[], Arrays]) -> Arrays:
-    """What ``compute`` returned for this key the first time; later it is read from ``folder``.
+    """The result of ``compute`` for ``key``, from a file in ``folder`` if there is one.
 
     Parameters
     ----------
     key
-        Everything that the result depends on, such as digests of networks; plain JSON values.
+        Everything that determines the result, such as digests of networks; plain JSON values.
 
     Raises
     ------
     ResiduumError
-        If the file cannot be written. A damaged file is computed anew.
+        If the file cannot be written. A damaged file is replaced.
     """
     text = json.dumps({**key, "version": PARTS_VERSION}, sort_keys=True)
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
@@ -55,5 +55,5 @@ def _read(path: Path) -> Arrays | None:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception:
-        # Missing, or damaged in one of the many ways of zipfile, zlib and numpy: computed anew.
+        # Missing or damaged; zipfile, zlib and numpy raise many kinds of exceptions.
         return None

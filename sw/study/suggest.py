@@ -1,4 +1,4 @@
-"""The best division of a number of steps into tau (probe) and T (inference)."""
+"""The best split of a total number of steps into tau (probe) and T (inference)."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.study.measure import right_images
 from residuum.sw.study.report import PORTION, paired_difference
 
-# A difference on the same images is clear from this many standard errors on.
+# Standard errors from which a paired difference counts as clear.
 CLEAR = 3
 
 
@@ -23,7 +23,7 @@ def divisions(
     """Accuracy of tau = 0 .. steps-1 with T = steps - tau, on uint8 images (N, C, H, W).
 
     Each row has ``tau``, ``T``, ``accuracy``, and ``difference`` and ``error`` against plain
-    conversion of the same total; all in percent.
+    conversion with the same total; the last three in percent.
     """
     stages = {tau: steps - tau for tau in range(1, steps)}
     parts = []
@@ -54,12 +54,12 @@ def divisions(
 
 
 def best(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row with the largest accuracy; of equal ones that with the shortest probe."""
+    """The row with the largest accuracy; among equal rows, the shortest probe."""
     return max(rows, key=lambda row: (row["accuracy"], -row["tau"]))
 
 
 def advice(rows: list[dict[str, Any]]) -> str:
-    """Whether the best division is clearly better than no probe, and what is as good."""
+    """Sentence: whether the best split is clearly better than no probe, and equally good splits."""
     chosen = best(rows)
     equal = [row for row in rows if row["accuracy"] == chosen["accuracy"] and row is not chosen]
     if equal:

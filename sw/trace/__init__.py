@@ -1,1 +1,1 @@
-"""What an engine gave, compared with the golden model."""
+"""Results of an engine, and their comparison with the golden model."""

@@ -1,4 +1,4 @@
-"""Engine against golden model, spike by spike."""
+"""Comparison of engine and golden model, spike by spike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from residuum.sw.trace.engine_trace import EngineTrace
 
 @dataclass(frozen=True)
 class Comparison:
-    """How many values differ, and a sentence on the first of them ('' if none)."""
+    """Number of differing values, and a sentence on the first of them ('' if none)."""
 
     mismatches: int
     first: str
@@ -24,8 +24,8 @@ def compare(
 ) -> Comparison:
     """Compare all trains, masks, logits and classes.
 
-    The first difference is the first in the order layer, image, step, row, column, channel; images
-    are numbered from ``first_image`` on.
+    The first difference is the first in the order layer, image, step, row, column, channel. Image
+    numbers start at ``first_image``.
     """
     total, first = 0, ""
 

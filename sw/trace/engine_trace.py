@@ -1,4 +1,4 @@
-"""What an engine computed, as the words that were read from it say."""
+"""The results of an engine, decoded from host words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from residuum.sw.errors import ResiduumError
 
 @dataclass(frozen=True)
 class EngineTrace:
-    """What the engine computed, for N images.
+    """The results of an engine for N images.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class EngineTrace:
     prediction
         int64 (N,), the engine's own argmax.
     counters
-        int64 (N, layers, COUNTER_WORDS), words as in `Counter`; of uninterrupted runs.
+        int64 (N, layers, COUNTER_WORDS), words as in `Counter`, from uninterrupted runs.
     """
 
     trains: tuple[np.ndarray, ...]
@@ -36,7 +36,7 @@ class EngineTrace:
 
     @classmethod
     def stack(cls, traces: Sequence[EngineTrace]) -> EngineTrace:
-        """Several traces of the same network as one."""
+        """Concatenate several traces of the same network."""
 
         def joined(parts: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, ...]:
             return tuple(np.concatenate(layer) for layer in zip(*parts, strict=True))
@@ -50,7 +50,7 @@ class EngineTrace:
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Named arrays, without those that a network of one layer does not have."""
+        """All arrays by name; a network of one layer has no ``trains`` and ``silenced``."""
         named = {"logits": self.logits, "prediction": self.prediction, "counters": self.counters}
         for index, (trains, silenced) in enumerate(zip(self.trains, self.silenced, strict=True)):
             named |= {f"trains_{index}": trains, f"silenced_{index}": silenced}
@@ -58,7 +58,7 @@ class EngineTrace:
 
     @classmethod
     def from_arrays(cls, named: Mapping[str, np.ndarray]) -> EngineTrace:
-        """What `to_arrays` gave."""
+        """The trace from the arrays of `to_arrays`."""
         hidden = range(sum(name.startswith("trains_") for name in named))
         return cls(
             tuple(named[f"trains_{index}"] for index in hidden),
@@ -87,17 +87,17 @@ class EngineTrace:
         steps
             tau + T.
         logits, layered
-            The answers to `Program.logit_reads` after one uninterrupted run, and after another that
-            was done layer by layer.
+            Words read at `Program.logit_reads` after an uninterrupted run, and after a run layer by
+            layer.
         best, counters
-            Class and counters of all layers after the first of them.
+            Class, and counters of all layers, of the uninterrupted run.
         layers
-            Per hidden layer the answers to `Program.train_reads` while its trains were there.
+            Per hidden layer the words read at `Program.train_reads` before the next layer ran.
 
         Raises
         ------
         ResiduumError
-            If the two runs did not end in the same logits.
+            If the logits of the two runs differ.
         """
         whole, again = (words.astype(np.int32).astype(np.int64) for words in (logits, layered))
         if not np.array_equal(whole, again):

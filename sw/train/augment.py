@@ -1,7 +1,7 @@
-"""Augmentation of a batch of training images: each image gets its own random change.
+"""Augmentation of a batch of training images: each image is changed at random, independently.
 
-`Affine` suits drawings, such as digits; `CropAndFlip` photographs and things that may be mirrored,
-where wanted with a part of the image cut out (DeVries and Taylor, 2017, arXiv:1708.04552).
+`Affine` suits drawings, such as digits. `CropAndFlip` suits photographs and objects that may be
+mirrored; it can also apply cutout (DeVries and Taylor, 2017, arXiv:1708.04552).
 """
 
 import math
@@ -32,15 +32,16 @@ class Affine:
 
 @dataclass(frozen=True)
 class CropAndFlip:
-    """A shift by whole pixels, a mirror image half of the time, and a square that is cut out.
+    """Shift by whole pixels, mirror with probability 1/2, and cut out a square.
 
     Attributes
     ----------
     max_shift
-        Pixels, in each direction, drawn uniformly from both sides of 0; what is outside is 0.
+        Largest shift along each axis, in pixels; drawn uniformly from -max_shift .. max_shift.
+        Pixels shifted in from outside are 0.
     cutout
-        Edge of the square that is set to 0, in pixels; 0 cuts nothing out. Its centre is any pixel
-        of the image, so that at the border a part of the square is outside.
+        Edge length in pixels of the square that is set to 0; 0 disables the cutout. The centre may
+        be any pixel of the image, so the square may extend over the border.
     """
 
     max_shift: int
@@ -83,18 +84,18 @@ def random_affine(
     max_shift: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """Turn, zoom and shift each image by its own random amount; what is outside is 0.
+    """Rotate, zoom and shift each image by random amounts; pixels from outside are 0.
 
     Parameters
     ----------
     images
         float (N, C, H, W).
     max_rotation
-        Degrees, drawn uniformly from both sides of 0.
+        Largest rotation, in degrees; the rotation is drawn uniformly from -max .. max.
     max_zoom
-        Relative change of size, drawn uniformly from both sides of 0.
+        Largest relative change of size; drawn likewise.
     max_shift
-        Pixels, in each direction, drawn uniformly from both sides of 0.
+        Largest shift along each axis, in pixels; drawn likewise.
     """
     count, _, height, width = images.shape
 
@@ -103,7 +104,7 @@ def random_affine(
 
     angle = draw(math.radians(max_rotation))
     scale = 1 + draw(max_zoom)
-    # Affine grids count in half-widths: one pixel is 2/width.
+    # Affine grids have coordinates -1 .. 1: one pixel is 2/width.
     shift_x, shift_y = draw(max_shift * 2 / width), draw(max_shift * 2 / height)
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     matrix = torch.stack(

@@ -1,7 +1,7 @@
-"""Checkpoints of a training: read back whole, or refused.
+"""Training checkpoints with a checksum: a damaged file is refused.
 
-A file holds ``MAGIC``, the SHA-256 sum of the rest, and the rest as ``torch.save`` writes it, which
-alone does not notice every damaged byte.
+A file holds ``MAGIC``, a SHA-256 sum, and the output of ``torch.save``, over which the sum is
+taken. ``torch.load`` alone does not detect every damaged byte.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from residuum.sw.files import told, write_whole
 
 MAGIC = b"residuum checkpoint\n"
 _SUM_BYTES = hashlib.sha256().digest_size
-# Earlier versions wrote what torch.save gives, a zip archive, and no sum.
+# Earlier versions wrote the output of torch.save, a zip archive, without a checksum.
 _EARLIER = b"PK\x03\x04"
 REMEDY = "delete it, or give --restart"
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values, whole or not at all; ``ResiduumError`` if that fails."""
+    """Write tensors and plain values atomically; ``ResiduumError`` if that fails."""
     content = io.BytesIO()
     torch.save(state, content)
     body = content.getvalue()
@@ -30,10 +30,9 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What was written.
+    """The state that `write_checkpoint` wrote.
 
-    Raises ``ResiduumError`` if a bit of the file has changed, if it was made by an earlier version,
-    or if it cannot be read.
+    Raises ``ResiduumError`` if the file is damaged, from an earlier version, or not readable.
     """
     with told(path, "read"):
         content = path.read_bytes()
@@ -48,5 +47,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def made_by_earlier_version(path: Path) -> ResiduumError:
-    """The error for an intact checkpoint that the present program cannot go on with."""
+    """The error for an intact checkpoint that this version cannot resume from."""
     return ResiduumError(f"{path} was made by an earlier version; {REMEDY}")

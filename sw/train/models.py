@@ -1,9 +1,9 @@
-"""The network definitions, and the PyTorch module that is trained from one.
+"""The network definitions, and the PyTorch module that a definition is trained as.
 
-A definition is a list of convolutions; map sizes and the classifier's kernel are computed from it.
-All networks have the shape that the engine runs: every hidden layer is average pooling (may be
-absent), convolution, BatchNorm, QCFS; the last layer is dense, with average pooling of
-`ModelDefinition.pool` in front.
+A definition is a list of convolutions; map sizes and the classifier's kernel follow from it.
+All networks have the structure that the engine runs. A hidden layer is optional average pooling,
+convolution, BatchNorm and QCFS. The last layer is average pooling by `ModelDefinition.pool`, then a
+dense layer.
 """
 
 from dataclasses import dataclass
@@ -40,16 +40,16 @@ class Recipe:
     epochs, batch
         Passes over the training images, and images per step.
     learning_rate, optimizer, weight_decay
-        Largest rate of the one-cycle schedule, "adamw" or "sgd" (Nesterov momentum 0.9), and the
-        decay of the weights; thresholds, biases and BatchNorm do not decay.
+        Peak learning rate of the one-cycle schedule; "adamw" or "sgd" (Nesterov momentum 0.9);
+        decay of the weights. Thresholds, biases and BatchNorm do not decay.
     activity_penalty
-        Weight of the mean activity in the loss: more means fewer spikes.
+        Weight of the mean activity in the loss; a larger one gives fewer spikes.
     augmentation
-        What is done to each image before it is shown.
+        Random change of each training image.
     fine_tune_epochs, fine_tune_rate
-        Of the training with rounded weights (AdamW).
+        Epochs and learning rate of the fine-tuning with rounded weights (AdamW).
     precision
-        Of the arithmetic, "float32" or "bfloat16" (mixed); parameters are always float32.
+        "float32", or "bfloat16" for mixed precision; parameters are always float32.
     """
 
     epochs: int
@@ -79,7 +79,7 @@ class ModelDefinition:
 
     @property
     def feature_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the map that the classifier sees, after its pooling."""
+        """(C, H, W) of the classifier's input map, after pooling."""
         _, height, width = self.input_shape
         for layer in self.hidden:
             height, width = layer.output_size(height), layer.output_size(width)

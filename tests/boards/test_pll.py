@@ -1,4 +1,4 @@
-"""The PLL solver against its limits, against a plain search, and against ecppll."""
+"""The PLL solver against its limits, an exhaustive search, and ecppll."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ OSCILLATORS = [25 * MHZ, 30 * MHZ, 48 * MHZ, 100 * MHZ]
 
 
 def test_the_documented_example_is_found():
-    """FPGA-TN-02200's arithmetic by hand: 25 MHz * 6 = 150 MHz, VCO 150 MHz * 4 = 600 MHz."""
+    """Computed by hand after FPGA-TN-02200: 25 MHz * 6 = 150 MHz, VCO 150 MHz * 4 = 600 MHz."""
     found = solve(25 * MHZ, 150 * MHZ)
     assert (found.input, found.feedback, found.primary, found.output) == (1, 6, 4, 4)
 
@@ -46,7 +46,7 @@ def test_every_answer_keeps_the_limits_of_the_data_sheet(input_hz, target_hz):
 @pytest.mark.parametrize("input_hz", OSCILLATORS)
 @pytest.mark.parametrize("target_hz", [20 * MHZ, 113 * MHZ, 187 * MHZ, 190 * MHZ, 211_500_000])
 def test_no_other_dividers_come_nearer(input_hz, target_hz):
-    """All products of feedback and primary divider make the VCO, so two loops reach everything."""
+    """The VCO depends only on the product of feedback and primary divider: two loops suffice."""
     reachable = {
         Fraction(input_hz, divider) * multiple / output
         for divider in range(1, 129)
@@ -69,8 +69,8 @@ def test_every_clock_of_a_board_is_within_two_percent(input_hz):
     ("input_mhz", "target_mhz"), [(25, 150), (25, 200), (48, 168), (48, 144), (30, 180), (100, 160)]
 )
 def test_ecppll_finds_nothing_nearer(input_mhz, target_mhz, tmp_path: Path):
-    """Points at which the dividers of ecppll, which takes 3.125 MHz for the lowest comparison
-    frequency, keep the data sheet's limit."""
+    """Frequencies at which ecppll, whose lowest comparison frequency is 3.125 MHz, respects the
+    limit of the data sheet."""
     program = Path(sys.executable).parent / "yowasp-ecppll"
     said = subprocess.run(
         [program, "-i", str(input_mhz), "-o", str(target_mhz), "-f", "pll.v"],
@@ -94,7 +94,7 @@ def test_ecppll_finds_nothing_nearer(input_mhz, target_mhz, tmp_path: Path):
         (401 * MHZ, 100 * MHZ, "the oscillator must be in 8..400 MHz for the PLL, not 401 MHz"),
         (25 * MHZ, 3 * MHZ, "the wanted clock must be in 3.125..400 MHz for the PLL, not 3 MHz"),
         (25 * MHZ, 500 * MHZ, "the wanted clock must be in 3.125..400 MHz for the PLL, not 500"),
-        # Slower than the slowest comparison, whatever the dividers.
+        # For any dividers, the phase detector would be below its limit.
         (9 * MHZ, 100 * MHZ, "the PLL cannot make 100 MHz from 9 MHz; ask for another"),
         (12 * MHZ, 3_125_000, "the PLL cannot make 3.125 MHz from 12 MHz; ask for another"),
     ],
@@ -106,7 +106,7 @@ def test_impossible_clocks_are_one_sentence(input_hz, target_hz, message):
 
 @pytest.mark.parametrize(("target_hz", "output"), [(150 * MHZ, "CLKOP"), (190 * MHZ, "CLKOS")])
 def test_the_primitive_gets_the_dividers(target_hz, output):
-    """Read back from the RTLIL: the output's own divider, and the feedback from CLKOP."""
+    """The RTLIL has the divider of the output, and the feedback from CLKOP."""
     found = solve(25 * MHZ, target_hz)
     text = rtlil.convert(Pll(found), platform=None)
     cell = text[text.index("\\EHXPLLL") :]

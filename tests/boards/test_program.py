@@ -11,7 +11,7 @@ from tests.boards.fake import fake
 
 @pytest.fixture
 def loader(tmp_path, monkeypatch):
-    """A bitstream for every board, and a program that takes the place of openFPGALoader."""
+    """A bitstream for every board, and a stub of openFPGALoader."""
     for name in BOARDS:
         (tmp_path / name).mkdir()
         (tmp_path / name / "residuum.bit").write_bytes(b"bits")

@@ -43,7 +43,7 @@ def test_a_unit_is_synthesised_and_reported(demo_unit, capsys):
     status = synth_run("--unit", "demo")
     report = json.loads((demo_unit / "report.json").read_text())
     assert status == 0
-    # 254 words of 32 bits are one block; five counters and two stages of data have 32 bits each.
+    # 254 words of 32 bits fit one EBR; five counters and two data registers have 32 bits each.
     assert (report["block_ram"], report["multiplier"], report["lut_ram"]) == (1, 0, 0)
     assert 32 * 5 <= report["flip_flop"] <= 32 * 10
     assert f"{report['lut4']:,}" in capsys.readouterr().out
@@ -73,7 +73,7 @@ def test_a_failing_yosys_is_one_sentence(demo_unit, monkeypatch):
 
 
 def test_a_yosys_that_trips_over_names_is_run_again_without_them(demo_unit, monkeypatch, capsys):
-    """It reports the cells of the second run, which has its own script."""
+    """The report has the cells of the second run, with the second script."""
     yosys = toolchain.find("yosys")
     tripping = fake(
         demo_unit,
@@ -97,14 +97,14 @@ def test_a_yosys_that_trips_both_times_is_one_sentence(demo_unit, monkeypatch):
         synth_run("--unit", "demo")
 
 
-# Counts the bytes of the design as LUT4, as they are some time after the tool began.
+# A slow stub of yosys: after 2 s, reports the size of the design in bytes as LUT4.
 SLOW_YOSYS = """sleep 2
 lut4=$(wc -c < argmax.il)
 echo '{"design": {"num_cells_by_type": {"LUT4": '$lut4'}}}' > argmax.stat.json"""
 
 
 def synth_processes(folder, *lanes):
-    """The reports of `residuum synth --unit argmax`, all at once, and what they said."""
+    """Reports and output of concurrent runs of `residuum synth --unit argmax`."""
     environment = {
         **os.environ,
         "RESIDUUM_BUILD": str(folder / "build"),

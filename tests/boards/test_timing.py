@@ -51,7 +51,7 @@ def test_a_board_without_a_goal_is_only_measured():
 
 @pytest.fixture
 def tiny_designs(tmp_path, monkeypatch):
-    """The command on the tiny design; records what it is asked for."""
+    """The command on the tiny design; records the requested options."""
     asked = {}
 
     def prepare(board, *, freq, **_):

@@ -1,4 +1,4 @@
-"""A design of a few registers that goes through the whole build in seconds."""
+"""A design with a few registers, whose whole build takes seconds."""
 
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import io
@@ -12,7 +12,7 @@ from residuum.boards.catalogue import find
 
 
 class Blinky(Elaboratable):
-    """A counter that starts from the digest, on a LED."""
+    """A counter with the digest as start value, connected to an LED."""
 
     def __init__(self, dividers: PllDividers, digest: bytes):
         self.dividers = dividers
@@ -31,7 +31,7 @@ class Blinky(Elaboratable):
 
 
 class Echo(Elaboratable):
-    """All pins of a board: what it receives is sent back, the LEDs show it."""
+    """Uses all pins of a board: the UART input drives the UART output and the LEDs."""
 
     def __init__(self, board: Board, dividers: PllDividers):
         self.board = board
@@ -51,7 +51,7 @@ class Echo(Elaboratable):
 
 
 def order_and_design(target_mhz, name="ulx3s-12f", *, echo=False):
-    """What `residuum.boards.build.bitstream.prepare` gives, of the tiny design."""
+    """The result of `residuum.boards.build.bitstream.prepare` for the tiny design."""
     board = find(name)
     dividers = solve(board.oscillator_hz, target_mhz * MHZ)
     order = Order(

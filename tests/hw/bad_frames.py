@@ -1,6 +1,6 @@
-"""Frames that must have no effect: damaged ones, which are dropped, and requests that are refused.
+"""Frames that must have no effect: damaged frames are dropped, invalid requests are refused.
 
-What is dropped is checked at the framer, what is refused at the host link.
+The framer's tests check dropped frames, the host link's tests refused requests.
 """
 
 from residuum.hw.isa.host_map import HostMap, Region
@@ -10,12 +10,12 @@ from tests.hw.host import SMALL
 MAP = HostMap(SMALL)
 TRAINS = MAP.address(Region.TRAINS)
 
-# The frame that is damaged; whole, it is a good request to a small engine.
+# A good request to a small engine, which is damaged below.
 WRITE = write(TRAINS, [0xC0, 2, 3]).with_tag(0xDB)
 WIRE = WRITE.encode()
 _PACKED = WRITE.pack()
 
-# Each is one dropped frame if another one follows. None: the wire loses a byte.
+# Each counts as one dropped frame if another frame follows. None: the wire loses a byte.
 DAMAGED: dict[str, list[bytes | None]] = {
     "wrong bit in the command": [slip_encode(bytes([_PACKED[0] ^ 4]) + _PACKED[1:])],
     "wrong bit in the payload": [slip_encode(_PACKED[:13] + b"\xff" + _PACKED[14:])],
@@ -27,7 +27,7 @@ DAMAGED: dict[str, list[bytes | None]] = {
     "no whole words": [slip_encode(add_crc(_PACKED[:14]))],
     "cut by an END": [WIRE[:17] + b"\xc0"],
     "an escape that means nothing": [WIRE[:4] + b"\xdb\x01" + WIRE[4:]],
-    # The decoder gives ESC for it, so that the CRC matches.
+    # The decoder outputs ESC for this invalid escape, so that the CRC matches.
     "an escape that should be ESC": [WIRE.replace(b"\xdb\xdd", b"\xdb\x01")],
     "one byte": [b"\xc0\1\xc0"],
     "three words": [slip_encode(add_crc(bytes(8)))],

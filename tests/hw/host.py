@@ -22,7 +22,7 @@ SMALL = EngineConfig(
 
 
 class Host:
-    """Sends bytes to anything with ``rx``, ``rx_damaged`` and ``tx``; gathers the replies."""
+    """Sends bytes to a component with ``rx``, ``rx_damaged`` and ``tx``; collects the replies."""
 
     def __init__(self, dut, pauses: Iterable[int] = NO_PAUSE):
         self.dut = dut
@@ -45,7 +45,7 @@ class Host:
             ctx.set(self.dut.rx.valid, 0)
 
     async def damage(self, ctx) -> None:
-        """A byte is lost on the wire here."""
+        """Signal that a byte was lost on the wire."""
         ctx.set(self.dut.rx_damaged, 1)
         await ctx.tick()
         ctx.set(self.dut.rx_damaged, 0)
@@ -60,7 +60,7 @@ class Host:
         raise TimeoutError(f"busy for more than {limit} cycles")
 
     async def ask(self, ctx, request: Frame | bytes) -> list[Frame]:
-        """All replies that come for a request."""
+        """Send a request and return all replies."""
         await self.send(ctx, request if isinstance(request, bytes) else request.encode())
         await self.rest(ctx)
         replies, self.replies = self.replies, []
@@ -68,7 +68,7 @@ class Host:
 
 
 class FakeEngine:
-    """Keeps to the contract of the host port: remembers words, and is busy after a start."""
+    """Follows the contract of the host port: stores words, and is busy after RUN."""
 
     def __init__(self, dut: HostLink, *, latency: int = 4, run_cycles: int = 40):
         self.dut = dut
@@ -130,7 +130,7 @@ def converse(
     run_cycles: int = 40,
     reset=None,  # type: ignore[no-untyped-def]
 ) -> FakeEngine:
-    """Runs ``script(ctx, host, engine)`` against a link; gives the engine back."""
+    """Runs ``script(ctx, host, engine)`` with a link; returns the engine."""
     dut = HostLink(IDENTITY if config is SMALL else Identity(config=config, clock_hz=1))
     host = Host(dut, pauses)
     engine = FakeEngine(dut, latency=latency, run_cycles=run_cycles)

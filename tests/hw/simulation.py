@@ -11,8 +11,8 @@ from amaranth.sim import Simulator
 
 
 def simulate(dut, *testbenches, reset=None, background=()) -> None:
-    """Runs all testbenches to their end; `reset` is a signal that they may use to reset `dut`.
-    Those in `background` may run for ever."""
+    """Runs all testbenches to their end; those in `background` may run forever. `reset` is an
+    optional signal that resets `dut`."""
     simulator = Simulator(dut if reset is None else ResetInserter(reset)(dut))
     simulator.add_clock(1e-6)
     for testbench in testbenches:
@@ -23,7 +23,7 @@ def simulate(dut, *testbenches, reset=None, background=()) -> None:
 
 
 def plain(value: Any) -> Any:
-    """What `ctx.get` gives, as integers, dicts and lists."""
+    """A value from `ctx.get`, as integers, dicts and lists."""
     if isinstance(value, data.Const):
         layout = value.shape()
         if isinstance(layout, data.StructLayout):
@@ -33,8 +33,8 @@ def plain(value: Any) -> Any:
 
 
 def trace(dut, cycles: Iterable[Mapping[str, Any]], outputs: Iterable[str]) -> list[dict]:
-    """The outputs in every cycle. A cycle names the inputs that are not zero in it; ``reset``
-    resets the component."""
+    """The outputs in every cycle. `cycles` has the nonzero inputs of each cycle, among them
+    ``reset``, which resets the component."""
     reset = Signal()
     outputs = tuple(outputs)
     seen = []
@@ -69,7 +69,7 @@ def _zero(value: Any) -> Any:
 def refusal(make: Callable[[], Any]) -> tuple[type[Exception], str]:
     """The exception that a component's constructor raises, and its message."""
     with warnings.catch_warnings():
-        # Amaranth warns of components that nobody uses, even of those never finished.
+        # Amaranth warns about unused components, even if their constructor failed.
         warnings.simplefilter("ignore", UnusedElaboratable)
         try:
             make()

@@ -4,19 +4,19 @@ from collections.abc import Callable, Iterable
 from itertools import cycle
 from typing import Any
 
-# Cycles to wait before each transfer, repeated without end.
+# Cycles to wait before each transfer, repeated forever.
 NO_PAUSE = (0,)
 PAUSES = {"at once": NO_PAUSE, "slow": (3,), "uneven": (0, 2, 0, 0, 5)}
 
 
 async def wait(ctx, count: int) -> None:
-    """Lets some cycles pass, or none."""
+    """Waits for `count` cycles, which may be 0."""
     for _ in range(count):
         await ctx.tick()
 
 
 async def put(ctx, port, values: Iterable, pauses: Iterable[int] = NO_PAUSE) -> None:
-    """Gives the values to a stream."""
+    """Sends the values to a stream."""
     for value, pause in zip(values, cycle(pauses), strict=False):
         await wait(ctx, pause)
         ctx.set(port.payload, value)
@@ -26,7 +26,7 @@ async def put(ctx, port, values: Iterable, pauses: Iterable[int] = NO_PAUSE) -> 
 
 
 async def take(ctx, port, into: Callable[[Any], None], pauses: Iterable[int] = NO_PAUSE) -> None:
-    """Takes values from a stream for ever, as a process in the background.
+    """Takes values from a stream forever, as a background process.
 
     Fails if an offered value changes, or is withdrawn, before it is taken.
     """

@@ -1,4 +1,4 @@
-"""Accelerator: the real engine behind the protocol, and behind the pins of a UART."""
+"""Accelerator: the real engine, accessed by the protocol and by the pins of a UART."""
 
 import random
 
@@ -20,7 +20,7 @@ MAP = HostMap(SMALL)
 
 
 def converse(script, **options) -> None:  # type: ignore[no-untyped-def]
-    """Runs ``script(ctx, host)`` against an accelerator."""
+    """Runs ``script(ctx, host)`` with an accelerator."""
     dut = Accelerator(SMALL, **options)
     host = Host(dut)
 
@@ -102,7 +102,7 @@ def test_steps_that_the_engine_does_not_run_are_refused():
 
 
 def test_a_reset_ends_a_run_and_keeps_what_was_written():
-    # Windows of 256 x 256 inputs keep the engine going for long.
+    # Windows of 256 x 256 inputs keep the engine busy for a long time.
     base = MAP.address(Region.DESCRIPTORS)
     long = [255, 255, *[0] * 30]
 
@@ -163,7 +163,7 @@ def test_bit_by_bit_through_the_pins():
 
     async def testbench(ctx):
         request = protocol.read(MAP.address(Region.TRAINS), 1).with_tag(0xDBC0)
-        for byte in request.encode()[:9]:  # cut by a break
+        for byte in request.encode()[:9]:  # then a break truncates the frame
             await send(ctx, [0, *(byte >> place & 1 for place in range(8)), 1])
         await send(ctx, [0] * 30 + [1])
         for byte in request.encode():

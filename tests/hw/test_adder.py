@@ -1,4 +1,4 @@
-"""GatedAdder: against Python's integers, and the carry cells against the behaviour."""
+"""GatedAdder against Python's integers, and its carry cells against the behavioural form."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from residuum.hw.array.adder import GatedAdder
 
 
 def wrapped(value: int, width: int) -> int:
-    """`value` as two's complement numbers of `width` bits hold it."""
+    """`value` wrapped to a two's complement number of `width` bits."""
     return int.from_bytes((value % (1 << width)).to_bytes(8, "little"), "little") - (
         (1 << width) * (value >> width - 1 & 1)
     )
@@ -66,11 +66,11 @@ def test_every_sum_of_a_narrow_adder():
 
 
 def proof(folder: Path, *, width: int, b_width: int) -> tuple[bool, str]:
-    """Whether yosys proves that carry cells and behaviour are equal for all inputs; its log."""
+    """Whether yosys proves carry cells and behaviour equal for all inputs, and its log."""
     for name, ecp5 in (("behaviour", False), ("cells", True)):
         adder = GatedAdder(width=width, b_width=b_width, ecp5=ecp5)
         (folder / f"{name}.il").write_text(rtlil.convert(adder, name=name))
-    # The models of the cells, with their contents; some are defined twice there.
+    # yosys's simulation models of the cells; -nooverwrite, since some are defined twice.
     script = """
         read_verilog -nooverwrite +/ecp5/cells_sim.v
         read_rtlil cells.il
@@ -100,8 +100,8 @@ def test_carry_cells_are_proved_equal_to_the_behaviour(width, b_width, tmp_path)
     assert proved, log
 
 
-# One bit of the table wrong. Bits 7 to 4 are never read, as the highest input is 1, nor is bit 2,
-# as the carry of a = 0, b = 1 is the carry that came in.
+# Bits of the LUT to invert. Unused bits are left out: 7 to 4, as the highest input is 1, and 2, as
+# a = 0 and b = 1 propagate the carry in.
 @pytest.mark.parametrize("bit", [0, 1, 3, 8, 9, 10, 11, 12, 13, 14, 15])
 def test_the_proof_finds_a_wrong_table(bit, tmp_path, monkeypatch):
     monkeypatch.setattr(GatedAdder, "TABLE", GatedAdder.TABLE ^ 1 << bit)

@@ -16,18 +16,18 @@ def config(lanes: int, tile_lanes: int, groups: int) -> EngineConfig:
 
 
 def largest(c: EngineConfig, *runs: list[int]) -> list[tuple[int, int]]:
-    """(index of the largest, cycles from start to done) of runs over these logits."""
+    """(index of the largest, cycles from start to done) for each run over logits."""
     dut = ArgMax(c)
     results = []
 
     def place(tile: int, address: int) -> int:
-        """The class whose logit lies there: slot s is lane s // tiles of tile s % tiles."""
+        """The class whose logit is at this address: slot s is lane s // tiles of tile s % tiles."""
         lane, group = address % c.bank_slots, address // c.bank_slots
         return group * c.lanes + lane * c.tiles + tile
 
     async def testbench(ctx):
         for logits in runs:
-            # Beyond the last class lies something larger than all logits.
+            # The memory has larger values beyond the last class.
             addresses = [0] * LATENCY
             ctx.set(dut.classes, len(logits) - 1)
             done_after = []

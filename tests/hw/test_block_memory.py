@@ -21,9 +21,9 @@ from tests.hw.simulation import idle, refusal, trace
 
 
 def reads_and_writes(dut: BlockMemory, *, seed: int, length: int = 60):
-    """(word read, word expected) of random accesses, one read and one write in every cycle."""
+    """(word read, word expected) for random accesses, one read and one write per cycle."""
     rng = random.Random(seed)
-    # Neighbours, both ends, and one address in each DP16KD where several are stacked.
+    # Neighbours, both ends, and the middle, so that stacked DP16KDs are all accessed.
     addresses = sorted(
         {0, 1, dut.depth - 1, dut.depth // 2, rng.randrange(dut.depth)} & set(range(dut.depth))
     )
@@ -76,7 +76,7 @@ def test_a_memory_of_one_word():
         (18, 1024, (1024, 18), 1),
         (9, 1025, (2048, 9), 1),
         (10, 2048, (2048, 9), 2),
-        # 2 x 8, 4 x 4 and 8 x 2 blocks are as many as 1 x 8: the flattest wins.
+        # Several geometries need 8 blocks: the flattest wins.
         (72, 2048, (2048, 9), 8),
         (128, 2048, (2048, 9), 15),
         (4, 4096, (4096, 4), 1),
@@ -84,7 +84,7 @@ def test_a_memory_of_one_word():
         (2, 8192, (8192, 2), 1),
         (1, 16384, (16384, 1), 1),
         (3, 16384, (16384, 1), 3),
-        # Two blocks deep either way, but 16384 x 1 needs two beside each other as well.
+        # Both geometries are two blocks deep, but 16384 x 1 also needs two blocks in width.
         (2, 16385, (8192, 2), 3),
         (36, 513, (1024, 18), 2),
         (48, 512, (512, 36), 2),
@@ -118,12 +118,12 @@ def test_sizes_are_checked(name, value, error, rule):
 
 
 class Dp16kd(Elaboratable):
-    """What a DP16KD does that writes through port A and reads through port B.
+    """A model of a DP16KD that writes through port A and reads through port B.
 
-    After the pin tables of Lattice TN-02204 and the way in which yosys connects the cells that it
-    infers: a word of 2**n bits (9, 18 and 36 count as 8, 16 and 32) is addressed by pins n..13; the
-    lowest pins of port A are byte enables from 18 bits on; a 36-bit word takes the data pins of A,
-    then those of B, in and out.
+    After the pin tables of Lattice TN-02204 and the cells that yosys infers: a word of 2**n bits
+    (9, 18 and 36 count as 8, 16 and 32) is addressed by pins n..13. From 18 bits on, the lowest
+    address pins of port A are byte enables. A 36-bit word takes the data pins of A, then those of
+    B, for input and output.
     """
 
     ADDRESS_PIN = {1: 0, 2: 1, 4: 2, 9: 3, 18: 4, 36: 5}
@@ -204,7 +204,7 @@ def test_dp16kd_behave_as_the_inferred_memory(width, depth, registered, monkeypa
 @pytest.mark.parametrize(("width", "depth"), SHAPES)
 def test_dp16kd_are_as_many_as_counted(width, depth):
     text = rtlil.convert(BlockMemory(width=width, depth=depth, ecp5=True))
-    # One module per instance or one for several: cells count where they are used.
+    # `convert` may share a module between instances, but every DP16KD appears as its own cell.
     cells = re.findall(r"^ *cell \\DP16KD ", text, re.MULTILINE)
     assert len(cells) == ebr_count(width=width, depth=depth)
 
@@ -243,7 +243,7 @@ def test_contents_that_do_not_fit_are_refused():
 
 @pytest.fixture(scope="module")
 def inferred_init(tmp_path_factory) -> dict[int, tuple[list[int], list[int]]]:
-    """For each width: random words, and the INITVAL that yosys gives a memory with them."""
+    """For each width: random words, and yosys's INITVAL for a memory that holds them."""
     folder = tmp_path_factory.mktemp("init")
     rng = random.Random(3)
     words, script = {}, []
@@ -265,7 +265,7 @@ def inferred_init(tmp_path_factory) -> dict[int, tuple[list[int], list[int]]]:
 
 
 class InferredMemory(wiring.Component):
-    """A memory as yosys infers one, without the output register of `BlockMemory`."""
+    """A memory for inference by yosys, without the output register of `BlockMemory`."""
 
     serial: Out(1)
 

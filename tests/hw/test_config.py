@@ -21,7 +21,7 @@ def test_bits_for_count(count, bits):
 @pytest.mark.parametrize(
     ("lanes", "tile_lanes", "sizes"),
     [
-        # tiles, slots of a bank, places of a row, bits of lane, bank, slot
+        # tiles, slots of a bank, slots of a row; bits of lane, bank, slot
         (1, 1, (1, 1, 1, 0, 0, 0)),
         (2, 1, (2, 1, 2, 0, 1, 1)),
         (3, 3, (1, 4, 4, 2, 0, 2)),

@@ -1,4 +1,4 @@
-"""Contents: what a host would write, as the words of the memories."""
+"""Contents: host writes, converted to memory words."""
 
 import random
 
@@ -22,12 +22,12 @@ def test_parts_are_put_together_lowest_first():
     }
     contents = Contents(CONFIG, writes)
     assert contents.words(Region.WEIGHTS, 48, bank=0) == [0, 5]
-    # What the memory has no bits for is left out.
+    # Bits beyond the width of the memory are dropped.
     assert contents.words(Region.WEIGHTS, 48, bank=1) == [1 << 32, 0, 0x456789ABCDEF]
 
 
 def test_a_word_lies_where_the_memory_is_addressed():
-    """Fields that are neither bank nor part make the address within the memory, lowest first."""
+    """The address in the memory consists of all fields but bank and part, lowest first."""
     writes = {HostMap(CONFIG).address(Region.PARAMETERS, lane=3, bank=1, group=2, part=1): 7}
     words = Contents(CONFIG, writes).words(Region.PARAMETERS, 64, bank=1)
     assert words == [0] * (2 * 4 + 3) + [7 << 32]
@@ -35,7 +35,7 @@ def test_a_word_lies_where_the_memory_is_addressed():
 
 @pytest.mark.parametrize("region", sorted(STORED))
 def test_nothing_is_left_out(region):
-    """Every address of a region holds a word of its own."""
+    """Every address of a region is a separate word."""
     config = EngineConfig(
         lanes=8, tile_lanes=4, weight_rows=16, channel_groups=4, table_entries=16, layers=2
     )

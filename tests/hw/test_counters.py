@@ -1,4 +1,4 @@
-"""Counters: what a layer cost."""
+"""Counters: the costs of a layer."""
 
 import random
 
@@ -77,7 +77,7 @@ def test_cycles_of_all_layers_add_up():
     cycles: list[dict] = [{}, {}, {"begin": 1}]
     taken = []
     for length in lengths:
-        # A start in between does not touch the cycles.
+        # `start` does not affect the cycle counter.
         cycles += [*[{"start": 1}] * (length - 1), {"finish": 1}]
         taken.append(counted(list(cycles))[Counter.CYCLES])
     assert taken == lengths

@@ -12,7 +12,7 @@ from tests.hw.streams import wait
 
 
 def crcs(data: bytes, *, pause: int = 0, before: bytes = b"") -> list[tuple[int, int]]:
-    """CRC and match before every byte and behind the last, after other bytes and a clear."""
+    """(CRC, match) before each byte and after the last; before that, other bytes and a clear."""
     dut = Crc32()
     seen = []
 

@@ -1,4 +1,4 @@
-"""What the memories of the engine hold, written by a host or there at power-up, is read back."""
+"""Reads back the engine's memories, after host writes and after power-up."""
 
 import random
 
@@ -47,7 +47,7 @@ STORED = (Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS)
 
 
 def places(config: EngineConfig, region: Region) -> list[tuple[int, int]]:
-    """(address, bits that are held there) of everything stored in a region."""
+    """(address, width) of every stored word in a region."""
     host_map = HostMap(config)
     widths = {
         Region.DESCRIPTORS: [32],
@@ -93,7 +93,7 @@ def read_back(dut: Engine, writes: dict[int, int], addresses: list[int]) -> list
 
 
 def as_read(word: int, bits: int, region: Region) -> int:
-    """Parameters are signed, everything else is not."""
+    """A word as the host reads it: only parameters are sign-extended."""
     if region == Region.PARAMETERS and word >> bits - 1:
         return word | (1 << 32) - (1 << bits)
     return word
@@ -123,8 +123,8 @@ def test_an_engine_starts_with_its_contents(config):
 
 
 def runs(*steps_in_between: int) -> list[tuple[int, int]]:
-    """(cycles, status) of two runs of a layer without events. Each word goes to STEPS while the
-    first run is going; status 2 is a refusal."""
+    """(cycles, status) of two runs of a layer without events. The words are written to STEPS during
+    the first run; status 2 is a refusal."""
     config = CONFIGS["three tiles"]
     dut = Engine(config)
     control = {word: HostMap(config).address(Region.CONTROL, word=word) for word in Control}
@@ -160,7 +160,7 @@ def runs(*steps_in_between: int) -> list[tuple[int, int]]:
 
 
 def test_steps_written_during_a_run_are_ignored():
-    """Nor does the next run use them: none at all would be refused."""
+    """The next run does not use them either: it would be refused, since T = 0."""
     (cycles, status), again = runs()
     assert (cycles > 20, status, again) == (True, 0, (cycles, 0))
     assert runs(0) == [(cycles - 1, 0), again]

@@ -1,4 +1,4 @@
-"""EventScanner: every spike of a window once, ends of windows between them, as the drain allows."""
+"""EventScanner: every event of a window once, then the window's end, when the drain allows it."""
 
 import random
 from dataclasses import dataclass, field
@@ -34,12 +34,12 @@ class Row:
     tail: int = 0
     first: int = 0
     last: int = 0
-    refers: int = 0  # the row holds no trains, but refers to the shared result
+    refers: int = 0  # the row has no trains, but refers to the shared result
 
 
 @dataclass
 class Pass:
-    """A pass over a window, and how it ends."""
+    """A pass over a window, with the flags of its end."""
 
     rows: list[Row]
     how: dict[str, int] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def how(**flags: int) -> dict[str, int]:
 
 
 def expected(c: EngineConfig, passes: list[Pass], *, skip_empty: bool) -> list[tuple]:
-    """Per pass its events in any order, and its end."""
+    """The events of each pass, unordered, and its end."""
     result: list[tuple] = []
     for one in passes:
         events = []
@@ -82,7 +82,7 @@ def expected(c: EngineConfig, passes: list[Pass], *, skip_empty: bool) -> list[t
 
 
 def observed(tokens: list[dict]) -> list[tuple]:
-    """The same from tokens: a flush comes before the ticket or event beside it."""
+    """The same, from tokens. In one token, a flush precedes the ticket or event."""
     result: list[tuple] = []
     events: list[tuple] = []
     for token in tokens:
@@ -100,10 +100,10 @@ def observed(tokens: list[dict]) -> list[tuple]:
 
 
 def too_early(tokens: list[dict], last_lane: int) -> list[int]:
-    """Cycles with a flush before the drain gave out all slots, or with a ticket too many.
+    """Cycles with a flush while the drain is busy, or with more than MAX_TICKETS waiting tickets.
 
-    The drain gives out a slot per cycle: one for each lane of a window, one for a ticket or an
-    empty window. A flush needs it empty; no more than MAX_TICKETS may wait.
+    The drain outputs one slot per cycle: one for each lane of a window, one for a ticket or an
+    empty window.
     """
     wrong = []
     lanes = tickets = 0
@@ -131,8 +131,8 @@ def scan(
     advance=lambda: True,
     reset_after: int | None = None,
 ) -> list[dict]:
-    """Tokens, and the stalls beside them. With `reset_after`
-    a first attempt is cut off by a reset after so many cycles, and only the second one counts."""
+    """Tokens and stalls in every cycle. With `reset_after`, a reset ends a first attempt after so
+    many cycles, and the result is that of the second attempt."""
     dut = EventScanner(c)
     reset = Signal()
     rows = {row.number: row for one in passes for row in one.rows}
@@ -155,7 +155,7 @@ def scan(
         ends, quiet = 0, 0
         read = [0] * OCCUPANCY_LATENCY
         for _ in range(cycles):
-            # A while longer than needed, for what ought not to come.
+            # Run on for some cycles, to catch extra tokens.
             quiet = quiet + 1 if ends >= len(passes) else 0
             if quiet > 12:
                 break
@@ -295,7 +295,7 @@ def test_a_reset_forgets_everything(after, skip_empty):
 
 
 def spiking_rows(c: EngineConfig, counts: list[int]) -> list[Row]:
-    """Whole rows with so many spikes each, as segments of their own."""
+    """Rows with these numbers of spikes; each row is one segment."""
     return [
         Row(count, frozenset(range(count)), tail=c.lanes - 1, first=1, last=1) for count in counts
     ]
@@ -323,7 +323,7 @@ def test_no_row_is_taken_behind_the_stop():
 @SIZES
 def test_an_event_per_cycle_from_full_rows(lanes, tile_lanes):
     c = config(lanes, tile_lanes)
-    # Enough rows per window that the drain of the one before is done.
+    # Enough events per window for the drain of the previous window to end.
     passes = [Pass(spiking_rows(c, [lanes] * 8)) for _ in range(6)]
     cycles = event_cycles(scan(c, passes, last_lane=tile_lanes - 1))
     assert cycles == list(range(cycles[0], cycles[0] + 6 * 8 * lanes))
@@ -382,8 +382,8 @@ def test_a_stall_is_a_cycle_without_an_event(density):
 
 def test_stalls_by_cause():
     c = config(4, 4)
-    # Two windows of one event: the second one waits 3 cycles for the drain. Then a scan over rows
-    # without spikes.
+    # A window of one event waits 3 cycles for the drain of the previous window. Then follows a scan
+    # over rows without spikes.
     windows = [Pass(spiking_rows(c, [1])) for _ in range(3)] + [Pass(spiking_rows(c, [0] * 20))]
     tokens = scan(c, windows, last_lane=3)
     cycles = event_cycles(tokens)

@@ -35,12 +35,12 @@ def row_writes(row: int, trains: list[int], *, shared: int = 0) -> list[dict]:
 
 
 def empty_write(row: int) -> dict:
-    # Lane and train of an empty row have no meaning.
+    # Lane and train of an empty row are ignored.
     return write(row=row, lane=0, train=1, last=1, empty=1, shared=0)
 
 
 def spiking(trains: list[int], steps: int) -> int:
-    """Bit n: lane n has a spike; the bit above the steps only tells of silence."""
+    """Bit n: lane n has a spike. The highest bit of a train, "silenced", is no spike."""
     return sum(1 << lane for lane, train in enumerate(trains) if train % (1 << steps))
 
 
@@ -50,7 +50,7 @@ def occupancies(c: EngineConfig, writes: list[dict], rows: list[int]) -> list[in
 
 
 def answers(c: EngineConfig, writes: list[dict], reads: list[dict], name: str) -> list[int]:
-    """What the bank answers on the port `name`, one for each of `reads`."""
+    """The bank's answers on the port `name` to each of `reads`."""
     cycles = writes + idle(READABLE - 1) + reads + idle(LATENCY[name])
     return [cycle[name] for cycle in trace(FeatureBank(c), cycles, [name])[-len(reads) :]]
 
@@ -60,7 +60,7 @@ def answers(c: EngineConfig, writes: list[dict], reads: list[dict], name: str) -
 def test_rows_read_back(tile_lanes, steps, gaps):
     c = config(tile_lanes, steps)
     rng = random.Random(tile_lanes)
-    # The silenced bit alone must not look like a spike.
+    # The silenced bit alone must not count as a spike.
     choices = [0, 1 << steps, rng.getrandbits(steps + 1), (2 << steps) - 1, 1]
     rows = {
         row: rng.choices(choices, k=rng.randint(1, tile_lanes))

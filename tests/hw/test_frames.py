@@ -1,4 +1,4 @@
-"""Framer: frames that come, frames that are sent, and both at once."""
+"""Framer: received frames, sent frames, and both at once."""
 
 from collections.abc import Iterable
 
@@ -24,8 +24,8 @@ WORD = st.integers(0, 0xFFFF_FFFF) | st.sampled_from([0xC0C0_DBDB, 0xDCDD_C0DB])
 
 
 def receive(pieces: Iterable[bytes | None], *, release: bool = True) -> list:
-    """What the buffer holds at the end of each whole frame, and "dropped", in order; None among
-    the pieces is damage of the wire."""
+    """The buffer at the end of each valid frame, and "dropped" for each other frame, in order. A
+    piece None is a byte lost on the wire."""
     dut = Framer()
     seen: list = []
     buffer: dict[int, int] = {}
@@ -61,7 +61,7 @@ def receive(pieces: Iterable[bytes | None], *, release: bool = True) -> list:
 
 
 def send(frames: list[list[int]], *, give=NO_PAUSE, accept=NO_PAUSE) -> bytes:
-    """What goes over the wire for the words of some frames."""
+    """The bytes on the wire for frames of these words."""
     dut = Framer()
     sent = bytearray()
     words = [
@@ -84,7 +84,7 @@ def send(frames: list[list[int]], *, give=NO_PAUSE, accept=NO_PAUSE) -> bytes:
 
 
 def received(data: bytes) -> list:
-    """What `receive` must give, by the reader of the software."""
+    """The expected result of `receive`, from the software's reader."""
     reader, seen = FrameReader(), []
     for byte in data:
         dropped = reader.dropped
@@ -153,7 +153,7 @@ def test_frames_are_sent(give, accept, frames):
 
 @pytest.mark.parametrize("start", range(0, 40, 3))
 def test_a_frame_that_comes_while_one_is_sent_harms_neither(start):
-    # If they overlap, the frame that comes is dropped.
+    # If the frames overlap, the incoming one is dropped.
     dut = Framer()
     reader, replies, dropped = FrameReader(), [], []
 

@@ -17,7 +17,7 @@ CONFIGS = pytest.mark.parametrize("c", [SMALL, ONE, EngineConfig()], ids=["small
 
 
 def decoded(c: EngineConfig, accesses: list[dict], *, longest: int = 96, width: int = 96) -> list:
-    """What the decoder shows one cycle after each access."""
+    """The outputs of the decoder, one cycle after each access."""
     dut = HostDecoder(c, longest=longest)
     seen = []
 

@@ -1,4 +1,4 @@
-"""LaneArray: sums of weights per lane and step, and the order in which they are given out."""
+"""LaneArray: sums of weights per lane and step, and their order at the output."""
 
 import random
 
@@ -25,14 +25,14 @@ def how(rng: random.Random) -> dict[str, int]:
 
 
 class Drive:
-    """Makes the cycles that a scanner would give, and the slots and sums that must come of them."""
+    """Makes cycles as from a scanner, and the expected slots and sums."""
 
     def __init__(self, c: EngineConfig, last_lane: int):
         self.c, self.last_lane = c, last_lane
         self.cycles: list[dict] = []
         self.slots: list[dict] = []
         self.sums = np.zeros((c.tile_lanes, c.steps), np.int64)
-        self.lanes_left = 0  # slots of a window that the drain has not given out yet
+        self.lanes_left = 0  # slots of a window still to be drained
         self.tickets = 0
 
     def cycle(self, *, event: Event | None = None, **action) -> None:
@@ -66,7 +66,7 @@ class Drive:
         self.add(event)
 
     def wait(self) -> None:
-        """Until a flush is allowed."""
+        """Waits until a flush is allowed."""
         while self.lanes_left + self.tickets - bool(self.lanes_left + self.tickets):
             self.cycle()
 
@@ -96,9 +96,9 @@ class Drive:
 
 
 def given_out(drive: Drive, *, before: list[dict] | None = None) -> list[dict]:
-    """The slots with their sums, which come two cycles later."""
+    """The slots with their sums, which follow two cycles later."""
     before = before or []
-    # Long enough for everything, and for what ought not to come.
+    # Long enough for all slots, and to catch extra ones.
     tail = [{"last_lane": drive.last_lane}] * (drive.last_lane + MAX_TICKETS + 6)
     seen = trace(LaneArray(drive.c), before + drive.cycles + tail, ["slot_valid", "slot", "sums"])[
         len(before) :

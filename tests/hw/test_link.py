@@ -1,4 +1,4 @@
-"""HostLink: what every request does and answers, and that nothing else has any effect."""
+"""HostLink: effect and reply of every request; no other frame has an effect."""
 
 import random
 
@@ -223,7 +223,7 @@ def test_a_reset_without_a_run():
 
 @pytest.mark.parametrize("gap", range(0, 90, 7))
 def test_a_frame_during_another_is_dropped(gap):
-    # It comes while the first one is executed, or while that is answered.
+    # The second frame arrives while the first is executed or answered.
     read, write = protocol.read(TRAINS, 2).with_tag(1), protocol.write(TRAINS, [1]).with_tag(2)
 
     async def script(ctx, host, engine):

@@ -47,7 +47,7 @@ class Mode:
 
 @dataclass
 class Neuron:
-    """One lane of a window: what the array summed up, and the channel's constants."""
+    """One lane of a window: sums from the array, and the channel's constants."""
 
     bias: int
     threshold: int
@@ -66,7 +66,7 @@ class Life:
 
 
 def live(c: EngineConfig, mode: Mode, neuron: Neuron) -> Life:
-    """An integrate-and-fire neuron, step by step."""
+    """Simulates an integrate-and-fire neuron, step by step."""
     if mode.pixels:
         weighted = sum(value * 2**plane for plane, value in enumerate(neuron.sums))
         currents = [weighted + neuron.bias] * c.steps
@@ -96,7 +96,7 @@ def fits(c: EngineConfig, life: Life) -> bool:
 
 
 def slots_of(c: EngineConfig, mode: Mode, neurons: list[Neuron]) -> list[tuple[dict, list[int]]]:
-    """Slots and sums of a window: one pass, or one for each group of bit-planes, highest first."""
+    """Slots and sums of a window: one pass, or a pass per group of bit-planes, highest first."""
     passes: list[tuple[dict, list[int]]] = []
     count = -(-PIXEL_PLANES // c.steps) if mode.pixels else 1
     for number in range(count):
@@ -109,7 +109,7 @@ def slots_of(c: EngineConfig, mode: Mode, neurons: list[Neuron]) -> list[tuple[d
             if not mode.pixels:
                 sums = neuron.sums
             elif c.steps >= PIXEL_PLANES:
-                # Slots beyond the planes of a pixel have no meaning.
+                # Slots beyond the planes of a pixel are ignored.
                 sums = neuron.sums + [77] * (c.steps - PIXEL_PLANES)
             else:
                 low = (count - 1 - number) * c.steps
@@ -122,8 +122,8 @@ def slots_of(c: EngineConfig, mode: Mode, neurons: list[Neuron]) -> list[tuple[d
 def results(
     c: EngineConfig, mode: Mode, windows: list[list[Neuron]], *, group: int = 0, gaps=lambda: 0
 ) -> list[tuple[int, dict]]:
-    """(cycles later than promised, result) of every neuron. A window's last lane may end its group
-    of channels; each group has its own constants, from `group` on."""
+    """(cycles later than promised, result) of every neuron. The last lane of a window may end its
+    group of channels; each group has its own constants, from `group` on."""
     dut = NeuronPipeline(c)
     constants: dict[int, Neuron] = {}
     slots: list[tuple[dict, list[int]]] = []
@@ -165,7 +165,7 @@ def results(
 
 
 def seen_and_expected(c: EngineConfig, mode: Mode, windows: list[list[Neuron]], **options):
-    """What leaves the pipeline, and what the equations give."""
+    """The output of the pipeline, and the expected output from the equations."""
     seen, expected = [], []
     neurons = [neuron for window in windows for neuron in window]
     for neuron, (_, result) in zip(neurons, results(c, mode, windows, **options), strict=True):
@@ -186,7 +186,7 @@ def seen_and_expected(c: EngineConfig, mode: Mode, windows: list[list[Neuron]], 
 
 
 def random_neuron(c: EngineConfig, mode: Mode, rng: random.Random, constants: dict) -> Neuron:
-    """With sums that make it fire often, seldom or never, and stay in range."""
+    """A neuron in range, whose sums make it fire often, rarely or never."""
     size = rng.choice([3, 40, 500])
     count = PIXEL_PLANES if mode.pixels else c.steps
     sums = [rng.randint(-size, size) for _ in range(count)]
@@ -216,7 +216,7 @@ def random_windows(c: EngineConfig, mode: Mode, rng: random.Random) -> list[list
 
 
 def modes(steps: int) -> list[tuple[int, int]]:
-    """(tau, T): plain, with a probe, with slots left over."""
+    """(tau, T): plain, with a probe, and with unused slots."""
     every = {(0, steps), (steps // 2, steps - steps // 2), (0, 1), (steps - 1, 1), (1, steps - 2)}
     return sorted((tau, t) for tau, t in every if tau >= 0 and t >= 1)
 
@@ -259,7 +259,7 @@ def test_random_engines(seed):
 
 
 def alone(c: EngineConfig, mode: Mode, *neurons: tuple[int, int, list[int]]):
-    """Neurons (bias, threshold, sums) on lane 0, each a window and a group of its own."""
+    """Neurons (bias, threshold, sums) on lane 0, each in a separate window and group."""
     return seen_and_expected(
         c,
         mode,
@@ -269,7 +269,7 @@ def alone(c: EngineConfig, mode: Mode, *neurons: tuple[int, int, list[int]]):
 
 def test_a_neuron_is_silenced_below_zero_and_not_at_zero():
     c = config(2)
-    # V0 = 8. The probe ends at 0 without a spike, and at -16: only the latter is silenced.
+    # V0 = 8. The probes end at 0, without a spike, and at -16: only the second neuron is silenced.
     seen, _ = alone(c, Mode(1, 1), (-8, 16, [0, 2]), (-8, 16, [-1, 2]))
     assert [train for _, train in seen] == [[0, 1, 0], [0, 0, 1]]
 
@@ -282,7 +282,7 @@ def test_without_a_probe_nothing_is_silenced():
 
 def test_the_potential_starts_again_with_the_inference():
     c = config(2)
-    # 8 + 7 stays below 16 in both stages; carried over, it would fire.
+    # 8 + 7 is below 16 in both stages; without the restart of v, the neuron would fire.
     seen, _ = alone(c, Mode(1, 1), (7, 16, [0, 0]))
     assert [train for _, train in seen] == [[0, 0, 0]]
 
@@ -293,11 +293,11 @@ def test_the_ends_of_the_range(steps):
     high = (1 << c.potential_bits - 1) - 1
     calm = [0] * steps
     neurons = [
-        # v + I reaches the largest potential, and v + I - TH zero, the lowest one that fires.
+        # v + I is the largest potential; v + I - TH = 0 is the smallest that fires.
         (high - high // 2, high, [0] * (steps - 1) + [0]),
-        # v + I = -1, so that v + I - TH is the lowest number there is.
+        # v + I = -1, so that v + I - TH is the smallest number in range.
         (-1 - high // 2, high, calm),
-        # With the lowest threshold: the highest current, and the lowest.
+        # With the lowest threshold: the largest and the smallest current.
         (high, 1, calm),
         (-high, 1, calm),
     ]

@@ -121,7 +121,7 @@ def test_split_words_are_the_digits_of_the_value(case):
 
 
 def places(c: EngineConfig) -> list[tuple[Region, dict[str, int]]]:
-    """Everything in an engine that has an address of its own."""
+    """All addressable words in an engine."""
     counts = {
         Region.CONTROL: {"word": 4},
         Region.DESCRIPTORS: {"word": DESCRIPTOR_WORDS, "layer": c.layers},

@@ -1,4 +1,4 @@
-"""Frames as data: bytes worked out by hand, and whatever may happen to them on a wire."""
+"""Frames as data: bytes computed by hand, and damage on the wire."""
 
 import zlib
 
@@ -28,8 +28,8 @@ FRAMES = st.builds(
     st.lists(WORD, max_size=protocol.MAX_WORDS),
 )
 
-# READ of 2 words at 0x20000 under the tag 0xC0DB: header, CRC (by crc32 of gzip), and how the two
-# bytes of the tag are escaped.
+# READ of 2 words at 0x20000 with the tag 0xC0DB: header, and CRC (from gzip). Both bytes of the tag
+# need an escape.
 HEADER = bytes.fromhex("0200dbc0 00000200 02000000")
 CRC = bytes.fromhex("8646196f")
 WIRE = bytes.fromhex("c0 0200dbdddbdc 00000200 02000000 8646196f c0")

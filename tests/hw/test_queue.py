@@ -1,4 +1,4 @@
-"""Queue: first in, first out, two cycles from one end to the other."""
+"""Queue: first in, first out, with a latency of two cycles."""
 
 import random
 from collections import deque
@@ -10,7 +10,7 @@ from tests.hw.simulation import simulate
 
 
 def run(*, write: float, take: float, cycles: int = 300, seed: int = 1) -> list[tuple[int, int]]:
-    """(word written, word taken) pairs; words go in as long as there is a place, at random."""
+    """(word written, word taken) pairs; at random, words are written if there is room."""
     dut = Queue(12)
     rng = random.Random(seed)
     written: list[int] = []
@@ -43,7 +43,7 @@ def test_words_come_in_order(write, take):
 
 
 def visible(writes: list[int], takes: list[int]) -> list[int]:
-    """Whether a word is there, in every cycle."""
+    """Whether a word is available, in every cycle."""
     dut = Queue(1)
     seen = []
 
@@ -67,7 +67,7 @@ def test_a_word_per_cycle():
 
 
 def test_every_place_is_used():
-    """As many words as there are places, then all of them again without a gap."""
+    """Fills the queue, then reads all words without a gap."""
     words: deque[int] = deque(range(QUEUE_DEPTH))
     dut = Queue(8)
     seen = []

@@ -19,7 +19,7 @@ ONE = EngineConfig(
 CONFIGS = pytest.mark.parametrize("c", [SMALL, ONE, EngineConfig()], ids=["small", "one", "usual"])
 LATENCY = 4
 
-# Written out, not taken from residuum.hw.isa.host_map.
+# Listed independently of residuum.hw.isa.host_map.
 READS = {r for r in Region if r.name != "CONTROL"}
 WRITES = {Region[name] for name in ["DESCRIPTORS", "TABLES", "PARAMETERS", "WEIGHTS", "TRAINS"]}
 
@@ -45,7 +45,7 @@ def row_size(c: EngineConfig, region: Region) -> int:
 
 
 def expected(c: EngineConfig, request: dict, words: int, running: bool) -> Status:
-    """How a request must end; `request` holds whole 32-bit words."""
+    """The expected status of a request; `request` has whole 32-bit words."""
     command, address, count = (request[name] for name in ("command", "address", "count"))
     if running and command not in (Command.STATUS, Command.RESET):
         return Status.BUSY
@@ -100,7 +100,7 @@ def check(c: EngineConfig, cases: list[tuple[dict, int, bool]]) -> list[Status]:
 
 
 def near(rng: random.Random, value: int) -> int:
-    """The value, or one beside it, or one with a bit too many."""
+    """The value or a neighbour, sometimes with one bit inverted."""
     value = max(0, value + rng.choice([0, 0, 0, 0, -1, 1]))
     return value ^ (1 << rng.randrange(32) if rng.random() < 0.1 else 0)
 

@@ -1,4 +1,4 @@
-"""Sequencer: order of pulses, descriptors where they are wanted, counters filed."""
+"""Sequencer: order of pulses, descriptors at their outputs, stored counters."""
 
 import random
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ def descriptors(seed: int) -> list[dict[str, int]]:
 
 @dataclass
 class Run:
-    """What one run did, and in which cycles."""
+    """The pulses and outputs of a run, with their cycles."""
 
     pulses: list[tuple[int, str]] = field(default_factory=list)
     counting: list[int] = field(default_factory=list)
@@ -61,9 +61,9 @@ def run_layers(
     fields: bool = False,
     seed: int = 1,
 ) -> list[Run]:
-    """Runs layers (first, last). The events of a layer are done so many cycles after its start, its
-    results so many cycles later. With `reset_after` the first run is cut off by a reset; with
-    `fields` the descriptors shown in every cycle are kept."""
+    """Runs layers (first, last), with given numbers of cycles from a layer's start to the end of
+    its events, and from there to the end of its results. With `reset_after` a reset ends the first
+    run; with `fields` the descriptor outputs of every cycle are kept."""
     dut = Sequencer(CONFIG)
     reset = Signal()
     layers = descriptors(seed)
@@ -89,7 +89,7 @@ def run_layers(
             ctx.set(dut.events_done, now == events_at)
             ctx.set(dut.results_done, now == results_at)
             for name in PULSES:
-                # The first `load` is that of the reset, before there is a layer.
+                # The first `load` comes from the reset, before any layer.
                 if ctx.get(getattr(dut, name)) and (name, now) != ("load", 0):
                     run.pulses.append((now, name))
             if ctx.get(dut.counting):
@@ -138,7 +138,7 @@ def numbers(low: int, high: int, seed: int):
 
 
 def pulses(count: int) -> list[str]:
-    """The order of all pulses, where a layer's results are done before the next one is fetched."""
+    """The order of all pulses if a layer's results end before the next descriptor is fetched."""
     return ["begin", *["prepare", "start", "load", "finish"] * count]
 
 

@@ -1,4 +1,4 @@
-"""SlipDecoder and SlipEncoder against the framing as data."""
+"""SlipDecoder and SlipEncoder against the software's framing."""
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +9,7 @@ from residuum.hw.link.slip import SlipDecoder, SlipEncoder
 from tests.hw.simulation import simulate
 from tests.hw.streams import PAUSES, put, take
 
-# Bytes with a meaning far more often than by chance.
+# Special bytes are far more frequent than by chance.
 BYTES = st.lists(st.sampled_from([END, ESC, ESC_END, ESC_ESC, 0, 0xC1]) | st.integers(0, 255))
 
 
@@ -39,7 +39,7 @@ def decode(coded: bytes, *, pauses=(0,), damaged: tuple[int, ...] = ()) -> list:
 
 
 def encode(frames: list[bytes], *, give=(0,), accept=(0,)) -> bytes:
-    """What goes over the wire."""
+    """The bytes on the wire."""
     dut = SlipEncoder()
     plain = [{"byte": END, "end": 1}]
     for frame in frames:

@@ -1,4 +1,4 @@
-"""Tile: from weight rows to results in their places; the bus to the next tile."""
+"""Tile: from weight rows to stored results, and the bus to the next tile."""
 
 import random
 
@@ -17,7 +17,7 @@ ONE = 1 << CONFIG.fraction_bits  # one unit of weight in a potential
 HOW = {"partial": 0, "first": 1, "shared": 0, "group_last": 0, "layer_last": 0}
 NOTHING = {"train": 0, "flush": 0, "empty": 0, "ticket": 0, "how": HOW}
 
-# A window: the weight rows of its events, and how it ends. None: a window without events.
+# A window: the weight rows of its events, and the flags of its end. None: no events.
 Window = tuple[list[int] | None, dict[str, int]]
 
 
@@ -46,7 +46,7 @@ def setup(*, threshold: int, biases: list[list[int]]) -> list[dict]:
 
 
 def bus(windows: list[Window]) -> list[tuple[int, dict]]:
-    """(weight row, action) per cycle, with all the time that the drain may need."""
+    """(weight row, action) per cycle, with enough idle cycles for the drain."""
     cycles: list[tuple[int, dict]] = []
     for rows, how in windows:
         if rows is None and how.get("group_last"):
@@ -61,7 +61,7 @@ def bus(windows: list[Window]) -> list[tuple[int, dict]]:
 
 
 def run(windows: list[Window], target: dict, *, threshold=ONE, biases=None, output=0, layers=1):
-    """All cycles of the tile's outputs, and behind them reads of the first logits."""
+    """The tile's outputs in every cycle, followed by reads of the first logits."""
     biases = biases or [[0, 0]] * 3
     mode = {"active": 1, "inference": 1, "pixels": 0, "output": output}
     always = {"mode": mode, "target": target}
@@ -89,7 +89,7 @@ LAYER = [*GROUP, *GROUP[:-1], ([2, 0], {"group_last": 1, "layer_last": 1})]
 
 
 def writes(seen: list[dict]) -> list[tuple]:
-    """(row, train, shared) of neurons, lane 0 first, and (row, "empty")."""
+    """(row, train, shared) for each neuron, lane 0 first, and (row, "empty")."""
     result: list[tuple] = []
     for cycle in seen:
         write = cycle["write"]

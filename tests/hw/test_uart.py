@@ -1,4 +1,4 @@
-"""UART against waveforms that are made and read in exact fractions of a bit."""
+"""UART against waveforms that are generated and sampled in exact fractions of a bit."""
 
 from fractions import Fraction
 
@@ -10,7 +10,7 @@ from residuum.hw.link.uart import Uart, UartReceiver, UartTransmitter, phase_ste
 from tests.hw.simulation import refusal, simulate
 from tests.hw.streams import put, take, wait
 
-# (clock, baud): few clocks per bit and many, whole numbers and not.
+# (clock, baud): few and many clocks per bit, integer and fractional.
 RATES = {
     "6 clocks": (18_000_000, 3_000_000),
     "8.3 clocks": (25_000_000, 3_000_000),
@@ -115,8 +115,8 @@ def test_a_break_is_one_damage_however_long(bits):
 @pytest.mark.parametrize("gap", range(8))
 @pytest.mark.parametrize("off", [-0.02, 0.02], ids=["2 % slow", "2 % fast"])
 def test_a_glitch_is_no_start_bit(clocks, gap, off):
-    """A byte after a glitch is sampled from its own edge, wherever the bits of the glitch would
-    lie: near an edge, the difference of the rates would show."""
+    """The start edge of a byte, not an earlier glitch, sets its sampling times. Otherwise some gaps
+    would place the samples near edges, and the difference of the rates would show."""
     byte = levels(b"\x55", Fraction(8) / Fraction(1 + off))
     assert receive([1] * 20 + [0] * clocks + [1] * gap + byte, 24, 3) == [0x55]
 

@@ -15,7 +15,7 @@ CONFIG = EngineConfig(lanes=3, tile_lanes=3, steps=3, weight_rows=50, feature_ro
 
 
 def requests(layer: dict, window: dict) -> list[dict]:
-    """The rows of one window. Counts of layers and windows are stored less one."""
+    """The rows of one window. Counts of layers and windows are stored minus one."""
     rows, weights = 1 << CONFIG.feature_row_bits, 1 << CONFIG.weight_row_bits
     counts = (layer["passes"], window["count_y"], window["count_x"], window["span"])
     result = []
@@ -76,8 +76,8 @@ def run(
     ready=lambda: True,
     reset_after: int | None = None,
 ) -> list[tuple[int, dict]]:
-    """(cycle, request) of all windows. With `reset_after` a first attempt is cut off by a reset
-    after so many cycles, and only the second one counts."""
+    """(cycle, request) of all windows. With `reset_after`, a reset ends a first attempt after so
+    many cycles, and the result is that of the second attempt."""
     dut = RowWalker(CONFIG, NAMES)
     reset = Signal()
     seen: list[tuple[int, dict]] = []
@@ -89,7 +89,7 @@ def run(
             held = bool(left) and (held or valid())
             ctx.set(dut.windows.valid, held)
             if held:
-                # Counts of a window go in less two.
+                # The walker takes the counts of a window minus two.
                 counts = {name: left[0][name] - 1 for name in ("count_y", "count_x", "span")}
                 ctx.set(dut.windows.payload, left[0] | counts)
             is_ready = ready()

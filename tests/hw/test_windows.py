@@ -24,7 +24,7 @@ TABLE_LATENCY = 2
 
 @dataclass
 class Layer:
-    """A layer in natural units: counts are counts."""
+    """A layer with actual counts, not counts minus one."""
 
     lines: int
     positions: int
@@ -52,7 +52,7 @@ def random_table(seed: int) -> list[AxisEntry]:
 
 
 def expected(layer: Layer, table: list[AxisEntry]) -> list[dict | int]:
-    """Refills (first weight rows) and windows in the order in which they may be seen."""
+    """Refills (first weight rows) and windows in the expected order."""
     rows, weights = 1 << CONFIG.feature_row_bits, 1 << CONFIG.weight_row_bits
     result: list[dict | int] = []
     for group in range(layer.groups):
@@ -68,7 +68,7 @@ def expected(layer: Layer, table: list[AxisEntry]) -> list[dict | int]:
                 {
                     "row": (layer.input_row + y.row + x.row) % rows,
                     "weight": (base + y.weight + x.weight) % weights,
-                    # Less one in the table, less two here.
+                    # Counts minus one in the table, minus two at the output.
                     "count_y": y.count - 1,
                     "count_x": x.count - 1,
                     "span": x.span - 1,
@@ -90,8 +90,8 @@ def run(
     refill_ready=lambda: True,
     reset_after: int | None = None,
 ) -> list[list[tuple[int, dict | int]]]:
-    """(cycle, refill or window) of every layer. With `reset_after` the first layer is cut off by a
-    reset after so many cycles."""
+    """(cycle, refill or window) of every layer. With `reset_after`, a reset ends the first layer
+    after so many cycles."""
     dut = WindowGenerator(CONFIG, NAMES)
     reset = Signal()
     seen: list[list[tuple[int, dict | int]]] = []
@@ -142,8 +142,10 @@ def run(
 
 
 def items(log: list[tuple[int, dict | int]]) -> list[dict | int]:
-    """Refills and windows as `expected` has them: without the fields of shared windows that have
-    no meaning, and a refill that went out while windows of earlier groups waited moved behind them.
+    """Refills and windows in the form of `expected`.
+
+    Unused fields of shared windows are dropped. A refill that precedes waiting windows of earlier
+    groups is moved after them.
     """
     result: list[dict | int] = []
     ahead: list[int] = []

@@ -1,4 +1,4 @@
-"""What the command line prints, where nobody reads it or nothing takes it."""
+"""Output of the command line to a closed pipe or a full disk."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:
-    """As in ``residuum summary digits | head``: the pipe is closed before anything is written."""
+    """As in ``residuum summary digits | head``: the pipe closes before the first write."""
     child = subprocess.Popen(SUMMARY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
     assert child.stdout is not None
     assert child.stderr is not None

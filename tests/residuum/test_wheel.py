@@ -1,4 +1,4 @@
-"""An installed wheel, in a folder of a user's whose packages carry the same names as ours."""
+"""An installed wheel, used in a folder with packages of the same names."""
 
 import os
 import subprocess
@@ -17,11 +17,11 @@ OTHERS = ("hw", "sw", "sim", "boards")
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that holds the wheel; what it needs is found beside."""
+    """The interpreter of an environment with the wheel; dependencies come from this environment."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(source)], check=True)
-    # What is not committed yet counts, too.
+    # Include uncommitted changes.
     changes = subprocess.run(
         ["git", "diff", "--binary", "HEAD"], cwd=ROOT, capture_output=True, check=True
     )
@@ -51,7 +51,7 @@ def files_below(folder: Path) -> set[Path]:
 def run(python: Path, folder: Path, *arguments: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "RESIDUUM_BUILD"}
     environment |= {
-        # Only what the package needs: its own entry in this folder is not followed from here.
+        # For the dependencies only: .pth files in this folder, such as the project's, are ignored.
         "PYTHONPATH": sysconfig.get_path("purelib"),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

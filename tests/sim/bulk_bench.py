@@ -1,4 +1,4 @@
-"""Runs inside the simulation, for test_bulk.py."""
+"""cocotb tests, run inside the simulation by test_bulk.py."""
 
 import cocotb
 import numpy as np
@@ -10,7 +10,7 @@ from tests.sim.demo import DEPTH, MUTE, START
 
 
 async def message(transfer):
-    """The message of the error that a transfer ends with."""
+    """The error message of a failing transfer."""
     try:
         await transfer
     except BulkError as error:
@@ -19,7 +19,7 @@ async def message(transfer):
 
 
 def refusal(queue, *arguments, **options):
-    """The message of the error with which a command is refused."""
+    """The error message of a refused command."""
     try:
         queue(*arguments, **options)
     except ValueError as error:
@@ -41,7 +41,7 @@ async def round_trip(dut):
 
 @cocotb.test()
 async def programs(dut):
-    """Random commands against a plain array, all of one program in one flush."""
+    """Random commands against a plain array; one flush per program."""
     bulk = await Bulk.start(dut)
     given = parameters()
     random = np.random.default_rng(given["seed"])
@@ -99,7 +99,7 @@ async def hangs(dut):
     give(wait=await message(bulk.wait_idle(100)))
     await bulk.wait_idle(1000)
 
-    # Answers of a read that was given up too early come late, and are not taken for another's.
+    # Late answers to a read that timed out must not count for the next read.
     give(early=await message(bulk.read(0, 2, timeout=2)), late=await bulk.read(7, 2))
 
     await bulk.write(MUTE, [1])
@@ -116,7 +116,7 @@ async def hangs(dut):
 
 @cocotb.test()
 async def stray(dut):
-    """The mover's answer to an answer that nobody asked for."""
+    """An answer from the design without a read is an error."""
     bulk = await Bulk.start(dut)
     bulk.queue_read(0, 1)
     bulk._library.residuum_bulk_tick(0, 0, 1, 5, *(np.zeros(1, np.uint32).ctypes,) * 3)
@@ -141,7 +141,7 @@ async def refused(dut):
 
 @cocotb.test()
 async def two_tasks(dut):
-    """Two tasks share one mover; the other ports stay in the hands of the test."""
+    """Two tasks share one mover; the test drives the other ports."""
     bulk = await Bulk.start(dut)
     dut.offset.value = 5
     answers = {}

@@ -1,4 +1,4 @@
-"""Runs inside the simulation, for test_engine_control.py."""
+"""cocotb tests, run inside the simulation by test_engine_control.py."""
 
 import cocotb
 import numpy as np
@@ -23,7 +23,7 @@ def driver_of(bulk):
 
 @cocotb.test()
 async def reset_in_mid_run(dut):
-    """Stops a run at several places; the next one must not notice."""
+    """Resets at several points of a run; the next run must be unaffected."""
     bulk = await Bulk.start(dut)
     driver, images = driver_of(bulk)
     await driver.load()
@@ -43,7 +43,7 @@ async def reset_in_mid_run(dut):
 
 @cocotb.test()
 async def refused_runs(dut):
-    """Status after runs with impossible steps, and after a good one behind them."""
+    """Status after runs with invalid steps, and after a valid run that follows."""
     bulk = await Bulk.start(dut)
     driver, images = driver_of(bulk)
     await driver.load()

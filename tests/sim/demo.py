@@ -1,30 +1,30 @@
-"""A small memory behind the engine's host port, to exercise the wrapper and the bulk mover."""
+"""A small memory with the engine's host port, to test the wrapper and the bulk mover."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 DEPTH = 254
-MUTE = 0xFE  # a write of 1 here makes reads go unanswered
+MUTE = 0xFE  # after a write of 1 here, reads are not answered
 START = 0xFF  # a write of n here makes `busy` high for n cycles
 
 
 class Demo(wiring.Component):
-    """254 words, answered 3 cycles after the read, and a run that only takes time.
+    """254 words, read with a latency of 3 cycles, and a run that does nothing.
 
     Parameters
     ----------
     salt : int
-        Start value of ``writes``; makes an otherwise equal component another one.
+        Start value of ``writes``; distinguishes otherwise equal components.
 
     Members
     -------
     offset : In(8)
-        Added to every answer: a port that is not the mover's.
+        Added to every answer; a port that the mover does not drive.
     writes : Out(32)
-        Words that were written, to any address.
+        Number of words written, to any address.
     streak : Out(32)
-        The longest run of cycles that all held a write.
+        Longest sequence of consecutive cycles with a write.
     """
 
     host__address: In(8)

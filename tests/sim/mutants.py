@@ -1,4 +1,4 @@
-"""Deliberate faults of the RTL, each one change to a syntax tree of a room of ``hw/``."""
+"""Deliberate faults of the RTL: each is one change to the syntax tree of a file in ``hw/``."""
 
 import enum
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from tests.sim.mutants_syntax import (
 
 
 class Oracle(enum.Enum):
-    """What finds a fault; the first one that applies."""
+    """The check that finds a fault; the first one that fails."""
 
     HANG = "the engine does not end a run, or does not answer a read"
     REPETITION = "layer by layer the logits are not those of one run"
@@ -36,13 +36,13 @@ class Mutant:
     Attributes
     ----------
     name
-        What is wrong, as a test's name.
+        Description of the fault, used as a test name.
     place, operator
-        Where the fault is, and what is changed there.
+        Position of the fault, and the change.
     caught_by
-        The oracle that must find this fault.
+        The oracle that must find the fault.
     config
-        The engine in which it does.
+        The engine in which the oracle finds it.
     """
 
     name: str
@@ -52,21 +52,21 @@ class Mutant:
     config: EngineConfig = CONFIG
 
     def mutated(self, hardware: Path) -> tuple[str, str]:
-        """The file under ``hw/`` that holds the fault, and its faulty text; `MutationError` if the
-        place is not found exactly once."""
+        """The changed file under ``hw/`` and its faulty text; `MutationError` if the place is not
+        found exactly once."""
         try:
             return mutate(read_room(hardware, self.place.room), self.place, self.operator)
         except MutationError as error:
             raise MutationError(f"mutant {self.name}: {error}") from None
 
     def apply(self, hardware: Path) -> None:
-        """Put the fault into a copy of ``hw/``."""
+        """Apply the fault to a copy of ``hw/``."""
         file, text = self.mutated(hardware)
         (hardware / file).write_text(text)
 
 
 def _in(room: str, *faults: tuple) -> list[Mutant]:  # type: ignore[type-arg]
-    """Mutants of a room: name, signal or keywords of its place, and the other fields."""
+    """Mutants in a folder; a fault is a name, the signal or keywords of a `Place`, other fields."""
     return [
         Mutant(name, Place(room, **({"signal": at} if isinstance(at, str) else at)), *rest)
         for name, at, *rest in faults

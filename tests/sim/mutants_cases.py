@@ -1,7 +1,8 @@
-"""The networks and images on which every mutant of the engine runs, and the engine itself.
+"""The networks, images and engine configurations on which the mutants run.
 
-Four small cases, without a reset between them; what each is for stands beside it. Four steps make
-the engine take pixels in two passes, and its feature memory is small enough to be used again.
+Four small cases run without a reset between them; each docstring says what the case covers. With
+four steps, the engine processes pixels in two passes. The feature memory is so small that rows are
+reused.
 """
 
 from typing import Any
@@ -23,10 +24,10 @@ CONFIG = EngineConfig(
     layers=8,
 )
 
-# So many steps that neurons take longer than the fetch of the next layer's descriptor.
+# With 16 steps, the neurons take longer than the fetch of the next layer's descriptor.
 DEEP = CONFIG.with_changes(lanes=2, steps=16)
 
-# One tile: a window drains so slowly that other windows end meanwhile.
+# With one tile, a window drains so slowly that other windows end in the meantime.
 WIDE = CONFIG.with_changes(tile_lanes=4)
 
 
@@ -49,7 +50,7 @@ def _strided() -> Case:
 
 def _sparse() -> Case:
     """Images that are mostly 0, so that windows without events share one result, in several groups
-    of channels. One step of four is not used, and tau differs from T."""
+    of channels. One of the four steps is unused, and tau differs from T."""
     network = _network(
         (1, 6, 9),
         {"out": 8, "kernel": (1, 1), "quiet": True, "eager": True},
@@ -60,7 +61,7 @@ def _sparse() -> Case:
     )
     images = _images(network, 3, seed=2)
     images[0] *= _images(network, 1, seed=5)[0] > 0
-    # The last window of the second layer is without events, the one before it has some.
+    # The last window of the second layer has no events, the window before it has some.
     images[0, :, 4:, -2:] = 255, 0
     images[1, :, 2:, :6] = 0
     images[2] = 0
@@ -68,7 +69,7 @@ def _sparse() -> Case:
 
 
 def _pooled() -> Case:
-    """Pooled pixels, no probe, more classes than lanes with equal and negative logits."""
+    """Pooled pixels, no probe, more classes than lanes, equal and negative logits."""
     network = _network(
         (3, 8, 6),
         {"out": 3, "kernel": (2, 1), "pool": (2, 3)},
@@ -79,7 +80,7 @@ def _pooled() -> Case:
 
 
 def _probing() -> Case:
-    """A probe that is longer than the inference, and a single step of inference."""
+    """A probe that is longer than the inference of a single step."""
     network = _network(
         (1, 3, 10),
         {"out": 4, "kernel": (1, 3), "stride": 2},
@@ -93,12 +94,12 @@ def _probing() -> Case:
 def _network(shape: tuple[int, int, int], *specs: dict[str, Any], seed: int) -> IntegerNetwork:
     """Layers with these geometries; the last one is the output layer.
 
-    The first channel of a layer that is fed by spikes has the weights -1, 0 and 1 and a threshold
-    of two weights, so that potentials often equal the threshold, or 0. The second channel has the
-    same weights and a threshold that is one more, so that V0 is rounded. In a ``quiet`` layer no
-    weight is negative and no bias is positive: without input spikes there are none. The first
-    channel of an ``eager`` layer fires at any positive potential, the last one of a ``restless``
-    layer in every step. In a ``tied`` layer the classes have equal logits in pairs, all negative.
+    The first channel of a layer with spikes as input has the weights -1, 0 and 1 and a threshold of
+    two weights, so that potentials often equal the threshold or 0. The second channel has the same
+    weights and a threshold larger by one, so that V0 is rounded. A ``quiet`` layer has no negative
+    weight and no positive bias: without input spikes it does not fire. The first channel of an
+    ``eager`` layer fires at any positive potential; the last channel of a ``restless`` layer fires
+    in every step. In a ``tied`` layer pairs of classes have equal logits, and all are negative.
     """
     rng = np.random.default_rng(seed)
     layers: list[Layer] = []

@@ -1,10 +1,10 @@
-"""Runs the cases on an engine whose sources lie elsewhere, in a process of its own::
+"""A program that runs the cases on an engine with sources in another folder::
 
     PYTHONPATH=FOLDER:ROOT python -m tests.sim.mutants_run FOLDER CONFIG
 
-where FOLDER holds ``residuum/`` with a faulty ``hw/`` and CONFIG is an `EngineConfig` as JSON. What
-the engine answered is left in FOLDER as ``traces.npz``, or what the simulation said when it did not
-end well, as ``failure.txt``.
+FOLDER has ``residuum/`` with a faulty ``hw/``, CONFIG is an `EngineConfig` as JSON. The program
+writes the traces of the engine to ``traces.npz`` in FOLDER, or the message of a failed simulation
+to ``failure.txt``.
 """
 
 import json
@@ -22,7 +22,7 @@ from tests.sim.mutants_cases import cases
 
 
 class _Bounded:
-    """Runs `tests.sim.mutants_bench` in place of the bench that is asked for."""
+    """Runs `tests.sim.mutants_bench` in place of the requested bench."""
 
     def __init__(self, simulation: verilator.Simulation) -> None:
         self.simulation = simulation
@@ -34,7 +34,7 @@ class _Bounded:
 def main(folder: Path, config: EngineConfig) -> None:
     if folder not in Path(hw.__file__).parents:
         raise RuntimeError(f"hw was imported from {hw.__file__}, not from {folder}")
-    # These runs are short: compiling takes longer than running.
+    # Compile without optimisation: for these short runs, compiling takes longer than running.
     verilator._MAKE_FLAGS = tuple(  # type: ignore[assignment]
         "OPT_FAST=-O0" if flag.startswith("OPT_FAST") else flag for flag in verilator._MAKE_FLAGS
     )

@@ -1,5 +1,7 @@
-"""Places in RTL sources and changes to them, on the syntax tree: neither depends on formatting, on
-the order of statements, or on the file of a room in which they stand."""
+"""Finds and changes places in RTL sources on the syntax tree.
+
+Places do not depend on formatting, on the order of statements, or on the file within a folder.
+"""
 
 import ast
 import copy
@@ -17,7 +19,7 @@ class MutationError(ValueError):
 
 
 class Operator(Protocol):
-    """Gives the nodes of an expression that it can change, and what stands there afterwards."""
+    """Yields the nodes of an expression that it can change, with their replacements."""
 
     def changes(self, root: ast.AST) -> Iterator[Change]: ...
 
@@ -31,14 +33,14 @@ class Place:
     room
         Folder or file under ``hw/``; empty for all of it.
     signal
-        Name without subscripts, or the end of a dotted one: ``mode.active`` is assigned in
-        ``self.mode.active[step].eq(...)``. Empty for any code of the room, or of `owner`.
+        Name without subscripts, or the end of a dotted name: ``mode.active`` is assigned in
+        ``self.mode.active[step].eq(...)``. Empty for any code in the room, or in `owner`.
     owner
         Class or function around the assignment.
     under
         A name in the condition of an ``m.If`` or ``m.Elif`` around the assignment.
     condition
-        The condition of the innermost ``m.If`` or ``m.Elif`` in place of the value.
+        Change the condition of the innermost ``m.If`` or ``m.Elif`` instead of the value.
     """
 
     room: str
@@ -56,7 +58,7 @@ class Place:
         return ", ".join(where) + (f" under {self.under}" if self.under else "")
 
     def roots(self, tree: ast.Module) -> Iterator[ast.AST]:
-        """The expressions of a file that this place means."""
+        """The expressions of a file at this place."""
         yield from self._roots(tree, owners=(), conditions=())
 
     def _roots(
@@ -80,7 +82,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Whole:
-    """The whole value becomes another; ``_`` stands for the one of the source."""
+    """Replaces the whole value; ``_`` stands for the original value."""
 
     to: str
 
@@ -90,15 +92,15 @@ class Whole:
 
 @dataclass(frozen=True)
 class Node:
-    """An operation becomes another.
+    """Replaces an operation.
 
     Attributes
     ----------
     kind
-        An operator (``&``, ``>=``, ...), ``[-1]`` for a sign bit, ``~[-1]`` for one that is
-        negated, ``[:]`` for a slice, or the name of the function of a call.
+        An operator (``&``, ``>=``, ...), ``[-1]`` for a sign bit, ``~[-1]`` for a negated sign bit,
+        ``[:]`` for a slice, or the name of a called function.
     names
-        Names and constants that the operation mentions, others may be beside them.
+        Names and constants that the operation must contain, perhaps among others.
     to
         The new expression; ``_`` is the operation, ``_0``, ``_1``, ... are its operands.
     """
@@ -115,16 +117,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Operand:
-    """One operand of an operation, or one argument of a call, becomes another.
+    """Replaces one operand of an operation, or one argument of a call.
 
     Attributes
     ----------
     kind
         As in `Node`.
     names
-        Names and constants that the operand mentions, others may be beside them.
+        Names and constants that the operand must contain, perhaps among others.
     to
-        The new operand, ``_`` is that of the source; None to drop it.
+        The new operand, in which ``_`` is the original operand; None to drop it.
     """
 
     kind: str
@@ -143,7 +145,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A name becomes another: ``old`` ends a dotted one, ``new`` replaces its last part."""
+    """Replaces a name: ``old`` is the end of a dotted name, ``new`` replaces its last part."""
 
     old: str
     new: str
@@ -158,12 +160,12 @@ class Exchange:
 
 
 def drop(kind: str, *names: str) -> Operand:
-    """The operand that mentions these names is left out."""
+    """Drops the operand that contains these names."""
     return Operand(kind, names)
 
 
 def mutate(sources: dict[str, str], place: Place, operator: Operator) -> tuple[str, str]:
-    """The file that changes, and its new text. ``sources`` maps paths under ``hw/`` to texts;
+    """The changed file and its new text. ``sources`` maps paths under ``hw/`` to texts;
     `MutationError` unless the operator finds exactly one node in all of them."""
     found = []
     for file, text in sources.items():
@@ -181,14 +183,14 @@ def mutate(sources: dict[str, str], place: Place, operator: Operator) -> tuple[s
 
 
 def read_room(hardware: Path, room: str) -> dict[str, str]:
-    """The sources of a folder or file of ``hw/``, by their paths under it."""
+    """The sources in a folder or file of ``hw/``, by path under ``hw/``."""
     path = hardware / room
     files = [path] if path.suffix else sorted(path.rglob("*.py"))
     return {file.relative_to(hardware).as_posix(): file.read_text() for file in files}
 
 
 class _Replacement(ast.NodeTransformer):
-    """Puts one node in place of another."""
+    """Replaces one node."""
 
     def __init__(self, old: ast.AST, new: ast.AST):
         self.old, self.new = old, new
@@ -198,7 +200,7 @@ class _Replacement(ast.NodeTransformer):
 
 
 class _Filling(ast.NodeTransformer):
-    """Puts nodes in place of names."""
+    """Replaces names by nodes."""
 
     def __init__(self, values: dict[str, ast.AST]):
         self.values = values
@@ -272,7 +274,7 @@ def _without(node: ast.AST, operands: list[ast.expr], dropped: ast.expr) -> ast.
 
 
 def _assigned(node: ast.AST, signal: str) -> Iterator[ast.expr]:
-    """The value, if the node assigns one to the signal. To make a signal is no assignment."""
+    """The value that the node assigns to the signal, if any; creating a signal does not count."""
     match node:
         case ast.Call(func=ast.Attribute(value=target, attr="eq"), args=[value]):
             if _ends(target, signal):
@@ -315,6 +317,6 @@ def _dotted(node: ast.AST) -> list[str]:
 
 
 def _ends(node: ast.AST, name: str) -> bool:
-    """Whether a dotted name ends in these parts."""
+    """Whether a dotted name ends in ``name``."""
     parts = name.split(".")
     return _dotted(node)[-len(parts) :] == parts

@@ -1,8 +1,8 @@
-// Cells that tests/sim/test_netlist.py puts beside a DP16KD: only the fault whose number the
-// environment names is there.
+// Faults that tests/sim/test_netlist.py adds at a DP16KD; an environment variable selects one by
+// its number.
 import "DPI-C" function int residuum_fault();
 
-// The address pin reads 0.
+// Fault: the address pin reads 0.
 module fault_tied #(
     parameter NUMBER = 0
 ) (
@@ -15,7 +15,7 @@ module fault_tied #(
   assign pin = good & ~active;
 endmodule
 
-// What another cell says instead.
+// Fault: the pin is connected to the signal `other`.
 module fault_other #(
     parameter NUMBER = 0
 ) (

@@ -1,4 +1,4 @@
-"""Random networks that use every freedom of the engine."""
+"""Random networks that use all features of the engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_NEURONS = 1500
 
 
 def _extent(rng: np.random.Generator, size: int) -> tuple[int, int]:
-    """Pool and the pooled size along one axis: 1, 2, 4 or global, odd edges dropped."""
+    """Pool size (1, 2, 4 or global) and pooled size along one axis; partial windows are dropped."""
     pools = [pool for pool in (1, 1, 1, 2, 4, size) if pool <= size]
     pool = int(rng.choice(pools))
     return pool, size // pool
@@ -27,7 +27,7 @@ def random_layer(
     last: bool,
     config: EngineConfig,
 ) -> Layer:
-    """A layer on a (C, H, W) map: convolution, or dense, which the last one must be."""
+    """A convolution or dense layer on a (C, H, W) map; the last layer must be dense."""
     channels, height, width = shape
     (pool_y, rows), (pool_x, columns) = _extent(rng, height), _extent(rng, width)
     padding, stride = 0, int(rng.integers(1, 5))
@@ -43,7 +43,7 @@ def random_layer(
     weight = _weights(rng, (out, channels, *kernel), config.weight_bits)
     pixels = index == 0
     fraction = 0 if pixels else config.fraction_bits
-    # Typical sums of weights, by which thresholds span from firing always to hardly ever.
+    # Typical sum of weights: with thresholds around it, neurons fire from always to hardly ever.
     unit = (255 if pixels else 1) << fraction
     reach = max(int(np.abs(weight).sum()) * pool_y * pool_x * unit // (2 * out), 8)
     low = rng.choice([1, reach // 8 + 1, reach // 2 + 1])
@@ -92,7 +92,7 @@ def random_network(
 def random_cases(
     seed: int, config: EngineConfig, count: int, *, images: int = 2, depth: int | None = None
 ) -> list[Case]:
-    """Cases that fit the engine: each a new network, with steps of its own."""
+    """Cases that fit the engine, each with a new network and new steps."""
     rng = np.random.default_rng(seed)
     cases: list[Case] = []
     while len(cases) < count:

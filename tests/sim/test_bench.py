@@ -1,4 +1,4 @@
-"""``residuum bench``: digits on the engine of a board, with a place and route that is given."""
+"""``residuum bench``: digits on the engine of a board, with a stub of place and route."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def run(*arguments: str) -> tuple[int, dict, str]:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """A first call; the folder that it worked in, and what it returned and wrote."""
+    """A first call: its folder, its status and its output."""
     folder = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         work_in(folder, patch)
@@ -66,7 +66,7 @@ def measured(tmp_path_factory):
 
 @pytest.fixture
 def again(measured, monkeypatch):
-    """The folder of the first call, where nothing may be simulated or evaluated anew."""
+    """The folder of the first call; any further simulation or evaluation fails."""
 
     def fail(*_, **__):
         raise AssertionError("this was done before")
@@ -81,7 +81,7 @@ def again(measured, monkeypatch):
 
 
 def table(page: str, heading: str) -> list[dict[str, str]]:
-    """The table whose first column has this heading, rows by the headings of the columns."""
+    """The rows of the table whose first column has this heading; cells by column heading."""
     lines = page.splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith(f"| {heading} |"))
     cells = [
@@ -99,7 +99,7 @@ def test_digits_on_the_engine_of_a_board(measured):
     assert (status, row["rtl_images"], row["mismatches"]) == (0, 3, 0)
     assert (row["cycles"], row["worst_cycle_error"]) == (row["predicted_cycles"], 0)
     assert row["cycles"] == pytest.approx(sum(layer["cycles"] for layer in row["layers"]))
-    # What `residuum eval digits` prints.
+    # As printed by `residuum eval digits`.
     assert row["accuracy"] == pytest.approx(99.7222, abs=1e-3)
 
 
@@ -154,7 +154,7 @@ def test_a_cycle_model_that_is_off_is_told(again, monkeypatch, capsys):
 
 
 def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys):
-    """A model that silences nothing differs from the engine, which does."""
+    """A golden model without silencing differs from the engine."""
 
     def unmasked(network, images, *, tau, T):
         return simulate(network, images, tau=0, T=tau + T)
@@ -189,8 +189,8 @@ def test_bad_arguments_are_one_sentence(row, arguments, sentence, tmp_path, monk
 
 
 def test_bytes_on_the_wire_are_those_of_the_protocol():
-    """The image is one frame of bytes, the run another. Frames have 16 bytes and two ENDs around
-    their payload; a reply to a run has 3 words. Escapes come on top."""
+    """The image is one frame, the RUN request another. A frame has 16 bytes and two ENDs around its
+    payload; the reply to RUN has 3 words. Escapes come on top."""
     network = load_network("digits")
     program = compile_network(network, preset("12f"), tau=4, T=4)
     words = len(program.image_writes(np.zeros((1, 8, 8), np.uint8))[0])
@@ -204,7 +204,7 @@ def test_bytes_on_the_wire_are_those_of_the_protocol():
 
 
 def test_memory_that_a_network_takes():
-    """3 x 3 x 1 + 3 x 3 x 16 x 2 groups + ..., counted from the shapes of the layers."""
+    """3 x 3 x 1 + 3 x 3 x 16 x 2 groups + ..., from the shapes of the layers."""
     network = load_network("digits")
     taken = bench.memory(compile_network(network, preset("12f"), tau=4, T=4))
     rows = sum(-(-layer.out_channels // 16) * layer.weight[0].size for layer in network.layers)
@@ -215,7 +215,7 @@ def test_memory_that_a_network_takes():
 
 @pytest.fixture
 def builds(tmp_path, monkeypatch):
-    """Place and route that only writes its report, in folders of the test; the designs built."""
+    """A stub of place and route that only writes its report; the list of designs it has built."""
     done: list[str] = []
     order, _ = order_and_design(150)
     design = Design("", "", bytes(31) + b"\1")

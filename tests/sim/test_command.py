@@ -42,7 +42,7 @@ def test_plain_conversion_and_other_lanes(tmp_path):
 
 
 def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys):
-    """A model that silences nothing differs from the engine, which does."""
+    """A golden model without silencing differs from the engine."""
 
     def unmasked(network, images, *, tau, T):
         return simulate(network, images, tau=0, T=tau + T)
@@ -99,7 +99,7 @@ def test_no_lanes_is_a_wrong_command_line(capsys):
 
 
 def test_a_name_with_brackets_is_printed_as_it_is(in_tmp, capsys):
-    """Brackets are markup for the console that draws tables and progress."""
+    """Brackets are markup for the console that prints tables and progress."""
     network = load_network("digits")
     path = in_tmp / "[red][x]mine.npz"
     dataclasses.replace(network, name="[/x]").save(path)
@@ -116,7 +116,7 @@ def test_narrow_terminals_get_lines_instead_of_a_table(in_tmp, monkeypatch, caps
 
 
 def test_waves(in_tmp, capsys):
-    """About as large as it was said before, and the command says how large they are."""
+    """The wave file is about as large as predicted, and the command prints its size."""
     status, _ = run(in_tmp, "digits", "--images", "1", "--waves", "--lanes", "16")
     size = (in_tmp / "build" / "waves" / "digits-8bit-16x8.vcd").stat().st_size / 1e6
     said = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""The model of DP16KD: as the engine uses it, as yosys uses it, and after the guide's words."""
+"""The model of DP16KD, as used by the engine and by yosys, and as described in the guide."""
 
 import functools
 import random
@@ -15,15 +15,15 @@ from residuum.sim.verilator.build import verilog_text
 from tests.sim.vectors import MODELS, Bench, Module
 
 # ---------------------------------------------------------------------------------------------
-# As `BlockMemory` uses it: every geometry, several beside and behind each other. A dictionary says
-# what must come out.
+# As used by `BlockMemory`: every geometry, several cells in width and depth. The expected words
+# come from a dictionary.
 
 SHAPES = [(36, 512), (40, 300), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384), (33, 1500)]
 LATENCY = 2
 
 
 def lone_lines(depth: int) -> list[int]:
-    """Addresses that tell every address line from every other, and the last one."""
+    """Addresses that distinguish all address lines, and the last address."""
     return sorted({0, *(1 << line for line in range((depth - 1).bit_length())), depth - 1})
 
 
@@ -63,7 +63,7 @@ def test_a_block_memory_holds_what_was_written(width, depth):
         if vectors[-1]["write_enable"]:
             held[write] = vectors[-1]["write_data"]
     seen = block_memories().run(f"memory_{width}_{depth}", vectors)
-    # The outputs are seen after the edge that took the vector in, the first of the two cycles.
+    # Outputs are sampled after the clock edge of their vector, the first of LATENCY cycles.
     read = [row["read_data"] for row in seen[LATENCY - 1 :]]
     assert read == expected[: len(read)]
 
@@ -77,7 +77,7 @@ def test_reading_what_is_being_written_gives_no_word_of_the_two(width, depth):
 
 
 # ---------------------------------------------------------------------------------------------
-# As yosys uses it: memories in Verilog beside what synth_ecp5 maps them to.
+# As used by yosys: memories in Verilog against their netlist from synth_ecp5.
 
 PINS = ("we", "re", "rst", "wa", "ra", "wd", "be")
 
@@ -137,7 +137,7 @@ INFERRED = {
     "reset_18": Inferred(18, 1024, clocked(WRITE + RESET)),
     "at_once_9": Inferred(9, 2048, clocked(WRITE) + clocked(RESET, "posedge clk, posedge rst")),
     "falling_9": Inferred(9, 2048, clocked(WRITE + READ, "negedge clk")),
-    # One port that writes and reads: what it shows of a word that it writes.
+    # One port writes and reads: the output during a write.
     "kept_9": Inferred(9, 2048, clocked("if (re) if (we) words[wa] <= wd; else q <= words[wa];")),
     "old_9": Inferred(9, 2048, clocked(f"if (re) begin {WRITE} q <= words[wa]; end")),
     "new_18": Inferred(18, 1024, clocked(f"if (re) begin {WRITE} q <= we ? wd : words[wa]; end")),
@@ -167,7 +167,7 @@ def synthesised() -> Bench:
         status = toolchain.run("yosys", ["-q", "-p", script], folder=folder, log="log")
         assert status == 0, (folder / "log").read_text()
         netlist = (folder / "netlist.v").read_text().split("*/\n", 1)[-1]
-        # A memory each, none of which was made of flip-flops.
+        # One DP16KD per memory: none was mapped to flip-flops.
         cells = (folder / "cells.txt").read_text()
     assert re.search(rf"\b{len(INFERRED)}\s+DP16KD", cells), cells
     sources = {**MODELS, "source.v": source, "netlist.v": netlist}
@@ -196,7 +196,7 @@ def test_a_memory_that_yosys_infers_is_that_of_the_source(name):
 
 
 # ---------------------------------------------------------------------------------------------
-# Pin by pin, after the guide: enables, selects, resets, pin multiplexers, ports of two widths.
+# By pin, after the guide: enables, selects, resets, pin multiplexers, ports of two widths.
 
 BUSES = {"CS": 3, "AD": 14, "DI": 18}
 SINGLES = ("CE", "OCE", "WE", "RST")
@@ -221,7 +221,7 @@ CELLS = {
 
 @functools.cache
 def pinned() -> Bench:
-    """One cell of each kind, whose pins are joined to buses ``ADA``, ``DIA`` and so on."""
+    """One cell of each kind, with its pins grouped to buses ``ADA``, ``DIA`` and so on."""
     modules, text = [], []
     for name, parameters in CELLS.items():
         inputs = {f"{bus}{port}": width for bus, width in BUSES.items() for port in "AB"}
@@ -293,7 +293,8 @@ def test_byte_enables():
 
 
 def test_pins_can_be_inverted_and_held():
-    # The write enable is inverted, bit 0 too, bit 1 is 1, and address pin 4 is 0: row 2, not row 3.
+    # Write enable and data bit 0 are inverted, data bit 1 is tied to 1, and address pin 4 to 0, so
+    # that row 2 is written instead of row 3.
     write = ON | WRITE_ROW | {"WEA": 0, "DIA": 0x10}
     rest = ON | {"WEA": 1}
     assert read_b("inverted", [write, rest | {"ADB": 2 << 4}, rest | {"ADB": 3 << 4}]) == [
@@ -315,7 +316,7 @@ def test_ports_of_two_widths_see_the_same_rows():
     seen = pinned().run("pins_whole_36", [pair, ON | {"ADB": 1 << 5}])[1]
     assert seen == {"DOA": 0x10001, "DOB": 0x20002}
 
-    # Without the ninth bits: the 32 others in order.
+    # The 32 bits other than the ninth bits, in order.
     word = 0x1_0101_8055
     pair |= {"DIA": word & 0x3FFFF, "DIB": word >> 18}
     bits = [ON | {"ADB": (1 << 5) | bit} for bit in range(32)]

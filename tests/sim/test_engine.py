@@ -1,5 +1,7 @@
-"""The whole engine under Verilator: random programs through a few engines, all against the golden
-model, spike by spike, and all counters against the cycle model."""
+"""The whole engine under Verilator: random programs on several engines.
+
+Every spike is compared with the golden model, every counter with the cycle model.
+"""
 
 import numpy as np
 import pytest
@@ -58,7 +60,7 @@ CONFIGS = {
 
 
 def differences(config: EngineConfig, seed: int, count: int, depth: int | None = None) -> list[str]:
-    """What differs from the golden model or the cycle model, one line per network."""
+    """Differences from the golden model or the cycle model, one line per network."""
     cases = random_cases(seed, config, count, depth=depth)
     found = []
     for number, (case, engine) in enumerate(zip(cases, run_engine(config, cases), strict=True)):
@@ -79,7 +81,7 @@ def differences(config: EngineConfig, seed: int, count: int, depth: int | None =
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_programs(seed):
-    """4 x 50 programs through the same engine, without a reset."""
+    """4 x 50 programs on the same engine, without a reset."""
     assert differences(MAIN, seed, 50) == []
 
 

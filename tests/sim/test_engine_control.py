@@ -1,4 +1,4 @@
-"""The engine's controls: reset in mid-run, runs that are refused."""
+"""The engine's controls: reset in mid-run, refused runs."""
 
 import dataclasses
 
@@ -40,6 +40,6 @@ def test_reset_in_mid_run(images):
 
 
 def test_impossible_steps_are_refused(images):
-    """Status is 2 (refused) and nothing runs, until the steps are right."""
+    """The status is 2 (refused) and nothing runs until the steps are valid."""
     seen = run("refused_runs", images)["seen"]
     assert [row[2:] for row in seen] == [[0, 2]] * 6 + [[1, 0]]

@@ -1,4 +1,4 @@
-"""The accelerator behind its link: as bytes, behind a pseudo terminal, at the pins of a UART."""
+"""The accelerator's link: as bytes, on a pseudo terminal, at the pins of a UART."""
 
 import re
 import subprocess
@@ -41,7 +41,7 @@ def images(count: int) -> np.ndarray:
 
 
 def mismatches(device: Device, count: int = 3) -> int:
-    """Classify and trace images on a device; values that are not those of the golden model."""
+    """Classify and trace images on a device; the number of differences from the golden model."""
     network = small_network()
     classifier = Classifier(device, network, tau=TAU, T=T)
     classifier.load()
@@ -139,13 +139,13 @@ def test_a_host_that_died_in_the_middle_of_a_frame(child):
 
 @pytest.fixture(scope="module")
 def pins():
-    """A small accelerator behind the pins of a UART, with the clocks of a bit."""
+    """A small accelerator with a UART, and its clocks per bit."""
     return build_pins(CONFIG, clock_hz=100_000_000, baud=12_000_000), 100 / 12
 
 
 @pytest.mark.parametrize("off", [-0.02, 0.0, 0.02])
 def test_pins_bit_by_bit(pins, off):
-    """The far side has a clock of its own, which may be off."""
+    """The host's UART has another clock, with a small error."""
     program, bit = pins
     link = ChildLink(program, arguments=["--bit-cycles", str(bit * (1 + off))])
     with Device(link) as device:
@@ -154,7 +154,7 @@ def test_pins_bit_by_bit(pins, off):
 
 
 def test_a_damaged_byte_at_the_pins(pins):
-    """A frame with a framing error is dropped, and the next one is not concerned."""
+    """A frame with a framing error is dropped; the next frame is not affected."""
     program, bit = pins
     wire = b"\xc0\x06\x00\x00\x00" + bytes(8) + b"\x00" * 4 + b"\xc0"
     symbols = b"".join(bytes([int(index == 7), value]) for index, value in enumerate(wire))
@@ -175,7 +175,7 @@ def test_commands_on_the_simulated_engine(capsys):
 
 
 def test_a_mismatch_is_told_and_ends_with_status_1(monkeypatch, capsys):
-    """A model that silences nothing differs from the engine, which does."""
+    """A golden model without silencing differs from the engine."""
 
     def unmasked(network, images, *, tau, T):
         return simulate(network, images, tau=0, T=tau + T)
@@ -194,7 +194,7 @@ def test_a_device_that_holds_nothing(capsys):
 
 
 def test_serve_and_the_commands_on_it():
-    """``residuum serve`` in a process of its own, and what a user does with a board."""
+    """``residuum serve`` as a separate process, and the commands for a board."""
     command = [sys.executable, "-m", "residuum.cli"]
     with subprocess.Popen(
         [*command, "serve", "--model", "digits"], stdout=subprocess.PIPE, text=True, cwd=ROOT

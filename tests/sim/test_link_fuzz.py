@@ -1,4 +1,4 @@
-"""Bad frames against the simulated link; ``make fuzz`` runs many more of them."""
+"""Bad frames against the simulated link; ``make fuzz`` sends many more."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_bad_frames_have_no_effect(seed):
 
 
 def test_a_wrong_effect_is_found(monkeypatch, capsys):
-    """An accelerator that takes one address too many of every region."""
+    """An accelerator that accepts one address too many in every region."""
     size = HostMap.size
     monkeypatch.setattr(HostMap, "size", lambda self, region: size(self, region) + 1)
     build_accelerator.cache_clear()

@@ -21,7 +21,7 @@ X = Place("room", "x")
 
 
 def changed(text: str, operator, place: Place = X) -> str:
-    """The text after the change, in Python's own form."""
+    """The text after the change, in the format of `ast.unparse`."""
     return mutate({"room/a.py": text}, place, operator)[1]
 
 

@@ -1,4 +1,4 @@
-"""Every deliberate fault of the engine must be found, and by the oracle that is named with it."""
+"""Every deliberate fault of the engine must be found by its named oracle."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ from tests.sim.mutants_syntax import MutationError, Place, Whole
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Mutants that always run, one for each room and oracle; the others are `long`.
+# Mutants that always run, one per folder and oracle; the others are marked `long`.
 SHORT = {
     "threshold-not-reached-by-equality",
     "sums-not-cleared-by-a-flush",
@@ -39,7 +39,7 @@ SHORT = {
 
 @functools.cache
 def expected(config: EngineConfig) -> list[tuple[Trace, np.ndarray]]:
-    """What golden model and cycle model say of each case."""
+    """The results of golden model and cycle model for each case."""
     answers = []
     for case in cases():
         golden = simulate(case.network, case.images, tau=case.tau, T=case.T)
@@ -50,10 +50,10 @@ def expected(config: EngineConfig) -> list[tuple[Trace, np.ndarray]]:
 
 
 def told_by(folder: Path, mutant: Mutant | None, config: EngineConfig) -> tuple[Oracle | None, str]:
-    """The oracle that finds this fault, if any does, and what it says."""
+    """The oracle that finds the fault, or None, and its message."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "hw", folder / "hw", ignore=ignore)
-    # The links in residuum/ lead to the faulty hardware here, and to everything else there.
+    # The link residuum/hw leads to the faulty copy, the other links to the original folders.
     shutil.copytree(ROOT / "residuum", folder / "residuum", symlinks=True, ignore=ignore)
     for name in ("sw", "sim", "boards"):
         (folder / name).symlink_to(ROOT / name)

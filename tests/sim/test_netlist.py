@@ -1,4 +1,4 @@
-"""The synthesised netlist in its short form: few steps and images, and faults that must be told."""
+"""A quick test of the synthesised netlist: few steps and images, and faults that must be found."""
 
 import functools
 import re
@@ -22,10 +22,10 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.network.library import load_network
 
 STEPS = 2
-# Logits that come a cycle early look right to the host: only the class of a run tells them, and not
-# that of every image.
+# The host does not notice logits that come a cycle early. Only the class shows this fault, and not
+# for every image.
 IMAGES = 3
-# The number of the fault that is there, of those that `planted` has put into the netlist.
+# Environment variable with the number of the active fault.
 VARIABLE = "RESIDUUM_FAULT"
 CELLS = Path(__file__).with_name("netlist_faults.v")
 CHOICE = f"""
@@ -36,8 +36,8 @@ CHOICE = f"""
     }}
 """
 
-# Memories by their names in the netlist, and faults of their use that are tried. The memory of the
-# counters is missing: no train depends on it.
+# Memories by name in the netlist, with the faults to try. The counter memory is missing, since no
+# train depends on it.
 REGISTER, WRITE, READ = "output register off", "write address bit tied", "read address bit tied"
 FAULTS = {
     ("trains", r"bank_0\.trains\.ebr_0_0"): (REGISTER, WRITE, READ),
@@ -53,7 +53,7 @@ CASES = [(memory, fault) for (memory, _), faults in FAULTS.items() for fault in 
 
 
 class Planter:
-    """Puts faults into the block memories of a netlist, each asleep until it is chosen."""
+    """Adds faults at the block memories of a netlist; a variable activates one of them."""
 
     def __init__(self, netlist: Netlist):
         self.cells = netlist["modules"]["top"]["cells"]
@@ -72,7 +72,7 @@ class Planter:
         assert cell["type"] == "DP16KD"
         for port, fault in (("ADA", WRITE), ("ADB", READ)):
             number = self._number(memory, fault)
-            # The lowest bit of the address; below it there are constants.
+            # The lowest bit of the address; the pins below it are constant.
             pins = (f"{port}{index}" for index in range(14))
             pin = next(pin for pin in pins if isinstance(cell["connections"][pin][0], int))
             good, cell["connections"][pin] = cell["connections"][pin], self._new()
@@ -111,11 +111,11 @@ class Planter:
 
 @functools.cache
 def planted() -> tuple[Path, dict[tuple[str, str], int]]:
-    """The program of the netlist, and the numbers of the faults in it."""
+    """The program of the netlist with all faults, and the number of each fault."""
     held, loaded = load_network("digits", 4), load_network("digits", 8)
     program = compile_network(held, small_config(held, loaded, steps=STEPS), tau=1, T=1)
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
-        # Few images: compiling takes longer than running.
+        # Compile without optimisation: for few images, compiling takes longer than running.
         flags = tuple(
             flag.replace("OPT_FAST=-O3", "OPT_FAST=-O0") for flag in verilator._MAKE_FLAGS
         )
@@ -130,7 +130,7 @@ def planted() -> tuple[Path, dict[tuple[str, str], int]]:
 
 
 def mismatches(fault: tuple[str, str] | None, *, load: bool = True) -> int | str:
-    """Values that differ from the golden model, or what the host said instead."""
+    """The number of differences from the golden model, or the host's error message."""
     program, numbers = planted()
     network = load_network("digits", 8 if load else 4)
     images, _ = held_out(network, "digits", IMAGES)
@@ -138,7 +138,7 @@ def mismatches(fault: tuple[str, str] | None, *, load: bool = True) -> int | str
         patch.setenv(VARIABLE, str(numbers[fault] if fault else 0))
         link = ChildLink(program, name="the netlist")
         if fault:
-            # Not to wait long for an engine that a fault has stopped.
+            # Short timeouts, since a fault may stop the engine.
             link.latency, link.run_seconds = 2.0, 0.0
         try:
             return check(link, network, images, tau=1, T=1, load=load).mismatches

@@ -1,4 +1,4 @@
-"""``residuum netlist``: what it prints, writes and returns; the netlists themselves are stubs."""
+"""``residuum netlist``: its output, report and status; the netlists are stubs."""
 
 import json
 from contextlib import ExitStack
@@ -16,7 +16,7 @@ EMPTY = {"modules": {"top": {"cells": {"a": {"type": "LUT4"}}}}}
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Runs the command where the given comparisons come out, one for each netlist and network."""
+    """Runs the command with the given comparison results, one per netlist and network."""
 
     def run_with(*found: Comparison):
         left = iter(found)
@@ -59,7 +59,7 @@ def test_a_difference_is_an_error_and_named(run, capsys):
 
 
 def test_a_second_command_waits_for_the_first(run, tmp_path, capsys):
-    """The files of the tools have fixed names in one folder."""
+    """Both would use the same file names in the same folder."""
     with ExitStack() as first:
         first.enter_context(locked(tmp_path / "netlist" / "lock"))
         Timer(0.5, first.close).start()

@@ -1,4 +1,4 @@
-"""Models of the slice's primitives: proved equal to those that yosys brings along."""
+"""Models of the slice's primitives: proved equal to yosys's models."""
 
 import itertools
 import random
@@ -11,12 +11,12 @@ from residuum.boards.build import toolchain
 from tests.sim.vectors import MODELS
 
 RNG = random.Random(0)
-# Each bit of a table alone tells all of them apart.
+# LUT contents: tables with a single 1 test every bit.
 TABLES = [1 << bit for bit in range(16)] + [RNG.getrandbits(16) for _ in range(8)]
 
 
 def cell(kind: str, parameters: dict[str, object], pins: dict[str, str]) -> str:
-    """An instance in Verilog; its one place in the text is its name."""
+    """An instance in Verilog; ``CELL`` is a placeholder for its name."""
     given = ", ".join(f".{key}({value})" for key, value in parameters.items())
     return f"{kind} #({given}) CELL({', '.join(f'.{pin}({to})' for pin, to in pins.items())});"
 
@@ -32,14 +32,14 @@ def module(name: str, cells: list[str]) -> str:
 
 
 def proof(ours: list[str], theirs: list[str], *, models: dict[str, str] = MODELS) -> str:
-    """Empty if yosys proves that both are equal for all inputs and at all times, else its log."""
+    """Empty if yosys proves both equal for all inputs and at all times, else yosys's log."""
     prepare = "hierarchy -check -top {0}; proc; flatten; memory_map; opt_clean; design -stash {0}"
     script = "; ".join(
         [
             *(f"read_verilog -sv {name}" for name in models if name != "dp16kd.v"),
             "read_verilog ours.v",
             prepare.format("ours"),
-            # Some cells are defined twice there.
+            # -nooverwrite: some cells are defined twice.
             "read_verilog -nooverwrite +/ecp5/cells_sim.v",
             "read_verilog theirs.v",
             prepare.format("theirs"),
@@ -68,7 +68,7 @@ HALVES = {f"{pin}{half}": f"i[{4 * half + k}]" for half in (0, 1) for k, pin in 
 
 
 def tables() -> tuple[list[str], list[str]]:
-    """Tables, and the multiplexers behind them."""
+    """LUTs, and the multiplexers that join them."""
     lut4 = [cell("LUT4", {"INIT": f"16'd{t}"}, INPUTS | {"Z": "Z[0]"}) for t in TABLES]
     wide = [
         cell("PFUMX", {}, {"ALUT": "i[0]", "BLUT": "i[1]", "C0": "i[2]", "Z": "Z[0]"}),
@@ -85,7 +85,7 @@ def tables() -> tuple[list[str], list[str]]:
 
 
 def carries() -> tuple[list[str], list[str]]:
-    """Pairs of carry bits, and the same as two tables that nextpnr has placed."""
+    """CCU2Cs, and equal pairs of LUTs as placed by nextpnr."""
     ours, theirs = [], []
     for low, high in itertools.product(("NO", "YES"), repeat=2):
         for first, second in zip(TABLES[-8:], reversed(TABLES), strict=False):
@@ -117,7 +117,7 @@ def carries() -> tuple[list[str], list[str]]:
 
 
 def registers() -> tuple[list[str], list[str]]:
-    """All ways to enable, reset and clock a register, and data past the table."""
+    """All ways to enable, reset and clock a register, and data that bypasses the LUT."""
     ours, theirs = [], []
     names = ("CEMUX", "CLKMUX", "LSRMUX", "SRMODE", "REGSET")
     values = (
@@ -139,7 +139,7 @@ def registers() -> tuple[list[str], list[str]]:
 
 
 def memories() -> tuple[list[str], list[str]]:
-    """Memories of 16 words, read at each address, and the tables that hold one bit of them."""
+    """Memories of 16 words, read at each address, and LUTs that hold one bit each."""
     ours, theirs = [], []
     places = [("WCK", "WRE", address) for address in range(16)]
     for clock, enable, address in [*places, ("INV", "INV", 5), ("WCK", "1", 10), ("WCK", "0", 3)]:

@@ -1,4 +1,4 @@
-"""A routed netlist computes what its source does: every mode of a slice that the flow can use."""
+"""A routed netlist is equivalent to its source, for every slice mode that the flow can use."""
 
 import functools
 import random
@@ -20,7 +20,7 @@ OUTPUTS = {"total": 9, "chosen": 1, "looked_up": 4, "stored": 9, "held": 8}
 
 
 class Mixture(wiring.Component):
-    """A sum, a choice among 32, a memory in tables, one in a block, registers."""
+    """An adder, a multiplexer with 32 inputs, a LUT memory, a block memory, registers."""
 
     a: In(8)
     b: In(8)
@@ -69,7 +69,7 @@ class Mixture(wiring.Component):
 
 @functools.cache
 def mixtures(folder) -> tuple[vectors.Bench, dict[str, int]]:
-    """Source and routed netlist side by side, and the cells of the latter."""
+    """A bench with source and routed netlist, and the cells of the routed netlist."""
     synthesise(rtlil.convert(Mixture(), platform=None), name=NAME, folder=folder)
     routed = place_and_route(folder)
     sources = netlist_sources(routed, folder)

@@ -1,4 +1,4 @@
-"""``residuum verify``: resumable, and the same however often it was broken off."""
+"""``residuum verify``: resumable, with the same result after any number of interruptions."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ def run(*arguments: str, model: str = "digits") -> tuple[int, dict]:
 
 @pytest.fixture
 def parts(tmp_path, monkeypatch):
-    """Work in an empty folder, in parts of two images; the first images of the parts that run."""
+    """Work in an empty folder, in parts of two images; lists the first images of started parts."""
     started: list[int] = []
     real = measure._run_part
 
@@ -48,8 +48,8 @@ def parts(tmp_path, monkeypatch):
 
 @pytest.fixture
 def simulated(parts, monkeypatch):
-    """The same with numbers in the place of simulations: every image takes 10 cycles, and image 3
-    has a mismatch."""
+    """As `parts`, with stubs in place of simulations: every image takes 10 cycles, and image 3 has
+    a mismatch."""
 
     def numbers(task, simulation, first, last, watch):
         parts.append(first)
@@ -68,7 +68,7 @@ def simulated(parts, monkeypatch):
 
 
 def interrupt_after(monkeypatch, count: int) -> None:
-    """Let Ctrl-C come while the main program waits for the time ``count`` + 1."""
+    """Raise Ctrl-C when the main program waits for the (``count`` + 1)-th time."""
     real, calls = measure.wait, []
 
     def wait(*arguments, **options):
@@ -82,7 +82,7 @@ def interrupt_after(monkeypatch, count: int) -> None:
 
 
 def test_broken_off_and_resumed_is_the_same_as_in_one_go(parts, monkeypatch, capsys):
-    """On the engine: three parts, of which the second is under way when Ctrl-C comes."""
+    """On the engine, with three parts: Ctrl-C comes during the second part."""
     interrupt_after(monkeypatch, 1)
     assert run("--images", "5", "--jobs", "1") == (130, {})
     said = capsys.readouterr().err
@@ -100,7 +100,7 @@ def test_broken_off_and_resumed_is_the_same_as_in_one_go(parts, monkeypatch, cap
     assert parts == [0, 2, 4, 0]
 
 
-# `residuum verify` in parts of 40 images, as a program.
+# A program that runs `residuum verify` in parts of 40 images.
 VERIFY = """
 import sys
 from residuum import cli
@@ -113,7 +113,8 @@ sys.exit(cli.main(["verify", "digits", "--images", "80", "--jobs", "1"]))
 def interrupted(folder: Path, *, again: bool) -> tuple[int, str, list[int]]:
     """Send SIGINT to the process group of a measurement, as the terminal does at Ctrl-C.
 
-    ``again``: twice. Exit status, standard error, and the first images of the parts that are kept.
+    With ``again``, send it twice. Returns exit status, standard error, and the first images of the
+    stored parts.
     """
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -217,7 +218,7 @@ def test_whatever_a_result_depends_on_makes_it_anew(what, simulated, parts, monk
 
 
 def test_what_is_kept_is_whole_after_every_part(simulated, parts, monkeypatch):
-    """A process that is killed leaves the parts that it had finished."""
+    """After a kill, the finished parts are still stored."""
     real, seen = os.replace, []
 
     def replace(source, target):

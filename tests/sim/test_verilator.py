@@ -119,7 +119,7 @@ def test_waves():
 
 
 def test_waves_of_a_run_that_broke_off_are_removed(in_tmp):
-    """Stopped by the caller, or for their size: neither a part stays nor the file."""
+    """If the caller stops the run, or the file grows too large, nothing of the waves remains."""
     simulation = build(Demo(), name="demo-waves", waves=True)
     with pytest.raises(SimulationError, match="stopped after 1 seconds"):
         simulation.run(BENCH, testcase="endless", timeout=1)
@@ -230,7 +230,7 @@ TINY = {
 
 
 def test_a_path_with_characters_of_make_and_the_shell(tmp_path, monkeypatch):
-    """Neither the build folder nor the folder of Python's packages needs a plain path."""
+    """The build folder and the folder of Python's packages may have arbitrary paths."""
     folder = tmp_path / 'it\'s $HOME #1 "x" \\ &;'
     (folder / "build" / "verilator").mkdir(parents=True)
     for runtime in (build_folder() / "verilator").glob("runtime-*"):
@@ -271,7 +271,7 @@ def test_a_temporary_directory_that_is_full_before_the_run(simulation, monkeypat
 
 
 def test_a_temporary_directory_that_is_full_in_the_run(simulation, monkeypatch):
-    """What the simulation itself says is no help then."""
+    """The error message names the full disk, which the simulation itself does not."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(SimulationError, match="cannot be used: No space left on device; name"):
         simulation.run(BENCH, testcase="wrong")

@@ -1,4 +1,4 @@
-"""Verilog modules driven with vectors, one per clock, by a program without cocotb."""
+"""Drives Verilog modules with one vector per clock, in a program without cocotb."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from residuum.sim.verilator.build import build_program
 
 MODELS = {path.name: path.read_text() for path in PRIMITIVES}
 
-# Both buses are wider than a machine word, so that they are arrays in C++.
+# Both buses are made wider than 64 bits, so that Verilator always represents them as arrays.
 _LEAST_WORDS = 3
 _MAIN = """
 #include <cstdio>
@@ -35,7 +35,7 @@ Vector = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Module:
-    """A module and the widths of its ports, all but ``clk``."""
+    """A module, and the widths of its ports other than ``clk``."""
 
     name: str
     inputs: Mapping[str, int]
@@ -43,7 +43,7 @@ class Module:
 
 
 class Bench:
-    """A program that holds one instance of each module, each with pins of its own."""
+    """A program with one instance of each module, each with separate pins."""
 
     def __init__(self, name: str, sources: Mapping[str, str], modules: Sequence[Module]):
         self.modules = {module.name: module for module in modules}
@@ -66,7 +66,7 @@ class Bench:
         self._program = build_program({**sources, "top.v": top, "main.cpp": main}, name=name)
 
     def run(self, name: str, vectors: Sequence[Vector]) -> list[dict[str, int]]:
-        """What the outputs of a module are after each clock edge; inputs not given are 0."""
+        """The outputs of a module after each clock edge; missing inputs are 0."""
         module = self.modules[name]
         data = b"".join(
             sum(value << self._places[name, port] for port, value in vector.items()).to_bytes(

@@ -1,4 +1,4 @@
-"""Runs inside the simulation, for test_verilator.py."""
+"""cocotb tests, run inside the simulation by test_verilator.py."""
 
 import random
 

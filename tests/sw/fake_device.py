@@ -1,4 +1,4 @@
-"""A device that does not exist, behind a link that fails on demand."""
+"""A model of a device, on a link that fails on demand."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def identity(config: EngineConfig = CONFIG, *, version: int = 1) -> tuple[int, .
 class FakeLink:
     """A link to a `LinkModel`.
 
-    Each request takes the next of ``faults``: a name below, or ``""``; none are left after the
-    last. Waiting takes no time: that nothing comes is told at once. The runs of the model are
-    numbered: the class of a run is how many there were before it.
+    Each request takes the next of ``faults``, one of the names below or ``""`` for none; after the
+    last there are no more faults. Timeouts return at once. The class of a run is the number of
+    earlier runs.
 
     Attributes
     ----------
     requests : list[bytes]
-        What was sent, in the order of sending.
+        Sent requests, in order.
     runs : int
-        Runs that were done.
+        Number of finished runs.
     rates : int
-        Bit rates that are left, with the present one.
+        Number of bit rates left, including the current one.
     """
 
     name = "fake:"
@@ -117,7 +117,7 @@ class FakeLink:
         return self.runs - 1, 1000 + self.runs
 
 
-# Faults that a few more attempts get over.
+# Faults that a few retries overcome.
 PASSING = (
     *("", "request lost", "request damaged", "reply lost", "reply damaged", "reply cut"),
     *("reply late", "reply twice", "reply in pieces", "reply of an older tag"),
@@ -126,7 +126,7 @@ PASSING = (
 
 
 def _changed(reply: bytes, *, tag: int = 0, command: int = 0) -> bytes:
-    """The same reply with another tag or command, and other words in it."""
+    """The reply with another tag or command, and other words."""
     plain = reply[1:-1].replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
     assert plain[-4:] == struct.pack("<I", zlib.crc32(plain[:-4]))
     first, *words = struct.unpack(f"<{len(plain) // 4 - 1}I", plain[:-4])

@@ -1,4 +1,4 @@
-"""A web server on this machine that gives files, and misbehaves on request."""
+"""A local web server for files that misbehaves on request."""
 
 import contextlib
 import threading
@@ -12,15 +12,15 @@ class FileServer(ThreadingHTTPServer):
     Attributes
     ----------
     ranges
-        Whether it can send the rest of a file; else it sends the whole again.
+        Whether range requests are supported; else the server sends the whole file.
     shift
-        By how many bytes the rest that it sends starts elsewhere than asked.
+        Error of the start of a range in the reply, in bytes.
     cut
-        After how many bytes of a reply it closes the connection; None: never.
+        Number of bytes of a reply after which the connection is closed; None: never.
     chunked
         Whether replies come in chunks, without a length.
     gate
-        Replies stop in the middle until it is set; ``asked`` is set when the first request came.
+        Replies stop half-way until this event is set. The first request sets the event ``asked``.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(files: dict[str, bytes]) -> Iterator[FileServer]:
-    """A server that runs as long as the context."""
+    """A server that runs during the block."""
     with FileServer(files) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

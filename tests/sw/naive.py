@@ -1,7 +1,7 @@
-"""Scalar simulators in plain Python, written from the paper: time outside, layers inside.
+"""Scalar simulators in plain Python, after the paper: each time step runs through all layers.
 
-They share no code and no formulation with the golden model (which works layer by layer, on matrix
-products), so that agreement means something. Slow; for small networks only.
+They share no code and no formulation with the golden model, which computes layer by layer with
+matrix products; so they are an independent check. They are slow, for small networks only.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class NaiveLayer:
     """One layer with plain lists: ``weight[o][c][y][x]``, ``bias[o]``, ``threshold[o]`` or None.
 
     ``scale`` multiplies the sum of weights (2**f for integers, 1 for floats). ``spike_value`` is
-    what a spike is worth to the next layer. ``divide`` makes pooling a mean instead of a sum.
+    the value of a spike in the next layer. ``divide`` makes pooling a mean instead of a sum.
     """
 
     weight: list
@@ -28,7 +28,7 @@ class NaiveLayer:
 
 
 def pooled(signal: list, pool: tuple[int, int], divide: bool) -> list:
-    """Sum (or mean) over whole windows of a map ``signal[c][y][x]``."""
+    """Sum (or mean) over complete windows of a map ``signal[c][y][x]``."""
     height, width = pool
     area = height * width if divide else 1
 

@@ -1,4 +1,4 @@
-"""Random small networks for tests, and their translation for the naive simulators."""
+"""Small random networks for tests, and their conversion for the naive simulators."""
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def random_images(seed: int, network: IntegerNetwork, count: int) -> np.ndarray:
 
 
 def random_float_network(seed: int) -> FloatNetwork:
-    """Weights, biases and thresholds that are multiples of 1/16: sums in float64 are exact."""
+    """A network with weights, biases and thresholds k/16, so that sums in float64 are exact."""
     rng = np.random.default_rng(seed)
     input_shape = shape = (int(rng.integers(1, 3)), *map(int, rng.integers(2, 7, 2)))
     depth = int(rng.integers(1, 4))
@@ -79,7 +79,7 @@ def random_float_network(seed: int) -> FloatNetwork:
     for index in range(depth):
         last = index == depth - 1
         geometry = random_geometry(rng, shape, last)
-        # A mean over a power of two keeps the sums exact.
+        # Pool only over powers of two: their means are exact.
         pool = tuple(1 if size == 3 else size for size in geometry.pop("pool"))
         kernel = geometry.pop("kernel")
         if last:
@@ -103,7 +103,7 @@ def random_float_network(seed: int) -> FloatNetwork:
 
 
 def naive_integer(network: IntegerNetwork) -> list[NaiveLayer]:
-    """The layers with Python's own integers, which cannot overflow."""
+    """The layers with Python integers, which cannot overflow."""
     return [
         NaiveLayer(
             weight=layer.weight.tolist(),

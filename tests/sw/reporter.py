@@ -4,7 +4,7 @@ from residuum.sw.progress import SILENT
 
 
 class Lines:
-    """Keeps the lines that are said; see `residuum.sw.progress.Reporter`."""
+    """Records the printed lines; see `residuum.sw.progress.Reporter`."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

@@ -1,4 +1,4 @@
-"""Augmentation: what changes, by how much, and what does not."""
+"""Augmentation: size and limits of the changes."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_affine_without_limits_changes_nothing() -> None:
 
 
 def test_affine_shift_keeps_ink_and_stays_within_limits() -> None:
-    """A dot in the middle moves by at most two pixels and loses nothing."""
+    """A dot in the middle moves by at most two pixels and keeps its sum."""
     images = torch.zeros(200, 1, 11, 11)
     images[:, :, 5, 5] = 1
     result = turned(images, max_shift=2.0)
@@ -39,7 +39,7 @@ def test_affine_shift_keeps_ink_and_stays_within_limits() -> None:
 
 
 def test_affine_rotation_stays_within_limits() -> None:
-    """A bar to the right of the middle ends at the height of the tangent of its angle."""
+    """The angle of a dot right of the centre stays within the limit."""
     images = torch.zeros(200, 1, 21, 21)
     images[:, :, 10, 18] = 1
     result = turned(images, max_rotation=15.0).sum(dim=1)
@@ -67,13 +67,13 @@ def test_affine_passes_its_limits_on() -> None:
 
 
 def numbered(count: int, channels: int, height: int = 5, width: int = 6) -> Tensor:
-    """Images whose every pixel says (from 1 on) where it is: channel, row, column."""
+    """Images whose pixels are numbered from 1 on, by channel, row, column."""
     image = torch.arange(1.0, channels * height * width + 1).reshape(1, channels, height, width)
     return image.expand(count, channels, height, width)
 
 
 def moved(image: np.ndarray, down: int, right: int) -> bytes:
-    """The (C, H, W) image moved by whole pixels, pixel by pixel; 0 comes in from outside."""
+    """The (C, H, W) image shifted by whole pixels, computed pixel by pixel; 0 from outside."""
     _, height, width = image.shape
     result = np.zeros_like(image)
     for row in range(height):
@@ -85,7 +85,7 @@ def moved(image: np.ndarray, down: int, right: int) -> bytes:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_crop_moves_each_image_by_whole_pixels_within_the_limit(channels: int) -> None:
-    """All shifts of up to two pixels occur, each with and without a mirror image, and no other."""
+    """All shifts of up to two pixels occur, each with and without mirroring, and no others."""
     images = numbered(500, channels)
     changed = CropAndFlip(max_shift=2)(images, generator()).numpy()
     image = images[0].numpy()

@@ -1,4 +1,4 @@
-"""The command line: examples, reports, one sentence on every mistake."""
+"""The command line: examples, reports, one sentence for every user error."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from residuum.sw.train.models import MODELS
 
 
 def test_help_shows_examples_without_torch() -> None:
-    """--help must start at once, so it may not import the heavy parts."""
+    """--help must be fast, so it must import neither torch nor numpy."""
     script = (
         "import sys; from residuum.cli import main\n"
         "try: main(['--help'])\n"
@@ -166,7 +166,7 @@ def test_train_help_names_every_model(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_train_writes_a_network(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A very short run, from images to integer networks that load; then only other bits of it."""
+    """A very short training, up to integer networks that load; then other weight bits of it."""
     assert main(["train", "digits", "--epochs", "1", "--bits", "8", "--out", "nets"]) == 0
     network = load_network(str(zoo_file("digits", 8, Path("nets"))))
     assert network.metadata["command"] == "residuum train digits --seed 0 --epochs 1"

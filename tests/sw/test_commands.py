@@ -1,4 +1,4 @@
-"""What several commands have in common: narrow terminals, odd names, folders that take no file."""
+"""Common behaviour of commands: narrow terminals, odd names, unwritable folders."""
 
 import dataclasses
 from pathlib import Path
@@ -11,7 +11,7 @@ from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
 from residuum.sw.network.library import load_network
 from tests.sw.fake_device import FakeLink
 
-# Closing tags that nothing opened, and half a formula.
+# Unmatched markup tags, and an incomplete formula.
 ODD = "[/x] [red] $_$"
 
 
@@ -62,7 +62,7 @@ def test_names_are_no_markup_on_a_device(board: str, capsys: pytest.CaptureFixtu
 
 
 def words(arguments: list[str], columns: int, monkeypatch, capsys) -> tuple[set[str], int]:
-    """What a command prints in its tables in a terminal of so many columns, and the longest."""
+    """The words in a command's tables on a terminal of this width, and the longest line."""
     monkeypatch.setenv("COLUMNS", str(columns))
     assert main(arguments) == 0
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
@@ -89,7 +89,7 @@ def test_tables_fit_narrow_terminals(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """No line is too long, and every number and name is whole."""
+    """No line is too long, and no number or name is truncated."""
     wide, _ = words(arguments, 250, monkeypatch, capsys)
     narrow, longest = words(arguments, columns, monkeypatch, capsys)
     digest = bytes(range(16)).hex()

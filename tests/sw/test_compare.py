@@ -15,7 +15,7 @@ GOLDEN = simulate(NETWORK, IMAGES, tau=3, T=2)
 
 
 def engine_trace(**changes: tuple) -> EngineTrace:
-    """The golden trace as an engine would give it; `changes`: name -> (index, new value)."""
+    """The golden trace in the form of an engine's; `changes`: name -> (index, new value)."""
     arrays = {
         "logits": GOLDEN.logits.copy(),
         "prediction": GOLDEN.prediction.copy(),

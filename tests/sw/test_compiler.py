@@ -1,4 +1,4 @@
-"""The compiler: what it refuses, where it puts things, its windows against plain convolution."""
+"""The compiler: refused networks, memory layout, and windows against a plain convolution."""
 
 import dataclasses
 
@@ -22,7 +22,8 @@ CONFIG = EngineConfig(lanes=8, tile_lanes=4, weight_rows=256, feature_rows=64)
 
 
 def network(**changes) -> IntegerNetwork:
-    """A 3x3 convolution on 6x6 pixels with 10 channels, and 4 classes; `changes` to the first."""
+    """A 3x3 convolution on 6x6 pixels with 10 channels, and 4 classes; `changes` are to the
+    convolution."""
     first = {
         "name": "conv",
         "weight": np.ones((10, 2, 3, 3), np.int32),
@@ -120,12 +121,12 @@ def test_refuses_too_large_potentials():
     ],
 )
 def test_refuses_parameters_beyond_the_potential_bits(change, what):
-    """Potentials start at half a threshold, so they may fit where the threshold does not."""
+    """Potentials start at half a threshold, so they may fit although the threshold does not."""
     assert f"layer 'conv', channel 0: {what}" in refusal(**change)
 
 
 def test_every_threshold_that_is_not_refused_is_written_whole():
-    """Exhaustive at the limit: the engine reads its parameters as signed numbers of these bits."""
+    """Exhaustive at the limit: the engine reads thresholds as signed numbers of potential_bits."""
     config = CONFIG.with_changes(potential_bits=20)
     for threshold in range((1 << 19) - 3, (1 << 19) + 3):
         fits = threshold < 1 << 19
@@ -143,7 +144,7 @@ def test_every_threshold_that_is_not_refused_is_written_whole():
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_the_lowest_weight_is_taken(bits):
-    """A channel whose weights are all -2**(b-1) needs b bits, one less would not do."""
+    """A channel whose weights are all -2**(b-1) needs exactly b bits."""
     weight = np.full((10, 2, 3, 3), -1 << bits - 1)
     config = CONFIG.with_changes(weight_bits=bits)
     with_ones = network(weight=weight)
@@ -177,7 +178,7 @@ def chain(layers: int) -> IntegerNetwork:
 
 
 def dense(shape: tuple[int, int, int], weight: int, classes: int = 2) -> IntegerNetwork:
-    """All pixels to each class."""
+    """A dense layer from all pixels to each class."""
     out = Layer(
         "dense", np.full((classes, *shape), weight), np.zeros(classes, int), None, "pixels", 0
     )
@@ -317,7 +318,7 @@ def test_grows_what_is_too_small():
     data=st.data(),
 )
 def test_windows_cover_what_a_convolution_reads(size, pool, kernel, stride, data):
-    """Every (input, kernel) pair of a 1-D convolution behind pooling, by brute force."""
+    """Every (input, kernel) pair of a 1-D convolution after pooling, by brute force."""
     pooled = size // pool
     padding = data.draw(st.integers(0, kernel - 1))
     if pooled == 0 or pooled + 2 * padding < kernel:
@@ -361,7 +362,7 @@ def test_every_neuron_has_a_place_of_its_own(shape, lanes):
     data=st.data(),
 )
 def test_interleaved_lines(shape, lanes, lines, step, data):
-    """A band holds, position by position, the lines of its window; lines outside are blank."""
+    """A band has the lines of its window, position by position; lines outside the image are 0."""
     channels, height, width = shape
     padding = data.draw(st.integers(0, lines - 1))
     bands = 1 + (height - 1) // step

@@ -1,4 +1,4 @@
-"""What the commands show: bars on a terminal, lines in a log, names as they are."""
+"""Console output of the commands: bars on a terminal, lines in a log, unparsed names."""
 
 import io
 from pathlib import Path

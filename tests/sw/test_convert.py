@@ -41,17 +41,17 @@ def test_folding_equals_torch_batchnorm() -> None:
 
 
 def test_folded_network_equals_trained_module() -> None:
-    """Pooling, thresholds, geometry and the classifier survive the folding too."""
+    """Folding also keeps pooling, thresholds, geometry and the classifier."""
     torch.manual_seed(1)
     network = QCFSNetwork(DIGITS)
     x = torch.rand(64, 1, 8, 8)
     network.train()
     for _ in range(5):
-        network(x)  # moves the running statistics away from their start
+        network(x)  # changes the running statistics from their initial values
     network.eval()
     with torch.no_grad():
         logits, folded = network(x), FoldedModule(fold(network))(x)
-    # Folding rounds differently in float32, so a value at a step of QCFS may fall to either side.
+    # Folding rounds differently in float32, so values at a step of QCFS may take another level.
     assert (logits - folded).abs().median() < 1e-5
     assert (logits.argmax(1) == folded.argmax(1)).float().mean() > 0.95
 
@@ -59,7 +59,7 @@ def test_folded_network_equals_trained_module() -> None:
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("shared", [False, True])
 def test_scales_lose_least(bits: int, shared: bool) -> None:
-    """No candidate of a fine search is better by more than the grid explains."""
+    """No candidate of a finer search is better by more than the coarser grid explains."""
     rng = np.random.default_rng(bits)
     weight = torch.from_numpy(rng.standard_t(4, (3, 40)))
     scales = weight_scales(weight, bits, shared=shared)
@@ -117,7 +117,7 @@ def test_hand_computed_integers() -> None:
 
 
 def test_pooling_makes_spikes_smaller() -> None:
-    """2 x 2 pooling is summed: threshold and bias grow by 4, the weights stay."""
+    """2 x 2 pooling sums, so threshold and bias are multiplied by 4, and weights are unchanged."""
     plain = to_integer(hand_network(), bits=8).layers[1]
     pooled = to_integer(hand_network(pool=(2, 2)), bits=8).layers[1]
     assert np.array_equal(plain.weight, pooled.weight)
@@ -137,7 +137,7 @@ def test_threshold_is_at_least_one() -> None:
 
 
 def test_output_layer_has_one_scale() -> None:
-    """Two classes whose weights differ tenfold must still be compared in the same unit."""
+    """Two classes whose weights differ by a factor of 10 must have the same unit."""
     layer = FloatLayer("out", np.array([[1.0], [0.1]])[:, :, None, None], np.zeros(2), None)
     network = to_integer(FloatNetwork("one", (1, 1, 1), (layer,), 4), bits=8)
     assert network.layers[0].weight.flatten().tolist() == [127, 13]
@@ -152,7 +152,8 @@ def test_threshold_must_be_positive(threshold: float) -> None:
 
 
 def test_integer_model_approaches_float_model() -> None:
-    """Weights that 4 bits hold exactly: only B and TH are rounded, and f makes that vanish."""
+    """With weights that are exact in 4 bits, only B and TH are rounded, and a large f makes their
+    rounding errors vanish."""
     network, images = exactly_representable(0)
     exact = simulate_float(network, images / 255, tau=4, T=4)
     differing = []

@@ -1,4 +1,4 @@
-"""Pooling and convolution against sums that are written out."""
+"""Pooling and convolution against explicit sums."""
 
 from dataclasses import dataclass
 

@@ -36,12 +36,12 @@ needs_files = pytest.mark.skipif(
 
 
 def packed(content: bytes) -> bytes:
-    """gzip without the time of day: the same bytes and test names in every process."""
+    """gzip without a time stamp: the same bytes, and so test names, in every process."""
     return gzip.compress(content, mtime=0)
 
 
 def idx(array: np.ndarray) -> bytes:
-    """The array as the original IDX files hold it, compressed."""
+    """The array as a gzip-compressed IDX file."""
     magic = {3: 2051, 1: 2049}[array.ndim]
     return packed(struct.pack(f">{array.ndim + 1}I", magic, *array.shape) + array.tobytes())
 
@@ -62,7 +62,7 @@ def cifar_records(first: int, count: int = 2, coarse: bytes = b"") -> bytes:
 
 
 def cifar_files() -> dict[str, bytes]:
-    """Six small files with the names of CIFAR-10: the labels are those of the batch."""
+    """Six small files with the names of CIFAR-10; the labels start at the index of the file."""
     return {name: cifar_records(first) for first, name in enumerate(CIFAR_NAMES)}
 
 
@@ -87,7 +87,7 @@ PUBLISHED = dict(data.DATASETS)
 
 @pytest.fixture(autouse=True)
 def small_sets(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The small sets above count as the published ones; the user's cache stays as it is."""
+    """Make the small sets above the published ones; do not use the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv(data.ALLOW_VARIABLE, raising=False)
     for name, files in FILES.items():
@@ -125,7 +125,7 @@ def test_digits_split_is_fixed_and_stratified() -> None:
 
 
 def test_digits_hold_no_image_back_twice() -> None:
-    """No held-out image is also trained on."""
+    """No held-out image is also a training image."""
     digits = data.load_dataset("digits")
     trained = {image.tobytes() for image in digits.train_images}
     assert not any(image.tobytes() in trained for image in digits.test_images)
@@ -167,7 +167,8 @@ def test_each_set_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_mnist_is_not_taken_for_fashion_mnist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modified_allowed: None, kind: str
 ) -> None:
-    """Their files have the same names: one file of the other set is enough to refuse, always."""
+    """The files of both sets have the same names; a single file of the other set is refused, also
+    with modified files allowed."""
     other = {name: FILES["mnist"][name] for name in IDX_NAMES if kind in name}
     monkeypatch.setenv(data.DATA_VARIABLE, str(write(tmp_path, FILES["fashion"] | other)))
     with pytest.raises(
@@ -177,8 +178,8 @@ def test_mnist_is_not_taken_for_fashion_mnist(
 
 
 def modify(name: str, folder: Path) -> str:
-    """Write the set with another last byte in a test file, which still has the right form; returns
-    that file's path."""
+    """Write the set with a changed last byte in a test file, which stays well-formed; returns the
+    path of this file."""
     files = dict(FILES[name])
     file = next(file for file in reversed(files) if "label" not in file)
     content = files[file]
@@ -241,7 +242,7 @@ def test_commands_accept_a_modified_file_if_told(
 
 
 def sums_computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files whose sums are computed from now on."""
+    """A list that records the files whose sums are computed."""
     computed = []
 
     def file_digest(file: BinaryIO, digest: Callable[[], object]) -> object:
@@ -271,7 +272,7 @@ def test_sum_of_a_file_is_computed_once_until_the_file_changes(
 def test_memory_of_sums_that_cannot_be_used_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
-    """Damaged, or None: in a place where nothing can be written or read."""
+    """The memory of sums is damaged or, with None, can be neither read nor written."""
     (tmp_path / "cache").write_bytes(b"a file")
     if content is not None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "kept"))
@@ -342,7 +343,7 @@ def test_folder_without_files(
 
 
 def damage(folder: Path, name: str, content: bytes | None) -> None:
-    """Give the file another content, or take it away."""
+    """Replace the content of a file, or delete the file."""
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
@@ -500,7 +501,7 @@ def test_published_counts_and_means(
     test: list[int],
     means: list[float],
 ) -> None:
-    """Images of each class, and the mean of each colour over the training images."""
+    """Images per class, and the mean of each colour over the training images."""
     monkeypatch.setitem(data.DATASETS, name, PUBLISHED[name])
     images = data.load_dataset(name)
     assert images.train_images.shape == (sum(train), len(means), size, size)
@@ -523,7 +524,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def publish(
     monkeypatch: pytest.MonkeyPatch, name: str, server: FileServer, *, right: bool = True
 ) -> None:
-    """Let the data set come from the server; its sums are published as they are, or not."""
+    """Make the server the source of the data set, with right or wrong published sums."""
     sums = {
         file: hashlib.md5(content if right else b"").hexdigest()
         for file, content in server.files.items()

@@ -1,4 +1,4 @@
-"""Downloads against a real server: whole, cut, resumed, damaged, from several processes at once."""
+"""Downloads from a local server: complete, interrupted, resumed, damaged, concurrent."""
 
 import hashlib
 import io
@@ -36,13 +36,13 @@ def md5(content: bytes) -> str:
 
 
 def fetch(server: FileServer, folder: Path, content: bytes = CONTENT) -> bytes:
-    """Download ``NAME``, which should be ``content``; returns what lies under the name then."""
+    """Download ``NAME``, expected to be ``content``; returns the content of the file."""
     download("Things", server.address, {NAME: md5(content)}, folder, hint=HINT)
     return (folder / NAME).read_bytes()
 
 
 def names(folder: Path) -> list[str]:
-    """The files in the folder, but for the lock."""
+    """The files in the folder, without the lock."""
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
@@ -103,7 +103,7 @@ def test_cut_in_a_chunk(server: FileServer, tmp_path: Path) -> None:
 
 
 def test_cut_before_the_first_byte(server: FileServer, tmp_path: Path) -> None:
-    """The server closes the connection instead of an answer."""
+    """The server closes the connection without an answer."""
     server.RequestHandlerClass = lambda request, *_: request.close()  # type: ignore[assignment]
     with pytest.raises(ResiduumError, match="cannot be downloaded from .*: .+; try again, or set"):
         fetch(server, tmp_path)
@@ -241,7 +241,7 @@ def test_second_process_waits_for_the_first(server: FileServer, tmp_path: Path) 
 
 
 def test_second_process_goes_on_for_the_first(server: FileServer, tmp_path: Path) -> None:
-    """The first is killed during its download; its lock and its part do not stop the second."""
+    """The first process is killed during its download; lock and part do not stop the second."""
     server.gate.clear()
     with process(server, tmp_path) as first:
         assert server.asked.wait(30)

@@ -1,4 +1,4 @@
-"""The layer at fault is named in conversions that were broken on purpose, and what was broken."""
+"""Layer and cause are found in deliberately broken conversions."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ def replaced(network: IntegerNetwork, index: int, **changes: object) -> IntegerN
 
 
 def coarse(network: IntegerNetwork, index: int, bits: int) -> IntegerNetwork:
-    """One layer with weights of fewer bits, biases and thresholds to match."""
+    """The network with fewer weight bits in one layer, and matching biases and thresholds."""
     layer = network.layers[index]
     weight = torch.from_numpy(layer.weight.astype(float))
     scales = weight_scales(weight, bits, shared=layer.threshold is None)
@@ -98,7 +98,7 @@ def test_the_broken_layer_is_named(
 def test_a_fault_that_costs_nothing_is_still_found(
     how: str, index: int, digits: IntegerNetwork, reference: Reference
 ) -> None:
-    """The classes of so small a network bear it, but the rates do not."""
+    """In a network this small the fault changes the rates, but no class."""
     found = explained(broken(digits, how, index), reference)
     assert not found.significant
     assert (found.worst.name, found.worst.cause) == (digits.layers[index].name, how)
@@ -111,7 +111,7 @@ def test_a_fault_that_costs_nothing_is_still_found(
 def test_coarse_thresholds_are_told_from_wrong_ones(
     digits: IntegerNetwork, reference: Reference
 ) -> None:
-    """Rounded to multiples of 2,500 they err at random, not by one factor."""
+    """Thresholds rounded to multiples of 2,500 have random errors, not a common factor."""
     threshold = digits.layers[1].threshold
     assert threshold is not None
     rounded = (threshold + 1250) // 2500 * 2500
@@ -129,7 +129,7 @@ def test_too_few_steps(digits: IntegerNetwork, reference: Reference) -> None:
 def test_nothing_is_wrong_with_the_network_itself(
     digits: IntegerNetwork, reference: Reference
 ) -> None:
-    """Against its own integers only the order of spikes is left, and only behind the first layer,
+    """Against its own integers, a network only has timing errors, and none in the first layer,
     whose current is constant."""
     found = explained(digits, reference)
     assert not found.significant
@@ -151,7 +151,7 @@ def test_losses_add_up(digits: IntegerNetwork, reference: Reference) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_rates_of_a_float_network_are_its_activations(seed: int) -> None:
-    """Against QCFS with thresholds and units, as in training."""
+    """The reference is QCFS with thresholds and units, as in training."""
     network = random_float_network(seed)
     integers = to_integer(network, bits=8)
     images = random_images(seed, integers, 3)
@@ -162,7 +162,7 @@ def test_rates_of_a_float_network_are_its_activations(seed: int) -> None:
         weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
         z = F.conv2d(x, weight, bias, layer.stride, layer.padding)
         assert layer.threshold is not None
-        # Half a level is where rounding decides.
+        # Compare rates and QCFS activations in the same unit.
         x = qcfs(z, layer.threshold, network.levels)
         torch.testing.assert_close(rate * layer.threshold, x)
     last = network.layers[-1]
@@ -174,7 +174,7 @@ def test_rates_of_a_float_network_are_its_activations(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_integers_stand_for_the_float_network(seed: int) -> None:
-    """With many bits the two references have the same weights and biases."""
+    """With many bits, both references have nearly the same weights and biases."""
     network = random_float_network(seed)
     fine = to_integer(network, bits=16, fraction_bits=FractionBits(8, 8))
     ours, theirs = from_integers(fine, 4, "", own=True), from_float(network, "")
@@ -185,7 +185,7 @@ def test_integers_stand_for_the_float_network(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [s for s in range(30) if len(random_network(s).layers) > 2][:6])
 def test_spikes_on_activations_are_exact_where_theory_says_so(seed: int) -> None:
-    """A last hidden layer with a constant current and T = L fires its QCFS level."""
+    """With a constant current and T = L, the last hidden layer fires exactly at its QCFS level."""
     network = random_network(seed)
     images = random_images(seed, network, 4)
     reference = from_integers(network, LEVELS, "", own=True)
@@ -193,7 +193,7 @@ def test_spikes_on_activations_are_exact_where_theory_says_so(seed: int) -> None
     index = len(network.layers) - 2
     levels = torch.round(rates[index - 1] * LEVELS)
     found = spikes_from(network, index, levels, LEVELS, tau=0, T=LEVELS)
-    # Logits of one step, in rates; over T steps, T of them.
+    # `logits` are per step; the network sums T steps.
     np.testing.assert_allclose(found, logits * LEVELS, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Files of both kinds of network, written whole: damaged and foreign ones get a sentence."""
+"""Files of both kinds of network: atomic writing; errors for damaged and foreign files."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ both = pytest.mark.parametrize(("make", "kind"), KINDS, ids=["integer", "float"]
 
 @both
 def test_same_network_gives_same_bytes(make: Callable, kind: type, tmp_path: Path) -> None:
-    """So that a network trained anew can be compared with the committed one."""
+    """Equal bytes let a retrained network be compared with the committed one."""
     for name in ("a.npz", "b.npz"):
         make(2).save(tmp_path / name)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
@@ -32,7 +32,8 @@ def test_same_network_gives_same_bytes(make: Callable, kind: type, tmp_path: Pat
 
 @both
 def test_damage_is_found_or_harmless(make: Callable, kind: type, tmp_path: Path) -> None:
-    """Every third byte is changed, and every such length cut: one sentence, or the same network."""
+    """Change every third byte, and truncate to every third length: gives an error sentence, or the
+    same network."""
     path, again = tmp_path / "damaged.npz", tmp_path / "again.npz"
     make(2).save(path)
     whole = path.read_bytes()
@@ -120,7 +121,7 @@ def test_archive_of_another_format_is_foreign(tmp_path: Path) -> None:
 def test_what_was_there_stays_until_the_new_file_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing but the old report remains where the disk is full half-way."""
+    """If the disk fills up during the write, only the old report remains."""
     path = tmp_path / "below" / "report.json"
     write_json(path, {"answer": 1})
     old = path.read_bytes()

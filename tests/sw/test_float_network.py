@@ -1,4 +1,4 @@
-"""The file of a float network: what is written is read, and damage gets a sentence."""
+"""The file of a float network: round trip, and errors for damaged files."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ from tests.sw.networks import random_float_network
 
 
 def equal(first: FloatNetwork, second: FloatNetwork) -> bool:
-    """The same in every field and value."""
+    """Whether all fields and values are equal."""
     if [first.name, first.input_shape, first.levels, len(first.layers)] != [
         second.name, second.input_shape, second.levels, len(second.layers)
     ]:  # fmt: skip
@@ -34,7 +34,7 @@ def equal(first: FloatNetwork, second: FloatNetwork) -> bool:
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=20)
 def test_saved_network_is_the_same(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Weights that are multiples of 1/16 fit float32, so nothing at all may change."""
+    """Weights k/16 are exact in float32, so nothing may change."""
     network = random_float_network(seed)
     path = tmp_path_factory.mktemp("net") / "net-float.npz"
     network.save(path)
@@ -42,7 +42,7 @@ def test_saved_network_is_the_same(seed: int, tmp_path_factory: pytest.TempPathF
 
 
 def test_loaded_network_behaves_the_same(tmp_path: Path) -> None:
-    """Spikes of the float network, and the integers that follow from it."""
+    """Spikes of the float network, and the integers converted from it."""
     network = random_float_network(5)
     network.save(tmp_path / "net.npz")
     loaded = FloatNetwork.load(tmp_path / "net.npz")
@@ -68,7 +68,7 @@ def test_weights_are_kept_to_the_precision_of_training(tmp_path: Path) -> None:
 
 
 def rewritten(path: Path, change: dict, **arrays: np.ndarray) -> Path:
-    """A valid file at ``path``, its header and arrays changed."""
+    """A valid file at ``path``, with changes to header and arrays."""
     random_float_network(5).save(path)
     with np.load(path) as archive:
         kept = {name: archive[name] for name in archive.files}

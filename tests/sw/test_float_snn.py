@@ -13,12 +13,12 @@ from tests.sw.networks import naive_float, random_float_network
 
 
 def pointwise(weight: list[list[float]]) -> np.ndarray:
-    """(out, in) as a 1 x 1 convolution."""
+    """Weights (out, in) as a 1 x 1 convolution."""
     return np.array(weight, np.float64)[:, :, None, None]
 
 
 def late_inhibition() -> FloatNetwork:
-    """Two neurons that fire in turn; the second takes back what the first gave too early.
+    """Two input neurons that fire in turn; the second inhibits c, but only after c has fired.
 
     theta is 1 everywhere, v(0) = 1/2. Neuron a gets 0.625 per step, neuron b 0.375.
 
@@ -31,7 +31,7 @@ def late_inhibition() -> FloatNetwork:
         c: v+I       1.5    -1.5    -0.5    -1.5        spike 1
         c: v         0.5    -1.5    -0.5    -1.5
 
-    The mean input of c is -1/4, worth no spike, but it fires once: v(4) = -1.5 tells.
+    The mean input of c is -1/4, so c should not fire, but it fires once: v(4) = -1.5 shows it.
     """
     return FloatNetwork(
         "late",
@@ -57,7 +57,7 @@ def test_hand_computed_without_probe() -> None:
 
 
 def test_hand_computed_with_probe() -> None:
-    """The probe is passed on unmasked; in the inference c is silent, a and b fire as before."""
+    """The probe passes unmasked; in the inference c is silenced, a and b fire as before."""
     trace = simulate_float(late_inhibition(), IMAGE, tau=4, T=4)
     ab, c = trace.layers
     assert ab.residual.flatten().tolist() == [0.0, 0.0]
@@ -72,7 +72,7 @@ def test_hand_computed_with_probe() -> None:
 @given(seed=st.integers(0, 2**32), tau=st.integers(0, 5), T=st.integers(1, 5))
 @settings(max_examples=40)
 def test_equals_naive_two_stages(seed: int, tau: int, T: int) -> None:
-    """All numbers are short binary fractions, so both sides are exact."""
+    """All numbers are multiples of small powers of 1/2, so both simulators are exact."""
     network = random_float_network(seed)
     rng = np.random.default_rng(seed + 1)
     images = rng.integers(0, 17, (1, *network.input_shape)) / 16

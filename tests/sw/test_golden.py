@@ -28,7 +28,7 @@ from tests.sw.networks import naive_integer, random_images, random_network
 @example(seed=0, tau=4, T=4)
 @settings(max_examples=60)
 def test_equals_naive_step_by_step_simulation(seed: int, tau: int, T: int) -> None:
-    """Layer by layer in matrices equals step by step in scalars, in every value."""
+    """The golden model (layer by layer, matrices) equals the scalar step-by-step simulation."""
     network = random_network(seed)
     image = random_images(seed, network, 1)
     trace = simulate(network, image, tau=tau, T=T)
@@ -71,7 +71,7 @@ def level(total: int, threshold: int, steps: int) -> int:
 @pytest.mark.parametrize("threshold", [1, 2, 3, 7, 16, 25])
 @pytest.mark.parametrize("steps", [1, 2, 4, 7])
 def test_constant_current_gives_the_closed_form(threshold: int, steps: int) -> None:
-    """N = clip(floor((T*I + TH/2)/TH), 0, T): what makes QCFS and the neuron equal."""
+    """N = clip(floor((T*I + TH/2)/TH), 0, T): the equation that makes QCFS and neuron equal."""
     currents = np.arange(-2 * threshold, 2 * threshold + 1)
     counts, _ = spike_count(np.repeat(currents[:, None], steps, axis=1), threshold)
     assert counts.tolist() == [level(steps * int(i), threshold, steps) for i in currents]
@@ -84,11 +84,11 @@ def test_negative_residual_means_too_many_spikes(threshold: int, steps: int) -> 
 
     N is the number of spikes in T steps, q the QCFS level with L = T of the mean current. The
     potential telescopes to v(T) = V0 + sum of I - N*TH, and q is floor((V0 + sum of I)/TH) limited
-    to 0 .. T. So v(T) < 0 says that the unlimited level is below N; the limit T never matters, as
-    N <= T, and the limit 0 matters only if N = 0, which the second condition rules out. A neuron
-    with v(T) < 0 and N = 0 is silent anyway, so SRP may silence it too. (Hao et al., AAAI 2023, who
+    to 0 .. T. So v(T) < 0 means that the unlimited level is below N. The limit T never matters,
+    since N <= T. The limit 0 matters only if N = 0, which the second condition excludes. A neuron
+    with v(T) < 0 and N = 0 does not fire anyway, so SRP may silence it too. Hao et al. (AAAI 2023)
     derive the condition on the residual potential. It also holds for TH >> 1 instead of TH/2: for
-    an odd TH no whole number lies between the two.)
+    an odd TH no integer is between the two.
     """
     values = range(-threshold - 1, 2 * threshold + 2)
     currents = np.array(list(itertools.product(values, repeat=steps)))
@@ -139,7 +139,7 @@ def test_large_sums_are_exact() -> None:
 
 
 def test_first_odd_sum_beyond_float32_is_exact() -> None:
-    """2**24 + 1 is the first whole number that float32 cannot hold."""
+    """2**24 + 1 is the smallest positive integer that float32 cannot represent."""
     weight = np.array([32767, 32767, 259, 1, 1]).reshape(1, 5, 1, 1)
     layer = Layer("out", weight, np.zeros(1, int), None, PIXELS, 0)
     network = IntegerNetwork("large", (5, 1, 1), (layer,), 16)
@@ -228,7 +228,8 @@ def test_wrong_input_gets_a_sentence(
     ],
 )
 def test_what_can_be_meant_is_accepted(convert: Callable[[np.ndarray], Any]) -> None:
-    """Lists, tensors and other integers; numpy's integers, whose sums may wrap, as tau and T."""
+    """Images as lists, tensors and other integer types; tau and T as numpy integers, whose sums may
+    wrap."""
     network = random_network(5)
     images = random_images(5, network, 3)
     trace = simulate(network, convert(images), tau=np.uint8(200), T=np.uint8(100))
@@ -239,6 +240,6 @@ def test_largest_possible_window_counts_exactly() -> None:
     layer = Layer("huge", np.full((1, 1, 1, 1), 32767), np.zeros(1, int), None, PIXELS, 0,
                   pool=(1024, 1024))  # fmt: skip
     network = IntegerNetwork("huge", (1, 1024, 1024), (layer,), 16)
-    # 2**20 inputs are the most that a window may cover; their sum stays below 2**53.
+    # A window covers at most 2**20 inputs; their sum is below 2**53.
     trace = simulate(network, np.full((1, 1, 1024, 1024), 255, np.uint8), tau=0, T=1)
     assert trace.logits.tolist() == [[(1 << 20) * 255 * 32767]]

@@ -1,4 +1,4 @@
-"""The host's side of the link, on a device that does not exist and that fails in every way."""
+"""The host's side of the link, on a fake device with all kinds of faults."""
 
 import itertools
 import math
@@ -30,7 +30,7 @@ TRAINS = HostMap(CONFIG).address(Region.TRAINS)
 
 
 def device(**options) -> tuple[Device, FakeLink]:
-    """A device that was found without trouble; faults come afterwards."""
+    """A device that is found without faults; the faults come later."""
     link = FakeLink(**options | {"faults": itertools.chain([""], options.get("faults", ()))})
     found = Device(link)
     link.requests.clear()
@@ -64,10 +64,10 @@ def test_every_request_gets_over_a_fault(fault):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_many_requests_over_a_bad_link(seed):
-    """Nothing is done twice or not at all, and no answer belongs to another request."""
+    """Every request is executed exactly once, and gets its own answer."""
     rng = np.random.default_rng(seed)
     faults = rng.choice(PASSING, 400).tolist()
-    # Never more bad ones in a row than there are attempts.
+    # Fewer consecutive faults than attempts.
     faults[:: ATTEMPTS - 1] = [""] * len(faults[:: ATTEMPTS - 1])
     found, link = device(faults=faults)
     held = np.zeros(2000, np.uint32)
@@ -82,7 +82,7 @@ def test_many_requests_over_a_bad_link(seed):
 
 
 def test_a_run_takes_its_time():
-    """Longer than all attempts at another request, but it ends."""
+    """RUN is retried for ``run_seconds``, even if more than `ATTEMPTS` requests are lost."""
     found, link = device(faults=["request lost"] * (ATTEMPTS + 2))
     link.run_seconds = 10
     assert found.run(0, 0, tau=0, T=1).best == 0
@@ -207,7 +207,7 @@ def test_a_network_that_does_not_fit():
 
 
 def small(name: str = "small", weight: int = 1) -> IntegerNetwork:
-    """One pixel, two classes; the weight tells the programs of two networks apart."""
+    """One pixel, two classes; the weight distinguishes the programs of two networks."""
     layer = Layer("out", np.full((2, 1, 1, 1), weight), np.zeros(2, int), None, PIXELS, 0)
     return IntegerNetwork(name, (1, 1, 1), (layer,), 8)
 
@@ -217,7 +217,7 @@ NOT_LOADED = "fake: is not known to hold small with 8-bit weights; load.. it fir
 
 
 def refuses(classifier: Classifier) -> bool:
-    """Whether a classifier refuses to run, without having sent anything."""
+    """Whether a classifier refuses to run, without sending a request."""
     before = len(classifier.device.link.requests)
     for run in (classifier.classify, classifier.trace):
         try:
@@ -260,7 +260,7 @@ def test_another_classifier_takes_the_place():
     assert refuses(first)
     first.load()
     assert not refuses(first)
-    # The same words under other steps: the program does not depend on them.
+    # The program does not depend on tau and T, so the words are the same.
     assert not refuses(Classifier(found, small(), tau=0, T=3))
 
 

@@ -1,4 +1,4 @@
-"""Addresses of devices, and one sentence on everything that is wrong with them."""
+"""Addresses of devices, and the error sentences for wrong ones."""
 
 import errno
 

@@ -153,7 +153,7 @@ def one_input(weights: list[int], bias: int, threshold: int | None, fraction: in
 def test_bounds_hold_for_every_input(
     weights: list[int], bias: int, threshold: int, steps: int
 ) -> None:
-    """Exhaustive over all spike trains: sums are met exactly, potentials are never exceeded."""
+    """Exhaustive over all spike trains: bounds of sums are tight, bounds of potentials hold."""
     limits = bounds(one_input(weights, bias, threshold), steps)
     sums = sorted({sum(w for w, s in zip(weights, bits, strict=True) if s)
                    for bits in itertools.product((0, 1), repeat=len(weights))})  # fmt: skip
@@ -169,7 +169,7 @@ def test_bounds_hold_for_every_input(
     assert limits.current_max[0] >= sums[-1] + bias
     assert limits.potential_min[0] <= min(seen)
     assert limits.potential_max[0] >= max(seen)
-    # Not much wider than what happens: the interval may join values that do not meet.
+    # The bounds are not much wider: an interval may combine values that never occur together.
     assert limits.potential_max[0] <= max(seen) + steps * threshold
     assert limits.potential_min[0] >= min(seen) - steps * threshold
 
@@ -200,7 +200,7 @@ def test_bounds_need_a_possible_number_of_steps(steps: int) -> None:
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=20)
 def test_bounds_hold_in_random_networks(seed: int) -> None:
-    """Currents of the first layer, from the naive simulator, lie within its bounds."""
+    """Currents of the first layer, from the naive simulator, are within the layer's bounds."""
     net = random_network(seed)
     image = random_images(seed, net, 1)[0]
     limits = bounds(net.layers[0], 4)
@@ -211,7 +211,7 @@ def test_bounds_hold_in_random_networks(seed: int) -> None:
 
 
 def equal(first: IntegerNetwork, second: IntegerNetwork) -> bool:
-    """The same in every field and value."""
+    """Whether all fields and values are equal."""
     if [first.name, first.input_shape, first.weight_bits, first.metadata, len(first.layers)] != [
         second.name, second.input_shape, second.weight_bits, second.metadata, len(second.layers)
     ]:  # fmt: skip

@@ -1,4 +1,4 @@
-"""QCFS: values, gradient, and equality with the neuron that replaces it."""
+"""QCFS: values, gradient, and equality with the spiking neuron."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_hand_computed_levels(z: float, expected: float) -> None:
 )
 def test_formula_in_plain_python(z: float, threshold: float, levels: int) -> None:
     x = torch.tensor(z, dtype=torch.float64)
-    # The formula as the paper prints it: the clip outside, around the floor.
+    # The formula in the paper: clip after floor.
     expected = threshold * min(max(math.floor(z * levels / threshold + 0.5) / levels, 0.0), 1.0)
     distance_to_step = abs(z * levels / threshold + 0.5 - round(z * levels / threshold + 0.5))
     if distance_to_step > 1e-9:
@@ -42,7 +42,7 @@ def test_gradient_passes_inside_and_stops_outside() -> None:
 
 
 def test_threshold_gradient() -> None:
-    """1 where the activation is cut off at lambda; rounding error / lambda inside."""
+    """1 where the activation is clipped at lambda; rounding error / lambda inside."""
     activation = QCFS(levels=4, initial_threshold=2.0)
     activation(torch.tensor([-1.0, 5.0, 0.6])).sum().backward()
     assert activation.threshold.grad is not None

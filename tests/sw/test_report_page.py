@@ -1,4 +1,4 @@
-"""The page of a run: its content, and how a real browser lays it out."""
+"""The page of a run: its content, and its layout in a real browser."""
 
 import dataclasses
 import html
@@ -54,7 +54,7 @@ TIMING = {
 
 
 def page_of(network: IntegerNetwork, images: np.ndarray, labels: np.ndarray, **more: object) -> str:
-    """A page with everything on it, for stages of 4 and 4."""
+    """A page with all sections, for tau 4 and T 4."""
     config = grow_to_fit(network, EngineConfig.for_lanes(16))
     program = compile_network(network, config, tau=4, T=4)
     reference = from_integers(network, 4, "its integers", own=True)
@@ -76,7 +76,7 @@ def page_of(network: IntegerNetwork, images: np.ndarray, labels: np.ndarray, **m
 
 @pytest.fixture(scope="module")
 def digits_page() -> str:
-    """With wrong labels on two images, so that there are wrong images to show."""
+    """A page with two wrong labels, so that there are misclassified images to show."""
     images, labels = load_held_out("digits")
     labels = labels[:40].copy()
     labels[[3, 8]] = (labels[[3, 8]] + 1) % 10
@@ -84,7 +84,7 @@ def digits_page() -> str:
 
 
 def browse(page: str, folder: Path, *, dark: bool = False) -> dict:
-    """What a browser makes of the page at 400 and at 1200 pixels, and its messages."""
+    """The page's layout in a browser, 400 and 1200 pixels wide, and the browser's messages."""
     frames = "".join(
         f'<iframe id="w{width}" width="{width}" height="900" style="border:0" '
         f'srcdoc="{html.escape(page)}"></iframe>'
@@ -248,7 +248,7 @@ def test_any_network_gets_a_page(seed: int) -> None:
 
 
 def test_classes_are_named() -> None:
-    """By the names of the data set, in captions and at the sides of the confusion matrix."""
+    """Captions and the confusion matrix have the class names of the data set."""
     network = load_network("fashion")
     images, labels = random_images(0, network, 3), np.array([9, 9, 9])
     page = page_of(network, images, labels)
@@ -266,7 +266,7 @@ def test_every_table_is_in_a_box_that_scrolls(digits_page: str) -> None:
 
 
 def test_no_bar_has_the_colour_of_the_image(digits_page: str) -> None:
-    """Feature rows are taken by maps of all layers, the image's grey would say they are its own."""
+    """All layers use feature rows, so their bar must not have the image's grey."""
     assert "feature rows" in digits_page
     assert not [bar for bar in re.findall(r'<rect x="[^"]*%"[^>]*>', digits_page) if "--s7" in bar]
 
@@ -325,7 +325,10 @@ def test_mistakes_get_one_sentence(
         (["none"], "there is no network 'none'"),
         (["digits", "--images", "361"], "361 images are wanted, but digits has 360"),
         (["digits", "--lanes", "1025"], "this engine cannot be built: lanes must be in 1..1024"),
-        (["digits", "--images", "1", "--out", "file/x.html"], "file cannot be written: File exists"),
+        (
+            ["digits", "--images", "1", "--out", "file/x.html"],
+            "file cannot be written: File exists",
+        ),
         (["digits", "--images", "1", "--out", "."], ". cannot be written: "),
     ):
         assert main(["report", *arguments]) == 1

@@ -1,4 +1,4 @@
-"""The picture of one image: what is in it, and that nothing half-written is left."""
+"""The picture of one image: its content, and its atomic writing."""
 
 import dataclasses
 import io
@@ -24,7 +24,7 @@ def scene(network: IntegerNetwork, image: np.ndarray, *, tau: int = 4, T: int = 
 
 
 def pixels(content: bytes) -> np.ndarray:
-    """uint8 (H, W, 3)."""
+    """The pixels of a PNG, uint8 (H, W, 3)."""
     return np.rint(imread(io.BytesIO(content))[..., :3] * 255).astype(np.uint8)
 
 

@@ -41,7 +41,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files of a small untrained network for the digits: right by chance, which is enough."""
+    """Files of a small untrained network for the digits; accuracy at chance level is enough."""
     folder = tmp_path_factory.mktemp("zoo")
     rng = np.random.default_rng(0)
 
@@ -158,7 +158,7 @@ def test_shares_of_a_layer_are_all_of_it(report: dict) -> None:
 
 
 def test_second_layer_loses_all_that_fires_too_often_if_tau_is_T(report: dict) -> None:
-    """Probe and inference see the same trains there, so v(tau) < 0 finds all and only these."""
+    """The second layer has the same input trains in both stages, so v(tau) < 0 is exact."""
     second = report["models"][0]["unevenness"]["layers"][1]
     assert second["plain"]["fires, ANN silent"] > 0
     assert second["srp"]["4"]["fires, ANN silent"] == 0
@@ -307,7 +307,7 @@ def test_command_writes_page_plots_and_report(
 def test_networks_that_were_just_trained_are_studied(
     zoo: Path, in_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As documented: without --images, all images of a set that has fewer than the default."""
+    """Without --images, a data set with fewer images than the default is used whole."""
     (in_folder / "build" / "zoo").symlink_to(zoo)
     assert main(["study", "--zoo", "build/zoo", "--models", "digits"]) == 0
     model = json.loads((in_folder / "build/study/report.json").read_text())["models"][0]

@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 @example(seed=0)
 @settings(max_examples=15, deadline=None)
 def test_every_tau_and_T_equals_the_golden_model(seed: int) -> None:
-    """Logits of all settings from one shared run, and the spikes and masks of each."""
+    """Logits, spikes and masks of every setting, from one shared run."""
     network = random_network(seed)
     images = random_images(seed, network, 2)
     simulator = Simulator(network, STEPS)
@@ -81,7 +81,7 @@ def one_neuron(weight: int, bias: int, threshold: int) -> IntegerNetwork:
 
 @pytest.mark.parametrize(
     ("reset", "potentials"),
-    # Current 7, TH 10, V0 5: 12 fires; then 2, 0 or 5 is left, and so on.
+    # Current 7, TH 10, V0 5: v + I = 12 fires, which leaves 2, 0 or 5, and so on.
     [
         ("subtraction", [2, 9, 6, 3]),  # 5+7=12 2+7=9 9+7=16 6+7=13
         ("zero", [0, 7, 0, 7]),  # 12 7 14 7
@@ -157,7 +157,7 @@ def test_first_layer_has_no_unevenness(seed: int, T: int) -> None:
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=10, deadline=None)
 def test_unevenness_equals_counts_from_golden_trains(seed: int) -> None:
-    """The same shares from the golden model's trains and fractions, neuron by neuron."""
+    """The same counts from the golden model's trains and exact fractions, neuron by neuron."""
     network = random_network(seed)
     image = random_images(seed, network, 1)
     T, tau = 4, 3
@@ -173,7 +173,7 @@ def test_unevenness_equals_counts_from_golden_trains(seed: int) -> None:
         assert counts["srp"][0, index].tolist() == naive_cases(after, q)
         threshold = network.layers[index].threshold
         assert threshold is not None
-        # QCFS of the current that the neuron really had: V0 + sum of I = v + N TH.
+        # QCFS level of the neuron's actual current: V0 + sum of I = v + N TH.
         total = ended.layers[index].residual[0] + before * threshold[:, None, None]
         own = np.clip(total // threshold[:, None, None], 0, T)
         assert counts["own"][index].tolist() == [(before > own).sum(), (before < own).sum()]
@@ -198,7 +198,7 @@ def naive_cases(count: np.ndarray, q: np.ndarray) -> list[int]:
 
 
 def test_silenced_neurons_that_would_have_fired() -> None:
-    """A neuron that fires early, against inhibition that comes later, is rightly silenced."""
+    """A neuron that fires before its inhibition arrives is rightly silenced."""
     layers = (
         Layer("in", np.array([[[[2]]], [[[1]]]]), np.zeros(2, int), np.array([2, 2]), PIXELS, 0),
         Layer("mid", np.array([[[[3]], [[-9]]]]), np.zeros(1, int), np.array([4]), SPIKES, 0),
@@ -231,7 +231,7 @@ def test_right_images_are_those_of_the_golden_model() -> None:
 
 
 def test_right_with_reset_starts_as_the_plain_run() -> None:
-    """Before the second spike no reset matters, so T = 1 is the same for all."""
+    """The kind of reset has no effect on the first step, so T = 1 is the same for all."""
     network = random_network(11)
     images = random_images(11, network, 40)
     labels = np.arange(40) % network.classes

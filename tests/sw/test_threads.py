@@ -1,4 +1,4 @@
-"""Threads of torch that wait: the order of imports decides whether they sleep or spin."""
+"""Waiting torch threads: the order of imports decides whether they sleep or spin."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ print(*seen, torch.get_num_threads())
 def test_golden_model_takes_one_thread_where_threads_would_spin(
     first: str, policy: str | None, expected: str
 ) -> None:
-    """Threads during a batch, and after it."""
+    """Number of threads during and after a batch."""
     environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
     if policy:
         environment["OMP_WAIT_POLICY"] = policy

@@ -1,4 +1,4 @@
-"""Training: repeatable, resumable, and what it is made of."""
+"""Training: reproducible, resumable, and its parts."""
 
 import os
 from dataclasses import replace
@@ -58,7 +58,7 @@ def one_thread() -> None:
 def stop_after_first_epoch(
     definition: ModelDefinition, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupt a run just after it has written its first checkpoint."""
+    """Interrupt a run after its first checkpoint."""
 
     def save_and_stop(*args: object) -> None:
         save(*args)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def test_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 
 def test_checkpoint_outlives_another_fine_tuning(tmp_path: Path) -> None:
-    """The training is done, so it is not repeated, and gives the same network."""
+    """A finished training is not repeated, and gives the same network."""
     first = train(SMALL, small_data(), seed=1, checkpoint=tmp_path / "1.pt")
     tuned = with_recipe(SMALL, fine_tune_epochs=7, fine_tune_rate=1e-5)
     written = (tmp_path / "1.pt").stat().st_mtime_ns
@@ -132,7 +132,7 @@ def test_every_flipped_bit_in_a_checkpoint_is_noticed(tmp_path: Path) -> None:
 
 
 def test_checkpoint_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
-    """Without a sum; or with a sum, but for a network of other layers."""
+    """A file without a checksum, or with a checksum but for a network with other layers."""
     path = tmp_path / "1.pt"
     torch.save({"settings": "", "epochs": 1}, path)
     sentence = r"1\.pt was made by an earlier version; delete it, or give --restart"
@@ -155,7 +155,7 @@ def test_every_epoch_is_said(tmp_path: Path) -> None:
 
 
 def learns(definition: ModelDefinition, folder: Path) -> bool:
-    """Whether more than 90 % are right after training, and after fine-tuning for 2-bit weights."""
+    """Whether accuracy exceeds 90 % after training, and after fine-tuning for 2-bit weights."""
     data = small_data()
     network = fold(train(definition, data, seed=0, checkpoint=folder / "1.pt"))
     tuned = fine_tune(network, definition, data, bits=2, seed=0)
@@ -177,11 +177,11 @@ def test_training_and_fine_tuning_learn(tmp_path: Path, changes: dict[str, objec
     assert learns(with_recipe(SMALL, epochs=10, **changes), tmp_path)
 
 
-# Torch's compiler uses what torch itself has deprecated.
+# Torch's compiler uses deprecated functions of torch.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_bfloat16_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Joined and differentiated by torch's compiler as in a real run, but not translated to C++,
-    which takes a minute. Parameters stay float32."""
+    """Torch's compiler fuses and differentiates as in a real run, but generates no C++, which would
+    take a minute. Parameters stay float32."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     assert learns(with_recipe(SMALL, epochs=10, precision="bfloat16"), tmp_path)
     state = read_checkpoint(tmp_path / "1.pt")["network"]
@@ -191,7 +191,7 @@ def test_bfloat16_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_interrupted_bfloat16_run_goes_on_to_the_same_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the compiler, which is slow and has no part in resuming."""
+    """Runs without the compiler, which is slow and does not affect resuming."""
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
     definition = with_recipe(SMALL, precision="bfloat16")
     whole = train(definition, small_data(), seed=3, checkpoint=tmp_path / "whole.pt")
@@ -215,7 +215,7 @@ def test_activity_weighs_neurons_by_the_synapses_they_feed() -> None:
 
 
 def random_network(definition: ModelDefinition) -> QCFSNetwork:
-    """Untrained, but with BatchNorms and thresholds away from their start values."""
+    """An untrained network with random BatchNorms and thresholds."""
     torch.manual_seed(1)
     network = QCFSNetwork(definition)
     for layer in network.hidden_layers():
@@ -231,7 +231,7 @@ def random_network(definition: ModelDefinition) -> QCFSNetwork:
 
 
 def logits_of_folded(network: FloatNetwork, x: torch.Tensor) -> torch.Tensor:
-    """The folded network written out in float64, with torch's own pooling."""
+    """The folded network, computed explicitly in float64 with torch's pooling."""
     for layer in network.layers:
         x = torch.nn.AvgPool2d(layer.pool)(x)
         weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
@@ -248,11 +248,11 @@ def logits_of_folded(network: FloatNetwork, x: torch.Tensor) -> torch.Tensor:
 def test_pooling_before_the_classifier_is_the_same_in_every_form(
     size: int, pool: int, features: int
 ) -> None:
-    """Trainable, folded and fine-tuned network; a row that no window holds whole is dropped."""
+    """Trainable network, folded network, `FoldedModule`; rows of partial windows are dropped."""
     definition = replace(DIGITS, input_shape=(1, size, size), pool=pool)
     assert definition.feature_shape == (32, features, features)
     network = random_network(definition).double()
-    # In float64 no potential lies so close to a step of the staircase that rounding decides.
+    # In float64, no pre-activation is so close to a step of QCFS that rounding matters.
     images = torch.rand(20, 1, size, size, dtype=torch.float64)
     with torch.inference_mode():
         trained = network(images)
@@ -263,8 +263,8 @@ def test_pooling_before_the_classifier_is_the_same_in_every_form(
     assert trained.std() > 0.01
     assert folded.layers[-1].pool == (pool, pool)
     assert torch.allclose(logits_of_folded(folded, images), trained, atol=1e-9)
-    # Its parameters are float32, so a few neurons next to a step fall on the other side than in
-    # the network above, but on the same as in its own export.
+    # `FoldedModule` has float32 parameters, so a few neurons near a step take another level than in
+    # `trained`. Its own export agrees exactly.
     assert torch.allclose(logits_of_folded(tuned, images), of_module, atol=1e-9)
     assert (of_module - trained).abs().median() < 1e-5
 

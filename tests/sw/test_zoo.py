@@ -15,12 +15,12 @@ from residuum.sw.network.library import float_file, load_network, zoo_names
 needs_data = pytest.mark.skipif(
     not os.environ.get(DATA_VARIABLE), reason=f"{DATA_VARIABLE} names no folder with the images"
 )
-# CIFAR-10's network takes long in the golden model; `residuum eval cifar10` takes all images.
+# Images of the slow CIFAR-10 network; `residuum eval cifar10` runs all of them.
 SOME = 1000
 
 
 def accuracy(model: str, bits: int, count: int | None = None) -> float:
-    """Percent of the held-out images, or the first ``count``, at tau 4, T 4."""
+    """Accuracy in percent on the held-out images, or the first ``count``, at tau 4, T 4."""
     images, labels = (array[:count] for array in load_held_out(model))
     trace = simulate(load_network(model, bits), images, tau=4, T=4, keep_layers=False)
     return 100 * float((trace.prediction == labels).mean())
@@ -64,7 +64,7 @@ def test_float_network_has_the_layers_of_the_integer_one(model: str) -> None:
 @pytest.mark.parametrize("model", ["digits", "mnist"])
 @pytest.mark.parametrize("bits", [8, 4])
 def test_small_engine_suffices(model: str, bits: int) -> None:
-    """16-bit accumulators and 22-bit potentials, as in the design's engine."""
+    """16-bit accumulators and 22-bit potentials are enough."""
     for layer in load_network(model, bits).layers:
         limits = bounds(layer, 4)
         assert signed_bits(int(limits.acc_min.min()), int(limits.acc_max.max())) <= 16
