@@ -13,9 +13,9 @@ Measure the committed networks: accuracy of the integer network on all held-out 
 the simulated engine of a board with every spike compared, the cycle model beside it, the clock and
 area of the engine after place and route, and the bytes between host and board. Writes
 build/bench/report.json and docs/results.md; ends with status 1 if a value differs or the cycle
-model is off by more than 1 %. Finished parts are kept in build/bench: the command may be interrupted
-at any time (Ctrl-C) and continues when it is called again. A part is measured again when its
-network, engine or sources have changed."""
+model is off by more than 1 %. Finished parts are kept in build/bench: the command may be
+interrupted at any time (Ctrl-C) and continues when it is called again. A part is measured again
+when its network, engine or sources have changed."""
 EXAMPLES = """\
 examples:
   residuum bench                               all networks; an hour on two cores
