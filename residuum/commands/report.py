@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, args.bits)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
     images = labels = None
-    if "dataset" in network.metadata or args.images is not None:
+    if "dataset" in network.metadata or args.images is not None or args.sim:
         images, labels = held_out(network, args.model, args.images, data_access(args))
     config, program, reason = _config(args), None, ""
     try:

@@ -9,6 +9,7 @@ from residuum.commands.arguments import (
     image_count,
     positive_number,
 )
+from residuum.hw.isa.config import MAX_STEPS
 from residuum.sw.errors import ResiduumError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ examples:
 """
 
 DEFAULT_STEPS = 8
-LONGEST = 32
 DEFAULT_IMAGES = 2000
 
 
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=DEFAULT_STEPS,
         metavar="S",
-        help=f"tau + T, at most {LONGEST} (default %(default)s)",
+        help=f"tau + T, at most {MAX_STEPS} (default %(default)s)",
     )
     parser.add_argument(
         "--images",
@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.network.library import load_network
     from residuum.sw.study.suggest import divisions
 
-    if args.steps > LONGEST:
-        raise ResiduumError(f"--steps must be at most {LONGEST}, not {args.steps}")
+    if args.steps > MAX_STEPS:
+        raise ResiduumError(f"--steps must be at most {MAX_STEPS}, not {args.steps}")
     network, access = load_network(args.model, args.bits), data_access(args)
     images, labels = training(network, args.model, getattr(args, "images", None), access)
     if "images" not in args:

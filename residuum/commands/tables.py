@@ -32,7 +32,7 @@ def print_records(
     unlimited = console.options.update(width=10_000)
     widths = [Measurement.get(console, unlimited, table).maximum for table in tables]
     if title:
-        console.print(title, markup=False, highlight=False, soft_wrap=True)
+        console.print(title, markup=False, highlight=False)
     if max(widths) <= console.width:
         for table in tables:
             console.print(table)

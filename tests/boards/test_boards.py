@@ -134,7 +134,7 @@ def test_the_table_tells_everything_about_all_boards(capsys, monkeypatch):
     assert main(["boards"]) == 0
     printed = capsys.readouterr().out
     for board in BOARDS.values():
-        rows = [line for line in printed.splitlines() if re.match(rf" {board.name} ", line)]
+        rows = [line for line in printed.splitlines() if re.match(rf"{board.name} ", line)]
         told = " ".join(rows)
         assert len(rows) == 3
         for value in (board.device, board.preset, board.serial, board.lights, *board.uart_pins()):

@@ -72,6 +72,7 @@ def again(measured, monkeypatch):
         raise AssertionError("this was done before")
 
     monkeypatch.chdir(measured[0])
+    monkeypatch.setenv("RESIDUUM_BUILD", str(measured[0] / "build"))
     monkeypatch.setattr(bench, "STAGES", ((4, 4),))
     monkeypatch.setattr(bench, "routed", lambda *_: BUILD)
     monkeypatch.setattr(Simulation, "run", fail)

@@ -429,7 +429,7 @@ def test_suggest_prints_a_name_as_it_is(
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["--steps", "33"], 1, "--steps must be at most 32, not 33"),
+        (["--steps", "32"], 1, "--steps must be at most 31, not 32"),
         (["--steps", "0"], 2, "0 is too small"),
         (["--images", "many"], 2, "'many' is not a number"),
         (["--images", "1438"], 1, "1438 images are wanted, but digits has 1437 training images"),
