@@ -87,7 +87,8 @@ def main(argv: list[str] | None = None) -> int:
         args = _parser(arguments).parse_args(arguments)
         status = int(args.run(args))
         # Flush here, so that a closed pipe or a full disk is handled below.
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return status
     except ResiduumError as error:
         print(f"residuum: {error}", file=sys.stderr)
@@ -99,6 +100,11 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return 141
+    except SystemExit as left:
+        # A console of rich leaves by itself, with status 1, when its pipe is closed.
+        if isinstance(left.__context__, BrokenPipeError):
+            return 141
+        raise
     except OSError as error:
         # Commands handle errors of their own files. This is for unexpected errors, such as a full
         # temporary folder.
@@ -110,6 +116,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _drop_output() -> None:
     """If stdout fails, redirect it to /dev/null: Python flushes the buffer again at exit."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.flush()
     except OSError:

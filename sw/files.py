@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -63,6 +64,8 @@ def told(path: Path, doing: str = "written") -> Iterator[None]:
     """Turn an ``OSError`` in the block into ``ResiduumError("PATH cannot be DOING: REASON")``."""
     try:
         yield
+    except FileExistsError:
+        raise ResiduumError(f"{shown(path)} cannot be {doing}: a file is in the way") from None
     except OSError as error:
         raise ResiduumError(f"{shown(path)} cannot be {doing}: {error.strerror or error}") from None
 
@@ -87,18 +90,23 @@ def locked(path: Path, *, waiting: Callable[[], None] = lambda: None) -> Iterato
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file atomically: under a temporary name, then rename. Creates missing folders.
+    """Write a file under another name and rename it in place; creates the folders above it.
 
-    Raises ``ResiduumError`` on failure, after deleting the temporary file.
+    A link is followed. What is no regular file, such as a pipe or ``/dev/null``, is written to
+    directly. Raises ``ResiduumError`` if that is not possible; then nothing is left behind.
     """
-    part = path.parent / f"{path.name}.{os.getpid()}.part"
+    target = Path(os.path.realpath(path))
+    part = target.parent / f"{target.name}.{os.getpid()}.part"
     with told(path):
-        if path.is_dir():
+        if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if target.exists() and not target.is_file():
+            target.write_bytes(content)
+            return
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             part.write_bytes(content)
-            part.replace(path)
+            part.replace(target)
         except BaseException:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -116,6 +124,12 @@ def require_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(path.parent, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def digest_of_file(path: Path) -> str:
+    """The SHA-256 of a file; ``ResiduumError`` if it cannot be read."""
+    with told(path, "read"):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,6 +1,5 @@
 """The design of a board: the accelerator, with a network in its memories."""
 
-import hashlib
 from collections.abc import Mapping
 
 from residuum.boards.board import MHZ, Board
@@ -12,6 +11,7 @@ from residuum.hw.isa.presets import CLOCKS
 from residuum.sw.compiler.fit import preset_named
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import digest_of_file
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import (
     DEFAULT_BITS,
@@ -63,7 +63,7 @@ def prepare(
         loaded = load_network(model, bits)
         program = contents(loaded, config)
         name = network_name(model, bits)
-        file_digest = hashlib.sha256(network_file(model, bits).read_bytes()).hexdigest()
+        file_digest = digest_of_file(network_file(model, bits))
         network = Network(name=name, weight_bits=loaded.weight_bits, digest=file_digest)
     try:
         design = elaborate(

@@ -316,6 +316,7 @@ def _build(order: Order, steps: Build, tools: Mapping[str, str]) -> dict[str, An
         "dsp": layout.dsp,
         "available": available(board, layout),
         "seed": seed,
+        "tries": len(layouts),
         "digest": steps.design.digest.hex(),
         "tools": tools,
         "seconds": round(time.monotonic() - started, 1),
@@ -382,8 +383,10 @@ def read_report(bitstream: Path) -> dict[str, Any]:
 
 def described(report: Mapping[str, Any]) -> str:
     """The contents of a bitstream, in a few words, from its report."""
-    if "network" not in report:
+    try:
+        network = report["network"]
+        name = network["name"] if network else "empty memories"
+        return f"{name}, preset {report['preset']}, {report['target_mhz']:g} MHz"
+    except (KeyError, TypeError, ValueError):
+        # An earlier version wrote the report, or somebody changed it.
         return "an unknown network"
-    network = report["network"]
-    name = network["name"] if network else "empty memories"
-    return f"{name}, preset {report['preset']}, {report['target_mhz']:g} MHz"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from residuum.commands.arguments import add_jobs, positive_number
+from residuum.commands.arguments import add_allow_modified, add_jobs, positive_number
 
 DESCRIPTION = """\
 Measure the committed networks: accuracy of the integer network on all held-out images; cycles on
@@ -53,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="try at most N seeds of place and route until the board's clock is met "
         "(default %(default)s)",
     )
+    add_allow_modified(parser)
     add_jobs(parser)
     parser.add_argument(
         "--json",
@@ -79,7 +80,7 @@ def _page(*, whole: bool) -> Path:
 
 def run(args: argparse.Namespace) -> int:
     """Measure all rows, write report and page, print the table."""
-    from residuum.commands.console import ConsoleReporter, say_written, write_report
+    from residuum.commands.console import data_access, say_written, write_report
     from residuum.commands.tables import print_records
     from residuum.sim.bench.bench import bench, bench_folder, chosen, complaints
     from residuum.sim.bench.bench_page import COLUMNS, render
@@ -91,9 +92,7 @@ def run(args: argparse.Namespace) -> int:
     rows = chosen(args.models)
     for path in (report_path, page):
         require_writable(path)
-    results = bench(
-        rows, images=args.images, jobs=args.jobs, tries=tries, reporter=ConsoleReporter()
-    )
+    results = bench(rows, images=args.images, jobs=args.jobs, tries=tries, access=data_access(args))
 
     options = (f" --models {args.models}" if args.models else "") + (
         " --no-build" if args.no_build else ""

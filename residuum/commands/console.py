@@ -96,11 +96,13 @@ class ConsoleReporter:
             self._running += 1
             if self._running == 1:
                 self._progress.start()
-        task = _ConsoleTask(self, name, total, unit)
         try:
-            yield task
+            task = _ConsoleTask(self, name, total, unit)
+            try:
+                yield task
+            finally:
+                self._progress.remove_task(task.row)
         finally:
-            self._progress.remove_task(task.row)
             with self._lock:
                 self._running -= 1
                 if self._running == 0:

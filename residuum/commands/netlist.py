@@ -37,9 +37,14 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter, data_access, write_report
     from residuum.sim.netlist import netlist
     from residuum.sw.data.held_out import held_out
+    from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder
-    from residuum.sw.network.library import load_network
+    from residuum.sw.network.library import is_path, load_network
 
+    if is_path(args.model):
+        raise ResiduumError(
+            f"netlist takes a committed network (with 4-bit and 8-bit weights), not {args.model}"
+        )
     folder = build_folder() / "netlist"
     held, loaded = load_network(args.model, 4), load_network(args.model, 8)
     images, _ = held_out(held, args.model, args.images, data_access(args))

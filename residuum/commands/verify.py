@@ -69,12 +69,12 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sim.verilator.engine import build_engine
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.data.held_out import held_out
-    from residuum.sw.files import build_folder, require_writable
+    from residuum.sw.files import build_folder, digest_of_file, require_writable
     from residuum.sw.network.library import load_network, network_file, network_name
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
-    digest = measure.digest_of_file(network_file(args.model, args.bits))
+    digest = digest_of_file(network_file(args.model, args.bits))
     program = compile_network(network, _engine(args, network), tau=args.tau, T=args.T)
     images, labels = held_out(network, args.model, args.images, data_access(args))
     name = network_name(args.model, args.bits)

@@ -253,14 +253,6 @@ def digest_of_arrays(*arrays: np.ndarray) -> str:
     return sums.hexdigest()[:20]
 
 
-def digest_of_file(path: Path) -> str:
-    """The SHA-256 of a file; ``ResiduumError`` if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ResiduumError(f"{path} cannot be read: {error.strerror}") from None
-
-
 class Store:
     """Finished parts of a computation, in a JSON file that is replaced atomically.
 

@@ -177,7 +177,7 @@ def simulated_config(
     values = {"lanes": DEFAULT_LANES, "steps": max(DEFAULT_STEPS, steps or 0)}
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
-        if key not in values or not value.isdecimal():
+        if key not in values or not value.isdecimal() or len(value) > 9:
             raise LinkError(f"{option!r} is no option of sim:, as lanes=32 and steps=16 are")
         values[key] = int(value)
     try:

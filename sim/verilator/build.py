@@ -677,6 +677,9 @@ def scratch_folder() -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(prefix="residuum-", ignore_cleanup_errors=True) as folder:
             yield Path(folder)
+    except BrokenPipeError:
+        # Of the caller's own output.
+        raise
     except OSError as error:
         raise SimulationError(
             f"the temporary directory cannot be used: {error.strerror or error}; name another one "

@@ -1,6 +1,5 @@
 """Downloads with a checksum, which resume after a broken connection."""
 
-import fcntl
 import gzip
 import hashlib
 import http.client
@@ -11,9 +10,10 @@ import urllib.request
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import locked, require_writable
 from residuum.sw.progress import SILENT, Reporter, Task
 
 _BLOCK = 1 << 16
@@ -59,14 +59,15 @@ def download(
     wanted = contents or list(md5)
     if not _missing(folder, wanted):
         return
+
+    def waiting() -> None:
+        reporter.say(f"another process downloads {title}; waiting for it")
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _locked(folder / _LOCK, title, reporter)
-    except OSError as error:
-        raise ResiduumError(
-            f"the folder {folder} for downloads cannot be written: {_reason(error)}; {hint}"
-        ) from None
-    with lock:
+        require_writable(folder / _LOCK)
+    except ResiduumError as error:
+        raise ResiduumError(f"{error}; {hint}") from None
+    with locked(folder / _LOCK, waiting=waiting):
         # Another process may have filled the folder while this one waited.
         if not _missing(folder, wanted):
             return
@@ -80,20 +81,6 @@ def download(
 
 def _missing(folder: Path, names: Sequence[str] | Mapping[str, str]) -> list[str]:
     return [name for name in names if not os.path.exists(folder / name)]
-
-
-def _locked(path: Path, title: str, reporter: Reporter) -> IO[str]:
-    """Open and lock the file at ``path``; closing it, or the end of the process, unlocks it."""
-    lock = path.open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        reporter.say(f"another process downloads {title}; waiting for it")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError:
-        lock.close()
-        raise
-    return lock
 
 
 def _fetch(mirror: str, path: Path, md5: str, task: Task, hint: str) -> None:

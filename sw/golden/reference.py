@@ -151,7 +151,7 @@ def from_float(network: FloatNetwork, source: str) -> Reference:
 def own_levels(network: IntegerNetwork, T: int) -> int:
     """L of the network's training, from its metadata, or T if it is not there."""
     text = network.metadata.get("levels", "")
-    return int(text) if text.isdecimal() and int(text) > 0 else T
+    return int(text) if text.isdecimal() and len(text) < 5 and int(text) > 0 else T
 
 
 def find_reference(

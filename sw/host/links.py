@@ -112,7 +112,8 @@ def split_baud(text: str) -> tuple[str, tuple[int, ...]]:
     port, at, baud = text.rpartition("@")
     if not at:
         return text, RATES
-    if not baud.isdecimal() or int(baud) == 0:
+    # Nine digits are beyond any port, and within what pyserial converts.
+    if not baud.isdecimal() or len(baud) > 9 or int(baud) == 0:
         raise LinkError(f"{baud!r} in serial:{text} is no baud rate; write serial:PORT@BAUD")
     return port, (int(baud),)
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from residuum.sw.convert.to_integer import SPIKE_FRACTION_BITS, FractionBits, to_integer
 from residuum.sw.errors import ResiduumError
+from residuum.sw.files import digest_of_file
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
 from residuum.sw.network.library import float_file, zoo_file
 from residuum.sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
 from residuum.sw.study.simulator import Reset
-from residuum.sw.study.store import Arrays, digest, kept
+from residuum.sw.study.store import Arrays, kept
 from residuum.sw.train.training import float_accuracy
 
 TAUS = tuple(range(1, 9))
@@ -81,7 +82,7 @@ def load_subject(name: str, folder: Path) -> Subject:
     if source.input_shape != eight.input_shape or len(source.layers) != len(eight.layers):
         raise ResiduumError(f"{files['float']} and {files['eight']} are not of the same network")
     four = IntegerNetwork.load(files["four"]) if files["four"].exists() else None
-    digests = {part: digest(path) for part, path in files.items() if path.exists()}
+    digests = {part: digest_of_file(path) for part, path in files.items() if path.exists()}
     return Subject(name, eight.metadata["dataset"], eight, four, source, digests)
 
 

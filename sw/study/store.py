@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from residuum.sw.errors import ResiduumError
 from residuum.sw.files import write_whole
 
 Arrays = dict[str, np.ndarray]
@@ -40,14 +39,6 @@ def kept(folder: Path, key: Mapping[str, object], compute: Callable[[], Arrays])
     np.savez_compressed(content, allow_pickle=False, **result)
     write_whole(path, content.getvalue())
     return result
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file; ``ResiduumError`` if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ResiduumError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _read(path: Path) -> Arrays | None:

@@ -55,6 +55,7 @@ KEYS = [
         "dsp",
         "available",
         "seed",
+        "tries",
         "digest",
         "tools",
         "seconds",

@@ -51,6 +51,13 @@ def test_empty_memories_and_a_missing_report_are_told(loader, capsys):
     assert "ulx3s: loading empty memories, preset 85f, 150 MHz" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("report", ['{"network": null}', '{"network": "digits"}', "[]", "{"])
+def test_a_strange_report_does_not_stop_it(loader, capsys, report):
+    (loader / "ulx3s" / "report.json").write_text(report)
+    assert main(["program", "ulx3s"]) == 0
+    assert "ulx3s: loading an unknown network" in capsys.readouterr().out
+
+
 def test_a_later_build_that_missed_its_clock_is_told(loader, capsys):
     (loader / "ulx3s" / "missed.json").write_text("{}")
     assert main(["program", "ulx3s"]) == 0

@@ -11,7 +11,8 @@ from residuum.cli import main
 from residuum.commands import summary
 
 ROOT = Path(__file__).parents[2]
-SUMMARY = [sys.executable, "-m", "residuum", "summary", "digits"]
+COMMAND = [sys.executable, "-m", "residuum"]
+SUMMARY = [*COMMAND, "summary", "digits"]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,14 +21,24 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert (exit_.value.code, capsys.readouterr().out) == (0, f"residuum {residuum.__version__}\n")
 
 
-def test_a_reader_that_stops_reading_is_no_error() -> None:
-    """As in ``residuum summary digits | head``: the pipe closes before the first write."""
-    child = subprocess.Popen(SUMMARY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+@pytest.mark.parametrize("words", [["summary", "digits"], ["boards"]], ids=" ".join)
+def test_a_reader_that_stops_reading_is_no_error(words: list[str]) -> None:
+    """As in ``residuum summary digits | head``: the pipe is closed before anything is written."""
+    child = subprocess.Popen(
+        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
     assert child.stdout is not None
     assert child.stderr is not None
     child.stdout.close()
     assert (child.stderr.read(), child.wait()) == (b"", 141)
     child.stderr.close()
+
+
+def test_without_an_output_the_work_is_done() -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" "$@" >&-', *SUMMARY], stderr=subprocess.PIPE, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

@@ -10,7 +10,7 @@ import pytest
 from residuum import cli
 from residuum.boards.build import bitstream
 from residuum.boards.build import layout as board_build
-from residuum.boards.build.layout import REPORT, Design
+from residuum.boards.build.layout import MISSED, REPORT, Design
 from residuum.hw.isa.host_map import Counter
 from residuum.hw.isa.presets import preset
 from residuum.sim.bench import bench, measure
@@ -223,7 +223,8 @@ def builds(tmp_path, monkeypatch):
 
     def build(order, design, folder, reporter):
         done.append(design.digest.hex())
-        write_json(folder / REPORT, {"digest": design.digest.hex(), "fmax_mhz": 140})
+        missed = {"digest": design.digest.hex(), "fmax_mhz": 140, "tries": len(done)}
+        write_json(folder / MISSED, missed)
         raise ResiduumError("too slow")
 
     work_in(tmp_path, monkeypatch)
@@ -233,13 +234,25 @@ def builds(tmp_path, monkeypatch):
     return SimpleNamespace(done=done, digest=design.digest.hex(), root=tmp_path / "build")
 
 
-def routed() -> dict:
-    return bench.routed("ulx3s-12f", "12f", 1, SILENT)
+def routed(tries: int = 1) -> dict:
+    return bench.routed("ulx3s-12f", "12f", tries, SILENT)
 
 
 def test_a_build_that_misses_its_clock_has_a_clock_too_and_is_not_repeated(builds):
     assert routed()["fmax_mhz"] == routed()["fmax_mhz"] == 140
     assert builds.done == [builds.digest]
+
+
+def test_more_tries_are_made_after_a_miss(builds):
+    routed()
+    assert routed(tries=2)["tries"] == 2
+    assert len(builds.done) == 2
+
+
+def test_a_bitstream_that_met_its_clock_counts_more_than_a_miss(builds):
+    routed()
+    write_json(builds.root / "ulx3s-12f" / REPORT, {"digest": builds.digest, "fmax_mhz": 155})
+    assert (routed()["fmax_mhz"], len(builds.done)) == (155, 1)
 
 
 def test_the_bitstream_of_the_same_design_counts(builds):

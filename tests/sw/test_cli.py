@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from residuum.cli import COMMANDS, main
+from residuum.sw.data.data_sets import PUBLISHED_ONLY, Access, Digits, Split
+from residuum.sw.errors import ResiduumError
 from residuum.sw.network.library import ZOO, load_network, zoo_file, zoo_names
 from residuum.sw.train import training
 from residuum.sw.train.models import MODELS
@@ -42,28 +44,24 @@ def test_every_command_teaches_by_example(command: str, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        "eval",
-        "train",
-        "study",
-        "suggest",
-        "show",
-        "explain",
-        "report",
-        "sim",
-        "run",
-        "check",
-        "verify",
-        "netlist",
-    ],
+    "words",
+    [["bench", "--models", "digits"], ["study", "--models", "digits"]]
+    + [[command, "digits"] for command in ("eval", "explain", "netlist", "report", "show", "sim")]
+    + [[command, "digits"] for command in ("suggest", "train", "verify")]
+    + [["check"], ["run"]],
+    ids=lambda words: words[0],
 )
-def test_commands_with_images_can_allow_modified_files(
-    command: str, capsys: pytest.CaptureFixture[str]
+def test_allow_modified_reaches_the_data(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        main([command, "--help"])
-    assert "--allow-modified" in capsys.readouterr().out
+    def asked(_: Digits, access: Access = PUBLISHED_ONLY) -> Split:
+        raise ResiduumError(f"modified files: {access.accepts_modified}")
+
+    monkeypatch.setattr(Digits, "train", asked)
+    monkeypatch.setattr(Digits, "test", asked)
+    for option, allowed in (([], False), (["--allow-modified"], True)):
+        assert main([*words, *option]) == 1
+        assert capsys.readouterr().err == f"residuum: modified files: {allowed}\n"
 
 
 def test_eval_writes_the_report(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,7 +224,7 @@ def test_train_looks_at_the_folder_before_it_trains(
 ) -> None:
     (in_tmp / "taken").write_bytes(b"a file")
     assert main(["train", "digits", "--out", "taken"]) == 1
-    assert capsys.readouterr().err == "residuum: taken cannot be written: File exists\n"
+    assert capsys.readouterr().err == "residuum: taken cannot be written: a file is in the way\n"
     assert not (in_tmp / "build/train/digits.pt").exists()
 
 

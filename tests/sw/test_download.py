@@ -184,7 +184,7 @@ def test_server_that_falls_silent(
 @pytest.mark.parametrize("where", ["taken", "taken/deep"])
 def test_folder_that_cannot_be_made(server: FileServer, tmp_path: Path, where: str) -> None:
     (tmp_path / "taken").write_bytes(b"a file")
-    with pytest.raises(ResiduumError, match=f"taken.* for downloads cannot be written: .*; {HINT}"):
+    with pytest.raises(ResiduumError, match=f"taken.* cannot be written: .*; {HINT}"):
         fetch(server, tmp_path / where)
     assert server.requests == []
 
@@ -316,6 +316,8 @@ WHOLE = archive(FILES)
         WHOLE[:1000] + bytes(1000) + WHOLE[2000:],
         archive({"a": b"a"}),
     ],
+    # An archive holds the time at which it was made: as an id it would differ between workers.
+    ids=["empty", "no archive", "cut", "damaged", "of other files"],
 )
 def test_damaged_archive_is_deleted_and_comes_anew(
     server: FileServer, tmp_path: Path, damaged: bytes

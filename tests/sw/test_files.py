@@ -1,6 +1,7 @@
 """Files of both kinds of network: atomic writing; errors for damaged and foreign files."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,20 @@ def test_an_interruption_leaves_nothing_behind(
 def test_folder_in_the_place_of_a_file_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ResiduumError, match="cannot be written: it is a folder"):
         write_whole(tmp_path, b"new")
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    write_whole(tmp_path / "link", b"content")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"content"
+
+
+def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", b"content")
+    assert os.read(reader, 100) == b"content"
+    os.close(reader)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert (tmp_path / "pipe").is_fifo()

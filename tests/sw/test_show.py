@@ -117,7 +117,7 @@ def test_mistakes_get_one_sentence(
         (["digits", "--image", "360"], numbers),
         (["none"], "there is no network 'none'"),
         (["digits", "--out", "x.bmp"], "x.bmp must end in .png, .svg or .pdf"),
-        (["digits", "--out", "file/x.png"], "file cannot be written: File exists"),
+        (["digits", "--out", "file/x.png"], "file cannot be written: a file is in the way"),
         (["digits", "--against", "none.npz"], "there is no file none.npz"),
     ):
         assert main(["show", *arguments]) == 1
