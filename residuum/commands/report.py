@@ -80,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
     images = labels = None
     if "dataset" in network.metadata or args.images is not None or args.sim:
         images, labels = held_out(network, args.model, args.images, data_access(args))
-    program, reason = None, ""
+    config, program, reason = _config(args), None, ""
     try:
-        program = compile_network(network, grow_to_fit(network, _config(args)), **stages)
+        program = compile_network(network, grow_to_fit(network, config), **stages)
     except ResiduumError as error:
         if args.sim:
             raise
