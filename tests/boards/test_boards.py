@@ -31,6 +31,11 @@ NAMES = [
     *("orangecrab-25f", "orangecrab-85f", "ecpix5-45", "ecpix5-85", "versa-ecp5"),
     *("butterstick", "icesugar-pro", "colorlight-5a75b"),
 ]
+# Elaboration takes some seconds for each board: the others are for `make test-all`.
+SHORT = ("ulx3s-12f", "orangecrab-25f", "colorlight-5a75b")
+ELABORATED = [
+    name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in NAMES
+]
 PACKAGES = {"BG256": "CABGA256", "MG285": "CSFBGA285", "BG381": "CABGA381", "BG554": "CABGA554"}
 SMALL = EngineConfig.for_lanes(2, steps=2, weight_rows=8, feature_rows=8, memory="ecp5")
 
@@ -86,7 +91,7 @@ def test_the_preset_is_the_one_of_the_device(name):
     assert board.device.lower().endswith(board.preset)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ELABORATED)
 def test_the_design_elaborates_with_existing_pins_each_used_once(name):
     """The tools' own pin list of the package is the reference."""
     board = find(name)
@@ -98,7 +103,7 @@ def test_the_design_elaborates_with_existing_pins_each_used_once(name):
     assert len(set(used.values())) == len(used)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ELABORATED)
 def test_uart_leds_and_oscillator_are_there(name):
     board = find(name)
     rtlil, constraints = design(name)

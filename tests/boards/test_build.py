@@ -125,8 +125,12 @@ def test_the_bitstream_is_one_for_the_device(built):
 @pytest.mark.parametrize(
     "name",
     [
-        *("orangecrab-25f", "ecpix5-45", "versa-ecp5"),
-        *("butterstick", "icesugar-pro", "colorlight-5a75b"),
+        "orangecrab-25f",
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in ("ecpix5-45", "versa-ecp5", "butterstick", "icesugar-pro")
+        ),
+        pytest.param("colorlight-5a75b", marks=pytest.mark.long),
     ],
 )
 def test_the_tools_take_the_pins_of_every_kind_of_board(name, tmp_path):

@@ -79,7 +79,9 @@ def differences(config: EngineConfig, seed: int, count: int, depth: int | None =
     return found
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))]
+)
 def test_random_programs(seed):
     """4 x 50 programs on the same engine, without a reset."""
     assert differences(MAIN, seed, 50) == []
@@ -103,6 +105,13 @@ def test_sixteen_layers():
     assert differences(MAIN, 7, 6, depth=16) == []
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# Compilation takes most of the time, so `make test` has two of these engines.
+SHORT = ("5 lanes, 3 steps", "3 tiles of 4 lanes, 6 steps")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in CONFIGS],
+)
 def test_other_engines(name):
     assert differences(CONFIGS[name], 100, 15) == []
