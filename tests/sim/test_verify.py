@@ -252,7 +252,7 @@ def test_two_at_the_same_work_are_refused(simulated, tmp_path):
     [
         (["digits", "--preset", "99f"], "there is no preset '99f'"),
         (["digits", "--images", "361"], "361 images are wanted, but digits has 360 held-out"),
-        (["fashion", "--bits", "4", "--preset", "12f"], "need 1626 rows of feature memory"),
+        (["fashion", "--bits", "4", "--preset", "12f"], "3474 weight rows are needed up to"),
         (["digits", "--tau", "30", "--T", "30"], "steps must be in 1..31 "),
         (["nothing"], "there is no network 'nothing'"),
     ],
