@@ -33,6 +33,7 @@ def test_digits_on_the_engine(tmp_path):
     assert report["rtl_accuracy"] == report["golden_accuracy"]
 
 
+@pytest.mark.long
 def test_plain_conversion_and_other_lanes(tmp_path):
     status, report = run(
         tmp_path, "digits", "--images", "2", "--tau", "0", "--T", "3", "--lanes", "6"
@@ -117,6 +118,7 @@ def test_narrow_terminals_get_lines_instead_of_a_table(in_tmp, monkeypatch, caps
     assert f"  cycles: {first['cycles']:,.0f}" in lines[lines.index(first["name"]) :]
 
 
+@pytest.mark.long
 def test_waves(in_tmp, capsys):
     """The wave file is about as large as predicted, and the command prints its size."""
     status, _ = run(in_tmp, "digits", "--images", "1", "--waves", "--lanes", "16")

@@ -195,7 +195,7 @@ def test_a_device_that_holds_nothing(capsys):
 
 def test_serve_and_the_commands_on_it():
     """``residuum serve`` as a separate process, and the commands for a board."""
-    command = [sys.executable, "-m", "residuum.cli"]
+    command = [sys.executable, "-m", "residuum"]
     with subprocess.Popen(
         [*command, "serve", "--model", "digits"], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as server:

@@ -229,6 +229,7 @@ TINY = {
 }
 
 
+@pytest.mark.long
 def test_a_path_with_characters_of_make_and_the_shell(tmp_path, monkeypatch):
     """The build folder and the folder of Python's packages may have arbitrary paths."""
     folder = tmp_path / 'it\'s $HOME #1 "x" \\ &;'

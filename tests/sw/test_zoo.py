@@ -34,7 +34,7 @@ def test_digits_accuracy(bits: int, least: float) -> None:
 @needs_data
 @pytest.mark.parametrize(
     ("model", "bits", "least"),
-    [("mnist", 8, 99.3), ("mnist", 4, 99.3)],
+    [("mnist", 8, 99.3), pytest.param("mnist", 4, 99.3, marks=pytest.mark.long)],
 )
 def test_accuracy_on_all_test_images(model: str, bits: int, least: float) -> None:
     assert accuracy(model, bits) >= least
@@ -43,7 +43,12 @@ def test_accuracy_on_all_test_images(model: str, bits: int, least: float) -> Non
 @needs_data
 @pytest.mark.parametrize(
     ("model", "bits", "least"),
-    [("fashion", 8, 91), ("fashion", 4, 91), ("cifar10", 8, 88), ("cifar10", 4, 88)],
+    [
+        ("fashion", 4, 91),
+        ("cifar10", 4, 88),
+        pytest.param("fashion", 8, 91, marks=pytest.mark.long),
+        pytest.param("cifar10", 8, 88, marks=pytest.mark.long),
+    ],
 )
 def test_accuracy_on_some_test_images(model: str, bits: int, least: float) -> None:
     assert accuracy(model, bits, SOME) >= least
