@@ -342,7 +342,8 @@ def _run_verilator(
     # Cache Verilator's runtime: it is most of the work of a small build, and common to all designs.
     runtime = build_folder() / "verilator" / f"runtime-{_digest({}, waves=waves, cocotb=cocotb)}"
     if runtime.is_dir():
-        shutil.copytree(runtime, objects, dirs_exist_ok=True)
+        # With new times, so that make does not compile the runtime again.
+        shutil.copytree(runtime, objects, dirs_exist_ok=True, copy_function=shutil.copy)
     jobs = str(os.cpu_count() or 1)
     compile_ = ["make", "-j", jobs, "-f", "Vtop.mk", *_MAKE_FLAGS, f"VM_TRACE={int(waves)}"]
     _run_child("make", compile_, log, cwd=objects, env=environment)

@@ -229,6 +229,16 @@ TINY = {
 }
 
 
+def test_the_runtime_of_verilator_is_compiled_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
+    logs = []
+    for number in (1, 2):
+        main = TINY["main.cpp"] + f"// {number}"
+        program = build_program({**TINY, "main.cpp": main}, name="tiny")
+        logs.append(program.with_name("build.log").read_text())
+    assert ["verilated.cpp" in log for log in logs] == [True, False]
+
+
 @pytest.mark.long
 def test_a_path_with_characters_of_make_and_the_shell(tmp_path, monkeypatch):
     """The build folder and the folder of Python's packages may have arbitrary paths."""
