@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.sw.network.graph import IMAGE, INPUT, Shape, last_readers
+from residuum.sw.network.graph import IMAGE, INPUT, Shape, Source, last_readers
 from residuum.sw.network.integer_network import IntegerNetwork, Layer
 
 
@@ -193,14 +193,25 @@ def place_maps(network: IntegerNetwork, config: EngineConfig) -> list[MapPlan | 
 def rows_in_use(network: IntegerNetwork, config: EngineConfig) -> Iterator[tuple[Layer, int]]:
     """Each hidden layer of any graph, with the rows of the maps that are in use while it runs.
 
-    An estimate: an engine that runs graphs may need more rows, where free rows lie between maps,
-    or fewer, where a sum is written over the map that it reads.
+    An estimate for an engine that runs graphs. It may need more, where free rows lie between maps.
     """
     last = last_readers(network.layers)
     taken = {INPUT: plan_image(network, config).rows_taken}
     for index, (layer, shape) in enumerate(
         zip(network.layers[:-1], network.shapes[:-1], strict=True)
     ):
-        taken[index] = MapPlan(shape, config.lanes, empty_row=0).rows_taken
-        yield layer, sum(taken.values())
-        taken = {number: rows for number, rows in taken.items() if last[number] > index}
+        rows = MapPlan(shape, config.lanes, empty_row=0).rows_taken
+        over = [
+            taken[source.map]
+            for source in layer.sources[1:]
+            if _read_in_place(source) and source.map != INPUT and last[source.map] == index
+        ]
+        taken[index] = rows
+        yield layer, sum(taken.values()) - (min(rows, over[0]) if over else 0)
+        taken = {number: kept for number, kept in taken.items() if last[number] > index}
+
+
+def _read_in_place(source: Source) -> bool:
+    """Whether each position of a sum reads this map only where the sum itself is: then the sum may
+    be written over the map."""
+    return source.kernel == source.stride == source.pool == (1, 1)
