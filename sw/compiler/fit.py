@@ -66,6 +66,26 @@ def preset_named(name: str) -> EngineConfig:
         raise ResiduumError(str(error)) from None
 
 
+def engine_named(name: str, sizes: Mapping[str, int]) -> EngineConfig:
+    """The preset called ``name`` with other ``sizes``, by the names of `EngineConfig`.
+
+    Raises ``ResiduumError`` if the preset is unknown, or there is no such engine.
+    """
+    changes = dict(sizes)
+    try:
+        if "lanes" in changes:
+            changes["tile_lanes"] = EngineConfig.for_lanes(changes["lanes"]).tile_lanes
+        return preset_named(name).with_changes(**changes)
+    except (TypeError, ValueError) as error:
+        raise ResiduumError(f"this engine cannot be built: {error}") from None
+
+
+def describe_sizes(name: str, sizes: Mapping[str, int]) -> str:
+    """An engine of `engine_named` in words: "85f" or "85f with 4,096 weight rows"."""
+    parts = [f"{size:,} {what.replace('_', ' ')}" for what, size in sizes.items()]
+    return f"{name} with {', '.join(parts)}" if parts else name
+
+
 def fit(
     network: IntegerNetwork, config: EngineConfig, *, steps: int | None = None
 ) -> tuple[Need, ...]:
