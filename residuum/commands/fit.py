@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Compare what a network needs with what the engines of the boards have: memories, layers and widths.
-Prints every limit that is exceeded, with its cures, and what no engine can run yet. Ends with status
-1 if the network runs on none of them."""
+Prints every limit that is exceeded, with its cures, and what no engine can run yet. Ends with
+status 1 if the network runs on none of them."""
 EXAMPLES = """\
 examples:
   residuum fit cifar10 --bits 4                all presets and boards
@@ -104,11 +104,9 @@ def _record(preset: str, needs: tuple[Need, ...]) -> dict[str, str | Text]:
 
 def _column(what: str) -> str:
     """The head of a column, a word in each line."""
-    return (
-        what.replace("accumulator", "accumu-\nlator")
-        .replace("activation", "acti-\nvation")
-        .replace(" ", "\n")
-    )
+    for word, halves in {"accumulator": "accumu-\nlator", "activation": "acti-\nvation"}.items():
+        what = what.replace(word, halves)
+    return what.replace(" ", "\n")
 
 
 def _lines(
@@ -116,7 +114,9 @@ def _lines(
 ) -> Iterator[str]:
     """The limits of each engine with their cures, and what no engine runs yet."""
     for preset, needs in engines.items():
-        names = ", ".join(name for name, of in boards.items() if of == preset)
+        # An engine such as 85f-4bit is for the devices of 85f.
+        device = preset.partition("-")[0]
+        names = ", ".join(name for name, of in boards.items() if of == device)
         where = f"{preset} ({names})" if names else preset
         exceeded = [need for need in needs if not need.fits]
         yield ""
