@@ -146,8 +146,8 @@ def random_float_network(seed: int) -> FloatNetwork:
 class _Structure:
     """Random layers of a graph: sources with weights of zero, and max-pooling.
 
-    Every map has a reader. ``layers`` holds the sources of each layer, the numbers of those that are
-    identities, and the pooling.
+    Every map has a reader. ``layers`` holds the sources of each layer, the numbers of those that
+    are identities, and the pooling.
     """
 
     def __init__(
