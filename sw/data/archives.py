@@ -118,15 +118,13 @@ class Archive:
     @staticmethod
     def _channels_first(where: str, found: tuple[int, ...], shape: Shape | None) -> bool:
         last = (found[2], *found[:2])
-        if found == last:
-            return True
-        if shape is not None and (found == shape) != (last == shape):
+        if shape in (found, last):
             return found == shape
         if shape is not None and (found[0] == shape[0]) != (last[0] == shape[0]):
             return found[0] == shape[0]
         # Four channels are possible, but four rows or columns are more likely.
         fits = [(size in (1, 3)) * 2 + (size == 4) for size in (found[0], last[0])]
-        if fits[0] == fits[1]:
+        if fits[0] == fits[1] and found != last or not any(fits):
             raise ResiduumError(
                 f"{where} has the shape (N, {', '.join(map(str, found))}), in which the channels "
                 "are not to be recognised; store it as (N, C, H, W) with 1 or 3 channels"
