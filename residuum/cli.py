@@ -33,6 +33,7 @@ class Command:
 COMMANDS = (
     Command("eval", "accuracy of a network on held-out images"),
     Command("summary", "layers, shapes, bits, memory and bounds"),
+    Command("fit", "what a network needs, and what the boards have"),
     Command("train", "train a network and convert it to integers"),
     Command("study", "the effect of the residual potential, in tables and plots"),
     Command("suggest", "the best tau and T for a given number of steps"),
