@@ -13,6 +13,7 @@ inside ``run``: so ``--help`` is fast.
 
 import argparse
 import importlib
+import keyword
 import os
 import sys
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ COMMANDS = (
     Command("summary", "layers, shapes, bits, memory and bounds"),
     Command("fit", "what a network needs, and what the boards have"),
     Command("train", "train a network and convert it to integers"),
+    Command("import", "take in a trained network from PyTorch, ONNX or NIR"),
     Command("study", "the effect of the residual potential, in tables and plots"),
     Command("suggest", "the best tau and T for a given number of steps"),
     Command("show", "spikes, potentials and rates of one image as a picture"),
@@ -141,7 +143,9 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         if command.name != chosen:
             commands.add_parser(command.name, help=command.help)
             continue
-        module = importlib.import_module(f"residuum.commands.{command.name}")
+        # A keyword cannot name a module that others import.
+        file = f"{command.name}_" if keyword.iskeyword(command.name) else command.name
+        module = importlib.import_module(f"residuum.commands.{file}")
         child = commands.add_parser(
             command.name,
             help=command.help,

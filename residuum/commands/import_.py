@@ -1,0 +1,518 @@
+"""``residuum import``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from residuum.commands.arguments import (
+    add_allow_modified,
+    image_count,
+    positive_number,
+    whole_number,
+)
+from residuum.sw.errors import ResiduumError
+
+if TYPE_CHECKING:
+    from residuum.sw.convert.importing import Imported, Options
+    from residuum.sw.convert.ladder import Rung, Step
+    from residuum.sw.data.data_sets import Access
+    from residuum.sw.data.images import Images
+    from residuum.sw.frontend.models import Model
+    from residuum.sw.network.float_network import FloatNetwork
+    from residuum.sw.network.graph import Preprocessing
+    from residuum.sw.progress import Reporter
+
+DESCRIPTION = """\
+Take in a trained classifier from PyTorch, ONNX or NIR and convert it to an integer network. Prints
+the accuracy after every step of the way, names the layers that lose it, and writes the network.
+No training is needed."""
+EXAMPLES = """\
+examples:
+  residuum import mynet.py:make --weights mynet.pt --data photos/ -o mynet.npz
+        the function make() in mynet.py returns the torch.nn.Module; the folder photos/ has a
+        sub-folder of pictures per class
+  residuum import mynet.py:make --weights mynet.pt --data cifar10 \\
+        --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225 --bits 4
+        the model wants (u/255 - mean) / std; 4-bit weights
+  residuum import exported.pt2 --data photos/ --size 64
+  residuum import mnist-12.onnx --data mnist -o lenet.npz
+  residuum import model.nir --reset subtract --code rate --T 16 --data events.npz -o snn.npz
+
+then:
+  residuum fit mynet.npz                       the boards that it fits
+  residuum eval mynet.npz --data photos/       its accuracy
+  residuum explain mynet.npz --data photos/    what each layer loses
+"""
+# Images of the ladder, unless the user says otherwise.
+LADDER_IMAGES = 1000
+LARGEST_SEED = 2**32 - 1
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source",
+        metavar="MODEL",
+        help="FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION that returns a torch.nn.Module, or a "
+        "file .pt2 (torch.export), .onnx or .nir",
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="state_dict of the module, saved by torch.save"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the network (default NAME.npz)"
+    )
+    parser.add_argument("--name", help="name of the network (default: from MODEL)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the ladder to a file")
+    _configure_data(parser.add_argument_group("pictures"))
+    add_allow_modified(parser)
+    _configure_integers(parser.add_argument_group("integers"))
+    _configure_nir(parser.add_argument_group("NIR files"))
+
+
+def _configure_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--data",
+        metavar="SOURCE",
+        help="a known data set (mnist, cifar10, ...), a folder with a sub-folder of pictures per "
+        "class, or an .npz file",
+    )
+    group.add_argument(
+        "--size",
+        type=_size,
+        metavar="N or HxW",
+        help="scale pictures to this size (default: the size that they, or the model, have)",
+    )
+    group.add_argument(
+        "--crop",
+        type=_size,
+        metavar="N or HxW",
+        help="then cut this out of the centre",
+    )
+    group.add_argument(
+        "--interpolation",
+        choices=("nearest", "bilinear", "bicubic"),
+        default="bilinear",
+        help="of the scaling (default %(default)s)",
+    )
+    group.add_argument(
+        "--channels",
+        choices=("grey", "RGB", "BGR"),
+        help="channels that the model reads (default: those of the pictures)",
+    )
+    group.add_argument(
+        "--scale",
+        type=_scale,
+        metavar="X",
+        help="the model reads (u*X - mean) / std for pixels u = 0..255; default 1/255, or 1 if that "
+        "is more accurate on the calibration images",
+    )
+    for option in ("--mean", "--std"):
+        group.add_argument(
+            option, type=float, nargs="+", metavar="X", help="one for all channels, or one for each"
+        )
+    group.add_argument(
+        "--calibrate",
+        type=positive_number,
+        default=512,
+        metavar="N",
+        help="training images on which ranges and rounding are chosen (default %(default)s)",
+    )
+    group.add_argument(
+        "--images",
+        type=image_count,
+        default=LADDER_IMAGES,
+        metavar="N",
+        help="held-out images of the ladder, or all (default %(default)s)",
+    )
+
+
+def _configure_integers(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--bits",
+        type=_between(2, 8),
+        default=8,
+        metavar="N",
+        help="bits of a weight, 2 .. 8 (default %(default)s)",
+    )
+    group.add_argument(
+        "--bits-per-activation",
+        type=_between(1, 8),
+        metavar="K",
+        help="bits of a number in a map in radix code, 1 .. 8 (default 6)",
+    )
+    group.add_argument(
+        "--code",
+        choices=("radix", "rate"),
+        default="radix",
+        help="radix: numbers of K bits, for any ReLU network; rate: spikes over tau + T steps, for "
+        "networks trained with QCFS (default %(default)s)",
+    )
+    group.add_argument("--tau", type=whole_number, help="probe steps of rate code (default 0)")
+    group.add_argument("--T", type=positive_number, help="inference steps of rate code (default 8)")
+    group.add_argument(
+        "--potential-bits",
+        type=_between(8, 40),
+        default=24,
+        metavar="N",
+        help="bits of the membrane potential of the engine (default %(default)s)",
+    )
+    group.add_argument(
+        "--fine-tune",
+        type=positive_number,
+        default=0,
+        metavar="EPOCHS",
+        help="train on with rounded weights and activations; needs labels",
+    )
+    group.add_argument(
+        "--seed",
+        type=_between(0, LARGEST_SEED),
+        default=0,
+        metavar="N",
+        help="of the fine-tuning (default %(default)s)",
+    )
+    group.add_argument("--restart", action="store_true", help="discard an earlier fine-tuning")
+    group.add_argument(
+        "--nearest",
+        action="store_true",
+        help="round each weight to the nearest, without compensation",
+    )
+
+
+def _configure_nir(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--reset",
+        metavar="HOW",
+        help="the reset of the neurons, which the file cannot say: subtract",
+    )
+    group.add_argument(
+        "--start",
+        choices=("half", "zero"),
+        help="the start potential: half of the threshold, or zero (default: zero, or what a file "
+        "that residuum exported says)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from residuum.commands.console import data_access, say_written, write_report
+    from residuum.sw.convert.importing import ladder, to_integers
+    from residuum.sw.files import build_folder, require_writable
+    from residuum.sw.frontend.models import open_model
+    from residuum.sw.network.library import float_file
+
+    options = _options(args)
+    access = data_access(args)
+    model = open_model(args.source, weights=args.weights, reset=args.reset, start=args.start)
+    output = args.output or Path(f"{args.name or model.name}.npz")
+    if output.suffix != ".npz":
+        raise ResiduumError(f"the network is an .npz file; -o names {output}")
+    for path in (output, float_file(str(output))):
+        require_writable(path)
+
+    network, calibration = _float_network(args, model, access)
+    say = access.reporter.say
+    for note in network.metadata.get("notes", "").split("; "):
+        if note:
+            say(f"note: {note}")
+    training = checkpoint = None
+    if options.fine_tune:
+        training = _load(args, network, access, split="training")
+        checkpoint = build_folder() / "import" / f"{output.stem}.pt"
+        require_writable(checkpoint)
+        if args.restart:
+            checkpoint.unlink(missing_ok=True)
+    try:
+        imported = to_integers(
+            network,
+            options,
+            calibration=calibration,
+            training=training,
+            checkpoint=checkpoint,
+            metadata={"command": _command_line(args)},
+            reporter=access.reporter,
+        )
+    except KeyboardInterrupt:
+        if checkpoint is not None and checkpoint.exists():
+            raise KeyboardInterrupt(
+                f"the finished epochs are kept in {checkpoint}, and the same command goes on there"
+            ) from None
+        raise
+    integers = imported.conversion.network
+    held_out = _load(args, network, access, split="held-out", at_most=args.images)
+    if held_out is not None:
+        rungs = ladder(
+            imported,
+            options,
+            held_out.images,
+            held_out.labels,
+            before=_given(model, network),
+            reporter=access.reporter,
+        )
+        _print_ladder(rungs, held_out)
+        if args.json is not None:
+            write_report(args.json, _report(integers.name, rungs, held_out))
+    _print_losses(imported)
+    integers.save(output)
+    imported.calibrated.save(float_file(str(output)))
+    say_written(output, float_file(str(output)))
+    print(f"next: residuum fit {shlex.quote(str(output))}")
+    return 0
+
+
+def _given(model: Model, network: FloatNetwork) -> list[Step]:
+    """The model in its own framework, as the first step."""
+    from residuum.sw.convert.ladder import Step
+
+    predict = model.predictor(network.preprocessing)
+    return [] if predict is None else [Step("float, as given", predict)]
+
+
+def _options(args: argparse.Namespace) -> Options:
+    from residuum.sw.convert.importing import Options
+
+    if args.code == "radix" and (args.tau is not None or args.T is not None):
+        raise ResiduumError(
+            "--tau and --T are the steps of rate code; give --code rate with them, or leave them "
+            "out"
+        )
+    if args.code == "rate" and args.bits_per_activation is not None:
+        raise ResiduumError(
+            "--bits-per-activation is of radix code; in rate code, --T sets the levels"
+        )
+    standard = Options()
+    return Options(
+        bits=args.bits,
+        code=args.code,
+        map_bits=args.bits_per_activation or standard.map_bits,
+        tau=standard.tau if args.tau is None else args.tau,
+        T=args.T or standard.T,
+        potential_bits=args.potential_bits,
+        compensate=not args.nearest,
+        fine_tune=args.fine_tune,
+        seed=args.seed,
+    )
+
+
+def _float_network(
+    args: argparse.Namespace, model: Model, access: Access
+) -> tuple[FloatNetwork, Images | None]:
+    """The float network, and the calibration images."""
+    from residuum.sw.data.data_sets import DATASETS
+    from residuum.sw.data.images import load_images
+
+    metadata = {"dataset": args.data} if args.data in DATASETS else {}
+    if model.spikes:
+        return model.network(name=args.name, metadata=metadata), None
+    if args.data is None:
+        raise ResiduumError(
+            "the ranges of the activations are measured on images: name them with --data"
+        )
+    calibration = load_images(
+        args.data,
+        split="training",
+        at_most=args.calibrate,
+        shape=model.input_shape,
+        preprocessing=_preprocessing(args, None),
+        access=access,
+    )
+    shape = calibration.images.shape[1:]
+    networks = {
+        scale: model.network(
+            input_shape=shape,
+            preprocessing=_preprocessing(args, shape, scale),
+            name=args.name,
+            class_names=calibration.class_names,
+            metadata=metadata,
+        )
+        for scale in _scales(args, calibration)
+    }
+    return _most_accurate(networks, calibration, access.reporter), calibration
+
+
+def _scales(args: argparse.Namespace, calibration: Images) -> list[float]:
+    """The scales to try: models disagree on pixels of 0..1 and of 0..255."""
+    if args.scale is not None:
+        return [args.scale]
+    tried = calibration.labels is not None and args.mean is None and args.std is None
+    return [1 / 255, 1.0] if tried else [1 / 255]
+
+
+def _most_accurate(
+    networks: dict[float, FloatNetwork], calibration: Images, reporter: Reporter
+) -> FloatNetwork:
+    import numpy as np
+
+    from residuum.sw.convert.ladder import ann
+
+    if len(networks) == 1:
+        return next(iter(networks.values()))
+    shares = {
+        scale: float(
+            (np.concatenate(list(ann(network)(calibration.images))) == calibration.labels).mean()
+        )
+        for scale, network in networks.items()
+    }
+    # The first, 1/255, also wins a tie.
+    best = max(shares, key=lambda scale: shares[scale])
+    if best == 1.0:
+        reporter.say(
+            f"the model reads pixels of 0..255 (--scale 1): it knows {shares[1.0]:.1%} of the "
+            f"calibration images, and {shares[1 / 255]:.1%} with pixels of 0..1"
+        )
+    return networks[best]
+
+
+def _preprocessing(
+    args: argparse.Namespace, shape: tuple[int, int, int] | None, scale: float = 1 / 255
+) -> Preprocessing:
+    from residuum.sw.network.graph import Preprocessing
+
+    channels = args.channels or ""
+    if not channels and shape is not None:
+        channels = {1: "grey", 3: "RGB"}.get(shape[0], "")
+    count = shape[0] if shape is not None else 0
+    return Preprocessing(
+        size=args.size,
+        crop=args.crop,
+        interpolation=args.interpolation,
+        channels=channels,
+        scale=scale,
+        mean=_per_channel("--mean", args.mean, count),
+        std=_per_channel("--std", args.std, count),
+    )
+
+
+def _per_channel(option: str, values: list[float] | None, channels: int) -> tuple[float, ...]:
+    if values is None or not channels:
+        return ()
+    if len(values) not in (1, channels):
+        raise ResiduumError(
+            f"{option} has {len(values)} values for {channels} channels; give one for all or one "
+            "for each"
+        )
+    return tuple(values) * (channels // len(values))
+
+
+def _load(
+    args: argparse.Namespace,
+    network: FloatNetwork,
+    access: Access,
+    *,
+    split: str,
+    at_most: int | None = None,
+) -> Images | None:
+    from residuum.sw.data.images import load_images
+
+    if args.data is None:
+        return None
+    return load_images(args.data, network, split=split, at_most=at_most, access=access)
+
+
+def _print_ladder(rungs: list[Rung], held_out: Images) -> None:
+    from residuum.commands.tables import print_records
+
+    what = "right" if held_out.labels is not None else "as the first"
+    records, before = [], None
+    for rung in rungs:
+        change = "" if before is None else f"{100 * (rung.share - before):+.2f}"
+        records.append({"step": rung.name, what: f"{100 * rung.share:.2f} %", "change": change})
+        before = rung.share
+    title = f"{len(held_out)} held-out images of {held_out.source}"
+    print_records(records, title=title, numbers=(what, "change"))
+    for rung in rungs:
+        if rung.losers:
+            names = ", ".join(f"{name} ({100 * lost:.1f} %)" for name, lost in rung.losers)
+            print(f"{rung.name}: most is lost in {names}")
+        if rung.cure:
+            print(f"{rung.name}: to lose less, try {rung.cure}")
+
+
+def _print_losses(imported: Imported) -> None:
+    """Channels that the rounding silences, by layer."""
+    for loss in imported.conversion.losses:
+        if loss.silent:
+            print(
+                f"layer {loss.name!r}: the weights of {len(loss.silent)} of {len(loss.error)} "
+                "channels are too small for their unit and became 0"
+            )
+
+
+def _report(name: str, rungs: list[Rung], held_out: Images) -> dict[str, object]:
+    return {
+        "model": name,
+        "data": held_out.source,
+        "images": len(held_out),
+        "labels": held_out.labels is not None,
+        "rungs": [
+            {
+                "name": rung.name,
+                "percent": round(100 * rung.share, 4),
+                "losers": [
+                    {"layer": layer, "percent": round(100 * lost, 4)} for layer, lost in rung.losers
+                ],
+            }
+            for rung in rungs
+        ],
+    }
+
+
+def _command_line(args: argparse.Namespace) -> str:
+    """The command that makes the network again, with the options that matter for it."""
+    words = ["residuum", "import", args.source]
+    left_out = ("source", "run", "output", "json", "images", "restart", "allow_modified")
+    for key, value in vars(args).items():
+        if key in left_out or value in (None, False, 0) or value == _defaults().get(key):
+            continue
+        option = f"--{key.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif isinstance(value, tuple):
+            words += [option, "x".join(map(str, value))]
+        else:
+            words += [option, *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
+
+
+def _defaults() -> dict[str, object]:
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    return {action.dest: action.default for action in parser._actions}
+
+
+def _size(text: str) -> tuple[int, int]:
+    """N or HxW for argparse."""
+    parts = text.lower().split("x")
+    try:
+        sizes = [int(part) for part in parts]
+    except ValueError:
+        sizes = []
+    if len(sizes) not in (1, 2) or min(sizes, default=0) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give N or HxW, such as 64 or 48x64")
+    return sizes[0], sizes[-1]
+
+
+def _scale(text: str) -> float:
+    """A positive number or fraction for argparse."""
+    numerator, slash, denominator = text.partition("/")
+    try:
+        value = float(numerator) / (float(denominator) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no scale; give a number such as 1/255")
+    return value
+
+
+def _between(smallest: int, largest: int) -> Callable[[str], int]:
+    """A whole number in a range for argparse."""
+
+    def number(text: str) -> int:
+        value = whole_number(text)
+        if not smallest <= value <= largest:
+            raise argparse.ArgumentTypeError(f"{value} is not in {smallest} .. {largest}")
+        return value
+
+    return number

@@ -1,0 +1,197 @@
+"""A float network of any origin to integers: calibration, fine-tuning, rounding, and the ladder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from residuum.sw.convert.calibrate import calibrate
+from residuum.sw.convert.ladder import (
+    Rung,
+    Step,
+    climb,
+    float_steps,
+    integer_step,
+    spiking_step,
+)
+from residuum.sw.convert.to_integer import MAP_BITS, POTENTIAL_BITS, Conversion, convert
+from residuum.sw.data.images import Images
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.network.graph import SPIKES
+from residuum.sw.network.integer_network import RADIX, RATE
+from residuum.sw.progress import SILENT, Reporter
+from residuum.sw.train.rounded import fine_tune_rounded
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a float network becomes integers.
+
+    Attributes
+    ----------
+    bits
+        Bits of the weights, 2 .. 8.
+    code
+        "radix" or "rate".
+    map_bits
+        K of the maps, in radix code.
+    tau, T
+        Steps of the runs, in rate code.
+    potential_bits
+        Bits of the membrane potential of the engine.
+    compensate
+        Round the weights with compensation.
+    fine_tune
+        Epochs of fine-tuning with rounded weights and activations; 0 for none.
+    seed
+        Of the fine-tuning.
+    """
+
+    bits: int = 8
+    code: str = RADIX
+    map_bits: int = MAP_BITS
+    tau: int = 0
+    T: int = 8
+    potential_bits: int = POTENTIAL_BITS
+    compensate: bool = True
+    fine_tune: int = 0
+    seed: int = 0
+
+    @property
+    def stages(self) -> tuple[int, int]:
+        """tau and T of a run."""
+        return (0, 1) if self.code == RADIX else (self.tau, self.T)
+
+    @property
+    def levels(self) -> int:
+        """Levels above zero of every activation."""
+        return (1 << self.map_bits) - 1 if self.code == RADIX else self.T
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import gives.
+
+    Attributes
+    ----------
+    folded
+        The float network as it came in.
+    calibrated
+        The same with the range of every activation; after fine-tuning.
+    conversion
+        The integer network, and the losses of its layers.
+    """
+
+    folded: FloatNetwork
+    calibrated: FloatNetwork
+    conversion: Conversion
+
+
+def to_integers(
+    network: FloatNetwork,
+    options: Options,
+    *,
+    calibration: Images | None,
+    training: Images | None = None,
+    checkpoint: Path | None = None,
+    metadata: dict[str, str] | None = None,
+    reporter: Reporter = SILENT,
+) -> Imported:
+    """Calibrate, fine-tune if asked for, and round.
+
+    Parameters
+    ----------
+    calibration
+        Training images, without need of labels. None only for networks that read spikes.
+    training, checkpoint
+        Images with labels for the fine-tuning, and the file from which it resumes.
+
+    Raises
+    ------
+    ResiduumError
+        If images are missing, or the network does not become integers.
+    """
+    if network.input == SPIKES:
+        if options.code != RATE:
+            raise ResiduumError(
+                f"network {network.name!r} reads spike trains, which only exist in rate code; "
+                "give --code rate"
+            )
+        conversion = convert(
+            network,
+            bits=options.bits,
+            code=RATE,
+            potential_bits=options.potential_bits,
+            steps=max(options.stages),
+            metadata=metadata,
+            reporter=reporter,
+        )
+        return Imported(network, network, conversion)
+    if calibration is None:
+        raise ResiduumError(
+            "the ranges of the activations are measured on images: name them with --data"
+        )
+    images = calibration.images
+    calibrated = calibrate(network, images, bits=_range_bits(options), reporter=reporter)
+    if options.fine_tune:
+        assert training is not None
+        assert checkpoint is not None
+        calibrated = fine_tune_rounded(
+            calibrated,
+            training.images,
+            training.need_labels("fine-tuning"),
+            epochs=options.fine_tune,
+            weight_bits=options.bits,
+            map_bits=_range_bits(options),
+            seed=options.seed,
+            checkpoint=checkpoint,
+            reporter=reporter,
+        )
+    conversion = convert(
+        calibrated,
+        bits=options.bits,
+        code=options.code,
+        map_bits=options.map_bits,
+        potential_bits=options.potential_bits,
+        steps=None if options.code == RADIX else max(options.stages),
+        images=images,
+        compensate=options.compensate,
+        metadata=metadata,
+        reporter=reporter,
+    )
+    return Imported(network, calibrated, conversion)
+
+
+def _range_bits(options: Options) -> int:
+    """Bits for whose rounding the ranges are chosen; in rate code those of T levels."""
+    return options.map_bits if options.code == RADIX else max(options.T.bit_length(), 1)
+
+
+def ladder(
+    imported: Imported,
+    options: Options,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    before: Sequence[Step] = (),
+    reporter: Reporter = SILENT,
+) -> list[Rung]:
+    """The rungs of an import on held-out images; ``before`` are the steps of the front end."""
+    network = imported.conversion.network
+    tau, T = options.stages
+    if network.input == SPIKES:
+        steps = [spiking_step(imported.folded, tau=tau, T=T)]
+    else:
+        steps = float_steps(
+            imported.folded, imported.calibrated, imported.conversion, levels=options.levels
+        )
+    return climb(
+        [*before, *steps, integer_step(network, tau=tau, T=T)], images, labels, reporter=reporter
+    )
+
+
+def with_metadata(network: FloatNetwork, **texts: str) -> FloatNetwork:
+    """The network with more metadata."""
+    return replace(network, metadata={**network.metadata, **texts})
