@@ -35,7 +35,6 @@ from residuum.sw.network.graph import HALF, IMAGE, INPUT, MaxPool, Pad, Source, 
 from residuum.sw.network.integer_network import LARGEST_PIXEL, RADIX, IntegerNetwork, Layer
 from residuum.sw.network.library import float_file
 
-
 # Far above the rounding errors of float64 and below 1/TH: where I/TH is a whole number and a half,
 # as happens in integers, the staircase rounds up.
 _TIE = 2.0**-38
