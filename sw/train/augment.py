@@ -53,7 +53,7 @@ class CropAndFlip:
         Edge length in pixels of the square that is set to 0; 0 disables the cutout. The centre may
         be any pixel of the image, so the square may extend over the border.
     auto_augment
-        Apply AutoAugment's policy for CIFAR-10 before the cutout; the images must be uint8.
+        Apply AutoAugment's policy for CIFAR-10 first; the images must be uint8, in colour.
     """
 
     max_shift: int
@@ -61,6 +61,8 @@ class CropAndFlip:
     auto_augment: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        if self.auto_augment:
+            images = auto_augment(images, generator)
         count, channels, height, width = images.shape
         limit, device = self.max_shift, images.device
         y, x = torch.randint(0, 2 * limit + 1, (2, count), generator=generator)
@@ -73,8 +75,6 @@ class CropAndFlip:
         image = torch.arange(count, device=device)[:, None, None, None]
         channel = torch.arange(channels, device=device)[None, :, None, None]
         moved = padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
-        if self.auto_augment:
-            moved = auto_augment(moved, generator)
         return self._cut(moved, generator) if self.cutout else moved
 
     def _cut(self, images: Tensor, generator: torch.Generator) -> Tensor:
