@@ -1,9 +1,17 @@
 """The integer network: plain integers and shapes, the hub between front ends and back ends.
 
-Its arithmetic, per output channel and time step (see docs/arithmetic.md):
+Its arithmetic, per output channel (see docs/arithmetic.md):
 
-    I(t) = (sum of W over the spikes at t) * 2**f + B
-    v    = v + I(t);  spike = v >= TH;  v = v - spike*TH;  v(0) = V0 = TH >> 1
+    I  = 2**f * (sum of W x  +  2**h * sum of W' x') + B
+
+over the spikes x, x' of a time step of both sources (rate code), or over the numbers of their maps
+(radix code). Rate code, in every step:
+
+    v  = v + I(t);  spike = v >= TH;  v = v - spike*TH;  v(0) = V0
+
+Radix code, once per image, with K bits:
+
+    v  = I + (TH >> 1);  for k = K-1 .. 0: bit k = v >= TH << k;  v = v - bit*(TH << k)
 
 Every value is exact: nothing saturates or wraps. ``bounds`` computes the bits that this takes.
 """
@@ -11,8 +19,7 @@ Every value is exact: nothing saturates or wraps. ``bounds`` computes the bits t
 import io
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,98 +28,103 @@ import numpy as np
 from residuum.sw.checks import whole_number, whole_numbers
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import read_archive, write_whole
+from residuum.sw.network.graph import (
+    HALF,
+    IMAGE,
+    INPUT,
+    ZERO,
+    Graph,
+    MaxPool,
+    Pad,
+    Preprocessing,
+    Shape,
+    Source,
+    as_entry,
+    check_graph,
+    check_input,
+    check_layer,
+    fault_of_texts,
+    from_entry,
+)
 
 FORMAT = "residuum integer network"
-FORMAT_VERSION = 1
-PIXELS = "pixels"
-SPIKES = "spikes"
+FORMAT_VERSION = 2
+RATE, RADIX = "rate", "radix"
 LARGEST_PIXEL = 255
 MIN_WEIGHT_BITS, MAX_WEIGHT_BITS = 2, 16
 MAX_FRACTION_BITS = 16
+MAX_SHIFT = 16
+# Bits of a number in a map of radix code.
+MAX_MAP_BITS = 8
 # Keeps every bound that is computed in int64 far below 2**63.
 _PARAMETER_LIMIT = 1 << 40
 _CURRENT_LIMIT = 1 << 48
 MAX_STEPS = 1024
-_MAX_EXTENT = 1 << 16
-_MAX_WINDOW = 1 << 20
-_SUMMARY_HEAD: tuple[str, ...] = (
-    *("layer", "input", "pool", "kernel", "stride", "pad", "output", "neurons", "weights"),
-    *("f", "TH", "acc", "current", "potential"),
-)
-_LAYER_FIELDS = ("name", "coding", "fraction_bits", "stride", "padding", "pool")
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Average pooling (may be absent), convolution, and a neuron per output position.
-
-    A dense layer is a convolution whose kernel is its whole pooled input map. Arrays are copied
-    and made read-only.
+    """One or two sources, added up, and a neuron per output position. Arrays are made read-only.
 
     Attributes
     ----------
     name
         Name of the layer in reports and error messages.
-    weight
-        W, int32 (out_channels, in_channels, kernel_h, kernel_w).
+    sources
+        One or two. Their weights W and W' are int32 (out_channels, in_channels / groups, kernel_h,
+        kernel_w).
     bias
-        B, int64 (out_channels,), added in every step.
+        B, int64 (out_channels,): added in every step in rate code, once in radix code.
     threshold
         TH >= 1, int64 (out_channels,), or None for the output layer, which has no neuron.
-    coding
-        Kind of input: "pixels", a constant current u = 0..255, or "spikes".
     fraction_bits
-        f >= 0; the weight sum is multiplied by 2**f.
-    stride, padding
-        Stride and padding of the convolution, in pooled input positions; the padding is smaller
-        than the kernel.
-    pool
-        (h, w) of the average-pooling window before the convolution: stride = window, floor mode,
-        no padding. The window is summed; B and TH include the division by h*w.
+        f >= 0; the sum over both sources is multiplied by 2**f.
+    shift
+        h >= 0; the sum over the second source is multiplied by 2**h.
+    bits
+        K of the map that the layer writes, in radix code; None in rate code and in the output
+        layer.
+    max_pool
+        Maximum over windows of the map, in radix code only; None: no pooling.
+    start
+        Start potential: "half", V0 = TH >> 1, or "zero", V0 = 0.
+    strict
+        Whether a neuron fires at v > TH instead of v >= TH. V0 is one less then, which gives the
+        same spikes in integers.
     """
 
     name: str
-    weight: np.ndarray
+    sources: tuple[Source, ...]
     bias: np.ndarray
     threshold: np.ndarray | None
-    coding: str
     fraction_bits: int
-    stride: int = 1
-    padding: int = 0
-    pool: tuple[int, int] = (1, 1)
+    shift: int = 0
+    bits: int | None = None
+    max_pool: MaxPool | None = None
+    start: str = HALF
+    strict: bool = False
 
     def __post_init__(self) -> None:
         where = f"layer {self.name!r}"
         _require(isinstance(self.name, str) and bool(self.name), "a layer has no name")
-        _require(
-            self.coding in (PIXELS, SPIKES),
-            f"{where} has the coding {self.coding!r}; it must be {PIXELS!r} or {SPIKES!r}",
+        check_layer(where, self.sources, self.max_pool)
+        sources = tuple(
+            replace(source, weight=_integer_array(where, "weight", source.weight, np.int32, 4))
+            for source in self.sources
         )
+        object.__setattr__(self, "sources", sources)
         _check_integer(where, "fraction_bits", self.fraction_bits, 0, MAX_FRACTION_BITS)
-        _check_integer(where, "stride", self.stride, 1, _MAX_EXTENT)
+        _check_integer(where, "shift", self.shift, 0, MAX_SHIFT)
         _require(
-            isinstance(self.pool, tuple) and len(self.pool) == 2,
-            f"{where} needs a pool of two sizes (h, w), not {self.pool!r}",
+            self.shift == 0 or len(self.sources) == 2,
+            f"{where} has a shift of {self.shift} but no second source",
         )
-        for size in self.pool:
-            _check_integer(where, "pool", size, 1, _MAX_EXTENT)
-        weight = _integer_array(where, "weight", self.weight, np.int32, 4)
-        _require(
-            0 < weight[0].size * self.pool_area <= _MAX_WINDOW if len(weight) else False,
-            f"{where} has the weight shape {weight.shape}; every size must be at least 1, "
-            f"and a window may cover at most {_MAX_WINDOW} inputs",
-        )
-        _check_integer(where, "padding", self.padding, 0, min(weight.shape[2:]) - 1)
-        largest = int(np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max())
-        _require(
-            largest * self.pool_area * _input_factor(self.coding, self.fraction_bits)
-            <= _CURRENT_LIMIT,
-            f"{where} can reach currents beyond {_CURRENT_LIMIT}",
-        )
-        object.__setattr__(self, "weight", weight)
-        self._set_parameters(where, len(weight))
+        if self.bits is not None:
+            _check_integer(where, "number of map bits", self.bits, 1, MAX_MAP_BITS)
+        self._set_parameters(where)
+        self._check_neurons(where)
 
-    def _set_parameters(self, where: str, channels: int) -> None:
+    def _set_parameters(self, where: str) -> None:
         for label, values, smallest in (
             ("bias", self.bias, -_PARAMETER_LIMIT),
             ("threshold", self.threshold, 1),
@@ -121,8 +133,9 @@ class Layer:
                 continue
             array = _integer_array(where, label, values, np.int64, 1)
             _require(
-                len(array) == channels,
-                f"{where} has {channels} output channels but {len(array)} values of {label}",
+                len(array) == self.out_channels,
+                f"{where} has {self.out_channels} output channels but {len(array)} values of "
+                f"{label}",
             )
             _require(
                 int(array.min()) >= smallest and int(array.max()) <= _PARAMETER_LIMIT,
@@ -130,141 +143,60 @@ class Layer:
             )
             object.__setattr__(self, label, array)
 
+    def _check_neurons(self, where: str) -> None:
+        _require(
+            self.start in (HALF, ZERO),
+            f"{where} has the start potential {self.start!r}; it must be {HALF!r} or {ZERO!r}",
+        )
+        _require(isinstance(self.strict, bool), f"{where} has strict {self.strict!r}")
+        if self.threshold is None:
+            _require(
+                self.bits is None and self.max_pool is None,
+                f"{where} is the output layer and must not have map bits or max-pooling",
+            )
+        elif self.bits is None:
+            _require(
+                self.max_pool is None,
+                f"{where} has max-pooling, which does not exist in rate code; use radix code, or "
+                "average pooling and fine-tuning",
+            )
+        else:
+            _require(
+                self.start == HALF and not self.strict,
+                f"{where} is in radix code and must start at half of its threshold, not strictly",
+            )
+
+    @property
+    def source(self) -> Source:
+        """The first source."""
+        return self.sources[0]
+
+    @property
+    def output(self) -> bool:
+        """Whether this is the output layer, without neurons."""
+        return self.threshold is None
+
     @property
     def out_channels(self) -> int:
-        return int(self.weight.shape[0])
+        return self.sources[0].out_channels
 
     @property
-    def in_channels(self) -> int:
-        return int(self.weight.shape[1])
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        """(h, w) in pooled input positions."""
-        return int(self.weight.shape[2]), int(self.weight.shape[3])
-
-    @property
-    def pool_area(self) -> int:
-        """Input positions that one pooling window sums."""
-        return self.pool[0] * self.pool[1]
+    def factors(self) -> tuple[int, ...]:
+        """Factor of the weights of each source: 2**f, and 2**(f + h) for the second."""
+        return (1 << self.fraction_bits, 1 << self.fraction_bits + self.shift)[: len(self.sources)]
 
     @property
     def start_potential(self) -> np.ndarray:
-        """V0 = TH >> 1, int64 (out_channels,); 0 for the output layer, which only sums."""
+        """V0, int64 (out_channels,); 0 for the output layer, which only sums."""
         if self.threshold is None:
             return np.zeros(self.out_channels, np.int64)
-        start: np.ndarray = self.threshold >> 1
+        half = self.threshold >> 1 if self.start == HALF else np.zeros_like(self.threshold)
+        start: np.ndarray = half - int(self.strict)
         return start
-
-    def output_shape(self, input_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """(C, H, W) of the output map for an input map of shape ``input_shape``."""
-        channels, height, width = input_shape
-        _require(
-            channels == self.in_channels,
-            f"layer {self.name!r} has weights for {self.in_channels} input channels, "
-            f"but its input has {channels}",
-        )
-        sizes = []
-        for extent, pool, kernel in zip((height, width), self.pool, self.kernel, strict=True):
-            room = extent // pool + 2 * self.padding - kernel
-            _require(
-                room >= 0 and extent >= pool,
-                f"layer {self.name!r} has a window larger than its {height} x {width} input",
-            )
-            sizes.append(room // self.stride + 1)
-        return self.out_channels, sizes[0], sizes[1]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Smallest and largest possible values in a layer, int64 (out_channels,) each.
-
-    Attributes
-    ----------
-    acc_min, acc_max
-        The weight sum of one time step (or of one bit-plane of the image), partial sums included.
-    current_min, current_max
-        I(t), with bias.
-    potential_min, potential_max
-        The membrane potential over all steps, with the intermediate values v+I and v+I-TH. Output
-        layer: the running sum of I(t).
-    """
-
-    acc_min: np.ndarray
-    acc_max: np.ndarray
-    current_min: np.ndarray
-    current_max: np.ndarray
-    potential_min: np.ndarray
-    potential_max: np.ndarray
-
-
-def bounds(layer: Layer, steps: int) -> Bounds:
-    """Bounds of a layer for a stage of ``steps`` = max(tau, T) steps, from its actual weights.
-
-    Each input of the window may or may not fire, independently, so the weight sum lies between the
-    sum of the negative and the sum of the positive weights. With h x w pooling, h*w spikes can each
-    add the same weight. The potential follows by interval arithmetic, step by step.
-    """
-    if not 1 <= steps <= MAX_STEPS:
-        raise ValueError(f"steps must be 1 .. {MAX_STEPS}, not {steps!r}")
-    rows = layer.weight.reshape(layer.out_channels, -1).astype(np.int64) * layer.pool_area
-    acc_min, acc_max = np.minimum(rows, 0).sum(axis=1), np.maximum(rows, 0).sum(axis=1)
-    factor = _input_factor(layer.coding, layer.fraction_bits)
-    current_min, current_max = acc_min * factor + layer.bias, acc_max * factor + layer.bias
-    if layer.threshold is None:
-        potential = np.minimum(current_min * steps, 0), np.maximum(current_max * steps, 0)
-        potential = np.minimum(potential[0], current_min), np.maximum(potential[1], current_max)
-    else:
-        potential = _potential_bounds(layer.threshold, current_min, current_max, steps)
-    return Bounds(acc_min, acc_max, current_min, current_max, *potential)
-
-
-def _input_factor(coding: str, fraction_bits: int) -> int:
-    """Largest current from one input, in units of its weight."""
-    return (LARGEST_PIXEL if coding == PIXELS else 1) << fraction_bits
-
-
-def _potential_bounds(
-    threshold: np.ndarray, current_min: np.ndarray, current_max: np.ndarray, steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Interval arithmetic on v through ``steps`` steps of v+I and the reset."""
-    low = high = lowest = highest = threshold >> 1
-    for _ in range(steps):
-        before_low, before_high = low + current_min, high + current_max
-        lowest = np.minimum(lowest, before_low - threshold)
-        highest = np.maximum(highest, before_high)
-        can_rest, can_fire = before_low < threshold, before_high >= threshold
-        # A neuron that rests keeps v+I, at most TH-1; one that fires keeps v+I-TH, at least 0.
-        rest_high = np.minimum(before_high, threshold - 1)
-        fire_low = np.maximum(before_low - threshold, 0)
-        low = np.where(
-            can_rest, np.where(can_fire, np.minimum(before_low, fire_low), before_low), fire_low
-        )
-        high = np.where(
-            can_fire,
-            np.where(
-                can_rest, np.maximum(before_high - threshold, rest_high), before_high - threshold
-            ),
-            before_high,
-        )
-    return np.minimum(lowest, low), np.maximum(highest, high)
-
-
-def check_stages(tau: int, T: int) -> tuple[int, int]:
-    """tau and T as ints; ``ResiduumError`` unless 0 <= tau, 1 <= T, both <= ``MAX_STEPS``."""
-    return (
-        whole_number("tau", tau, least=0, most=MAX_STEPS),
-        whole_number("T", T, least=1, most=MAX_STEPS),
-    )
-
-
-def signed_bits(smallest: int, largest: int) -> int:
-    """Bits of the two's-complement number that holds ``smallest`` .. ``largest``."""
-    return max((~value if value < 0 else value).bit_length() for value in (smallest, largest)) + 1
 
 
 @dataclass(frozen=True, eq=False)
-class IntegerNetwork:
+class IntegerNetwork(Graph[Layer]):
     """A spiking network in integers; the constructor checks it.
 
     Attributes
@@ -272,12 +204,25 @@ class IntegerNetwork:
     name
         Short name, such as "digits".
     input_shape
-        (C, H, W) of the uint8 images.
+        (C, H, W) of the uint8 images, or of the spikes of one step.
     layers
-        At least one. The first has the coding "pixels", all others "spikes". The last, and no
-        other, is an output layer (threshold None); its map is 1 x 1.
+        At least one, in topological order. The last, and no other, is an output layer (threshold
+        None); its map is 1 x 1.
     weight_bits
         b: all weights lie in -2**(b-1) .. 2**(b-1)-1.
+    code
+        "rate": every map holds spike trains; "radix": every map holds numbers of K bits.
+    input
+        "image", whose pixels are numbers of 8 bits, or "spikes".
+    pad
+        Border around the image, as if the image had it.
+    class_names
+        One per class, or empty.
+    logit_scale
+        What 1 of a logit is worth in the units of the original model; in rate code, of the mean
+        over the T steps. None: not known.
+    preprocessing
+        How a picture becomes an image of this network; None: it has the size already.
     metadata
         Text only: data set, command that made the network, licence and others.
 
@@ -288,81 +233,153 @@ class IntegerNetwork:
     """
 
     name: str
-    input_shape: tuple[int, int, int]
+    input_shape: Shape
     layers: tuple[Layer, ...]
     weight_bits: int
+    code: str = RATE
+    input: str = IMAGE
+    pad: Pad | None = None
+    class_names: tuple[str, ...] = ()
+    logit_scale: float | None = None
+    preprocessing: Preprocessing | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"network {self.name!r}"
         _require(isinstance(self.name, str) and bool(self.name), "the network has no name")
-        _require(
-            isinstance(self.input_shape, tuple) and len(self.input_shape) == 3,
-            f"{where} needs an input shape (C, H, W), not {self.input_shape!r}",
+        check_input(
+            where,
+            input_shape=self.input_shape,
+            kind=self.input,
+            pad=self.pad,
+            preprocessing=self.preprocessing,
         )
-        for size in self.input_shape:
-            _check_integer(where, "input_shape", size, 1, _MAX_EXTENT)
         _check_integer(where, "weight_bits", self.weight_bits, MIN_WEIGHT_BITS, MAX_WEIGHT_BITS)
         _require(
-            all(isinstance(text, str) for pair in self.metadata.items() for text in pair),
-            f"{where} has metadata that is not text",
+            self.code in (RATE, RADIX),
+            f"{where} has the code {self.code!r}; it must be {RATE!r} or {RADIX!r}",
         )
-        _require(len(self.layers) > 0, f"{where} has no layer")
+        _require(
+            self.code == RATE or self.input == IMAGE,
+            f"{where} is in radix code, which has no spikes as input",
+        )
         object.__setattr__(self, "layers", tuple(self.layers))
-        for index, layer in enumerate(self.layers):
-            self._check_layer(index, layer)
-        _require(
-            self.shapes[-1][1:] == (1, 1),
-            f"the output layer {self.layers[-1].name!r} has a map of {self.shapes[-1][1]} x "
-            f"{self.shapes[-1][2]}; it must be 1 x 1",
-        )
+        outputs = [layer.threshold is None for layer in self.layers]
+        check_graph(where, self.layers, outputs, self.padded_shape)
+        for layer in self.layers:
+            self._check_layer(layer)
+        fault = fault_of_texts(where, self.class_names, self.classes, self.metadata)
+        _require(fault is None, fault or "")
+        if self.logit_scale is not None:
+            _require(
+                isinstance(self.logit_scale, float) and 0 < self.logit_scale < float("inf"),
+                f"{where} has the logit scale {self.logit_scale!r}; it must be positive",
+            )
 
-    def _check_layer(self, index: int, layer: Layer) -> None:
-        coding = PIXELS if index == 0 else SPIKES
+    def _check_layer(self, layer: Layer) -> None:
+        where = f"layer {layer.name!r}"
         _require(
-            layer.coding == coding,
-            f"layer {layer.name!r} is number {index + 1} and needs the coding {coding!r}, "
-            f"not {layer.coding!r}",
-        )
-        last = index == len(self.layers) - 1
-        _require(
-            (layer.threshold is None) == last,
-            f"layer {layer.name!r} {'is the last and must not have' if last else 'needs'} "
-            f"a threshold",
+            layer.output or (layer.bits is None) == (self.code == RATE),
+            f"{where} needs {'no map bits in rate' if self.code == RATE else 'map bits in radix'} "
+            "code",
         )
         limit = 1 << (self.weight_bits - 1)
-        _require(
-            int(layer.weight.min()) >= -limit and int(layer.weight.max()) < limit,
-            f"layer {layer.name!r} has a weight outside the {self.weight_bits}-bit range "
-            f"{-limit} .. {limit - 1}",
-        )
+        reach = 0
+        for source, factor, largest in zip(
+            layer.sources, layer.factors, self.largest_inputs(layer), strict=True
+        ):
+            weight = source.weight
+            _require(
+                int(weight.min()) >= -limit and int(weight.max()) < limit,
+                f"{where} has a weight outside the {self.weight_bits}-bit range "
+                f"{-limit} .. {limit - 1}",
+            )
+            magnitude = np.abs(weight.astype(np.int64)).reshape(len(weight), -1).sum(axis=1).max()
+            reach += int(magnitude) * source.pool_area * factor * largest
+        _require(reach <= _CURRENT_LIMIT, f"{where} can reach currents beyond {_CURRENT_LIMIT}")
 
-    @property
-    def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(C, H, W) of each layer's output."""
-        shapes = []
-        shape = self.input_shape
-        for layer in self.layers:
-            shape = layer.output_shape(shape)
-            shapes.append(shape)
-        return tuple(shapes)
+    def largest_input(self, source: Source) -> int:
+        """Largest number that one position of a source's map holds: 255 for the image, 1 for a
+        spike, 2**K - 1 in radix code."""
+        if source.map == INPUT:
+            return LARGEST_PIXEL if self.input == IMAGE else 1
+        bits = self.layers[source.map].bits
+        return 1 if bits is None else (1 << bits) - 1
 
-    @property
-    def classes(self) -> int:
-        return self.layers[-1].out_channels
+    def largest_inputs(self, layer: Layer) -> tuple[int, ...]:
+        """`largest_input` of each source of a layer."""
+        return tuple(self.largest_input(source) for source in layer.sources)
+
+    def reads_image(self, layer: Layer) -> bool:
+        """Whether the first source of a layer is the image."""
+        return layer.source.map == INPUT and self.input == IMAGE
+
+    def check_stages(self, tau: int, T: int) -> tuple[int, int]:
+        """tau and T as ints.
+
+        Raises ``ResiduumError`` unless 0 <= tau, 1 <= T, both <= ``MAX_STEPS``. A network in radix
+        code runs once, tau = 0 and T = 1. Neurons that fire strictly above their threshold have no
+        mask, so tau = 0.
+        """
+        tau = whole_number("tau", tau, least=0, most=MAX_STEPS)
+        T = whole_number("T", T, least=1, most=MAX_STEPS)
+        if self.code == RADIX and (tau, T) != (0, 1):
+            raise ResiduumError(
+                f"network {self.name!r} is in radix code, which runs once: tau must be 0 and T 1, "
+                f"not {tau} and {T}"
+            )
+        strict = [layer.name for layer in self.layers if layer.strict and not layer.output]
+        if tau and strict:
+            raise ResiduumError(
+                f"layer {strict[0]!r} fires strictly above its threshold, where the sign of the "
+                f"residual potential says nothing: tau must be 0, not {tau}"
+            )
+        return tau, T
 
     def as_images(self, values: Any) -> np.ndarray:
         """Images of this network, uint8 (N, C, H, W), from an array, a tensor or lists of integers.
 
         Raises ``ResiduumError`` on a wrong shape, or if a value is not an integer 0 .. 255.
         """
+        self._need_images()
         images = whole_numbers("images", values, np.uint8, 4)
         return self._with_shape(images, images.shape[1:])
 
     def as_image(self, value: Any) -> np.ndarray:
         """`as_images` for one image, uint8 (C, H, W)."""
+        self._need_images()
         image = whole_numbers("an image", value, np.uint8, 3)
         return self._with_shape(image, image.shape)
+
+    def as_trains(self, values: Any, steps: int) -> np.ndarray:
+        """Spike trains for a network that reads spikes, uint8 of 0 and 1 (N, steps, C, H, W).
+
+        Raises ``ResiduumError`` on a wrong shape or number of steps, or another value.
+        """
+        _require(
+            self.input != IMAGE,
+            f"network {self.name!r} reads images, not spike trains",
+        )
+        if hasattr(values, "detach"):
+            values = values.detach().cpu().numpy()
+        array = np.asarray(values)
+        trains = whole_numbers(
+            "spike trains", array.astype(np.uint8) if array.dtype == bool else array, np.uint8, 5
+        )
+        expected = (steps, *self.input_shape)
+        _require(
+            trains.shape[1:] == expected,
+            f"network {self.name!r} takes spike trains of shape (N, {', '.join(map(str, expected))}"
+            f"), not {trains.shape}",
+        )
+        _require(not trains.size or int(trains.max()) <= 1, "a spike train holds 0 and 1 only")
+        return trains
+
+    def _need_images(self) -> None:
+        _require(
+            self.input == IMAGE,
+            f"network {self.name!r} reads spike trains, not images",
+        )
 
     def _with_shape(self, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         _require(
@@ -370,13 +387,6 @@ class IntegerNetwork:
             f"network {self.name!r} takes images of shape {self.input_shape}, not {shape}",
         )
         return values
-
-    def summary(self, *, tau: int = 4, T: int = 4, width: int | None = None) -> str:
-        """Layers, shapes, bits, memory and bounds as text, for stages of tau and T steps.
-
-        Columns beyond ``width`` characters continue in another table below.
-        """
-        return _summary(self, *check_stages(tau, T), width)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network atomically to one file (docs/network-format.md).
@@ -387,7 +397,8 @@ class IntegerNetwork:
         arrays: dict[str, np.ndarray] = {"header": np.array(json.dumps(self._header()))}
         small = np.int8 if self.weight_bits <= 8 else np.int16
         for index, layer in enumerate(self.layers):
-            arrays[f"weight_{index}"] = layer.weight.astype(small)
+            for number, source in enumerate(layer.sources):
+                arrays[f"weight_{index}_{number}"] = source.weight.astype(small)
             arrays[f"bias_{index}"] = layer.bias
             if layer.threshold is not None:
                 arrays[f"threshold_{index}"] = layer.threshold
@@ -401,121 +412,105 @@ class IntegerNetwork:
             "version": FORMAT_VERSION,
             "name": self.name,
             "input_shape": list(self.input_shape),
+            "input": self.input,
+            "pad": as_entry(self.pad),
             "weight_bits": self.weight_bits,
+            "code": self.code,
+            "class_names": list(self.class_names),
+            "logit_scale": self.logit_scale,
+            "preprocessing": as_entry(self.preprocessing),
             "metadata": self.metadata,
             "layers": [
-                {key: getattr(layer, key) for key in _LAYER_FIELDS} for layer in self.layers
+                {
+                    "name": layer.name,
+                    "sources": [as_entry(source) for source in layer.sources],
+                    "fraction_bits": layer.fraction_bits,
+                    "shift": layer.shift,
+                    "bits": layer.bits,
+                    "max_pool": as_entry(layer.max_pool),
+                    "start": layer.start,
+                    "strict": layer.strict,
+                }
+                for layer in self.layers
             ],
         }
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "IntegerNetwork":
-        """Read a file that ``save`` wrote.
+        """Read a file that ``save`` wrote, of this version or of version 1.
 
         Raises ``ResiduumError`` if the file is missing, damaged, of another format or version.
         """
         path = Path(path)
         header, arrays = read_archive(path, FORMAT, what="a Residuum network")
         version = header.get("version")
-        if version != FORMAT_VERSION:
+        if version not in (1, FORMAT_VERSION):
             raise ResiduumError(
-                f"{path} has format version {version!r}, but this program reads version "
+                f"{path} has format version {version!r}, but this program reads versions 1 and "
                 f"{FORMAT_VERSION}"
             )
+        read = _layer_of_version_1 if version == 1 else _layer_from
         try:
             layers = tuple(
-                _layer_from(entry, index, arrays) for index, entry in enumerate(header["layers"])
+                read(entry, index, arrays) for index, entry in enumerate(header["layers"])
             )
+            pad, preprocessing = header.get("pad"), header.get("preprocessing")
             return cls(
                 name=header["name"],
                 input_shape=tuple(header["input_shape"]),
                 layers=layers,
                 weight_bits=header["weight_bits"],
+                code=header.get("code", RATE),
+                input=header.get("input", IMAGE),
+                pad=None if pad is None else from_entry(Pad, pad),
+                class_names=tuple(header.get("class_names", ())),
+                logit_scale=header.get("logit_scale"),
+                preprocessing=(
+                    None if preprocessing is None else from_entry(Preprocessing, preprocessing)
+                ),
                 metadata=dict(header["metadata"]),
             )
         except ResiduumError as error:
             raise ResiduumError(f"{path} holds a network that cannot be: {error}") from None
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise ResiduumError(f"{path} is damaged: parts of the network are missing") from None
 
 
 def _layer_from(entry: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> Layer:
+    pool = entry["max_pool"]
     return Layer(
-        weight=arrays[f"weight_{index}"],
+        name=entry["name"],
+        sources=tuple(
+            from_entry(Source, source, weight=arrays[f"weight_{index}_{number}"])
+            for number, source in enumerate(entry["sources"])
+        ),
         bias=arrays[f"bias_{index}"],
         threshold=arrays.get(f"threshold_{index}"),
-        **{**{key: entry[key] for key in _LAYER_FIELDS}, "pool": tuple(entry["pool"])},
+        fraction_bits=entry["fraction_bits"],
+        shift=entry["shift"],
+        bits=entry["bits"],
+        max_pool=None if pool is None else from_entry(MaxPool, pool),
+        start=entry["start"],
+        strict=entry["strict"],
     )
 
 
-def _summary(network: IntegerNetwork, tau: int, T: int, width: int | None) -> str:
-    steps = max(tau, T)
-    rows = [_SUMMARY_HEAD]
-    weights = parameters = 0
-    for layer, shape in zip(network.layers, network.shapes, strict=True):
-        limits = bounds(layer, steps)
-        threshold = layer.threshold
-        weights += layer.weight.size
-        parameters += layer.out_channels * (1 if threshold is None else 2)
-        rows.append(
-            (
-                layer.name,
-                layer.coding,
-                "x".join(map(str, layer.pool)),
-                "x".join(map(str, layer.kernel)),
-                str(layer.stride),
-                str(layer.padding),
-                "x".join(map(str, shape)),
-                str(int(np.prod(shape))),
-                str(layer.weight.size),
-                str(layer.fraction_bits),
-                "-" if threshold is None else f"{threshold.min()}..{threshold.max()}",
-                _range(limits.acc_min, limits.acc_max),
-                _range(limits.current_min, limits.current_max),
-                _range(limits.potential_min, limits.potential_max),
-            )
-        )
-    size = "x".join(map(str, network.input_shape))
-    lines = [
-        (
-            f"{network.name}: {size} pixels, {network.classes} classes, {network.weight_bits}-bit "
-            f"weights, bounds for tau {tau}, T {T}"
-        ),
-        "",
-        *_table(rows, width),
-        "",
-        (
-            f"memory: {weights} weights = {-(-weights * network.weight_bits // 8)} bytes, "
-            f"{parameters} biases and thresholds"
-        ),
-        "bounds: smallest .. largest value over all channels (bits of a signed number)",
-        *(f"{key}: {value}" for key, value in sorted(network.metadata.items())),
-    ]
-    return "\n".join(lines)
-
-
-def _table(rows: list[tuple[str, ...]], width: int | None) -> Iterator[str]:
-    """Lines of aligned columns.
-
-    A table wider than ``width`` is split into several, each of which repeats the first column.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    blocks: list[list[int]] = [[0]]
-    for column in range(1, len(widths)):
-        together = sum(widths[i] + 2 for i in (*blocks[-1], column)) - 2
-        if width is not None and together > width and len(blocks[-1]) > 1:
-            blocks.append([0])
-        blocks[-1].append(column)
-    for number, block in enumerate(blocks):
-        if number:
-            yield ""
-        for row in rows:
-            yield "  ".join(row[i].ljust(widths[i]) for i in block).rstrip()
-
-
-def _range(low: np.ndarray, high: np.ndarray) -> str:
-    smallest, largest = int(low.min()), int(high.max())
-    return f"{smallest}..{largest} ({signed_bits(smallest, largest)})"
+def _layer_of_version_1(entry: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> Layer:
+    """Version 1 had chains of layers with one stride and padding for both axes."""
+    source = Source(
+        weight=arrays[f"weight_{index}"],
+        map=index - 1 if index else INPUT,
+        stride=(entry["stride"],) * 2,
+        padding=(entry["padding"],) * 4,
+        pool=tuple(entry["pool"]),
+    )
+    return Layer(
+        name=entry["name"],
+        sources=(source,),
+        bias=arrays[f"bias_{index}"],
+        threshold=arrays.get(f"threshold_{index}"),
+        fraction_bits=entry["fraction_bits"],
+    )
 
 
 def _require(condition: bool, sentence: str) -> None:
