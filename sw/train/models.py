@@ -323,9 +323,13 @@ class HiddenLayer(nn.Module):
         self.shortcut = shortcut_module(definition.shortcut, before, definition.channels)
         # A sum of two maps has a wider range than one.
         initial = 2.0 if definition.shortcut is None else 4.0
-        self.activation: QCFS | nn.ReLU = (
-            nn.ReLU() if network.relu else QCFS(levels=network.levels, initial_threshold=initial)
-        )
+        self.activation: QCFS | nn.ReLU = nn.ReLU()
+        if not network.relu:
+            self.activation = QCFS(
+                levels=network.levels,
+                initial_threshold=initial,
+                keep_share=network.recipe.activity_penalty > 0,
+            )
 
     def forward(self, x: Tensor, before: Tensor) -> Tensor:
         """``x`` is the map of the layer before, ``before`` the map which that layer reads."""

@@ -1,4 +1,4 @@
-"""Training of the QCFS networks, and their fine-tuning with rounded weights.
+"""Training of the network definitions.
 
 All random numbers come from generators seeded with (seed, epoch), so a training that was
 interrupted and resumed gives the same network as one without a break. The generators are on the
@@ -15,18 +15,12 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from residuum.sw.convert.quantize import fake_quantize, weight_scales
-from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.data.data_sets import ImageSet
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.convolution import convolve
-from residuum.sw.network.float_network import FloatLayer, FloatNetwork, fold_batchnorm
-from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.train.augment import unit_range
 from residuum.sw.train.checkpoint import (
@@ -42,7 +36,7 @@ from residuum.sw.train.models import (
     QCFSNetwork,
     Recipe,
 )
-from residuum.sw.train.qcfs import qcfs
+from residuum.sw.train.start import digest_of, start_from
 
 MOMENTUM = 0.9
 CPU = torch.device("cpu")
@@ -52,10 +46,6 @@ WARM_UP = 0.02
 EVALUATE_EVERY = 10
 # Steps between two updates of the displayed loss; reading the loss makes a GPU wait.
 SHOW_EVERY = 20
-# Fine-tuning steps between two updates of the weight scales, which change slowly.
-SCALES_EVERY = 20
-# Weights of this many bits or more are converted without fine-tuning.
-ENOUGH_BITS = 8
 
 
 def need_compiler(definition: ModelDefinition) -> None:
@@ -82,40 +72,48 @@ def train(
     *,
     seed: int,
     checkpoint: Path,
-    reporter: Reporter = SILENT,
-    device: torch.device = CPU,
+    start: Path | None = None,
     minutes: float = math.inf,
+    device: torch.device = CPU,
+    reporter: Reporter = SILENT,
 ) -> QCFSNetwork:
     """Train, resuming from ``checkpoint`` if it exists; every epoch rewrites the checkpoint.
 
     Parameters
     ----------
-    device
-        Where to train; the trained network is on the CPU.
+    start
+        A float network or checkpoint with the first weights (`start_from`); None draws them.
     minutes
         Raise `Paused` after the epoch that reaches this time, if epochs are left. The schedule is
         that of all epochs, so another call continues the training as if there had been no pause.
+    device
+        Where to train; the trained network is on the CPU.
 
     Raises ``ResiduumError`` if the checkpoint belongs to other settings, is damaged, or cannot be
     written.
     """
     end = time.monotonic() + 60 * minutes
     torch.manual_seed(seed)
-    network = QCFSNetwork(definition).to(device)
+    network = QCFSNetwork(definition)
+    if start is not None:
+        start_from(start, network, data.train_images)
+    network.to(device)
     recipe = definition.recipe
     batches = recipe.batches(len(data.train_labels))
-    optimizer, schedule = _optimizer(network, recipe, recipe.epochs * batches)
+    optimizer, schedule = optimizer_of(network, recipe, recipe.epochs * batches)
     # The checkpoint is independent of the fine-tuning settings.
     untuned = replace(recipe, fine_tune_epochs=0, fine_tune_rate=0.0)
-    settings = {**asdict(replace(definition, recipe=untuned)), "seed": seed}
-    start = _resume(checkpoint, settings, network, optimizer, schedule)
-    step = _step(network, recipe, optimizer, schedule)
-    left = (recipe.epochs - start) * batches
+    settings: dict[str, object] = {**asdict(replace(definition, recipe=untuned)), "seed": seed}
+    if start is not None:
+        settings["start"] = digest_of(start)
+    first = _resume(checkpoint, settings, network, optimizer, schedule)
+    step = step_of(network, recipe, optimizer, schedule)
+    left = (recipe.epochs - first) * batches
     with reporter.task(f"train {definition.name}", total=left, unit="batches") as task:
-        for epoch in range(start, recipe.epochs):
+        for epoch in range(first, recipe.epochs):
             network.train()
-            mean = _Mean()
-            drawn = _batches(recipe, data, seed=seed, epoch=epoch, device=device)
+            mean = RunningMean()
+            drawn = batches_of(recipe, data, seed=seed, epoch=epoch, device=device)
             for number, (images, labels) in enumerate(drawn):
                 mean.add(step(images, labels))
                 if number % SHOW_EVERY == 0:
@@ -133,7 +131,7 @@ def train(
     return network.to(CPU)
 
 
-def _step(
+def step_of(
     network: QCFSNetwork,
     recipe: Recipe,
     optimizer: torch.optim.Optimizer,
@@ -212,188 +210,7 @@ def _fan_outs(network: QCFSNetwork) -> list[float]:
     return fan_outs
 
 
-def fold(network: QCFSNetwork) -> FloatNetwork:
-    """The trained network with BatchNorm folded into weights and biases (float64)."""
-    layers = []
-    for number, hidden in enumerate(network.hidden_layers(), start=1):
-        norm = hidden.norm
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        weight, bias = fold_batchnorm(
-            _array(hidden.conv.weight),
-            _array(norm.running_mean),
-            _array(norm.running_var),
-            _array(norm.weight),
-            _array(norm.bias),
-            norm.eps,
-        )
-        layers.append(
-            FloatLayer(
-                name=f"conv{number}",
-                weight=weight,
-                bias=bias,
-                threshold=hidden.activation.threshold.item(),
-                stride=hidden.conv.stride[0],
-                padding=hidden.padding,
-                pool=(hidden.pool, hidden.pool),
-            )
-        )
-    definition = network.definition
-    weight = _array(network.classifier.weight).reshape(-1, *definition.feature_shape)
-    layers.append(
-        FloatLayer(
-            name="classifier",
-            weight=weight,
-            bias=_array(network.classifier.bias),
-            threshold=None,
-            pool=(definition.pool, definition.pool),
-        )
-    )
-    return FloatNetwork(definition.name, definition.input_shape, tuple(layers), definition.levels)
-
-
-class FoldedModule(nn.Module):
-    """A ``FloatNetwork`` as a trainable module, optionally with rounded weights.
-
-    Parameters
-    ----------
-    network
-        Weights, biases and thresholds to start from.
-    bits
-        Round weights as the conversion to ``bits`` bits does; None leaves them unrounded.
-
-    Attributes
-    ----------
-    scales
-        Weight scales of each layer, (out_channels,); empty if weights are not rounded.
-    """
-
-    def __init__(self, network: FloatNetwork, *, bits: int | None = None) -> None:
-        super().__init__()
-        self.network = network
-        self.bits = bits
-        self.scales: list[Tensor] = []
-        self.weights = nn.ParameterList(_tensor(layer.weight) for layer in network.layers)
-        self.biases = nn.ParameterList(_tensor(layer.bias) for layer in network.layers)
-        self.thresholds = nn.ParameterList(
-            torch.tensor(layer.threshold) for layer in network.layers if layer.threshold is not None
-        )
-        self.update_scales()
-
-    def update_scales(self) -> None:
-        """Compute the scales of the current weights."""
-        if self.bits is not None:
-            self.scales = [
-                weight_scales(weight, self.bits, shared=layer.threshold is None)
-                for weight, layer in zip(self.weights, self.network.layers, strict=True)
-            ]
-
-    def forward(self, x: Tensor) -> Tensor:
-        for index, layer in enumerate(self.network.layers):
-            output = layer.threshold is None
-            weight = self.weights[index]
-            if self.bits is not None:
-                weight = fake_quantize(weight, self.scales[index], self.bits)
-            x = convolve(layer, x, weight, self.biases[index], pooling="mean")
-            if not output:
-                x = qcfs(x, self.thresholds[index], self.network.levels)
-        return x.flatten(1)
-
-    def export(self) -> FloatNetwork:
-        """The current weights (unrounded), biases and thresholds."""
-        layers = []
-        for index, layer in enumerate(self.network.layers):
-            layers.append(
-                FloatLayer(
-                    name=layer.name,
-                    weight=_array(self.weights[index]),
-                    bias=_array(self.biases[index]),
-                    threshold=(None if layer.threshold is None else self.thresholds[index].item()),
-                    stride=layer.stride,
-                    padding=layer.padding,
-                    pool=layer.pool,
-                )
-            )
-        old = self.network
-        return FloatNetwork(old.name, old.input_shape, tuple(layers), old.levels)
-
-
-def integers(
-    network: FloatNetwork,
-    definition: ModelDefinition,
-    data: ImageSet,
-    *,
-    bits: int,
-    seed: int,
-    metadata: dict[str, str],
-    reporter: Reporter = SILENT,
-) -> IntegerNetwork:
-    """The trained network converted to ``bits``-bit weights; below ``ENOUGH_BITS`` bits it is
-    fine-tuned first."""
-    if bits < ENOUGH_BITS:
-        network = fine_tune(network, definition, data, bits=bits, seed=seed, reporter=reporter)
-    return to_integer(network, bits=bits, metadata=metadata)
-
-
-def fine_tune(
-    network: FloatNetwork,
-    definition: ModelDefinition,
-    data: ImageSet,
-    *,
-    bits: int,
-    seed: int,
-    reporter: Reporter = SILENT,
-) -> FloatNetwork:
-    """Quantisation-aware training with weights rounded to ``bits`` bits.
-
-    Always in float32: bfloat16 would add its own rounding.
-    """
-    torch.manual_seed(seed)
-    module = FoldedModule(network, bits=bits)
-    epochs = definition.recipe.fine_tune_epochs
-    recipe = replace(
-        definition.recipe, optimizer="adamw", learning_rate=definition.recipe.fine_tune_rate
-    )
-    fast = recipe.precision == "bfloat16"
-    model = torch.compile(module, dynamic=False) if fast else module
-    batches = recipe.batches(len(data.train_labels))
-    optimizer, schedule = _optimizer(module, recipe, epochs * batches)
-    name = f"fine-tune {definition.name} for {bits} bits"
-    with reporter.task(name, total=epochs * batches, unit="batches") as task:
-        for epoch in range(epochs):
-            mean = _Mean()
-            # Continue the epoch numbers of the training, so that no random seed is used twice.
-            drawn = _batches(recipe, data, seed=seed, epoch=recipe.epochs + epoch)
-            for number, (images, labels) in enumerate(drawn):
-                if number % SCALES_EVERY == 0:
-                    module.update_scales()
-                smoothing = recipe.label_smoothing
-                loss = F.cross_entropy(model(images), labels, label_smoothing=smoothing)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                mean.add(loss.detach())
-                if number % SHOW_EVERY == 0:
-                    task.update(detail=f"epoch {epoch + 1} loss {mean.value:.4f}")
-                task.advance()
-            reporter.say(f"epoch {epoch + 1} of {epochs}, loss {mean.value:.4f}")
-    return module.export()
-
-
-def float_accuracy(network: FloatNetwork, images: np.ndarray, labels: np.ndarray) -> float:
-    """Accuracy (0..1) of the QCFS network, not of the spiking one, on uint8 images."""
-    module = FoldedModule(network).eval()
-    right = 0
-    with torch.inference_mode():
-        for first in range(0, len(labels), 500):
-            x = torch.from_numpy(images[first : first + 500]).float() / 255
-            predicted = module(x).argmax(dim=1).numpy()
-            right += int((predicted == labels[first : first + 500]).sum())
-    return right / len(labels)
-
-
-class _Mean:
+class RunningMean:
     """Running mean of the losses of an epoch; only `value` waits for a GPU."""
 
     def __init__(self) -> None:
@@ -407,7 +224,7 @@ class _Mean:
         return self.sum.item() / max(self.count, 1)
 
 
-def _batches(
+def batches_of(
     recipe: Recipe, data: ImageSet, *, seed: int, epoch: int, device: torch.device = CPU
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Augmented images, float (N, C, H, W) in 0..1, and labels of an epoch in random order."""
@@ -426,7 +243,7 @@ def _batches(
             yield images, of_images
 
 
-def _optimizer(
+def optimizer_of(
     module: nn.Module, recipe: Recipe, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     decayed = [parameter for parameter in module.parameters() if parameter.ndim > 1]
@@ -503,11 +320,3 @@ def _resume(
 
 def _plain(settings: dict[str, object]) -> str:
     return repr(sorted(settings.items()))
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().numpy().astype(np.float64)
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(array).float()
