@@ -18,6 +18,7 @@ from residuum.sw.train.models import (
     Recipe,
     Shortcut,
     ShortcutKind,
+    with_relu,
 )
 
 IMAGE = (3, 32, 32)
@@ -28,6 +29,7 @@ LEVELS = 8
 # A small network cannot fit AutoAugment's images in the epochs that a CPU has time for.
 LIGHT = CropAndFlip(max_shift=4, cutout=8)
 STRONG = CropAndFlip(max_shift=4, cutout=16, auto_augment=True)
+AUGMENTATIONS = {"light": LIGHT, "strong": STRONG}
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def deep_definition(
     *,
     levels: int = LEVELS,
     relu: bool = False,
-    shortcut: ShortcutKind = "projection",
+    shortcut: ShortcutKind | None = None,
     width: float = 1.0,
 ) -> ModelDefinition:
     """A deep network for a data set; it is called ``ARCHITECTURE-DATASET``.
@@ -130,17 +132,18 @@ def deep_definition(
     if dataset not in DEEP_DATA:
         known = " and ".join(DEEP_DATA)
         raise ResiduumError(f"{architecture} is trained on {known}, not on {dataset}")
+    if shortcut is not None and not made.residual:
+        raise ResiduumError(f"{architecture} has no shortcuts, so --shortcut is not for it")
     if not 0 < width <= 16:
         raise ResiduumError(f"--width must be above 0 and at most 16, not {width}")
-    return ModelDefinition(
-        name=f"{architecture}-{dataset}" + ("-relu" if relu else ""),
+    definition = ModelDefinition(
+        name=f"{architecture}-{dataset}",
         dataset=dataset,
         input_shape=IMAGE,
-        hidden=tuple(made.hidden(Build(width, shortcut))),
+        hidden=tuple(made.hidden(Build(width, shortcut or "projection"))),
         pool=made.pool,
         classes=DEEP_DATA[dataset],
         levels=levels,
-        relu=relu,
         recipe=Recipe(
             epochs=200,
             batch=128,
@@ -157,3 +160,4 @@ def deep_definition(
             fine_tune_rate=5e-4,
         ),
     )
+    return with_relu(definition) if relu else definition

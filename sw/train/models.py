@@ -6,7 +6,7 @@ one, then QCFS (or ReLU). The last layer is average pooling by `ModelDefinition.
 layer. The deep networks are in `residuum.sw.train.deep`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -109,6 +109,12 @@ class Recipe:
         """Batches of an epoch over so many training images; at least one."""
         whole = images // self.batch
         return max(whole, 1) if self.whole_batches else -(-images // self.batch)
+
+    @property
+    def continued(self) -> "Recipe":
+        """The recipe for a network that is trained already: shorter, at a lower rate."""
+        epochs = max(1, self.epochs // 4)
+        return replace(self, epochs=epochs, learning_rate=self.learning_rate / 4)
 
 
 @dataclass(frozen=True)
@@ -253,6 +259,13 @@ def model_definition(name: str) -> ModelDefinition:
         known = ", ".join(sorted(MODELS))
         raise ResiduumError(f"there is no model {name!r} to train; the known models are {known}")
     return MODELS[name]
+
+
+def with_relu(definition: ModelDefinition) -> ModelDefinition:
+    """The same network with ReLU; its name ends in ``-relu``."""
+    # ReLU has no lambda that an activity could be measured by.
+    recipe = replace(definition.recipe, activity_penalty=0.0)
+    return replace(definition, name=f"{definition.name}-relu", relu=True, recipe=recipe)
 
 
 class OptionA(nn.Module):
