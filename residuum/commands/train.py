@@ -208,7 +208,7 @@ def _run(args: argparse.Namespace, definition: "ModelDefinition", checkpoint: Pa
     network.save(path)
     say_written(path)
     if not definition.relu:
-        _convert(args, definition, network, data, folder, facts, reporter)
+        _convert(args, definition, network, data, folder, device, reporter)
 
 
 def _convert(
@@ -217,7 +217,7 @@ def _convert(
     network: "FloatNetwork",
     data: "ImageSet",
     folder: Path,
-    facts: dict[str, str],
+    device: "torch.device",
     reporter: "Reporter",
 ) -> None:
     """Write and evaluate the integer network of each number of bits."""
@@ -227,8 +227,8 @@ def _convert(
     from residuum.sw.train.fine_tuning import integers
 
     for bits in args.bits:
-        metadata = {**facts, "command": command_line(args, bits)}
-        how = {"bits": bits, "seed": args.seed}
+        metadata = {**network.metadata, "command": command_line(args, bits)}
+        how = {"bits": bits, "seed": args.seed, "device": device}
         integer = integers(network, definition, data, **how, metadata=metadata, reporter=reporter)
         tally = evaluate(
             integer, data.test_images, data.test_labels, tau=TAU, T=T, reporter=reporter

@@ -22,6 +22,7 @@ from residuum.sw.files import told
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.train.augment import unit_range
 from residuum.sw.train.checkpoint import read_checkpoint
+from residuum.sw.train.folding import identity
 from residuum.sw.train.models import HiddenLayer, OptionA, Projection, QCFSNetwork
 from residuum.sw.train.qcfs import QCFS, qcfs
 
@@ -79,15 +80,16 @@ def _from_checkpoint(path: Path, network: QCFSNetwork) -> bool:
     """Copy the weights; returns whether there were thresholds."""
     saved = read_checkpoint(path).get("network", {})
     own = network.state_dict()
-    thresholds = [key for key in own if key.endswith(".threshold")]
-    if set(own) - set(thresholds) != {key for key in saved if not key.endswith(".threshold")}:
+    thresholds = {key for key in own if key.endswith(".threshold")}
+    if set(own) - thresholds != {key for key in saved if not key.endswith(".threshold")}:
         raise _other_structure(path, network)
-    for key, value in own.items():
-        if key in saved and saved[key].shape == value.shape:
-            value.copy_(saved[key])
-        elif key in saved and not key.startswith("classifier."):
+    other_classes = saved["classifier.bias"].shape != own["classifier.bias"].shape
+    for key in saved.keys() & own.keys():
+        if saved[key].shape == own[key].shape:
+            own[key].copy_(saved[key])
+        elif not (other_classes and key.startswith("classifier.")):
             raise _other_structure(path, network)
-    return bool(thresholds) and thresholds[0] in saved
+    return bool(thresholds) and thresholds <= saved.keys()
 
 
 def _from_float_network(path: Path, file: FloatNetwork, network: QCFSNetwork) -> bool:
@@ -120,7 +122,8 @@ def _copied(layer: FloatLayer, module: HiddenLayer) -> bool:
     sources = layer.sources
     if isinstance(module.shortcut, OptionA):
         sources, rest = sources[:1], sources[1:]
-        if len(rest) != 1 or rest[0].kernel != (1, 1):
+        wanted = identity(module.shortcut, layer.out_channels)
+        if len(rest) != 1 or not np.array_equal(rest[0].weight, wanted):
             return False
     weights = [torch.from_numpy(source.weight) for source in sources]
     if [w.shape for w in weights] != [conv.weight.shape for conv in convs]:
