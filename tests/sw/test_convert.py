@@ -14,8 +14,9 @@ from residuum.sw.golden.float_snn import simulate_float
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork, fold_batchnorm
 from residuum.sw.network.graph import Source
+from residuum.sw.train.fine_tuning import FoldedModule
+from residuum.sw.train.folding import fold
 from residuum.sw.train.models import DIGITS, QCFSNetwork
-from residuum.sw.train.training import FoldedModule, fold
 
 
 def test_folding_equals_torch_batchnorm() -> None:
