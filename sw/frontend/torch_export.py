@@ -700,7 +700,7 @@ def _batch_norm(walk: _Walk, node: Any) -> str | list[str]:
         variance=walk.constant(variance),
         gamma=1.0 if gamma is None else walk.constant(gamma),
         beta=0.0 if beta is None else walk.constant(beta),
-        epsilon=float(values[-1]),
+        epsilon=float(values[len(names) - 1]),
     )
     return [output] if legit else output
 
