@@ -244,10 +244,10 @@ REFUSALS = {
 
 SIGNED_SUM = "signed sum"
 SIGNED_CONVOLUTION = "signed convolution"
-SIGNED_NORM = "signed normalisation"
 TERMS = "terms"
 PADDED_NORM = "padded normalisation"
 MIRRORED_MAXIMUM = "mirrored maximum"
+DILATED_MAXIMUM = "dilated maximum"
 IMAGE_MAXIMUM = "maximum of the image"
 MAP_OUTPUT = "map as output"
 UNEQUAL_WINDOWS = "unequal windows"
@@ -280,6 +280,11 @@ PATTERNS = {
         "takes the maximum behind a BatchNorm whose scale is negative in some channels",
         "put the max-pooling in front of the BatchNorm, or the BatchNorm in front of the ReLU, "
         "and fine-tune",
+    ),
+    DILATED_MAXIMUM: Refusal(
+        "dilated max-pooling",
+        "takes the maximum of positions that do not lie side by side",
+        "use max-pooling without dilation",
     ),
     IMAGE_MAXIMUM: Refusal(
         "max-pooling of the image",
@@ -321,8 +326,10 @@ def refusal_of_onnx(name: str) -> str:
 
 
 def refusal_sentence(where: str, key: str, extra: str = "") -> str:
-    """The sentence about an operator or a pattern. ``where`` names both operator and path; ``extra``
-    follows the reason."""
+    """The sentence about an operator or a pattern.
+
+    ``where`` names both operator and path; ``extra`` follows the reason.
+    """
     row = REFUSALS.get(key) or PATTERNS.get(key)
     if row is None:
         return f"{where} is an operator that is not supported; docs/own-model.md lists what is"
