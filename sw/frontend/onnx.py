@@ -118,9 +118,19 @@ class _Node:
     proto: Any
     name: str
     op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
     attributes: dict[str, Any]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(self.proto.input)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(self.proto.output)
+
+    def rename(self, name: str, new: str) -> None:
+        """Read the value ``new`` in place of ``name``."""
+        self.proto.input[:] = [new if each == name else each for each in self.proto.input]
 
     @property
     def where(self) -> str:
@@ -175,8 +185,7 @@ class _Reader:
         used: set[str] = set()
         nodes = []
         for proto in protos:
-            outputs = tuple(proto.output)
-            name = proto.name or next(filter(None, outputs), proto.op_type)
+            name = proto.name or next(filter(None, proto.output), proto.op_type)
             while name in used:
                 name = f"{name}'"
             used.add(name)
@@ -186,7 +195,7 @@ class _Reader:
             }
             domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
             op = f"{domain}{proto.op_type}"
-            nodes.append(_Node(proto, name, op, tuple(proto.input), outputs, attributes))
+            nodes.append(_Node(proto, name, op, attributes))
         return nodes
 
     def _needed(self, nodes: list[_Node]) -> list[_Node]:
@@ -248,11 +257,8 @@ class _Reader:
                 f"{self._path} takes {taken}, which is no image of the shape {shape}"
             )
         inner = f"{name}'"
-        for index, node in enumerate(self._nodes):
-            inputs = tuple(inner if x == name else x for x in node.inputs)
-            self._nodes[index] = _Node(
-                node.proto, node.name, node.op, inputs, node.outputs, node.attributes
-            )
+        for node in self._nodes:
+            node.rename(name, inner)
         self._shapes[inner] = (self._batch, *taken)
         self._operators.append(operators.reshape(name, "input", name, taken, output=inner))
         return shape[0], shape[1], shape[2]

@@ -7,8 +7,10 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch.nn import functional as F
 
+from residuum.sw.errors import ResiduumError
 from residuum.sw.frontend.onnx import read_onnx
 from tests.sw.frontend.onnx_models import Model
+from tests.sw.frontend.pretrained import pretrained
 from tests.sw.frontend.run_operators import run_operators
 
 SHAPE = (3, 7, 6)
@@ -257,3 +259,118 @@ def test_batch_norm(tmp_path, opset):
     found = run_operators(read_onnx(model.save(tmp_path / "x.onnx")), images)
     arrays = map(torch.as_tensor, (mean, variance, gamma, beta))
     torch.testing.assert_close(found, F.batch_norm(images, *arrays, eps=0.01), rtol=1e-5, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------
+# Whole models.
+
+
+def small(opset=17, **arguments) -> Model:
+    model = Model(SHAPE, opset, **arguments)
+    conv(model, np.random.default_rng(0), pads=[1, 0, 1, 1])
+    model.node("Relu")
+    return model
+
+
+@pytest.mark.parametrize("batch", ["N", 0, 4])
+def test_any_batch(tmp_path, batch):
+    model = small(batch=batch)
+    model.node("Flatten")
+    agree(model, tmp_path, batch=4)
+
+
+def test_nodes_that_the_output_does_not_need(tmp_path):
+    model = small()
+    wanted = model.last
+    model.node("Sigmoid")
+    model.last = wanted
+    agree(model, tmp_path)
+
+
+def test_channels_last(tmp_path):
+    """As TensorFlow's exporters write models: pictures enter as (H, W, C)."""
+    model = Model((7, 6, 3), 17)
+    model.node("Transpose", perm=[0, 3, 1, 2])
+    conv(model, np.random.default_rng(0))
+    path = model.save(tmp_path / "x.onnx")
+    images = np.random.default_rng(5).normal(size=(1, 3, 7, 6)).astype(np.float32)
+    (expected,) = ReferenceEvaluator(str(path)).run(None, {"image": images.transpose(0, 2, 3, 1)})
+    graph = read_onnx(path)
+    found = run_operators(graph, torch.as_tensor(images, dtype=torch.float64)).numpy()
+    assert graph.input_shape == (3, 7, 6)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("taken", "given", "shape"),
+    [((126,), None, (126, 1, 1)), ((126,), SHAPE, SHAPE), ((7, 18), None, (1, 7, 18))],
+)
+def test_other_shapes_of_the_image(tmp_path, taken, given, shape):
+    model = Model(taken, 17)
+    model.node("Flatten")
+    model.node("Gemm", model.constant(np.random.default_rng(0).normal(size=(126, 4))))
+    path = model.save(tmp_path / "x.onnx")
+    graph = read_onnx(path, input_shape=given)
+    images = np.random.default_rng(5).normal(size=(1, 126)).astype(np.float32)
+    (expected,) = ReferenceEvaluator(str(path)).run(None, {"image": images.reshape(1, *taken)})
+    found = run_operators(graph, torch.as_tensor(images, dtype=torch.float64).reshape(1, *shape))
+    assert graph.input_shape == shape
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_open_size_is_given(tmp_path):
+    model = Model((3, "height", "width"), 17)
+    conv(model, np.random.default_rng(0))
+    path = model.save(tmp_path / "x.onnx")
+    assert read_onnx(path, input_shape=(3, 9, 8)).input_shape == (3, 9, 8)
+    with pytest.raises(ResiduumError, match="leaves the size of its input 'image' open; say which"):
+        read_onnx(path)
+
+
+def test_the_cnn_of_the_model_zoo():
+    """Its Reshape of weights, its SAME_UPPER, and its pictures of 0 .. 255."""
+    path = pretrained("mnist-12.onnx")
+    graph = read_onnx(path)
+    images = np.random.default_rng(0).integers(0, 256, (1, 1, 28, 28)).astype(np.float32)
+    (expected,) = ReferenceEvaluator(str(path)).run(None, {"Input3": images})
+    found = run_operators(graph, torch.as_tensor(images, dtype=torch.float64)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-2)
+
+
+class Residual(torch.nn.Module):
+    """What exporters meet: BatchNorm, a projection, an option-A shortcut, ReLU6, a global mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.body = nn.Sequential(
+            nn.Conv2d(4, 8, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU6(),
+            nn.Conv2d(8, 8, 3, padding=1, groups=2),
+            nn.BatchNorm2d(8),
+            nn.Dropout(),
+        )
+        self.shortcut = nn.Conv2d(4, 8, 1, 2)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = F.relu(self.body(x) + self.shortcut(x))
+        x = torch.cat([F.max_pool2d(x, 2), F.pad(x[:, ::2, ::2, ::2], (0, 0, 0, 0, 2, 2))], 1)
+        return self.head(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+
+@pytest.mark.parametrize(("opset", "dynamo"), [(20, True), (18, True), (13, False), (17, False)])
+@pytest.mark.filterwarnings("ignore")
+def test_models_that_torch_exports(tmp_path, opset, dynamo):
+    torch.manual_seed(0)
+    module = Residual().eval()
+    images = torch.randn(1, 3, 8, 8)
+    torch.onnx.export(
+        module, (images,), tmp_path / "x.onnx", opset_version=opset, dynamo=dynamo, verbose=False
+    )
+    graph = read_onnx(tmp_path / "x.onnx")
+    found = run_operators(graph, images)
+    torch.testing.assert_close(found, module(images), rtol=1e-4, atol=1e-5)
