@@ -16,7 +16,8 @@ from residuum.sw.compiler.program import MapPlan, PackedImage, Program
 from residuum.sw.data.classes import class_name
 from residuum.sw.golden.golden_model import Trace, batch_size, simulate_batches
 from residuum.sw.golden.reference import Reference
-from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
+from residuum.sw.network.bounds import bounds, signed_bits
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 
 # Number of misclassified images shown; largest number of classes with a confusion matrix.
