@@ -88,9 +88,17 @@ class Loss:
 
 @dataclass(frozen=True)
 class Conversion:
-    """An integer network, and what each layer lost on the way to it."""
+    """An integer network, and what each layer lost on the way to it.
+
+    Attributes
+    ----------
+    rounded
+        The float network with the worth of the integer weights in place of its own, and with the
+        biases that go with them.
+    """
 
     network: IntegerNetwork
+    rounded: FloatNetwork
     losses: tuple[Loss, ...]
 
 
@@ -218,7 +226,7 @@ def convert(
         preprocessing=network.preprocessing,
         metadata={**network.metadata, **levels, **(metadata or {})},
     )
-    return Conversion(result, tuple(work.losses))
+    return Conversion(result, replace(network, layers=tuple(work.rounded)), tuple(work.losses))
 
 
 def _check(network: FloatNetwork, settings: _Settings, images: np.ndarray | None) -> None:
@@ -262,6 +270,7 @@ class _Work:
     def __init__(self, network: FloatNetwork, settings: _Settings) -> None:
         self.network, self.settings = network, settings
         self.layers: list[Layer] = []
+        self.rounded: list[FloatLayer] = []
         self.losses: list[Loss] = []
         self.logit_scale: float | None = None
 
@@ -297,6 +306,7 @@ class _Work:
         )
         integer, potential_bits = self.with_fraction_bits(layer, rounded)
         self.layers.append(integer)
+        self.rounded.append(_worth_of_integers(layer, integer, rounded, worth))
         self.losses.append(_loss(layer, integer, rounded, potential_bits, worth, wanted))
         if layer.threshold is None:
             self.logit_scale = float(rounded.unit[0]) / (1 << integer.fraction_bits)
@@ -410,6 +420,21 @@ class _Work:
             return current.clamp(0, layer.threshold)
         levels = self.network.levels / layer.threshold
         return torch.floor(current * levels + 0.5).clamp(0, self.network.levels) / levels
+
+
+def _worth_of_integers(
+    layer: FloatLayer, integer: Layer, rounded: Rounded, worth: list[float]
+) -> FloatLayer:
+    """The layer with weights that are whole multiples of their units."""
+    unit = rounded.unit[:, None, None, None]
+    factors = (1, 1 << rounded.shift)[: len(worth)]
+    sources = tuple(
+        replace(source, weight=whole.weight * (unit * factor / amplitude))
+        for source, whole, factor, amplitude in zip(
+            layer.sources, integer.sources, factors, worth, strict=True
+        )
+    )
+    return replace(layer, sources=sources, bias=rounded.bias)
 
 
 def _float_current(layer: FloatLayer, maps: list[_Maps]) -> Tensor:

@@ -1,0 +1,5 @@
+"""placeholder"""
+
+
+def fine_tune_rounded(*a, **k):
+    raise NotImplementedError
