@@ -55,7 +55,7 @@ def import_nir(
     name
         Name of the network; None: the name of the file.
 
-    The metadata has the key "note" if neurons in front of the output were dropped.
+    The metadata has the key "notes" if neurons in front of the output were dropped.
 
     Raises
     ------
@@ -157,10 +157,10 @@ def _metadata(path: Path, graph: NirGraph) -> dict[str, str]:
     metadata = {
         **graph.notes.get("metadata", {}),
         "source": path.name,
-        "source_digest": digest_of_file(path),
+        "source sha256": digest_of_file(path),
     }
     if graph.dropped:
-        metadata["note"] = (
+        metadata["notes"] = (
             f"the neurons {graph.dropped} in front of the output are left out: the logits are the "
             "summed currents"
         )

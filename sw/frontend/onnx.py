@@ -1,4 +1,4 @@
-"""ONNX models as graphs of operators (`operators`), which `lowering` makes networks.
+"""Float networks from ONNX models: first a graph of operators, which `lowering` makes a network.
 
 Opsets 7 to 20. The batch is fixed to what the file says, or to 1. Every shape is then known before
 the run: node by node, what depends on constants and shapes only is computed with ONNX's reference
@@ -7,8 +7,8 @@ depend on are ignored.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,26 +16,42 @@ from typing import Any
 import numpy as np
 
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import told
+from residuum.sw.files import digest_of_file, told
 from residuum.sw.frontend import operators, supported
 from residuum.sw.frontend.extras import need
+from residuum.sw.frontend.lowering import lower
 from residuum.sw.frontend.operators import Operator, OperatorGraph
-from residuum.sw.network.graph import Pair, Shape, Sides
+from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.network.graph import Pair, Preprocessing, Shape, Sides
 
 OPSETS = range(7, 21)
 # Larger constants never decide a shape.
 _SHAPE_NUMBERS = 64
 _PURPOSE = "to read and write ONNX files"
+# Keys of a model's metadata that tell where it came from.
+_ORIGIN = ("author", "license", "license_url")
 
 
-def read_onnx(path: str | os.PathLike[str], *, input_shape: Shape | None = None) -> OperatorGraph:
-    """The graph of operators of an ONNX file.
+def import_onnx(
+    path: str | os.PathLike[str],
+    *,
+    input_shape: Shape | None = None,
+    preprocessing: Preprocessing | None = None,
+    class_names: Sequence[str] = (),
+    name: str = "",
+    metadata: Mapping[str, str] | None = None,
+) -> FloatNetwork:
+    """The float network of an ONNX file.
 
     Parameters
     ----------
     input_shape
-        (C, H, W) of the image: needed if the file leaves its sizes open, or takes it in another
-        shape of as many numbers, such as a vector.
+        (C, H, W) of the pictures: needed if the file leaves its sizes open, or takes the picture
+        in another shape of as many numbers, such as a vector.
+    preprocessing
+        Scale, mean and std of the numbers that the model wants; None: u/255.
+    name
+        Name of the network; "": the name of the file.
 
     Raises
     ------
@@ -45,10 +61,32 @@ def read_onnx(path: str | os.PathLike[str], *, input_shape: Shape | None = None)
     """
     path = Path(path)
     model = _load(path)
+    graph = _graph(path, model, input_shape)
+    texts = {
+        "source": path.name,
+        "source sha256": digest_of_file(path),
+        "opset": str(_opset(path, model)),
+        **{entry.key: entry.value for entry in model.metadata_props if entry.key in _ORIGIN},
+        **(metadata or {}),
+    }
+    return lower(
+        replace(graph, name=name or graph.name),
+        preprocessing=preprocessing,
+        class_names=class_names,
+        metadata=texts,
+    )
+
+
+def read_onnx(path: str | os.PathLike[str], *, input_shape: Shape | None = None) -> OperatorGraph:
+    """The graph of operators of an ONNX file; parameters and errors as `import_onnx`."""
+    path = Path(path)
+    return _graph(path, _load(path), input_shape)
+
+
+def _graph(path: Path, model: Any, input_shape: Shape | None) -> OperatorGraph:
     version = _opset(path, model)
-    graph = model.graph
-    source, target = _ends(path, graph)
-    return _Reader(path, graph, version, source, target).read(input_shape)
+    source, target = _ends(path, model.graph)
+    return _Reader(path, model.graph, version, source, target).read(input_shape)
 
 
 def need_onnx(module: str = "onnx") -> Any:
@@ -82,8 +120,9 @@ def _load(path: Path) -> Any:
 
 
 def _line(error: Exception) -> str:
-    """The first line of a message, without a full stop."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    """The first line of a message, without the kinds of errors in front and a full stop."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line.rsplit("Error] ", 1)[-1].rstrip(".")
 
 
 def _opset(path: Path, model: Any) -> int:
@@ -439,8 +478,13 @@ class _Reader:
         self._need_map(node)
         weight = self._weight(node, 1)
         bias = self._constant(node, 2, "bias")
+        groups, channels = int(node.get("group", 1)), self._shapes[node.inputs[0]][1]
+        if weight.ndim != 4 or weight.shape[1] * groups != channels:
+            raise node.refused(
+                f"has weights of the shape {weight.shape} for {channels} channels in {groups} "
+                "groups; the file is damaged"
+            )
         window = self._window(node, weight.shape[2:])
-        groups = int(node.get("group", 1))
         self._add(
             operators.convolution(
                 *self._label(node),
@@ -764,6 +808,12 @@ class _Reader:
     def identity(self, node: _Node) -> None:
         self._add(operators.identity(*self._label(node), node.inputs[0], output=node.outputs[0]))
 
+    def cast(self, node: _Node) -> None:
+        kinds = self._onnx.TensorProto
+        if node["to"] not in (kinds.FLOAT, kinds.FLOAT16, kinds.DOUBLE, kinds.BFLOAT16):
+            raise node.refused("rounds numbers to integers; leave the rounding to the import")
+        self.identity(node)
+
     def final(self, node: _Node) -> None:
         self._add(operators.final(*self._label(node), node.inputs[0], output=node.outputs[0]))
 
@@ -803,7 +853,7 @@ _HANDLERS: dict[str, Callable[[_Reader, _Node], None]] = {
     "Pad": _Reader.pad,
     "Dropout": _Reader.dropout,
     "Identity": _Reader.identity,
-    "Cast": _Reader.identity,
+    "Cast": _Reader.cast,
     "Softmax": _Reader.final,
     "LogSoftmax": _Reader.final,
 }

@@ -429,10 +429,7 @@ class _Walk:
             return
         target = node.target
         if getattr(target, "__name__", "") == "getitem":
-            whole = self.values.get(node.args[0].name)
-            if isinstance(whole, list):
-                self.values[node.name] = whole[node.args[1]]
-                self.memory[node.name] = self.memory[node.args[0].name]
+            self._item(node)
             return
         name = _operator_name(target)
         in_place = name.endswith("_") and not name.startswith("__")
@@ -454,6 +451,17 @@ class _Walk:
         self.memory[node.name] = self.memory[source.name] if shares and source else node.name
         if in_place and source is not None:
             self._changed(source.name, node.name, output)
+
+    def _item(self, node: Any) -> None:
+        whole, number = node.args
+        outputs = self.values[whole.name]
+        self.memory[node.name] = self.memory[whole.name]
+        if isinstance(outputs, list) and number < len(outputs):
+            self.values[node.name] = outputs[number]
+        else:
+            # The positions of maxima, for example.
+            values = outputs if isinstance(outputs, list) else [outputs]
+            self.values[node.name] = self._emit(op.refused, values[:1], supported.DATA)
 
     def _changed(self, name: str, by: str, output: str | list[str]) -> None:
         """After a change in place the old name means the new value."""

@@ -183,7 +183,7 @@ def test_the_spiking_cnn_of_sinabs():
     trains = trains_for(network.input_shape, count=2)
     expected = run_nir(nir.read(path), trains)
     assert (network.input, network.input_shape) == ("spikes", (2, 34, 34))
-    assert "'12' (IF)" in network.metadata["note"]
+    assert "'12' (IF)" in network.metadata["notes"]
     np.testing.assert_allclose(simulate(network, trains), expected, rtol=1e-6, atol=1e-6)
 
 

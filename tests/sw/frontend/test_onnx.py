@@ -8,7 +8,9 @@ from onnx.reference import ReferenceEvaluator
 from torch.nn import functional as F
 
 from residuum.sw.errors import ResiduumError
-from residuum.sw.frontend.onnx import read_onnx
+from residuum.sw.frontend.onnx import import_onnx, read_onnx
+from residuum.sw.network.forward import forward
+from residuum.sw.network.graph import Preprocessing
 from tests.sw.frontend.onnx_models import Model
 from tests.sw.frontend.pretrained import pretrained
 from tests.sw.frontend.run_operators import run_operators
@@ -335,6 +337,65 @@ def test_the_cnn_of_the_model_zoo():
     (expected,) = ReferenceEvaluator(str(path)).run(None, {"Input3": images})
     found = run_operators(graph, torch.as_tensor(images, dtype=torch.float64)).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-2)
+    network = import_onnx(path, preprocessing=Preprocessing(scale=1.0))
+    logits = forward(network, torch.as_tensor(images, dtype=torch.float64) / 255).numpy()
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-2)
+    assert network.metadata["opset"] == "12"
+
+
+def random_classifier(seed: int) -> Model:
+    """A residual network with convolutions, pooling and a concatenation drawn at random."""
+    rng = np.random.default_rng(seed)
+    model = Model(SHAPE, int(rng.choice(OPSETS)))
+
+    def convolution(source, inputs, out, *, kernel=3, **attributes):
+        kernels = [kernel, kernel]
+        weight = model.constant(weights(rng, out, inputs, *kernels) / 3)
+        name = model.node("Conv", weight, source=source, kernel_shape=kernels, **attributes)
+        gamma, variance = rng.uniform(0.5, 2, (2, out))
+        constants = (gamma, weights(rng, out) / 2, weights(rng, out) / 2, variance)
+        # The reference normalises by the images at hand in opsets below 14.
+        if model.opset >= 14 and rng.random() < 0.7:
+            return model.node("BatchNormalization", *map(model.constant, constants), source=name)
+        return model.node("Add", model.constant(weights(rng, out, 1, 1) / 2), source=name)
+
+    def activation():
+        return model.node("Relu") if rng.random() < 0.5 else clip(model, rng, 30.0)
+
+    same = {"auto_pad": str(rng.choice(["SAME_UPPER", "SAME_LOWER"]))}
+    convolution("image", 3, 4, **same)
+    activation()
+    if rng.random() < 0.5:
+        model.node("MaxPool", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
+    stem = model.last
+    convolution(stem, 4, 6, strides=[2, 2], pads=[1, 1, 1, 1])
+    activation()
+    branch = convolution(model.last, 6, 6, **same)
+    shortcut = convolution(stem, 4, 6, kernel=1, strides=[2, 2])
+    model.node("Add", branch, source=shortcut)
+    activation()
+    joined = model.last
+    if rng.random() < 0.5:
+        convolution(joined, 6, 5, **same)
+        activation()
+        model.node("Concat", joined, axis=1)
+    else:
+        model.node("AveragePool", kernel_shape=[2, 1], strides=[2, 1])
+    channels = 11 if model.nodes[-1].op_type == "Concat" else 6
+    model.node("GlobalAveragePool")
+    model.node("Flatten")
+    model.node("Gemm", model.constant(weights(rng, channels, 5)), model.constant(weights(rng, 5)))
+    return model
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_classifiers_as_float_networks(tmp_path, seed):
+    path = random_classifier(seed).save(tmp_path / "x.onnx")
+    images = np.random.default_rng(seed).random((1, *SHAPE)).astype(np.float32)
+    (expected,) = ReferenceEvaluator(str(path)).run(None, {"image": images})
+    found = forward(import_onnx(path), torch.as_tensor(images, dtype=torch.float64)).numpy()
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 class Residual(torch.nn.Module):
@@ -372,5 +433,150 @@ def test_models_that_torch_exports(tmp_path, opset, dynamo):
         module, (images,), tmp_path / "x.onnx", opset_version=opset, dynamo=dynamo, verbose=False
     )
     graph = read_onnx(tmp_path / "x.onnx")
-    found = run_operators(graph, images)
-    torch.testing.assert_close(found, module(images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(run_operators(graph, images), module(images), rtol=1e-4, atol=1e-5)
+    network = import_onnx(tmp_path / "x.onnx")
+    torch.testing.assert_close(forward(network, images), module(images), rtol=1e-4, atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------
+# Refused.
+
+
+def read(tmp_path, model: Model):
+    return read_onnx(model.save(tmp_path / "x.onnx"))
+
+
+REFUSED = {
+    "Sigmoid": (lambda m: m.node("Sigmoid"), r"'n0' \(Sigmoid\) is an activation.*: replace it by"),
+    "unknown": (lambda m: m.node("Floor"), r"'n0' \(Floor\) is an operator that is not supported"),
+    "product": (
+        lambda m: two_maps(m, None, "Mul"),
+        r"'n2' \(Mul\) multiplies two maps, but a spike only adds a weight: leave out the gate",
+    ),
+    "c / x": (
+        lambda m: with_constant(m, np.random.default_rng(0), "Div", True),
+        r"'n0' \(Div\) multiplies two maps",
+    ),
+    "weights from the image": (
+        lambda m: m.node("Conv", "image"),
+        r"'n0' \(Conv\) multiplies two maps",
+    ),
+    "clip from below 0": (
+        lambda m: m.node("Clip", m.constant(-1.0), m.constant(1.0)),
+        r"'n0' \(Clip\) lets negative numbers through",
+    ),
+    "training": (
+        lambda m: m.node("Dropout", m.constant(0.5), m.constant(True, np.bool_), source="image"),
+        r"'n0' \(Dropout\) drops numbers at random; export the model in eval mode",
+    ),
+    "reflection": (
+        lambda m: m.node("Pad", m.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64), mode="reflect"),
+        r"'n0' \(Pad\) pads with something else than zeros",
+    ),
+    "padding with ones": (
+        lambda m: m.node("Pad", m.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64), m.constant(1.0)),
+        r"'n0' \(Pad\) pads with something else than zeros",
+    ),
+    "batch moved": (
+        lambda m: m.node("Transpose", perm=[1, 0, 2, 3]),
+        r"'n0' \(Transpose\) .* the batch must stay the first axis",
+    ),
+    "batch merged": (
+        lambda m: reshape(m, None, [-1, 6]),
+        r"'n0' \(Reshape\) makes the shape \(21, 6\) of a batch of 1; the batch must stay",
+    ),
+    "batch averaged": (
+        lambda m: m.node("ReduceMean", axes=[0, 2]),
+        r"'n0' \(ReduceMean\) works on the batch",
+    ),
+    "backwards": (
+        lambda m: m.node("Slice", *(m.constant(v, np.int64) for v in ([5], [0], [2], [-1]))),
+        r"'n0' \(Slice\) has the step -1; it must go forward",
+    ),
+    "broadcast": (
+        lambda m: m.node("Add", "image", source=m.node("GlobalAveragePool")),
+        r"'n1' \(Add\) adds maps of the shapes \(3, 1, 1\) and \(3, 7, 6\); they must be equal",
+    ),
+    "ones appended": (
+        lambda m: m.node("Concat", m.constant(np.ones((1, 1, 7, 6))), axis=1),
+        r"'n0' \(Concat\) appends constants to a map; only zeros",
+    ),
+    "unequal sizes": (
+        lambda m: m.node("Conv", m.constant(np.ones((2, 4, 1, 1)))),
+        r"'n0' \(Conv\) has weights of the shape \(2, 4, 1, 1\) for 3 channels",
+    ),
+    "shape from the image": (
+        lambda m: m.node(
+            "Reshape", m.node("ReduceMean", axes=[1, 2, 3], keepdims=0), source="image"
+        ),
+        r"'n1' \(Reshape\) has an output whose shape is not known before the run",
+    ),
+    "integers": (
+        lambda m: m.node("Cast", to=onnx.TensorProto.INT64),
+        r"'n0' \(Cast\) rounds numbers to integers",
+    ),
+    "undefined value": (
+        lambda m: m.node("Add", "nothing"),
+        r"'n0' \(Add\) reads 'nothing', which no node before it writes; .*x.onnx is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_nodes(tmp_path, case):
+    build, sentence = REFUSED[case]
+    model = Model(SHAPE, 17)
+    build(model)
+    with pytest.raises(ResiduumError, match=sentence) as raised:
+        read(tmp_path, model)
+    assert "\n" not in str(raised.value)
+
+
+def test_several_inputs(tmp_path):
+    model = small()
+    model.inputs.append(onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, [1, 3]))
+    with pytest.raises(ResiduumError, match=r"x.onnx has 2 inputs \('image', 'b'\); a network has"):
+        read(tmp_path, model)
+
+
+def test_several_outputs(tmp_path):
+    model = small()
+    model.outputs = ["v0", "v1"]
+    with pytest.raises(ResiduumError, match=r"x.onnx has 2 outputs \('v0', 'v1'\)"):
+        read(tmp_path, model)
+
+
+@pytest.mark.parametrize("opset", [6, 21])
+def test_other_opsets(tmp_path, opset):
+    with pytest.raises(ResiduumError, match=f"has opset {opset}; export it with opset 7 to 20"):
+        read(tmp_path, small(opset))
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", bytes(range(256))])
+def test_damaged_files(tmp_path, content):
+    (tmp_path / "x.onnx").write_bytes(content)
+    with pytest.raises(ResiduumError, match=r"x.onnx is not an ONNX model, or it is damaged"):
+        read_onnx(tmp_path / "x.onnx")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ResiduumError, match="there is no file"):
+        read_onnx(tmp_path / "x.onnx")
+
+
+def test_external_weights(tmp_path):
+    model = small().model()
+    onnx.save(
+        model, tmp_path / "x.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    assert read_onnx(tmp_path / "x.onnx").operators
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(ResiduumError, match="keeps its weights in other files, which cannot be"):
+        read_onnx(tmp_path / "x.onnx")
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    path = small().save(tmp_path / "x.onnx")
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(ResiduumError, match=r"install the extra 'onnx': pip install 'residuum\[on"):
+        read_onnx(path)
