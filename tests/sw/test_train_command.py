@@ -15,12 +15,12 @@ TINY = ["train", "resnet20", "--data-set", "cifar10", "--width", "0.125", "--epo
 
 @pytest.fixture
 def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CIFAR-10 is 130 random images, and nothing is compiled."""
+    """CIFAR-10 is 16 random images, and nothing is compiled."""
 
     def split(self: PublishedSet, access: Access = PUBLISHED_ONLY) -> Split:
         rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (130, 3, 32, 32)).astype(np.uint8)
-        return images, rng.integers(0, 10, 130)
+        images = rng.integers(0, 256, (16, 3, 32, 32)).astype(np.uint8)
+        return images, rng.integers(0, 10, 16)
 
     monkeypatch.setattr(PublishedSet, "train", split)
     monkeypatch.setattr(PublishedSet, "test", split)
