@@ -1,5 +1,8 @@
 """``residuum train`` with the options of the deep networks."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from residuum.sw.data.data_sets import DATASETS, PUBLISHED_ONLY, Access, Publish
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.library import load_network
 
+MISSING = ("amaranth", "cocotb", "jinja2", "matplotlib", "nir", "onnx", "rich", "serial", "sklearn")
 TINY = ["train", "resnet20", "--data-set", "cifar10", "--width", "0.125", "--epochs", "2"]
 
 
@@ -119,3 +123,27 @@ def test_wrong_options_get_a_sentence(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["train", *words]) == 1
     assert capsys.readouterr().err == f"residuum: {sentence}\n"
+
+
+def test_training_needs_torch_numpy_and_pillow_only() -> None:
+    """All other packages are missing, as on a machine that is lent for a training."""
+    script = f"""
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if path is None and name in {MISSING}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+from residuum.cli import main
+sys.exit(main(["train", "mnist", "--epochs", "1"]))
+"""
+    environment = {**os.environ, "RESIDUUM_DATA": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=environment,
+    )
+    # It gets as far as the data.
+    assert "neither that folder nor its folder mnist holds the files of MNIST" in done.stderr
