@@ -36,6 +36,7 @@ from residuum.sw.train.models import (
     QCFSNetwork,
     Recipe,
 )
+from residuum.sw.train.qcfs import QCFS
 from residuum.sw.train.start import digest_of, start_from
 
 MOMENTUM = 0.9
@@ -145,8 +146,8 @@ def step_of(
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # The many small operations of BatchNorm and QCFS dominate; fusing them halves the time of
         # a step. On a GPU the launches of the kernels dominate; a CUDA graph launches them at once.
-        mode = {"mode": "reduce-overhead"} if device == "cuda" else {}
-        model = torch.compile(network, dynamic=False, **mode)
+        mode = "reduce-overhead" if device == "cuda" else None
+        model = torch.compile(network, dynamic=False, mode=mode)
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
@@ -188,6 +189,7 @@ def mean_activity(network: QCFSNetwork) -> Tensor:
     hidden = network.hidden_layers()
     total, synapses = torch.zeros(()), 0.0
     for layer, fan_out in zip(hidden, _fan_outs(network), strict=True):
+        assert isinstance(layer.activation, QCFS)
         share = layer.activation.share
         assert share is not None
         neurons = share[0].numel() * fan_out
