@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from residuum.sw.golden.golden_model import Trace, simulate_batches
-from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.network.integer_network import RADIX, IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 
 
@@ -18,8 +18,8 @@ class Tally:
     right, images
         Correctly classified images, and all images.
     fired, silenced, neurons
-        Per hidden layer, summed over the images: neurons that fired at least once, silenced
-        neurons, and all neurons.
+        Per hidden layer, summed over the images: positions of its map that fired at least once (in
+        radix code, whose number is not 0), silenced neurons, and all positions.
     """
 
     right: int = 0
@@ -53,7 +53,7 @@ def evaluate(
     T: int,
     reporter: Reporter = SILENT,
 ) -> Tally:
-    """Run the golden model over uint8 images (N, C, H, W) with int64 labels (N,)."""
+    """Run the golden model over images, as `simulate` takes them, with int64 labels (N,)."""
     tally = Tally()
     name = f"{network.name}, {network.weight_bits} bits"
     with reporter.task(name, total=len(images), unit="images") as task:
@@ -66,13 +66,16 @@ def evaluate(
 
 def describe(network: IntegerNetwork, tally: Tally, tau: int, T: int) -> str:
     """The results of a run, in a few lines."""
+    radix = network.code == RADIX
+    run = "radix code" if radix else f"tau {tau}, T {T}"
     lines = [
         f"{network.name}: {tally.accuracy:.2f} % of {tally.images} images right "
-        f"({network.weight_bits}-bit weights, tau {tau}, T {T})"
+        f"({network.weight_bits}-bit weights, {run})"
     ]
     for index, neurons in tally.neurons.items():
+        silenced = f", {100 * tally.silenced[index] / neurons:.1f} % are silenced"
         lines.append(
             f"  {network.layers[index].name}: {100 * tally.fired[index] / neurons:.1f} % of the "
-            f"neurons fire, {100 * tally.silenced[index] / neurons:.1f} % are silenced"
+            f"neurons fire{'' if radix else silenced}"
         )
     return "\n".join(lines)

@@ -5,10 +5,13 @@ Source: Hao et al., "Reducing ANN-SNN conversion error through residual membrane
 v(tau) < 0 shows that a neuron fired more often than its input justifies. Stage 2 (inference):
 potentials restart, and T steps run with these neurons silenced.
 
-All numbers are float64. This is a reference for the integer model, not built for speed.
+All numbers are float64. This is a reference for the integer model, not built for speed. It is the
+rate code; the float twin of the radix code is the network of rounded activations
+(residuum.sw.golden.reference).
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,8 +19,9 @@ from torch import Tensor
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import LayerTrace, Trace
-from residuum.sw.network.convolution import convolve
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
+from residuum.sw.network.forward import convolve
+from residuum.sw.network.graph import HALF, IMAGE
 from residuum.sw.network.integer_network import check_stages
 
 
@@ -27,24 +31,34 @@ class _Neurons:
 
     layer: FloatLayer
     threshold: float
-    potential: Tensor | float
+    potential: Tensor | float = 0.0
     silenced: Tensor | None = None
     residual: Tensor | None = None
+    train: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    @property
+    def start(self) -> float:
+        return self.threshold / 2 if self.layer.start == HALF else 0.0
 
     def restart(self) -> None:
-        self.potential = self.threshold / 2
+        self.potential = self.start
 
     def look_at_residual(self) -> None:
         assert isinstance(self.potential, Tensor)
         self.residual = self.potential
         self.silenced = self.potential < 0
 
-    def step(self, signal: Tensor) -> Tensor:
+    def step(self, current: Tensor) -> Tensor:
         """One step of integrate-and-fire with reset by subtraction; returns masked spikes."""
-        potential = self.potential + _current(self.layer, signal)
-        spike = potential >= self.threshold
-        self.potential = potential - spike * self.threshold
-        return spike if self.silenced is None else spike & ~self.silenced
+        potential = self.potential + current
+        above = potential > self.threshold if self.layer.strict else potential >= self.threshold
+        self.potential = potential - above * self.threshold
+        spike = above if self.silenced is None else above & ~self.silenced
+        self.train.append(spike)
+        return spike
 
 
 def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: int) -> Trace:
@@ -53,7 +67,8 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
     Parameters
     ----------
     images
-        float64 (N, C, H, W), usually ``u / 255``: a constant current in every step.
+        float64 (N, C, H, W), usually ``u / 255``: a constant current in every step. For a network
+        that reads spikes, trains (N, tau + T, C, H, W) of 0 and 1.
     tau, T
         Steps of the probe (>= 0) and of the inference (>= 1).
 
@@ -61,57 +76,90 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
     -------
     Trace
         As from the golden model, but residual potentials and logits are float64.
+
+    Raises
+    ------
+    ResiduumError
+        If the images do not fit the network, tau or T is out of range, or the network has layers
+        that no spiking neuron can compute: an activation without a range, or max-pooling.
     """
-    tau, T = check_stages(tau, T)
-    image = torch.from_numpy(_checked(network, images))
+    tau, T = check_stages(network.layers, tau, T)
+    _check_spiking(network)
+    steps = tau + T
+    inputs = torch.from_numpy(_checked(network, images, steps))
     hidden = [
-        _Neurons(layer, layer.threshold, layer.threshold / 2)
-        for layer in network.layers
-        if layer.threshold is not None
+        _Neurons(layer, layer.threshold) for layer in network.layers if layer.threshold is not None
     ]
-    trains: list[list[Tensor]] = [[] for _ in hidden]
+
+    def step(index: int, layer: FloatLayer, maps: list[Tensor]) -> Tensor:
+        current = _current(layer, maps)
+        if layer.threshold is None:
+            return current
+        # A spike is worth the threshold of the layer that sends it.
+        return hidden[index].step(current).double() * layer.threshold
+
     logits = torch.zeros(())
-    for step in range(tau + T):
-        if step == tau and tau > 0:
+    for number in range(steps):
+        if number == tau and tau > 0:
             for neurons in hidden:
                 neurons.look_at_residual()
                 neurons.restart()
-        signal = image
-        for neurons, train in zip(hidden, trains, strict=True):
-            spike = neurons.step(signal)
-            train.append(spike)
-            # A spike is worth the threshold of the layer that sends it.
-            signal = spike.double() * neurons.threshold
-        if step >= tau:
-            logits = logits + _current(network.layers[-1], signal).flatten(1)
-    layers = tuple(_trace(neurons, train) for neurons, train in zip(hidden, trains, strict=True))
+        output = network.walk(inputs if network.input == IMAGE else inputs[:, number], step)
+        if number >= tau:
+            logits = logits + output.flatten(1)
+    worth = np.array([0] * tau + [1] * T)
+    layers = tuple(_trace(neurons, worth) for neurons in hidden)
     return Trace(layers, logits.numpy(), logits.numpy().argmax(axis=1))
 
 
-def _checked(network: FloatNetwork, images: np.ndarray) -> np.ndarray:
-    """The images as float64; ``ResiduumError`` if they do not fit the network."""
-    expected = (
-        f"images must be finite numbers of shape (N, {', '.join(map(str, network.input_shape))})"
-    )
+def _check_spiking(network: FloatNetwork) -> None:
+    for layer in network.layers:
+        if layer.threshold == math.inf:
+            raise ResiduumError(
+                f"layer {layer.name!r} has a plain ReLU, whose threshold is not known; calibrate "
+                f"the network first"
+            )
+        if layer.max_pool is not None:
+            raise ResiduumError(
+                f"layer {layer.name!r} has max-pooling, which does not exist for spikes of the "
+                f"rate code; run the network in radix code"
+            )
+
+
+def _checked(network: FloatNetwork, images: np.ndarray, steps: int) -> np.ndarray:
+    """The images with their border, or the trains, as float64; ``ResiduumError`` if they do not
+    fit the network."""
+    spikes = network.input != IMAGE
+    shape = (steps, *network.input_shape) if spikes else network.input_shape
+    what = "spike trains must be 0 and 1" if spikes else "images must be finite numbers"
+    expected = f"{what} of shape (N, {', '.join(map(str, shape))})"
     try:
         array = np.asarray(images, np.float64)
     except (TypeError, ValueError):
         raise ResiduumError(expected) from None
-    if array.shape[1:] != network.input_shape:
+    if array.shape[1:] != shape:
         raise ResiduumError(f"{expected}, not of shape {array.shape}")
     if not np.isfinite(array).all():
         raise ResiduumError(f"{expected}; there is a NaN or an infinity")
+    if not spikes:
+        return network.with_border(array)
+    if not np.isin(array, (0, 1)).all():
+        raise ResiduumError(f"{expected}; there is another number")
     return array
 
 
-def _current(layer: FloatLayer, signal: Tensor) -> Tensor:
-    weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
-    return convolve(layer, signal, weight, bias, pooling="mean")
+def _current(layer: FloatLayer, maps: list[Tensor]) -> Tensor:
+    current = torch.from_numpy(layer.bias)[:, None, None]
+    for source, signal in zip(layer.sources, maps, strict=True):
+        current = current + convolve(
+            source, signal, torch.from_numpy(source.weight), pooling="mean"
+        )
+    return current
 
 
-def _trace(neurons: _Neurons, train: list[Tensor]) -> LayerTrace:
-    trains = torch.stack(train, dim=1).numpy()
+def _trace(neurons: _Neurons, worth: np.ndarray) -> LayerTrace:
+    trains = torch.stack(neurons.train, dim=1).numpy()
     if neurons.residual is None or neurons.silenced is None:
         shape = trains[:, 0].shape
-        return LayerTrace(trains, np.full(shape, neurons.threshold / 2), np.zeros(shape, bool))
-    return LayerTrace(trains, neurons.residual.numpy(), neurons.silenced.numpy())
+        return LayerTrace(trains, np.full(shape, neurons.start), np.zeros(shape, bool), worth)
+    return LayerTrace(trains, neurons.residual.numpy(), neurons.silenced.numpy(), worth)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.float_snn import simulate_float
 from residuum.sw.network.float_network import FloatNetwork
