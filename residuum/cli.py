@@ -34,6 +34,7 @@ COMMANDS = (
     Command("eval", "accuracy of a network on held-out images"),
     Command("summary", "layers, shapes, bits, memory and bounds"),
     Command("train", "train a network and convert it to integers"),
+    Command("export", "write a network as a NIR or ONNX file"),
     Command("study", "the effect of the residual potential, in tables and plots"),
     Command("suggest", "the best tau and T for a given number of steps"),
     Command("show", "spikes, potentials and rates of one image as a picture"),
