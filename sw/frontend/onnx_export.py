@@ -28,7 +28,7 @@ from residuum.sw.files import write_whole
 from residuum.sw.frontend.onnx import need_onnx
 from residuum.sw.network.bounds import bounds
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
-from residuum.sw.network.graph import INPUT, MaxPool, Pad, Sides, Source, as_entry
+from residuum.sw.network.graph import INPUT, MaxPool, Pad, Shape, Sides, Source, as_entry
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 
 OPSET = 17
@@ -168,7 +168,7 @@ class _Builder:
             self._layer = layer.name
             z = self._currents(kind, layer, maps)
             if layer.threshold is not None:
-                maps[index] = self._max_pooled(layer.max_pool, kind.activation(self, layer, z))
+                maps[index] = self._max_pooled(index, layer, kind.activation(self, layer, z))
         logits = kind.output(self, self.node("Flatten", z))
         # The last node gives the output its name.
         self._nodes[-1].output[0] = OUTPUT_NAME
@@ -211,12 +211,16 @@ class _Builder:
             )
         return terms[0] if len(terms) == 1 else self.node("Add", *terms)
 
-    def _max_pooled(self, pool: MaxPool | None, x: str) -> str:
+    def _max_pooled(self, index: int, layer: Any, x: str) -> str:
+        pool = layer.max_pool
         if pool is None:
             return x
-        return self.node(
-            "MaxPool", x, kernel_shape=pool.kernel, strides=pool.stride, pads=_pads(pool.padding)
-        )
+        pads = _pads(pool.padding)
+        if _misses(pool, self._network.neuron_shapes[index]):
+            # ONNX has no maximum of nothing; zeros change no other maximum.
+            sides = self.integers([0, 0, *pads[:2], 0, 0, *pads[2:]])
+            x, pads = self.node("Pad", x, sides), [0] * 4
+        return self.node("MaxPool", x, kernel_shape=pool.kernel, strides=pool.stride, pads=pads)
 
     def _finished(self) -> Any:
         helper, network = self._onnx.helper, self._network
@@ -243,6 +247,16 @@ class _Builder:
         if network.preprocessing is not None:
             texts["preprocessing"] = json.dumps(as_entry(network.preprocessing))
         return texts
+
+
+def _misses(pool: MaxPool, shape: Shape) -> bool:
+    """Whether a window lies in the padding alone."""
+    counts = pool.output_shape(shape)[1:]
+    starts = [
+        (count - 1) * stride - before
+        for count, stride, before in zip(counts, pool.stride, pool.padding[::2], strict=True)
+    ]
+    return any(start >= size for start, size in zip(starts, shape[1:], strict=True))
 
 
 def _pads(padding: Sides) -> list[int]:
