@@ -2,14 +2,11 @@
 
 ONNX has no spikes. A network is written as the ANN that it computes or stands for:
 
-========================= ============================================= ==========================
-network                   activation                                    picture
-========================= ============================================= ==========================
-float                     ``clip(z, 0, lambda)``; a plain ReLU          u/255
-integer, radix code       ``clip(floor((I + (TH >> 1)) / TH), 0, 2**K-1)``  u = 0 .. 255
-integer, rate code        ``clip(I / TH, 0, 1)``: what the firing rates u = 0 .. 255
-                          approach with many steps
-========================= ============================================= ==========================
+* a float network: activations ``clip(z, 0, lambda)``, or a plain ReLU; pictures enter as u/255;
+* an integer network in radix code: the numbers of its maps,
+  ``clip(floor((I + (TH >> 1)) / TH), 0, 2**K - 1)``; pictures enter as u = 0 .. 255;
+* an integer network in rate code: ``clip(I / TH, 0, 1)``, the firing rates of infinitely many
+  steps; pictures enter as u = 0 .. 255.
 
 Weights of integer networks are their integers, in float32: in radix code every number is exact, as
 long as the sums stay below 2**24. Their logits are multiplied by the network's logit scale.
@@ -19,7 +16,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,8 +47,8 @@ def export_onnx(network: FloatNetwork | IntegerNetwork, path: str | os.PathLike[
         raise ResiduumError(
             f"network {network.name!r} reads spikes, which ONNX does not have; export it as NIR"
         )
-    integer = isinstance(network, IntegerNetwork)
-    model = _Builder(network).model(_Integers(network) if integer else _Floats(network))
+    kind: _Kind = _Integers(network) if isinstance(network, IntegerNetwork) else _Floats()
+    model = _Builder(network).model(kind)
     onnx.checker.check_model(model)
     write_whole(Path(path), model.SerializeToString())
     return _advice(network)
@@ -79,11 +76,23 @@ def _exact(network: IntegerNetwork, layer: Layer) -> bool:
     return int(reach.max()) < _EXACT_SUM and largest <= _EXACT_THRESHOLD
 
 
-class _Floats:
-    """What the builder asks of a float network."""
+class _Kind(Protocol):
+    """What differs between float and integer networks."""
 
-    def __init__(self, network: FloatNetwork) -> None:
-        self._network = network
+    def weights(self, layer: Any) -> list[np.ndarray]:
+        """Weights of each source, with everything that the currents are multiplied by."""
+
+    def pool(self, builder: "_Builder", source: Source, x: str) -> str:
+        """Average pooling of a source, which integer networks sum."""
+
+    def activation(self, builder: "_Builder", layer: Any, z: str) -> str: ...
+
+    def output(self, builder: "_Builder", z: str) -> str:
+        """The logits of the currents of the output layer."""
+
+
+class _Floats:
+    """A float network, see `_Kind`."""
 
     def weights(self, layer: FloatLayer) -> list[np.ndarray]:
         return [source.weight for source in layer.sources]
@@ -101,7 +110,7 @@ class _Floats:
 
 
 class _Integers:
-    """What the builder asks of an integer network."""
+    """An integer network, see `_Kind`."""
 
     def __init__(self, network: IntegerNetwork) -> None:
         self._network = network
@@ -160,11 +169,12 @@ class _Builder:
         )
         return name
 
-    def model(self, kind: Any) -> Any:
+    def model(self, kind: _Kind) -> Any:
         image = IMAGE_NAME if self._network.pad is None else self._padded(self._network.pad)
         maps = {INPUT: image}
         z = ""
-        for index, layer in enumerate(self._network.layers):
+        layers: tuple[Any, ...] = self._network.layers
+        for index, layer in enumerate(layers):
             self._layer = layer.name
             z = self._currents(kind, layer, maps)
             if layer.threshold is not None:
@@ -189,7 +199,7 @@ class _Builder:
         self._initializers.append(self._onnx.numpy_helper.from_array(array, name))
         return name
 
-    def _currents(self, kind: Any, layer: Any, maps: dict[int, str]) -> str:
+    def _currents(self, kind: _Kind, layer: Any, maps: dict[int, str]) -> str:
         terms = []
         for number, (source, weight) in enumerate(
             zip(layer.sources, kind.weights(layer), strict=True)
