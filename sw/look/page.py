@@ -479,9 +479,14 @@ def _wrong(network: IntegerNetwork, activity: Activity, images: np.ndarray) -> l
 
 
 def picture_uri(image: np.ndarray) -> str:
-    """An image uint8 (C, H, W), RGB if C = 3, else grey, as a PNG in a ``data:`` URI."""
+    """An image uint8 (C, H, W), RGB if C = 3, else grey, as a PNG in a ``data:`` URI.
+
+    Spike trains (S, C, H, W) are shown as rates.
+    """
     from matplotlib.image import imsave
 
+    if image.ndim == 4:
+        image = np.rint(255 * image.mean(axis=0)).astype(np.uint8)
     pixels = image.transpose(1, 2, 0)
     if pixels.shape[2] != 3:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)

@@ -285,9 +285,12 @@ def _words(axes: Any, scene: Scene) -> None:
         axes.scatter([0.015], [y], s=46, color=color, marker="s", transform=axes.transAxes)
         axes.text(0.045, y, text, transform=axes.transAxes, va="center")
     counts = f"{spikes:,} spikes, {silenced:,} silenced ({share:.1f} %)"
+    if scene.radix:
+        counts = f"{spikes:,} bits of 1"
+    instead = "numbers" if scene.radix else "spikes"
     found = (
-        f"{neurons:,} hidden neurons, {f'{spikes:,} bits of 1' if scene.radix else counts}\n"
-        f"with activations instead{'' if scene.radix else ' of spikes'}: class {scene.class_name(scene.reference_class)}"
+        f"{neurons:,} hidden neurons, {counts}\n"
+        f"with activations instead of {instead}: class {scene.class_name(scene.reference_class)}"
     )
     if scene.label is not None:
         found += f"; the label is {scene.class_name(scene.label)}"
