@@ -33,6 +33,7 @@ class Command:
 COMMANDS = (
     Command("eval", "accuracy of a network on held-out images"),
     Command("summary", "layers, shapes, bits, memory and bounds"),
+    Command("fit", "what a network needs, and what the boards have"),
     Command("train", "train a network and convert it to integers"),
     Command("export", "write a network as a NIR or ONNX file"),
     Command("study", "the effect of the residual potential, in tables and plots"),

@@ -8,7 +8,7 @@ from residuum.boards.build.pll import solve
 from residuum.boards.build.top import BoardTop
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.presets import CLOCKS
-from residuum.sw.compiler.fit import preset_named
+from residuum.sw.compiler.fit import describe_sizes, engine_named
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import digest_of_file
@@ -31,6 +31,7 @@ def prepare(
     model: str = "",
     bits: int | None = None,
     preset_name: str | None = None,
+    sizes: Mapping[str, int] | None = None,
     freq: float | None = None,
     seed: int = 1,
     tries: int = 1,
@@ -43,16 +44,19 @@ def prepare(
         The network, as for `residuum.sw.network.library.load_network`; no model means empty
         memories. Without ``bits``, a committed network has the widest weights that the engine
         supports, up to 8 bits.
-    preset_name, freq
-        Engine and clock in MHz; the defaults are those of the board.
+    preset_name, sizes, freq
+        Engine, sizes of it that differ from the preset (by the names of `EngineConfig`), and clock
+        in MHz; the defaults are those of the board.
 
     Raises
     ------
     ResiduumError
-        If a name is unknown, the PLL cannot make the clock, or the network does not fit.
+        If a name is unknown, there is no engine of these sizes, the PLL cannot make the clock, or
+        the network does not fit.
     """
     preset_name = preset_name or board.preset
-    config = preset_named(preset_name)
+    sizes = sizes or {}
+    config = engine_named(preset_name, sizes)
     if bits is None and not is_path(model):
         bits = min(DEFAULT_BITS, config.weight_bits)
     usual_mhz = min(board.target_mhz, CLOCKS.get(preset_name, board.target_mhz))
@@ -76,7 +80,7 @@ def prepare(
         raise ResiduumError(f"{board.name} cannot be built like this: {error}") from None
     order = Order(
         board=board,
-        preset=preset_name,
+        preset=describe_sizes(preset_name, sizes),
         lanes=config.lanes,
         steps=config.steps,
         network=network,

@@ -6,7 +6,7 @@ The figures are taken from the netlist of yosys's ``synth_ecp5``, before place a
 import importlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -149,31 +149,44 @@ def synthesise(
     return count(toolchain.read_json(statistics, "yosys")["design"]["num_cells_by_type"])
 
 
-def unit_folder(unit: str, *, lanes: int, steps: int, weight_rows: int) -> Path:
+def unit_folder(unit: str, config: EngineConfig) -> Path:
     """The folder of `synthesise_unit` and its report, one for each size."""
-    return build_folder() / "synth" / f"{unit}-{lanes}x{steps}-{weight_rows}"
+    usual = EngineConfig.for_lanes(config.lanes)
+    named = ("lanes", "steps", "weight_rows", "memory")
+    others = "".join(
+        f"-{field.name}{getattr(config, field.name)}"
+        for field in fields(config)
+        if field.name not in named and getattr(config, field.name) != getattr(usual, field.name)
+    )
+    name = f"{unit}-{config.lanes}x{config.steps}-{config.weight_rows}{others}"
+    return build_folder() / "synth" / name.replace("_", "")
 
 
-def synthesise_unit(
-    unit: str, *, lanes: int, steps: int, weight_rows: int, reporter: Reporter = SILENT
-) -> dict[str, Any]:
+def engine_of(sizes: Mapping[str, int]) -> EngineConfig:
+    """The default engine with other sizes, for ECP5; ``ResiduumError`` if there is none."""
+    try:
+        return EngineConfig.for_lanes(**{"lanes": EngineConfig.lanes, **sizes}, memory="ecp5")
+    except (TypeError, ValueError) as error:
+        raise ResiduumError(f"this engine cannot be built: {error}") from None
+
+
+def synthesise_unit(unit: str, config: EngineConfig, reporter: Reporter = SILENT) -> dict[str, Any]:
     """Synthesise one of `UNITS`; writes and returns the report.
 
     Raises
     ------
     ResiduumError
-        If the unit is unknown, the sizes are not possible, or yosys fails.
+        If the unit is unknown, cannot be built with these sizes, or yosys fails.
     """
     if unit not in UNITS:
         raise ResiduumError(f"there is no unit {unit!r}; the units are {', '.join(UNITS)}")
-    sizes = {"lanes": lanes, "steps": steps, "weight_rows": weight_rows}
     with phase(reporter, unit, "elaboration"):
         try:
-            component = UNITS[unit](EngineConfig.for_lanes(**sizes, memory="ecp5"))
+            component = UNITS[unit](config)
         except (TypeError, ValueError) as error:
             raise ResiduumError(f"this engine cannot be built: {error}") from None
         text = rtlil.convert(component, platform=None, emit_src=False)
-    folder, parse = unit_folder(unit, **sizes), SynthesisLog()
+    folder, parse = unit_folder(unit, config), SynthesisLog()
     with toolchain.alone_in(folder, reporter):
         started = time.monotonic()
         with phase(reporter, unit, "synthesis") as show:
@@ -181,6 +194,6 @@ def synthesise_unit(
                 text, name=unit, folder=folder, on_line=lambda line: show(parse(line))
             )
         seconds = round(time.monotonic() - started, 1)
-        report = {"unit": unit, **sizes, **asdict(resources), "seconds": seconds}
+        report = {"unit": unit, **asdict(config), **asdict(resources), "seconds": seconds}
         write_json(folder / REPORT, report)
     return report

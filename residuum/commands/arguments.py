@@ -1,7 +1,13 @@
 """Arguments that several commands share."""
 
+from __future__ import annotations
+
 import argparse
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from residuum.sw.network.integer_network import IntegerNetwork
 
 DEFAULT_TAU = 4
 DEFAULT_T = 4
@@ -91,19 +97,66 @@ def add_images_on_device(parser: argparse.ArgumentParser, *, images: int) -> Non
 
 
 def add_stages(parser: argparse.ArgumentParser) -> None:
-    """``--tau`` and ``--T``."""
+    """``--tau`` and ``--T``, None if not given; `set_stages` then chooses."""
     parser.add_argument(
         "--tau",
         type=whole_number,
-        default=DEFAULT_TAU,
-        help="probe steps; 0 for no probe (default %(default)s)",
+        help=f"probe steps; 0 for no probe (default {DEFAULT_TAU}; a network in radix code runs "
+        "once, without steps)",
     )
     parser.add_argument(
         "--T",
         type=positive_number,
-        default=DEFAULT_T,
-        help="inference steps (default %(default)s)",
+        help=f"inference steps (default {DEFAULT_T})",
     )
+
+
+def set_stages(args: argparse.Namespace, network: IntegerNetwork) -> None:
+    """Set ``args.tau`` and ``args.T`` to the stages of a run of the network.
+
+    Raises ``ResiduumError`` if the given ones are not possible for this network.
+    """
+    radix = network.code == "radix"
+    # Neurons that fire strictly above their threshold have no probe.
+    probe = not radix and not any(layer.strict for layer in network.layers)
+    tau = (DEFAULT_TAU if probe else 0) if args.tau is None else args.tau
+    T = (1 if radix else DEFAULT_T) if args.T is None else args.T
+    args.tau, args.T = network.check_stages(tau, T)
+
+
+def describe_stages(network: IntegerNetwork, tau: int, T: int) -> str:
+    """The stages of a run for the reader: "tau 4, T 4", or "radix code"."""
+    return "radix code" if network.code == "radix" else f"tau {tau}, T {T}"
+
+
+# Sizes of an engine on top of a preset, each with its unit.
+ENGINE_SIZES = {
+    "lanes": "output channels in parallel",
+    "steps": "time steps in parallel",
+    "weight_rows": "rows of the weight store",
+    "feature_rows": "rows of the feature memory",
+    "channel_groups": "groups of output channels, all layers together",
+    "table_entries": "entries of the axis tables, all layers together",
+    "layers": "layer descriptors",
+    "weight_bits": "bits of a weight",
+    "accumulator_bits": "bits of a sum of weights",
+    "potential_bits": "bits of a potential",
+}
+
+
+def add_engine_sizes(parser: argparse.ArgumentParser, *, default: str = "the preset's") -> None:
+    """``--lanes``, ``--weight-rows`` and the other sizes of an engine, None if not given."""
+    group = parser.add_argument_group("sizes of the engine", f"Default: {default}.")
+    for name, what in ENGINE_SIZES.items():
+        group.add_argument(
+            f"--{name.replace('_', '-')}", type=positive_number, metavar="N", help=what
+        )
+
+
+def engine_sizes(args: argparse.Namespace) -> dict[str, int]:
+    """The given arguments of `add_engine_sizes`, by the names of `EngineConfig`."""
+    given = {name: getattr(args, name) for name in ENGINE_SIZES}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def add_allow_modified(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,12 @@ import argparse
 import math
 from typing import Any
 
-from residuum.commands.arguments import positive_number, whole_number
+from residuum.commands.arguments import (
+    add_engine_sizes,
+    engine_sizes,
+    positive_number,
+    whole_number,
+)
 
 DESCRIPTION = """\
 Build the bitstream of a board with yosys, nextpnr-ecp5 and ecppack; native programs in PATH are
@@ -17,6 +22,7 @@ examples:
   residuum bitstream ulx3s --model ''           with empty memories
   residuum bitstream ulx3s --freq 170           with another clock than the board's default
   residuum bitstream orangecrab-85f --preset 45f
+  residuum bitstream ulx3s --model my.npz --weight-rows 4096 --feature-rows 1024
 
 From a fresh clone: `make bitstream BOARD=ulx3s-12f MODEL=digits PRESET=12f FREQ=150`.
 """
@@ -49,6 +55,7 @@ def add_design(parser: argparse.ArgumentParser) -> None:
         metavar="MHZ",
         help="clock to reach (default: the board's, or the preset's if lower)",
     )
+    add_engine_sizes(parser)
 
 
 def design_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -57,6 +64,7 @@ def design_options(args: argparse.Namespace) -> dict[str, Any]:
         "model": args.model,
         "bits": args.bits,
         "preset_name": args.preset,
+        "sizes": engine_sizes(args),
         "freq": args.freq,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from residuum.commands.arguments import add_images_on_device
+from residuum.commands.arguments import add_images_on_device, set_stages
 
 DESCRIPTION = """\
 Compare every spike train, mask, logit and class of a device with the integer golden model, layer by
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
+    set_stages(args, network)
     images, _ = held_out(network, args.model, args.images, data_access(args))
     with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
         classifier = prepare(device, network, args, reporter)

@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from residuum.commands.arguments import add_allow_modified, add_images, add_network, add_stages
+from residuum.commands.arguments import (
+    add_allow_modified,
+    add_images,
+    add_network,
+    add_stages,
+    set_stages,
+)
 
 DESCRIPTION = """\
 Run the integer golden model on the held-out images of the network's data set. Prints the accuracy
@@ -38,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.network.library import load_network, network_name
 
     network = load_network(args.model, args.bits)
+    set_stages(args, network)
     access = data_access(args)
     images, labels = held_out(network, args.model, args.images, access)
     name = network_name(args.model, args.bits)

@@ -4,7 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from residuum.commands.arguments import add_allow_modified, add_network, add_stages, image_count
+from residuum.commands.arguments import (
+    add_allow_modified,
+    add_network,
+    add_stages,
+    image_count,
+    set_stages,
+)
 
 if TYPE_CHECKING:
     from residuum.sw.look.explain import Explanation
@@ -62,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
     name = network_name(args.model, args.bits)
     network = load_network(args.model, args.bits)
+    set_stages(args, network)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
     images, labels = held_out(network, args.model, args.images, data_access(args))
     path = args.json or build_folder() / "explain" / f"{name}.json"

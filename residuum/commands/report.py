@@ -12,6 +12,7 @@ from residuum.commands.arguments import (
     add_network,
     add_stages,
     positive_number,
+    set_stages,
 )
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     name = network_name(args.model, args.bits)
     path = args.out or build_folder() / "report" / f"{name}.html"
     network = load_network(args.model, args.bits)
+    set_stages(args, network)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
     images = labels = None
     if "dataset" in network.metadata or args.images is not None or args.sim:

@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from residuum.commands.arguments import add_images_on_device
+from residuum.commands.arguments import add_images_on_device, set_stages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
+    set_stages(args, network)
     images, labels = held_out(network, args.model, args.images, data_access(args))
     with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
         classifier = prepare(device, network, args, reporter)

@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from residuum.commands.arguments import add_allow_modified, add_network, add_stages, whole_number
+from residuum.commands.arguments import (
+    add_allow_modified,
+    add_network,
+    add_stages,
+    set_stages,
+    whole_number,
+)
 
 DESCRIPTION = """\
 Draw one held-out image on its way through a network, in one picture: spikes of every layer in probe
@@ -59,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     path = args.out or build_folder() / "show" / f"{name}-{args.image}.png"
     file_format = check_format(path)
     network = load_network(args.model, args.bits)
+    set_stages(args, network)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
     images, labels = held_out(network, args.model, access=data_access(args))
     if args.image >= len(images):

@@ -6,7 +6,13 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from residuum.commands.arguments import add_allow_modified, add_network, add_stages, positive_number
+from residuum.commands.arguments import (
+    add_allow_modified,
+    add_network,
+    add_stages,
+    positive_number,
+    set_stages,
+)
 
 DESCRIPTION = """\
 Run held-out images through the engine under Verilator and compare every spike train, mask, logit
@@ -81,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
+    set_stages(args, network)
     name = network_name(args.model, args.bits)
     all_images, all_labels = held_out(network, args.model, args.images, data_access(args))
     config = engine_for(network, args.lanes, steps=max(DEFAULT_STEPS, args.tau + args.T))

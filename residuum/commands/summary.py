@@ -3,7 +3,7 @@
 import argparse
 import shutil
 
-from residuum.commands.arguments import add_network, add_stages
+from residuum.commands.arguments import add_network, add_stages, set_stages
 
 DESCRIPTION = "Print a network's layers, shapes, bits, memory and the bounds of its sums."
 EXAMPLES = """\
@@ -22,8 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from residuum.sw.network.library import load_network
+    from residuum.sw.network.summary import summary
 
     # Without a terminal, as in a file, the width is not limited.
     width = shutil.get_terminal_size((10_000, 0)).columns
-    print(load_network(args.model, args.bits).summary(tau=args.tau, T=args.T, width=width))
+    network = load_network(args.model, args.bits)
+    set_stages(args, network)
+    print(summary(network, tau=args.tau, T=args.T, width=width))
     return 0

@@ -13,6 +13,7 @@ from residuum.commands.arguments import (
     add_network,
     add_stages,
     positive_number,
+    set_stages,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
+    set_stages(args, network)
     digest = digest_of_file(network_file(args.model, args.bits))
     program = compile_network(network, _engine(args, network), tau=args.tau, T=args.T)
     images, labels = held_out(network, args.model, args.images, data_access(args))

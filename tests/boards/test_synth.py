@@ -55,8 +55,27 @@ def test_an_unknown_unit_names_the_known_ones(demo_unit):
 
 
 def test_a_size_that_cannot_be_is_one_sentence():
-    with pytest.raises(ResiduumError, match="cannot be built: lanes must be in 1..1024, not 0"):
-        synth_run("--lanes", "0")
+    with pytest.raises(ResiduumError, match="cannot be built: lanes must be in 1..1024, not 2000"):
+        synth_run("--lanes", "2000")
+
+
+def test_every_size_is_an_option_with_a_folder_of_its_own(monkeypatch):
+    made = []
+
+    def note(unit, config, **_):
+        made.append(config)
+        raise ResiduumError("enough")
+
+    monkeypatch.setattr(synth, "synthesise_unit", note)
+    sizes = {"lanes": 24, "steps": 4, "weight_rows": 9, "feature_rows": 8, "channel_groups": 7}
+    sizes |= {"table_entries": 6, "layers": 5, "weight_bits": 5, "accumulator_bits": 12}
+    sizes |= {"potential_bits": 20}
+    with pytest.raises(ResiduumError, match="enough"):
+        synth_run(*(w for k, v in sizes.items() for w in (f"--{k.replace('_', '-')}", str(v))))
+    assert {name: getattr(made[0], name) for name in sizes} == sizes
+    assert (
+        len({synth.unit_folder("engine", synth.engine_of({k: v})) for k, v in sizes.items()}) == 10
+    )
 
 
 @pytest.mark.parametrize("unit", synth.UNITS)

@@ -1,6 +1,7 @@
 """The compiler: refused networks, memory layout, and windows against a plain convolution."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.presets import PRESETS
 from residuum.sw.compiler.program import (
     MapPlan,
     PackedImage,
@@ -16,7 +18,9 @@ from residuum.sw.compiler.program import (
     grow_to_fit,
 )
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.integer_network import IntegerNetwork, Layer
+from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.network.library import load_network
+from tests.sw.layers import layer
 
 CONFIG = EngineConfig(lanes=8, tile_lanes=4, weight_rows=256, feature_rows=64)
 
@@ -29,26 +33,56 @@ def network(**changes) -> IntegerNetwork:
         "weight": np.ones((10, 2, 3, 3), np.int32),
         "bias": np.zeros(10, np.int64),
         "threshold": np.full(10, 100),
-        "coding": "pixels",
         "fraction_bits": 0,
         "padding": 1,
         "stride": 2,
     }
-    last = Layer(
-        name="classes",
-        weight=np.ones((4, 10, 3, 3), np.int32),
-        bias=np.zeros(4, np.int64),
-        threshold=None,
-        coding="spikes",
-        fraction_bits=4,
-    )
-    return IntegerNetwork("test", (2, 6, 6), (Layer(**first | changes), last), 8)
+    last = layer(1, "classes", np.ones((4, 10, 3, 3), int), np.zeros(4, int), None, 4)
+    return IntegerNetwork("test", (2, 6, 6), (layer(0, **first | changes), last), 8)
 
 
 def refusal(config=CONFIG, tau=4, T=4, **changes) -> str:
     with pytest.raises(ResiduumError) as error:
         compile_network(network(**changes), config, tau=tau, T=T)
     return str(error.value)
+
+
+# sha256 over addresses and words (little-endian, 32 bits) of the programs for tau 4, T 4, by
+# network, weight bits and preset. The cycles and bitstreams of the README are of these programs.
+PROGRAMS = {
+    ("cifar10", 4, "85f-4bit"): "049e086efc43a07d",
+    ("digits", 4, "12f"): "4f2d37188b919867",
+    ("digits", 4, "25f"): "7288563689ed2f5d",
+    ("digits", 4, "45f"): "7ba069f5828cfe30",
+    ("digits", 4, "85f"): "d08d41a198f3abe7",
+    ("digits", 4, "85f-4bit"): "6db5c9678e78bfef",
+    ("digits", 8, "12f"): "d25abfbc4a2b8989",
+    ("digits", 8, "25f"): "588ca3201fdbc8ca",
+    ("digits", 8, "45f"): "25e50d618bb875b4",
+    ("digits", 8, "85f"): "7048119a0b00380c",
+    ("fashion", 4, "85f-4bit"): "c46144e63ec8dd01",
+    ("mnist", 4, "12f"): "a33a231a8520f599",
+    ("mnist", 4, "25f"): "2446225bfafdb65e",
+    ("mnist", 4, "45f"): "ef631473cf115116",
+    ("mnist", 4, "85f"): "7f93ea41a424c135",
+    ("mnist", 4, "85f-4bit"): "84312c2cb7282af8",
+    ("mnist", 8, "12f"): "8a6afb1ad259d8bc",
+    ("mnist", 8, "25f"): "f7e8d6528cb0b101",
+    ("mnist", 8, "45f"): "d1244153470dd1ce",
+    ("mnist", 8, "85f"): "b05568e4a18a9d01",
+}
+
+
+@pytest.mark.parametrize(("name", "bits", "preset"), PROGRAMS)
+def test_programs_of_the_committed_networks_stay_the_same(name, bits, preset):
+    program = compile_network(load_network(name, bits), PRESETS[preset], tau=4, T=4)
+    assert (
+        hashlib.sha256(
+            program.addresses.astype("<u4").tobytes() + program.words.astype("<u4").tobytes()
+        )
+        .hexdigest()
+        .startswith(PROGRAMS[name, bits, preset])
+    )
 
 
 def test_fits():
@@ -130,12 +164,12 @@ def test_every_threshold_that_is_not_refused_is_written_whole():
     config = CONFIG.with_changes(potential_bits=20)
     for threshold in range((1 << 19) - 3, (1 << 19) + 3):
         fits = threshold < 1 << 19
-        layer = network(threshold=np.full(10, threshold))
-        grown = grow_to_fit(layer, config)
+        built = network(threshold=np.full(10, threshold))
+        grown = grow_to_fit(built, config)
         assert grown.potential_bits == (20 if fits else 21)
-        compile_network(layer, grown, tau=1, T=1)
+        compile_network(built, grown, tau=1, T=1)
         if fits:
-            compile_network(layer, config, tau=1, T=1)
+            compile_network(built, config, tau=1, T=1)
         else:
             assert "thresholds need 21 bits; this engine has 20" in refusal(
                 config, 1, 1, threshold=np.full(10, threshold)
@@ -163,12 +197,12 @@ def chain(layers: int) -> IntegerNetwork:
         "chain",
         (1, 1, 1),
         tuple(
-            Layer(
+            layer(
+                index,
                 f"layer{index}",
                 one,
                 zero,
                 None if index == layers - 1 else np.ones(1, int),
-                "spikes" if index else "pixels",
                 4 if index else 0,
             )
             for index in range(layers)
@@ -179,9 +213,7 @@ def chain(layers: int) -> IntegerNetwork:
 
 def dense(shape: tuple[int, int, int], weight: int, classes: int = 2) -> IntegerNetwork:
     """A dense layer from all pixels to each class."""
-    out = Layer(
-        "dense", np.full((classes, *shape), weight), np.zeros(classes, int), None, "pixels", 0
-    )
+    out = layer(0, "dense", np.full((classes, *shape), weight), np.zeros(classes, int), None)
     return IntegerNetwork("dense", shape, (out,), 8)
 
 
@@ -259,21 +291,21 @@ def test_any_network_on_any_engine_ends_in_a_program_or_a_sentence(data):
             return
         limit = 1 << draw(st.integers(0, 40))
         layers.append(
-            Layer(
+            layer(
+                index,
                 name=f"layer{index}",
                 weight=weight,
                 bias=np.full(out, draw(st.sampled_from([-limit, 0, limit]))),
                 threshold=None
                 if last
                 else np.full(out, 1 << draw(st.sampled_from([0, 10, 24, 40]))),
-                coding="spikes" if index else "pixels",
                 fraction_bits=draw(st.sampled_from([4, 4, 4, 5])) if index else 0,
                 stride=1 if last else draw(st.sampled_from([1, 2])),
                 padding=0 if last else draw(st.integers(0, min(kernel) - 1)),
                 pool=pool,
             )
         )
-        shape = layers[-1].output_shape(shape)
+        shape = layers[-1].source.output_shape(shape)
     built = IntegerNetwork("any", input_shape, tuple(layers), 8)
     config = EngineConfig.for_lanes(
         draw(st.sampled_from([1, 3, 16, 64])),
@@ -315,29 +347,38 @@ def test_grows_what_is_too_small():
     pool=st.integers(1, 4),
     kernel=st.integers(1, 7),
     stride=st.integers(1, 4),
+    dilation=st.integers(1, 3),
     data=st.data(),
 )
-def test_windows_cover_what_a_convolution_reads(size, pool, kernel, stride, data):
+def test_windows_cover_what_a_convolution_reads(size, pool, kernel, stride, dilation, data):
     """Every (input, kernel) pair of a 1-D convolution after pooling, by brute force."""
-    pooled = size // pool
-    padding = data.draw(st.integers(0, kernel - 1))
-    if pooled == 0 or pooled + 2 * padding < kernel:
+    pooled, dilation = size // pool, dilation if pool == 1 else 1
+    reach = dilation * (kernel - 1)
+    padding, after = (data.draw(st.integers(0, reach)) for _ in range(2))
+    if pooled == 0 or pooled + padding + after <= reach:
         return
-    outputs = (pooled + 2 * padding - kernel) // stride + 1
+    outputs = (pooled + padding + after - reach - 1) // stride + 1
     expected = [
         {
             (x, k)
             for k in range(kernel)
             for x in range(pooled * pool)
-            if x // pool == output * stride - padding + k
+            if x // pool == output * stride - padding + k * dilation
         }
         for output in range(outputs)
     ]
     entries = axis_entries(
-        size=size, pool=pool, kernel=kernel, stride=stride, padding=padding, outputs=outputs
+        size=size,
+        pool=pool,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        outputs=outputs,
+        dilation=dilation,
     )
     assert expected == [
-        {(low + n, first + n // pool) for n in range(count)} for low, first, count in entries
+        {(low + n * dilation, first + n // pool) for n in range(count)}
+        for low, first, count in entries
     ]
 
 

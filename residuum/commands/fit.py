@@ -1,0 +1,149 @@
+"""``residuum fit``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from residuum.commands.arguments import add_engine_sizes, add_network, engine_sizes
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from residuum.sw.compiler.fit import Need
+    from residuum.sw.network.integer_network import IntegerNetwork
+
+DESCRIPTION = """\
+Compare what a network needs with what the engines of the boards have: memories, layers and widths.
+Prints every limit that is exceeded, with its cures, and what no engine can run yet. Ends with
+status 1 if the network runs on none of them."""
+EXAMPLES = """\
+examples:
+  residuum fit cifar10 --bits 4                all presets and boards
+  residuum fit my.npz --board ulx3s-12f        one board
+  residuum fit my.npz --preset 85f-4bit --weight-rows 8192 --feature-rows 1024
+                                               an engine of other sizes
+
+`residuum bitstream` takes the same sizes, and refuses a network with the same words.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_network(parser)
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument(
+        "--board",
+        action="append",
+        metavar="BOARD",
+        help="a board with its preset; can be repeated (default: all presets)",
+    )
+    chosen.add_argument(
+        "--preset", action="append", metavar="PRESET", help="an engine; can be repeated"
+    )
+    add_engine_sizes(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all needs to a file")
+
+
+def run(args: argparse.Namespace) -> int:
+    from residuum.boards.catalogue import BOARDS, find
+    from residuum.commands.console import write_report
+    from residuum.commands.tables import print_records
+    from residuum.hw.isa.presets import PRESETS
+    from residuum.sw.compiler.fit import describe_sizes, engine_named, fit
+    from residuum.sw.compiler.runnable import not_runnable
+    from residuum.sw.network.library import load_network, network_name
+
+    network = load_network(args.model, args.bits)
+    boards = [find(name) for name in args.board] if args.board else list(BOARDS.values())
+    presets = {board.preset: None for board in boards} if args.board else PRESETS
+    sizes, engines = engine_sizes(args), {}
+    for preset in args.preset or presets:
+        engines[preset] = fit(network, engine_named(preset, sizes))
+    refused = not_runnable(network)
+
+    print(_headline(network))
+    print()
+    title = f"needed / available{'' if not sizes else ', ' + describe_sizes('preset', sizes)}"
+    records = [_record(preset, needs) for preset, needs in engines.items()]
+    print_records(records, title=title, numbers=[key for key in records[0] if key != "preset"])
+    for line in _lines(engines, {board.name: board.preset for board in boards}, refused):
+        print(line)
+    if args.json is not None:
+        report = _report(network_name(args.model, args.bits), engines, refused)
+        write_report(args.json, report)
+    fits = any(all(need.fits for need in needs) for needs in engines.values())
+    return int(bool(refused) or not fits)
+
+
+def _headline(network: IntegerNetwork) -> str:
+    weights = sum(source.weight.size for layer in network.layers for source in layer.sources)
+    return (
+        f"{network.name}: {len(network.layers)} layers, {weights:,} weights of "
+        f"{network.weight_bits} bits, {network.code} code"
+    )
+
+
+def _record(preset: str, needs: tuple[Need, ...]) -> dict[str, str | Text]:
+    """A row of the table; what exceeds the engine is bold."""
+    from rich.text import Text
+
+    shown = [need for need in needs if need.parameter]
+    return {
+        "preset": preset,
+        "fits": "yes" if all(need.fits for need in needs) else Text("no", "bold"),
+        **{
+            _column(need.what): Text(
+                f"{need.needed:,}\n/ {need.available:,}", "" if need.fits else "bold red"
+            )
+            for need in shown
+        },
+    }
+
+
+def _column(what: str) -> str:
+    """The head of a column, a word in each line."""
+    for word, halves in {"accumulator": "accumu-\nlator", "activation": "acti-\nvation"}.items():
+        what = what.replace(word, halves)
+    return what.replace(" ", "\n")
+
+
+def _lines(
+    engines: Mapping[str, tuple[Need, ...]], boards: Mapping[str, str], refused: list[str]
+) -> Iterator[str]:
+    """The limits of each engine with their cures, and what no engine runs yet."""
+    for preset, needs in engines.items():
+        # An engine such as 85f-4bit is for the devices of 85f.
+        device = preset.partition("-")[0]
+        names = ", ".join(name for name, of in boards.items() if of == device)
+        where = f"{preset} ({names})" if names else preset
+        exceeded = [need for need in needs if not need.fits]
+        yield ""
+        if not exceeded:
+            yield f"{where}: it fits" + (", once the engine runs it" if refused else "")
+            continue
+        yield f"{where}: too small"
+        for need in exceeded:
+            yield f"  {need.sentence}"
+            if need.cures:
+                yield f"    what helps: {'; or '.join(need.cures)}"
+    if refused:
+        yield ""
+        yield "not runnable yet (the needs are an estimate):"
+        yield from (f"  {sentence}" for sentence in refused)
+
+
+def _report(
+    name: str, engines: Mapping[str, tuple[Need, ...]], refused: list[str]
+) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "model": name,
+        "not_runnable": refused,
+        "engines": {
+            preset: [{**asdict(need), "fits": need.fits} for need in needs]
+            for preset, needs in engines.items()
+        },
+    }
