@@ -127,7 +127,7 @@ class _Walk:
         name = name.rstrip("_")
         read = [each for each in arguments if each.name in self.values]
         key = self._refusal(name)
-        handler = None if key else _HANDLERS.get(name)
+        handler = None if key else HANDLERS.get(name)
         if handler is None:
             key = key or supported.refusal_of_torch(name)
             names = [self.values[each.name] for each in read]
@@ -292,7 +292,7 @@ _REFUSED_MODULES = {
 }
 
 Handler = Callable[[_Walk, Any], str | list[str]]
-_HANDLERS: dict[str, Handler] = {}
+HANDLERS: dict[str, Handler] = {}
 # Operators whose result may share memory with their input.
 _VIEWS = {
     *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose"),
@@ -303,7 +303,7 @@ _VIEWS = {
 
 def _handles(*names: str) -> Callable[[Handler], Handler]:
     def register(handler: Handler) -> Handler:
-        _HANDLERS.update(dict.fromkeys(names, handler))
+        HANDLERS.update(dict.fromkeys(names, handler))
         return handler
 
     return register

@@ -100,7 +100,7 @@ SUPPORTED = (
     ),
     Supported(
         "strided slices, parts of the channels, zeros around channels and positions",
-        ("slice", "select", "chunk", "split", "pad", "constant_pad_nd", "zero_pad2d"),
+        ("slice", "select", "chunk", "split", "pad", "constant_pad_nd"),
         ("Slice", "Split", "Pad"),
         "stride, padding and zero weights of the source",
     ),
@@ -144,7 +144,7 @@ REFUSALS = {
         "replace it by ReLU and fine-tune",
         (
             *("gelu", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh", "elu", "selu", "celu"),
-            *("softplus", "mish", "log_sigmoid", "threshold", "softsign", "exp", "hardshrink"),
+            *("softplus", "mish", "log_sigmoid", "threshold", "exp", "hardshrink"),
             *("abs", "pow", "square", "sqrt", "softshrink", "glu"),
         ),
         (
@@ -180,7 +180,6 @@ REFUSALS = {
         "use a convolutional network",
         (
             "scaled_dot_product_attention",
-            "multi_head_attention_forward",
             "bmm",
             "baddbmm",
             "einsum",
@@ -209,7 +208,7 @@ REFUSALS = {
         "leave it out, since a classifier needs no larger map",
         (
             *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "grid_sampler"),
-            *("conv_transpose2d", "pixel_shuffle", "interpolate", "_upsample_nearest_exact2d"),
+            *("conv_transpose2d", "pixel_shuffle", "_upsample_nearest_exact2d"),
         ),
         ("Resize", "Upsample", "ConvTranspose", "DepthToSpace", "GridSample"),
     ),
@@ -218,7 +217,7 @@ REFUSALS = {
         "belongs to a model that is quantised already",
         "import the float model that it was made from",
         (
-            *("quantize_per_tensor", "quantize_per_channel", "dequantize", "dequantize_per_tensor"),
+            *("quantize_per_tensor", "quantize_per_channel", "dequantize"),
             *("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"),
         ),
         (
@@ -230,7 +229,7 @@ REFUSALS = {
         "padding by reflection, repetition or a constant that is not zero",
         "pads with something else than zeros",
         "use zero padding and fine-tune",
-        ("reflection_pad2d", "replication_pad2d", "pad_circular"),
+        ("reflection_pad2d", "replication_pad2d"),
     ),
     CLIPPING: Refusal(
         "clip whose lower bound is not 0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import importlib.util
 import io
@@ -226,7 +227,7 @@ def export(module: nn.Module, input_shape: Shape, *, name: str) -> torch.export.
     module = module.cpu().eval()
     floating = [p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()]
     if any(p.dtype in (torch.float16, torch.bfloat16) for p in floating):
-        module = module.float()
+        module = copy.deepcopy(module).float()
         floating = []
     dtype = torch.float64 if any(p.dtype == torch.float64 for p in floating) else torch.float32
     example = torch.zeros(_BATCH, *input_shape, dtype=dtype)
