@@ -37,6 +37,7 @@ COMMANDS = (
     Command("fit", "what a network needs, and what the boards have"),
     Command("train", "train a network and convert it to integers"),
     Command("import", "take in a trained network from PyTorch, ONNX or NIR"),
+    Command("export", "write a network as a NIR or ONNX file"),
     Command("study", "the effect of the residual potential, in tables and plots"),
     Command("suggest", "the best tau and T for a given number of steps"),
     Command("show", "spikes, potentials and rates of one image as a picture"),

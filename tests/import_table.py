@@ -132,9 +132,7 @@ def run(names: str, images: int | None, fine_tune: bool) -> list[dict[str, objec
         network = given.network(
             input_shape=held_out.images.shape[1:], preprocessing=model.preprocessing
         )
-        calibration = load_images(
-            model.data, split="training", at_most=CALIBRATION, access=access
-        )
+        calibration = load_images(model.data, split="training", at_most=CALIBRATION, access=access)
         for options, goal in model.rows:
             if options.fine_tune and not fine_tune:
                 continue

@@ -254,7 +254,7 @@ def convolved(
                 weights = np.zeros((len(weight), part.channels, *weight.shape[2:]))
                 at = view.channels[inside] - start
                 scaled = full[:, inside] * view.gain[inside][:, None, None]
-                np.add.at(weights, (slice(None), at), scaled)
+                np.add.at(weights.swapaxes(0, 1), at, scaled.swapaxes(0, 1))
             term = Term(
                 map=part.map,
                 pool=part.pool,
@@ -271,8 +271,7 @@ def convolved(
     if view.offset[constants].any() and any(padding):
         raise Inexact("padded normalisation")
     total = bias + full.sum(axis=(2, 3)) @ view.offset
-    if len(terms) > MAX_SOURCES:
-        terms = merged(terms)
+    terms = _at_most_two(terms)
     return Current.of(terms, total, origin, name=name)
 
 
@@ -327,10 +326,7 @@ def summed(first: Current, second: Current, origin: Operator) -> Current:
     Raises `Inexact` if more than two terms remain.
     """
     terms = [*first.terms, *second.terms]
-    if len(terms) > MAX_SOURCES:
-        terms = merged(terms)
-    if len(terms) > MAX_SOURCES:
-        raise Inexact("terms")
+    terms = _at_most_two(terms)
     # The engine wants a small second source, and the conversion keeps an identity there exact.
     terms.sort(key=lambda term: (term.small, term.identity))
     named = first if _leads(first, second) else second
@@ -362,13 +358,19 @@ def stacked(currents: Sequence[Current]) -> Current:
             rows[start : start + channels] = weight
             terms.append(replace(term, weight=rows, groups=1))
         start += channels
+    terms = _at_most_two(terms)
+    bias = np.concatenate([current.bias for current in currents])
+    first = currents[0]
+    return Current.of(terms, bias, first.origin, name=first.name, flat=first.view.flat)
+
+
+def _at_most_two(terms: list[Term]) -> list[Term]:
+    """The terms, merged if they are more than a layer reads; `Inexact` if they stay more."""
     if len(terms) > MAX_SOURCES:
         terms = merged(terms)
     if len(terms) > MAX_SOURCES:
         raise Inexact("terms")
-    bias = np.concatenate([current.bias for current in currents])
-    first = currents[0]
-    return Current.of(terms, bias, first.origin, name=first.name, flat=first.view.flat)
+    return terms
 
 
 def merged(terms: Sequence[Term]) -> list[Term]:
@@ -391,7 +393,7 @@ def _merged(first: Term, second: Term) -> Term | None:
     outside = [term.pixel for term in (first, second) if term.reaches_out]
     known = [np.zeros(1) if pixel is None else pixel for pixel in outside]
     if (first.map, first.pool) != (second.map, second.pool) or (
-        len(known) == 2 and not np.array_equal(*known)
+        len(known) == 2 and not np.array_equal(known[0], known[1])
     ):
         return None
     first, second = first.expanded(), second.expanded()

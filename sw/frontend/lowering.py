@@ -1,9 +1,10 @@
 """A graph of operators becomes a float network.
 
 Every value of the graph is one of three things: a *view* of maps that neurons have written (or of
-the image), a *current*, which neurons have yet to read, or a *stack* of several of them, one channel
-after the other. Operators change views and currents symbolically; a ReLU makes neurons of a current,
-and with them a layer. What no layer computes ends in one sentence that names operator and cure.
+the image), a *current*, which neurons have yet to read, or a *stack* of several of them, one behind
+the other in channels. Operators change views and currents symbolically; a ReLU makes neurons of a
+current, and with them a layer. What no layer computes ends in one sentence that names the operator
+and the cure.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import numpy as np
 from residuum.sw.errors import ResiduumError
 from residuum.sw.frontend import operators as op
 from residuum.sw.frontend import supported
-from residuum.sw.frontend.currents import Current, Term, convolved, identity, stacked, summed
+from residuum.sw.frontend.assembly import Draft, assembled
+from residuum.sw.frontend.currents import Current, convolved, identity, stacked, summed
 from residuum.sw.frontend.operators import Operator, OperatorGraph
+from residuum.sw.frontend.pooling import adaptive, averages, max_pool_of, unequal, window_counts
+from residuum.sw.frontend.supported import refuse
 from residuum.sw.frontend.views import Inexact, View, concatenated
 from residuum.sw.frontend.windows import dense
-from residuum.sw.network.float_network import FloatLayer, FloatNetwork
-from residuum.sw.network.graph import INPUT, MaxPool, Pad, Pair, Preprocessing, Shape, Sides
+from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.network.graph import INPUT, MaxPool, Pair, Preprocessing, Shape, Sides
 
 NOTES = "notes"
 
@@ -40,18 +44,6 @@ class Stack:
 
 
 Value = View | Current | Stack
-
-
-@dataclass(frozen=True, eq=False)
-class _Draft:
-    """A layer that may turn out to be unread."""
-
-    current: Current
-    threshold: float
-
-    @property
-    def max_pool(self) -> MaxPool | None:
-        return self.current.max_pool
 
 
 def lower(
@@ -78,14 +70,14 @@ def lower(
     """
     output, notes = _without_final(graph)
     needed = _needed(graph, output)
-    lowering = _Lowering(graph.input_shape)
+    lowering = _Lowering()
     lowering.values[graph.input] = _picture(graph.input_shape, preprocessing)
     for operator in graph.operators:
         if operator.output in needed:
             lowering.run(operator)
     if output not in lowering.values or output == graph.input:
         raise ResiduumError(f"model {graph.name!r} returns nothing that follows from the image")
-    layers, pad = lowering.finish(output)
+    layers, pad = assembled(lowering.drafts, lowering.output(output), graph.input_shape)
     texts = dict(metadata or {})
     if notes:
         texts[NOTES] = "; ".join(notes)
@@ -135,10 +127,9 @@ def _picture(shape: Shape, preprocessing: Preprocessing | None) -> View:
 class _Lowering:
     """The layers so far, and the value of each name."""
 
-    def __init__(self, input_shape: Shape) -> None:
-        self.input_shape = input_shape
+    def __init__(self) -> None:
         self.values: dict[str, Value] = {}
-        self.drafts: list[_Draft] = []
+        self.drafts: list[Draft] = []
         # Layers that exist already, with other pooling or range: (draft, pooling, threshold).
         self.variants: dict[tuple[int, MaxPool | None, float], int] = {}
         self.emitted: dict[tuple[int, float], tuple[Current, View]] = {}
@@ -164,13 +155,13 @@ class _Lowering:
             op.SLICE: self._slice,
             op.PAD: self._pad,
             op.IDENTITY: lambda operator: self.values[operator.inputs[0]],
-            op.FINAL: lambda operator: _refuse(operator, supported.ACTIVATION),
-            op.REFUSED: lambda operator: _refuse(operator, operator.attributes["key"]),
+            op.FINAL: lambda operator: refuse(operator, supported.ACTIVATION),
+            op.REFUSED: lambda operator: refuse(operator, operator.attributes["key"]),
         }
         try:
             self.values[operator.output] = handlers[operator.kind](operator)
         except Inexact as error:
-            _refuse(operator, str(error))
+            refuse(operator, str(error))
 
     def _input(self, operator: Operator, number: int = 0) -> Value:
         return self.values[operator.inputs[number]]
@@ -230,11 +221,11 @@ class _Lowering:
         used = elements.index >= 0
         kernel = np.zeros((len(weight), math.prod(view.spatial)))
         scaled = weight[:, used] * elements.gain[used]
-        np.add.at(kernel, (slice(None), elements.index[used]), scaled)
+        np.add.at(kernel.T, elements.index[used], scaled.T)
         bias = bias + weight @ elements.offset
-        kernel = kernel.reshape(len(weight), *view.spatial)
         plain = replace(view, elements=None, flat=False)
-        current = self._whole(operator, plain, kernel, bias)
+        whole = kernel.reshape(len(weight), *view.spatial)
+        current = self._whole(operator, plain, whole, bias)
         return replace(current, view=replace(current.view, flat=True))
 
     def _whole(
@@ -274,10 +265,16 @@ class _Lowering:
             if value.elements is None and per_channel:
                 return value.scaled_by(*_rows(value.shape[0], gain, offset))
             if value.elements is None and value.ordered and not value.flat:
-                raise Inexact(supported.LAYOUT)
+                raise ResiduumError(
+                    f"{operator} has constants of their own for each position of a map; use one "
+                    "value per channel and fine-tune"
+                )
             return value.elements_scaled_by(gain, offset)
         if not (per_channel and value.view.whole_map is not None):
-            raise Inexact(supported.LAYOUT)
+            raise ResiduumError(
+                f"{operator} has constants of their own for each position of a map; use one value "
+                "per channel and fine-tune"
+            )
         gains, offsets = _rows(value.shape[0], gain, offset)
         if value.max_pool is not None and (gains < 0).any():
             raise Inexact(supported.MIRRORED_MAXIMUM)
@@ -286,7 +283,7 @@ class _Lowering:
     def _clip(self, operator: Operator) -> Value:
         upper = operator.attributes["upper"]
         if not upper > 0:
-            _refuse(operator, supported.CLIPPING)
+            refuse(operator, supported.CLIPPING)
         return self._clipped(operator, self._input(operator), upper)
 
     def _clipped(self, operator: Operator, value: Value, upper: float) -> View:
@@ -321,8 +318,8 @@ class _Lowering:
         if attributes["dilation"] != (1, 1):
             raise Inexact(supported.DILATED_MAXIMUM)
         shape = _map_shape(value)
-        counts = _pool_counts(operator, shape)
-        pool = _pool_of(
+        counts = window_counts(operator, shape)
+        pool = max_pool_of(
             shape, attributes["kernel"], attributes["stride"], attributes["padding"], counts
         )
         return self._maximum(operator, value, pool)
@@ -376,7 +373,7 @@ class _Lowering:
         kernel, stride, padding = (attributes[key] for key in ("kernel", "stride", "padding"))
         value = self._input(operator)
         shape = _map_shape(value)
-        counts = _pool_counts(operator, shape)
+        counts = window_counts(operator, shape)
         inside = [
             step * (count - 1) + size <= extent
             for step, count, size, extent in zip(stride, counts, kernel, shape[1:], strict=True)
@@ -389,7 +386,7 @@ class _Lowering:
         else:
             if divisor is not None:
                 raise Inexact(supported.UNEQUAL_WINDOWS)
-            return self._mixed(value, *_mixing(operator, shape, counts))
+            return self._mixed(value, *unequal(operator, shape, counts))
         if divisor is None:
             return result
         gain = np.full((1, 1, 1), math.prod(kernel) / divisor)
@@ -438,7 +435,7 @@ class _Lowering:
             return self._mixed(
                 value,
                 *(
-                    _averages(size, window, by, count)
+                    averages(size, window, by, count)
                     for size, window, by, count in zip(shape[1:], kernel, step, counts, strict=True)
                 ),
             )
@@ -483,7 +480,7 @@ class _Lowering:
         if not any(size % count for size, count in zip(sizes, counts, strict=True)):
             kernel = sizes[0] // counts[0], sizes[1] // counts[1]
             return self._averaged(operator, value, kernel, kernel, counts)
-        matrices = (_adaptive(size, count) for size, count in zip(sizes, counts, strict=True))
+        matrices = (adaptive(size, count) for size, count in zip(sizes, counts, strict=True))
         return self._mixed(value, *matrices)
 
     def _mixed(self, value: Value, rows: np.ndarray, columns: np.ndarray) -> View:
@@ -673,7 +670,7 @@ class _Lowering:
         """A layer for a current; its map, seen as the current's view."""
         key = id(current), threshold
         if key not in self.emitted:
-            self.drafts.append(_Draft(current, threshold))
+            self.drafts.append(Draft(current, threshold))
             # The current stays alive with its number, or another could get the same id.
             self.emitted[key] = current, current.view.renumbered(len(self.drafts) - 1)
         return self.emitted[key][1]
@@ -687,32 +684,10 @@ class _Lowering:
         key = number, pool, threshold
         if key not in self.variants:
             self.variants[key] = len(self.drafts)
-            self.drafts.append(_Draft(replace(draft.current, max_pool=pool), threshold))
+            self.drafts.append(Draft(replace(draft.current, max_pool=pool), threshold))
         return self.variants[key]
 
-    # -- the network ----------------------------------------------------------------------------
-
-    def finish(self, output: str) -> tuple[tuple[FloatLayer, ...], Pad | None]:
-        """All layers that the output depends on, and the border of the picture."""
-        last = self._output(output)
-        live = self._live(last)
-        currents = [self.drafts[number].current for number in live] + [last]
-        thresholds: list[float | None] = [self.drafts[number].threshold for number in live]
-        pad = _border(currents, self.input_shape)
-        numbers = {INPUT: INPUT} | {old: new for new, old in enumerate(live)}
-        names = _unique([current.name for current in currents])
-        layers = []
-        for name, current, threshold in zip(names, currents, [*thresholds, None], strict=True):
-            sources = [
-                replace(term, map=numbers[term.map]).source()
-                for term in (_inside(term, pad, current) for term in current.terms)
-            ]
-            layers.append(
-                FloatLayer(name, tuple(sources), current.bias, threshold, current.max_pool)
-            )
-        return tuple(layers), pad
-
-    def _output(self, output: str) -> Current:
+    def output(self, output: str) -> Current:
         value = self.values[output]
         origin = _origin(value)
         if isinstance(value, Stack):
@@ -720,7 +695,7 @@ class _Lowering:
         if isinstance(value, View):
             operator = Operator(op.IDENTITY, "output", "output", (), "output")
             if value.elements is not None or value.spatial[1:] != (1, 1):
-                _refuse(origin or operator, supported.MAP_OUTPUT)
+                refuse(origin or operator, supported.MAP_OUTPUT)
             if value.mixing is not None:
                 value = self._whole(
                     operator,
@@ -731,23 +706,8 @@ class _Lowering:
             else:
                 value = identity(value, operator)
         if not value.untouched or value.neurons[1:] != (1, 1):
-            _refuse(origin or value.origin, supported.MAP_OUTPUT)
+            refuse(origin or value.origin, supported.MAP_OUTPUT)
         return value
-
-    def _live(self, last: Current) -> list[int]:
-        """Numbers of the layers that the output depends on, in order."""
-        live: set[int] = set()
-        waiting = [term.map for term in last.terms]
-        while waiting:
-            number = waiting.pop()
-            if number != INPUT and number not in live:
-                live.add(number)
-                waiting += [term.map for term in self.drafts[number].current.terms]
-        return sorted(live)
-
-
-def _refuse(operator: Operator, key: str) -> Value:
-    raise ResiduumError(supported.refusal_sentence(str(operator), key))
 
 
 def _refuse_signed(operator: Operator, origin: Operator) -> None:
@@ -808,131 +768,3 @@ def _map_shape(value: Value) -> Shape:
     if len(shape) != 3:
         raise Inexact(supported.LAYOUT)
     return shape[0], shape[1], shape[2]
-
-
-def _pool_counts(operator: Operator, shape: Shape) -> Pair:
-    """Windows of a pooling operator along both axes, as PyTorch counts them."""
-    attributes = operator.attributes
-    counts = []
-    for axis in range(2):
-        size, kernel, step = shape[axis + 1], attributes["kernel"][axis], attributes["stride"][axis]
-        before, after = attributes["padding"][2 * axis : 2 * axis + 2]
-        kernel = attributes.get("dilation", (1, 1))[axis] * (kernel - 1) + 1
-        rest = size + before + after - kernel
-        count = rest // step + 1
-        if attributes["ceil_mode"] and rest % step and count * step < size + before:
-            # The last window must start inside the map or the padding in front of it.
-            count += 1
-        counts.append(count)
-    if min(counts) < 1:
-        raise ResiduumError(
-            f"{operator} has a window larger than its {shape[1]} x {shape[2]} input; use a larger "
-            "input shape"
-        )
-    return counts[0], counts[1]
-
-
-def _pool_of(shape: Shape, kernel: Pair, stride: Pair, padding: Sides, counts: Pair) -> MaxPool:
-    """Max-pooling with so many windows: what ceil mode adds becomes padding."""
-    sides = []
-    for axis in range(2):
-        before = padding[2 * axis]
-        after = stride[axis] * (counts[axis] - 1) + kernel[axis] - shape[axis + 1] - before
-        sides += [before, max(0, after)]
-    return MaxPool(kernel, stride, (sides[0], sides[1], sides[2], sides[3]))
-
-
-def _averages(size: int, window: int, step: int, count: int) -> np.ndarray:
-    """Matrix (count, size) of averages over windows inside."""
-    result = np.zeros((count, size))
-    for row in range(count):
-        result[row, step * row : step * row + window] = 1 / window
-    return result
-
-
-def _adaptive(size: int, count: int) -> np.ndarray:
-    """Matrix (count, size) of adaptive average pooling: window i from floor(i size / count) to
-    ceil((i + 1) size / count)."""
-    result = np.zeros((count, size))
-    for row in range(count):
-        start, end = row * size // count, -(-(row + 1) * size // count)
-        result[row, start:end] = 1 / (end - start)
-    return result
-
-
-def _mixing(operator: Operator, shape: Shape, counts: Pair) -> list[np.ndarray]:
-    """Matrices of an average pooling whose windows have different divisors."""
-    attributes = operator.attributes
-    matrices = []
-    for axis in range(2):
-        size, window, step = shape[axis + 1], attributes["kernel"][axis], attributes["stride"][axis]
-        before, after = attributes["padding"][2 * axis : 2 * axis + 2]
-        result = np.zeros((counts[axis], size))
-        for row in range(counts[axis]):
-            start = step * row - before
-            end = min(start + window, size + after)
-            if attributes["count_include_pad"]:
-                divisor = end - start
-            else:
-                divisor = min(end, size) - max(start, 0)
-            result[row, max(start, 0) : min(end, size)] = 1 / divisor
-        matrices.append(result)
-    return matrices
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Names with a number where they are not unique."""
-    result: list[str] = []
-    for name in names:
-        number, candidate = 1, name or "layer"
-        while candidate in result:
-            number += 1
-            candidate = f"{name or 'layer'}#{number}"
-        result.append(candidate)
-    return result
-
-
-def _border(currents: Sequence[Current], shape: Shape) -> Pad | None:
-    """The border that all readers of the picture need together.
-
-    Raises ``ResiduumError`` if they need different ones.
-    """
-    readers = [
-        (current, term) for current in currents for term in current.terms if term.map == INPUT
-    ]
-    needing = [(current, term) for current, term in readers if term.pixel is not None]
-    if not needing:
-        return None
-    first = needing[0][1]
-    sides = [0, 0, 0, 0]
-    for current, term in readers:
-        pixel = np.zeros(shape[0]) if term.pixel is None else term.pixel
-        if not term.reaches_out:
-            continue
-        if not np.allclose(pixel, first.pixel, rtol=1e-9, atol=1e-12):
-            _refuse(current.origin, supported.BORDERS)
-        if not ((pixel >= 0) & (pixel <= 1)).all():
-            _refuse(current.origin, supported.BORDERS)
-        for number, (axis, window) in enumerate(
-            ((term.rows, term.pool[0]), (term.columns, term.pool[1]))
-        ):
-            if window > 1 and shape[number + 1] % window:
-                _refuse(current.origin, supported.BORDERS)
-            for side, count in enumerate((axis.before, axis.after)):
-                sides[2 * number + side] = max(sides[2 * number + side], count * window)
-    assert first.pixel is not None
-    return Pad((sides[0], sides[1], sides[2], sides[3]), tuple(map(float, first.pixel)))
-
-
-def _inside(term: Term, pad: Pad | None, current: Current) -> Term:
-    """The term over the picture with its border."""
-    if pad is None or term.map != INPUT:
-        return term
-    axes = []
-    for number, axis in enumerate((term.rows, term.columns)):
-        window = term.pool[number]
-        before, after = pad.sides[2 * number : 2 * number + 2]
-        if before % window or after % window:
-            _refuse(current.origin, supported.BORDERS)
-        axes.append(axis.moved(before // window, after // window))
-    return replace(term, rows=axes[0], columns=axes[1])

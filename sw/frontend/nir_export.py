@@ -104,7 +104,7 @@ class _Builder:
         return all(
             source.kernel == self._pooled(source)[1:]
             and not any(source.padding)
-            and source.groups == 1
+            and (source.groups, source.stride, source.dilation) == (1, (1, 1), (1, 1))
             for source in layer.sources
         )
 

@@ -293,10 +293,11 @@ class _Reader:
                     name,
                     f"adds the shapes {first.shape} and {other.shape}; they must be equal",
                 )
+        biases = [signal.bias for signal in signals if signal.bias is not None]
         return replace(
             first,
             sources=tuple(source for signal in signals for source in signal.sources),
-            bias=None if first.spikes else np.sum([s.bias for s in signals], axis=0),
+            bias=np.sum(biases, axis=0) if biases else None,
             name=named.name,
         )
 

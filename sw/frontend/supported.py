@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
+
+from residuum.sw.errors import ResiduumError
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ SUPPORTED = (
     ),
     Supported(
         "strided slices, parts of the channels, zeros around channels and positions",
-        ("slice", "select", "chunk", "split", "pad", "constant_pad_nd", "zero_pad2d"),
+        ("slice", "select", "chunk", "split", "pad", "constant_pad_nd"),
         ("Slice", "Split", "Pad"),
         "stride, padding and zero weights of the source",
     ),
@@ -114,9 +117,9 @@ SUPPORTED = (
         "nothing",
     ),
     Supported(
-        "softmax, log-softmax at the end",
-        ("softmax", "log_softmax"),
-        ("Softmax", "LogSoftmax"),
+        "softmax, log-softmax, sigmoid at the end",
+        ("softmax", "log_softmax", "sigmoid"),
+        ("Softmax", "LogSoftmax", "Sigmoid"),
         "dropped: the order of the classes stays",
     ),
 )
@@ -141,7 +144,8 @@ REFUSALS = {
         "replace it by ReLU and fine-tune",
         (
             *("gelu", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh", "elu", "selu", "celu"),
-            *("softplus", "mish", "log_sigmoid", "threshold", "softsign", "exp", "hardshrink"),
+            *("softplus", "mish", "log_sigmoid", "threshold", "exp", "hardshrink"),
+            *("abs", "pow", "square", "sqrt", "softshrink", "glu"),
         ),
         (
             *("Gelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Elu", "Selu", "Celu"),
@@ -159,7 +163,7 @@ REFUSALS = {
         "LayerNorm, GroupNorm, InstanceNorm, local response normalisation",
         "normalises by statistics of the image at hand, which no weights contain",
         "replace it by BatchNorm and fine-tune",
-        ("layer_norm", "group_norm", "instance_norm", "rms_norm", "native_group_norm"),
+        ("layer_norm", "group_norm", "instance_norm", "rms_norm", "linalg_vector_norm"),
         (
             *("LayerNormalization", "GroupNormalization", "InstanceNormalization", "LRN"),
             *("LpNormalization", "RMSNormalization", "MeanVarianceNormalization"),
@@ -176,7 +180,6 @@ REFUSALS = {
         "use a convolutional network",
         (
             "scaled_dot_product_attention",
-            "multi_head_attention_forward",
             "bmm",
             "baddbmm",
             "einsum",
@@ -185,7 +188,7 @@ REFUSALS = {
     ),
     RECURRENCE: Refusal(
         "LSTM, GRU, RNN",
-        "is recurrent: a layer must read earlier layers only",
+        "is recurrent, but a layer reads earlier layers only",
         "use a network without recurrence",
         ("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_relu_cell"),
         ("LSTM", "GRU", "RNN", "Loop", "Scan"),
@@ -202,10 +205,10 @@ REFUSALS = {
     RESAMPLING: Refusal(
         "interpolation, upsampling, transposed convolution, pixel shuffle",
         "enlarges its map, which no window of the engine does",
-        "leave it out: a classifier needs no larger map",
+        "leave it out, since a classifier needs no larger map",
         (
             *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d", "grid_sampler"),
-            *("conv_transpose2d", "pixel_shuffle", "interpolate", "_upsample_nearest_exact2d"),
+            *("conv_transpose2d", "pixel_shuffle", "_upsample_nearest_exact2d"),
         ),
         ("Resize", "Upsample", "ConvTranspose", "DepthToSpace", "GridSample"),
     ),
@@ -214,7 +217,7 @@ REFUSALS = {
         "belongs to a model that is quantised already",
         "import the float model that it was made from",
         (
-            *("quantize_per_tensor", "quantize_per_channel", "dequantize", "dequantize_per_tensor"),
+            *("quantize_per_tensor", "quantize_per_channel", "dequantize"),
             *("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"),
         ),
         (
@@ -226,7 +229,7 @@ REFUSALS = {
         "padding by reflection, repetition or a constant that is not zero",
         "pads with something else than zeros",
         "use zero padding and fine-tune",
-        ("reflection_pad2d", "replication_pad2d", "pad_circular"),
+        ("reflection_pad2d", "replication_pad2d"),
     ),
     CLIPPING: Refusal(
         "clip whose lower bound is not 0",
@@ -258,12 +261,13 @@ PATTERNS = {
     SIGNED_CONVOLUTION: Refusal(
         "convolution after convolution, linear bottleneck: no ReLU between two layers",
         "reads numbers that can be negative, and spikes carry no sign",
-        "put a ReLU between the two layers and fine-tune",
+        "put a ReLU between the two layers (no linear bottleneck) and fine-tune",
     ),
     SIGNED_SUM: Refusal(
         "pre-activation block, sum of branches without ReLU behind it",
         "reads a sum that can be negative, and spikes carry no sign",
-        "put a ReLU behind the sum (as in ResNet v1) and fine-tune",
+        "put a ReLU behind the sum, as ResNet v1 has it (no pre-activation, no linear bottleneck), "
+        "and fine-tune",
     ),
     TERMS: Refusal(
         "sum or concatenation of more than two maps",
@@ -297,9 +301,8 @@ PATTERNS = {
         "end the model in a global pooling or a dense layer with one number per class",
     ),
     UNEQUAL_WINDOWS: Refusal(
-        "adaptive, padded or cut average pooling whose windows differ, not in front of a dense "
-        "layer",
-        "averages over windows of different sizes",
+        "adaptive, padded or cut pooling whose windows differ, not in front of a dense layer",
+        "depends on pooling windows of different sizes",
         "use windows that divide the map, or count_include_pad=True",
     ),
     LAYOUT: Refusal(
@@ -334,3 +337,8 @@ def refusal_sentence(where: str, key: str, extra: str = "") -> str:
     if row is None:
         return f"{where} is an operator that is not supported; docs/own-model.md lists what is"
     return f"{where} {row.why}{extra}: {row.cure}"
+
+
+def refuse(where: object, key: str, extra: str = "") -> NoReturn:
+    """Raise ``ResiduumError`` with `refusal_sentence`."""
+    raise ResiduumError(refusal_sentence(str(where), key, extra))

@@ -59,7 +59,7 @@ class Elements:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Channel c of a view is ``gain[c] * x + offset[c]`` with x channel ``channels[c]`` of its parts.
+    """Channel c is ``gain[c] * x + offset[c]``, where x is channel ``channels[c]`` of the parts.
 
     Attributes
     ----------
@@ -72,8 +72,8 @@ class View:
     border
         (C,): the value at positions outside the maps.
     mixing
-        Matrices (h, rows) and (w, columns) that rows and columns are multiplied by, behind all this:
-        averages over windows of different sizes. None: none.
+        Matrices (h, rows) and (w, columns) that multiply rows and columns behind all this: averages
+        over windows of different sizes. None: none.
     flat
         Whether the axes of height and width, both 1, are gone.
     elements
@@ -232,9 +232,10 @@ class View:
         if shape == self.shape:
             return self
         channels, height, width = self.spatial
-        if self.elements is None and height == width == 1 and shape[:1] == (channels,):
-            if len(shape) == 1 or shape[1:] == (1, 1):
-                return replace(self, flat=len(shape) == 1)
+        if self.elements is None and (height, width) == (1, 1) and shape[:1] == (channels,):
+            flat = len(shape) == 1
+            if flat or shape[1:] == (1, 1):
+                return replace(self, flat=flat)
         old = self.natural()
         return self.reordered(
             Elements(*(array.reshape(shape) for array in (old.index, old.gain, old.offset)))
@@ -313,7 +314,7 @@ class View:
         )
 
     def pooled(self, window: Pair) -> View | None:
-        """Averages over windows side by side, as pooling of the parts; None if that is not exact."""
+        """Averages over windows side by side, as pooling of the parts; None if not exact."""
         if not self.ordered or self.flat:
             return None
         parts = []
@@ -363,10 +364,9 @@ def concatenated(views: Sequence[View], axis: int) -> View:
     joined = View(
         tuple(parts),
         np.concatenate(channels),
-        *(
-            np.concatenate([getattr(v, name) for v in views])
-            for name in ("gain", "offset", "border")
-        ),
+        np.concatenate([view.gain for view in views]),
+        np.concatenate([view.offset for view in views]),
+        np.concatenate([view.border for view in views]),
     )
     if axis == 0 and all(view.elements is None for view in views):
         return replace(joined, flat=views[0].flat)

@@ -8,7 +8,8 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.engine import Case
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
+from residuum.sw.network.integer_network import IntegerNetwork, Layer
+from tests.sw.layers import layer
 
 MAX_NEURONS = 1500
 
@@ -47,14 +48,14 @@ def random_layer(
     unit = (255 if pixels else 1) << fraction
     reach = max(int(np.abs(weight).sum()) * pool_y * pool_x * unit // (2 * out), 8)
     low = rng.choice([1, reach // 8 + 1, reach // 2 + 1])
-    return Layer(
-        name=f"layer{index + 1}",
+    return layer(
+        index,
+        f"layer{index + 1}",
         weight=weight,
         bias=rng.integers(-reach // 3, reach // 3 + 1, out)
         if rng.random() < 0.8
         else np.zeros(out, int),
         threshold=None if last else rng.integers(low, reach + 2, out),
-        coding=PIXELS if pixels else SPIKES,
         fraction_bits=fraction,
         stride=stride,
         padding=padding,
@@ -83,9 +84,8 @@ def random_network(
     shape = (int(rng.integers(1, 5)), int(rng.integers(1, top)), int(rng.integers(1, top)))
     input_shape, layers = shape, []
     for index in range(depth):
-        layer = random_layer(rng, shape, index, index == depth - 1, config)
-        layers.append(layer)
-        shape = layer.output_shape(shape)
+        layers.append(random_layer(rng, shape, index, index == depth - 1, config))
+        shape = layers[-1].source.output_shape(shape)
     return IntegerNetwork("random", input_shape, tuple(layers), config.weight_bits)
 
 

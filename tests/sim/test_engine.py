@@ -90,11 +90,12 @@ def test_random_programs(seed):
 def test_random_programs_use_every_freedom():
     cases = [case for seed in range(4) for case in random_cases(seed, MAIN, 50)]
     layers = [layer for case in cases for layer in case.network.layers]
+    sources = [layer.source for layer in layers]
     assert len(cases) == 200
-    assert {size for layer in layers for size in layer.kernel} >= set(range(1, 8))
-    assert {layer.stride for layer in layers} == {1, 2, 3, 4}
-    assert {layer.padding for layer in layers} >= set(range(7))
-    assert {layer.pool for layer in layers} >= {(1, 1), (2, 2), (4, 4), (1, 2), (4, 1)}
+    assert {size for source in sources for size in source.kernel} >= set(range(1, 8))
+    assert {size for source in sources for size in source.stride} == {1, 2, 3, 4}
+    assert {size for source in sources for size in source.padding} >= set(range(7))
+    assert {source.pool for source in sources} >= {(1, 1), (2, 2), (4, 4), (1, 2), (4, 1)}
     assert {layer.out_channels % MAIN.lanes == 0 for layer in layers} == {False, True}
     assert {(case.tau > 0, case.tau + case.T < MAIN.steps) for case in cases} == {
         *((probe, short) for probe in (False, True) for short in (False, True))

@@ -52,7 +52,7 @@ class BasicBlock(nn.Module):
                     nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
                 )
             )
-        self.shortcut = shortcut
+        self.name_of_shortcut = shortcut
         # The name of the shortcut differs between published models.
         if not isinstance(branch, nn.Identity):
             setattr(self, shortcut, branch)
@@ -60,7 +60,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        out += getattr(self, self.shortcut, nn.Identity())(x)
+        out += getattr(self, self.name_of_shortcut, nn.Identity())(x)
         return F.relu(out)
 
 

@@ -1,12 +1,16 @@
 """Runs a NIR graph step by step in torch, node by node; shares nothing with the importer."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def run_nir(graph, trains: np.ndarray, *, start: float = 0.0) -> np.ndarray:
+def run_nir(
+    graph, trains: np.ndarray, *, start: Callable[[Tensor], Tensor] = torch.zeros_like
+) -> np.ndarray:
     """Currents of the output summed over the steps, (N, classes), for spikes (N, steps, C, H, W).
 
     Neurons fire above their threshold, which is then subtracted, and start at ``start`` of it. IF
@@ -18,7 +22,7 @@ def run_nir(graph, trains: np.ndarray, *, start: float = 0.0) -> np.ndarray:
 
 
 class _Simulation:
-    def __init__(self, graph, start: float) -> None:
+    def __init__(self, graph, start: Callable[[Tensor], Tensor]) -> None:
         self.graph, self.start = graph, start
         self.potentials: dict[str, Tensor] = {}
 
@@ -65,7 +69,7 @@ class _Simulation:
     def fire(self, name: str, threshold: Tensor, current: Tensor) -> Tensor:
         if [b for a, b in self.graph.edges if a == name] == ["output"]:
             return current / threshold
-        v = self.potentials.get(name, self.start * threshold) + current
+        v = self.potentials.get(name, self.start(threshold)) + current
         spikes = (v > threshold).double()
         self.potentials[name] = v - spikes * threshold
         return spikes

@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 import torch
 
+from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.errors import ResiduumError
 from residuum.sw.frontend.nir import import_integer_nir, import_nir
+from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.forward import convolve
 from tests.sw.frontend.nir_oracle import run_nir
 from tests.sw.frontend.pretrained import pretrained
 
 
-def simulate(network, trains: np.ndarray) -> np.ndarray:
+def simulate_floats(network, trains: np.ndarray) -> np.ndarray:
     """Summed logits of an imported float network for spikes (N, steps, C, H, W)."""
     potentials = {}
 
@@ -84,6 +86,8 @@ def flatten(*shape):
     return nir.Flatten({"input": np.array(shape)}, 0, -1)
 
 
+# Start potentials of a threshold; of an integer, an integer.
+STARTS = {"zero": torch.zeros_like, "half": lambda threshold: threshold / 2}
 OUTPUT = nir.Output({"output": np.array([2])})
 
 
@@ -158,9 +162,9 @@ def test_an_imported_network_fires_as_its_graph(tmp_path, make, start):
     graph = write(tmp_path / "x.nir", nodes, chained(nodes) + more)
     network = import_nir(tmp_path / "x.nir", reset="subtract", start=start)
     trains = trains_for((2, 6, 5))
-    expected = run_nir(graph, trains, start=0.5 if start == "half" else 0.0)
+    expected = run_nir(graph, trains, start=STARTS[start])
     assert np.abs(expected).max() > 1
-    np.testing.assert_allclose(simulate(network, trains), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(simulate_floats(network, trains), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_spike_at_the_threshold_does_not_fire(tmp_path):
@@ -173,7 +177,7 @@ def test_a_spike_at_the_threshold_does_not_fire(tmp_path):
     }
     write(tmp_path / "x.nir", nodes)
     network = import_nir(tmp_path / "x.nir", reset="subtract")
-    counts = [simulate(network, np.ones((1, n, 1, 1, 1)))[0, 0] for n in range(1, 7)]
+    counts = [simulate_floats(network, np.ones((1, n, 1, 1, 1)))[0, 0] for n in range(1, 7)]
     assert counts == [0, 0, 1, 1, 2, 2]
 
 
@@ -184,7 +188,43 @@ def test_the_spiking_cnn_of_sinabs():
     expected = run_nir(nir.read(path), trains)
     assert (network.input, network.input_shape) == ("spikes", (2, 34, 34))
     assert "'12' (IF)" in network.metadata["notes"]
-    np.testing.assert_allclose(simulate(network, trains), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(simulate_floats(network, trains), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_spiking_cnn_of_sinabs_in_integers(start, bits):
+    """Converted, and run by the golden model: equal to its graph with the rounded numbers."""
+    path = pretrained("cnn_sinabs.nir")
+    network = to_integer(import_nir(path, reset="subtract", start=start), bits=bits)
+    graph = nir.read(path)
+    with_integers(graph, network)
+    trains = trains_for(network.input_shape, count=2)
+    expected = run_nir(graph, trains, start=lambda t: torch.floor(STARTS[start](t)))
+    logits = simulate(network, trains, tau=0, T=16, keep_layers=False).logits
+    assert np.ptp(expected) > 0
+    assert (logits == expected).all()
+
+
+def with_integers(graph, network) -> None:
+    """The numbers of a network in the nodes of weights and, in the order of their names, IF."""
+    neurons = [name for name in sorted(graph.nodes, key=_number) if _kind(graph, name) == "IF"]
+    for layer, name in zip(network.layers, neurons, strict=True):
+        weights = graph.nodes[layer.name]
+        weights.weight = layer.source.weight.reshape(weights.weight.shape) * layer.factors[0]
+        weights.bias = layer.bias
+        if layer.threshold is not None:
+            shape = graph.nodes[name].v_threshold.shape
+            threshold = layer.threshold.reshape(-1, *[1] * (len(shape) - 1))
+            graph.nodes[name].v_threshold = np.broadcast_to(threshold, shape)
+
+
+def _number(name: str) -> int:
+    return int(name) if name.isdecimal() else -1
+
+
+def _kind(graph, name: str) -> str:
+    return type(graph.nodes[name]).__name__
 
 
 def test_layers_are_in_the_order_of_the_edges(tmp_path):
