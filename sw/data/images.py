@@ -32,6 +32,9 @@ from residuum.sw.network.graph import IMAGE, Preprocessing, Shape
 __all__ = ["ALL", "HELD_OUT", "SPLITS", "TRAINING", "Images", "Reader", "load_files", "load_images"]
 
 
+NO_LABEL = -1
+
+
 class Reader(Protocol):
     """What is asked of a network: float and integer networks have it."""
 
@@ -92,6 +95,10 @@ class Images:
                 "for each class, or give the .npz file an array 'labels'"
             )
         return self.labels
+
+    def labels_or_unknown(self) -> np.ndarray:
+        """The labels; `NO_LABEL`, which is no class, for images without."""
+        return np.full(len(self), NO_LABEL) if self.labels is None else self.labels
 
     def class_name(self, label: int) -> str:
         """The name of a class, else its number."""
