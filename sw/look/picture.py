@@ -100,8 +100,8 @@ class Scene:
         return int(self.trace.prediction[0])
 
     def class_name(self, label: int) -> str:
-        """The name of a class of the network's data set."""
-        return class_name(self.network.metadata.get("dataset"), label)
+        """The name of a class of the network."""
+        return class_name(self.network, label)
 
     @property
     def verdict(self) -> str:
