@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from residuum.commands.console import data_access
+from residuum.sw.errors import ResiduumError
 
 if TYPE_CHECKING:
     from residuum.sw.data.data_sets import Access
@@ -27,8 +28,9 @@ def chosen_images(
     Raises ``ResiduumError`` as `residuum.sw.data.images.load_images`.
     """
     from residuum.sw.data.held_out import data_of
+    from residuum.sw.network.graph import IMAGE
 
-    return data_of(
+    found = data_of(
         network,
         args.model,
         args.data,
@@ -37,3 +39,10 @@ def chosen_images(
         at_most=None if "images" in args else default,
         access=access or data_access(args),
     )
+    steps = None if network.input == IMAGE or "tau" not in args else args.tau + args.T
+    if steps is not None and found.images.shape[1] != steps:
+        raise ResiduumError(
+            f"the spike trains of {found.source} have {found.images.shape[1]} steps, but tau + T "
+            f"is {steps}; say how many of them are probe (--tau) and inference (--T)"
+        )
+    return found
