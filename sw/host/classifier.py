@@ -10,7 +10,7 @@ from residuum.hw.isa.host_map import COUNTER_WORDS, Region
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.host.device import Device, Done, RunResult, ignore
-from residuum.sw.network.integer_network import IntegerNetwork, check_stages
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.trace.engine_trace import EngineTrace
 
 
@@ -42,7 +42,7 @@ class Classifier:
 
     def __init__(self, device: Device, network: IntegerNetwork, *, tau: int, T: int):
         self.device = device
-        self.tau, self.T = check_stages(tau, T)
+        self.tau, self.T = network.check_stages(tau, T)
         try:
             self.program: Program = compile_network(network, device.identity.config, tau=tau, T=T)
         except ResiduumError as error:

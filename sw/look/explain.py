@@ -2,8 +2,9 @@
 
 Two families of hybrid networks are run. One uses the reference's activations up to layer k, and
 feeds them as constant currents to spiking layers. The other uses spikes up to layer k, and feeds
-their firing rates to the reference's activations. The loss of a layer is the mean of the two drops
-in accuracy at this layer:
+their firing rates to the reference's activations. In a graph, "up to layer k" means the first k
+layers of its order, so that later layers may read maps of both kinds. The loss of a layer is the
+mean of the two drops in accuracy at this layer:
 
     loss of k = ((activations up to k) - (activations up to k-1)
                  + (spikes up to k-1) - (spikes up to k)) / 2
@@ -12,20 +13,31 @@ These losses add up to the accuracy of the reference minus that of the spiking n
 
 The cause of a layer's error: the layer gets the reference's input, and one property at a time
 (weights, thresholds, ...) is changed from the reference's to the spiking layer's.
+
+In radix code the numbers of the maps take the place of the spikes. They have the levels of the
+reference, and no timing, so that only weights, thresholds and biases cause errors.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from residuum.sw.golden.golden_model import Trace, batch_size, integrate_and_fire, simulate
+from residuum.sw.golden.golden_model import (
+    LayerTrace,
+    Trace,
+    batch_size,
+    divide,
+    integrate_and_fire,
+    simulate,
+)
 from residuum.sw.golden.reference import RateLayer, Reference, from_integers, staircase
-from residuum.sw.network.convolution import convolve
-from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
+from residuum.sw.network.forward import convolve, max_pooled
+from residuum.sw.network.graph import HALF, IMAGE, INPUT, Source
+from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 from residuum.sw.progress import SILENT, Reporter
 
 CAUSES = ("weights", "thresholds", "biases", "levels", "timing")
@@ -49,8 +61,9 @@ class LayerFindings:
         Means over neurons and images of |N/T - r| and of N/T - r, where N/T is the firing rate and
         r the activation. None in the output layer.
     saturated, silenced, dead
-        Shares of neurons that fire in every inference step, that are silenced (both as means over
-        the images), and that fire on no image.
+        Shares of neurons that fire in every inference step (in radix code, that have the largest
+        number), that are silenced (both as means over the images), and that fire on no image. In
+        radix code ``silenced`` is None.
     errors
         Mean rate error from each of ``CAUSES`` alone. "timing" is measured on the actual spikes
         against a constant current of the same mean, the other causes on the reference's input. In
@@ -107,6 +120,8 @@ class Explanation:
         Images that exactly one of the two networks classifies correctly.
     levels, T
         L of the reference, and the inference steps.
+    code
+        "rate" or "radix".
     """
 
     layers: list[LayerFindings]
@@ -120,6 +135,7 @@ class Explanation:
     weight_bits: int
     tau: int
     T: int
+    code: str = "rate"
 
     @property
     def lost(self) -> float:
@@ -171,22 +187,29 @@ class _Parts:
 
 def take_apart(actual: RateLayer, exact: RateLayer) -> _Parts:
     """Split the difference of two layers into weights, thresholds (gain) and biases."""
-    e, e0 = actual.weight.flatten(1), exact.weight.flatten(1)
+    e, e0 = _weights(actual), _weights(exact)
     if actual.output:  # one scale for all classes
         product, power = (e * e0).sum().expand(len(e)), (e0 * e0).sum().expand(len(e))
     else:
         product, power = (e * e0).sum(dim=1), (e0 * e0).sum(dim=1)
     gain = torch.where(product > 0, product / power.clamp(min=1e-300), torch.ones_like(power))
-    weight = actual.weight / gain[:, None, None, None]
-    bias = actual.bias / gain
-    shape = (exact.output, exact.stride, exact.padding, exact.pool)
+    sources = tuple(
+        replace(source, weight=source.weight / gain.numpy()[:, None, None, None])
+        for source in actual.sources
+    )
     return _Parts(
         actual,
         exact,
-        RateLayer(exact.name, weight, exact.bias, *shape),
-        RateLayer(exact.name, exact.weight, bias, *shape),
+        replace(exact, sources=sources),
+        replace(exact, bias=actual.bias / gain),
         gain,
     )
+
+
+def _weights(layer: RateLayer) -> Tensor:
+    """e of all sources, (out, inputs of a window)."""
+    rows = [torch.from_numpy(source.weight).flatten(1) for source in layer.sources]
+    return torch.cat(rows, dim=1)
 
 
 def explain(
@@ -234,9 +257,8 @@ class _Totals:
     def add(self, images: np.ndarray, labels: np.ndarray) -> None:
         golden = simulate(self.network, images, tau=self.tau, T=self.T)
         exact, logits = self.reference.rates(images)
-        pixels = torch.from_numpy(np.ascontiguousarray(images))
-        fired = [torch.from_numpy(layer.trains[:, self.tau :]) for layer in golden.layers]
-        actual = [train.to(torch.float64).mean(dim=1) for train in fired]
+        picture = self.reference.inputs(images)
+        actual = [firing_rates(layer) for layer in golden.layers]
 
         def right(found: Tensor | np.ndarray) -> np.ndarray:
             return np.asarray(found) == labels
@@ -250,25 +272,31 @@ class _Totals:
         self.spikes[0] += whole.sum()
         self.spikes[depth] += spiking.sum()
         for k in range(1, depth):
-            levels = torch.round(exact[k - 1] * self.reference.levels)
             found = spikes_from(
-                self.network, k, levels, self.reference.levels, tau=self.tau, T=self.T
+                self.network, k, images, exact[:k], self.reference.levels, tau=self.tau, T=self.T
             )
             self.activations[k] += right(found.argmax(dim=1)).sum()
-            self.spikes[k] += right(self.reference.logits_from(k, actual[k - 1]).argmax(1)).sum()
+            self.spikes[k] += right(self.reference.logits_from(k, images, actual).argmax(1)).sum()
+        right_maps, maps = ({INPUT: picture, **dict(enumerate(m))} for m in (exact, actual))
         with torch.inference_mode():
-            for index in range(depth):
-                before = (exact[index - 1], actual[index - 1]) if index else (pixels, pixels)
-                self._errors(index, *before, actual[index] if index < depth - 1 else None)
+            for index, layer in enumerate(self.network.layers):
+                self._errors(
+                    index,
+                    [right_maps[source.map] for source in layer.sources],
+                    [maps[source.map] for source in layer.sources],
+                    maps.get(index),
+                )
         self._rates(golden, exact, actual)
 
-    def _errors(self, index: int, exact: Tensor, actual: Tensor, fired: Tensor | None) -> None:
+    def _errors(
+        self, index: int, exact: list[Tensor], actual: list[Tensor], fired: Tensor | None
+    ) -> None:
         """Add up the errors of one layer.
 
-        ``exact`` and ``actual`` are its input in the reference and in the spiking network;
+        ``exact`` and ``actual`` are its inputs in the reference and in the spiking network;
         ``fired`` are its firing rates, None in the output layer.
         """
-        parts, levels, sums = self.parts[index], self.reference.levels, self.sums[index]
+        parts, sums = self.parts[index], self.sums[index]
         drive = parts.exact.drive(exact)
         changed = {"weights": parts.weights.drive(exact), "biases": parts.biases.drive(exact)}
         handed = parts.exact.drive(actual)
@@ -279,14 +307,15 @@ class _Totals:
             sums["handed_down"] += float((handed - drive).abs().mean(dim=(1, 2, 3)).sum()) / spread
             return
         changed["thresholds"] = drive * parts.gain[:, None, None]
-        right = staircase(drive, levels)
-        found = {cause: staircase(z, levels) for cause, z in changed.items()}
-        found["levels"] = staircase(drive, self.T)
-        found["handed_down"] = staircase(handed, levels)
+        right = parts.exact.activation(drive)
+        found = {cause: parts.exact.activation(z) for cause, z in changed.items()}
+        found["handed_down"] = parts.exact.activation(handed)
+        if self.network.code != RADIX:
+            found["levels"] = staircase(drive, self.T, parts.exact.start)
+            constant = staircase(parts.actual.drive(actual), self.T, parts.actual.start)
+            sums["timing"] += float((fired - constant).abs().mean(dim=(1, 2, 3)).sum())
         for cause, rates in found.items():
             sums[cause] += float((rates - right).abs().mean(dim=(1, 2, 3)).sum())
-        constant = staircase(parts.actual.drive(actual), self.T)
-        sums["timing"] += float((fired - constant).abs().mean(dim=(1, 2, 3)).sum())
 
     def _rates(self, golden: Trace, exact: list[Tensor], actual: list[Tensor]) -> None:
         for index, layer in enumerate(golden.layers):
@@ -320,7 +349,9 @@ class _Totals:
             if layer.threshold is not None:
                 rates = {key: value / count for key, value in self.rates[index].items()}
                 found.rate_error, found.rate_bias = rates["error"], rates["bias"]
-                found.saturated, found.silenced = rates["saturated"], rates["silenced"]
+                found.saturated = rates["saturated"]
+                if self.network.code != RADIX:
+                    found.silenced = rates["silenced"]
                 found.dead = float((~self.alive[index]).mean())
             layers.append(found)
         return Explanation(
@@ -335,13 +366,15 @@ class _Totals:
             weight_bits=self.network.weight_bits,
             tau=self.tau,
             T=self.T,
+            code=self.network.code,
         )
 
     def _describe(self, index: int, layer: Layer, found: LayerFindings) -> None:
         """Compare weights, thresholds and biases with the reference's."""
         parts = self.parts[index]
-        noise = float((parts.weights.weight - parts.exact.weight).square().sum())
-        signal = float(parts.exact.weight.square().sum())
+        weights = _weights(parts.exact)
+        noise = float((_weights(parts.weights) - weights).square().sum())
+        signal = float(weights.square().sum())
         # Two roundings of the same number in float64 agree to about 300 dB.
         if noise > 1e-24 * signal > 0:
             found.sqnr_db = float(10 * np.log10(signal / noise))
@@ -352,54 +385,106 @@ class _Totals:
         found.biases_zero = not layer.bias.any() and bool((parts.exact.bias.abs() > 1e-3).any())
 
 
+def firing_rates(layer: LayerTrace) -> Tensor:
+    """The map of a layer in rates 0..1, float64 (N, C, H, W): spikes per inference step, or numbers
+    as shares of the largest one."""
+    return torch.from_numpy(layer.values / layer.worth.sum())
+
+
 def spikes_from(
-    network: IntegerNetwork, index: int, levels: Tensor, count: int, *, tau: int, T: int
+    network: IntegerNetwork,
+    index: int,
+    images: np.ndarray,
+    rates: list[Tensor],
+    count: int,
+    *,
+    tau: int,
+    T: int,
 ) -> Tensor:
     """Logits, int64 (N, classes), of spiking layers from ``index`` >= 1 on, fed with activations.
 
     Parameters
     ----------
-    levels
-        Activations m of layer ``index`` - 1, whole numbers 0..``count`` (N, C, H, W), for the rates
-        m / ``count``. They act as a constant current, as ideally even spike trains would.
+    images
+        As `simulate` takes them.
+    rates
+        The maps of the layers before ``index``, (N, C, H, W): whole numbers of ``count`` levels, or
+        in radix code of as many levels as the map has. They act as a constant current, as ideally
+        even spike trains would.
     """
-    signal, factor = levels[:, None], count
+
+    def step(number: int, layer: Layer, inputs: list[_Signal]) -> _Signal:
+        if number < index:
+            levels = count if layer.bits is None else (1 << layer.bits) - 1
+            whole = torch.round(rates[number] * levels)[:, None]
+            return _Signal(whole, count if layer.bits is None else 1)
+        return _spiking(layer, inputs, tau, T)
+
+    picture = torch.from_numpy(np.ascontiguousarray(images))
+    if network.input == IMAGE:
+        picture = torch.from_numpy(network.with_border(images))[:, None]
     with torch.inference_mode():
-        for layer in network.layers[index:]:
-            constant = signal.shape[1] == 1
-            if layer.threshold is None:
-                used = signal if constant else signal[:, tau:]
-                logits = _current(layer, used, factor).sum(dim=1) * (T if constant else 1)
-                return logits.flatten(1)
-            current = _current(layer, signal, factor).expand(-1, tau + T, -1, -1, -1)
-            # `current` is in units of 1/factor, so the threshold is scaled too.
-            signal = integrate_and_fire(current, layer.threshold * factor, tau)[0]
-            factor = 1
-    raise AssertionError("an IntegerNetwork ends in an output layer")
+        logits: Tensor = network.walk(_Signal(picture, 1), step).values.flatten(1)
+        return logits
 
 
-def _current(layer: Layer, signal: Tensor, factor: int) -> Tensor:
-    """I(t) * factor, int64 (N, S', out, H', W'), of inputs (N, S', C, H, W) in 1/factor units."""
-    largest = int(
-        np.abs(layer.weight.astype(np.int64)).reshape(layer.out_channels, -1).sum(1).max()
-    )
-    unit = factor * layer.pool_area * (255 if layer.coding == PIXELS else 1)
-    dtype = torch.float32 if largest * unit < _SAFE_FLOAT32 else torch.float64
-    weight = torch.from_numpy(layer.weight.copy()).to(dtype)
-    sums = convolve(layer, signal.flatten(0, 1).to(dtype), weight, pooling="sum")
-    bias = torch.from_numpy(layer.bias * factor)[:, None, None]
-    current = (torch.round(sums).to(torch.int64) << layer.fraction_bits) + bias
-    return current.unflatten(0, signal.shape[:2])
+@dataclass(frozen=True)
+class _Signal:
+    """A map (N, S', C, H, W) in units of 1/``factor``; S' = 1 if it is the same in all steps."""
+
+    values: Tensor
+    factor: int
+
+
+def _spiking(layer: Layer, inputs: list[_Signal], tau: int, T: int) -> _Signal:
+    """The map that a layer writes."""
+    factor = max(signal.factor for signal in inputs)
+    if layer.threshold is None:
+        used = [
+            replace(s, values=s.values if s.values.shape[1] == 1 else s.values[:, tau:])
+            for s in inputs
+        ]
+        current = _current(layer, used, factor)
+        return _Signal(current.sum(dim=1) * (T if current.shape[1] == 1 else 1), 1)
+    current = _current(layer, inputs, factor)
+    if layer.bits is not None:
+        numbers = divide(current[:, 0], layer.threshold, layer.bits)[0]
+        pooled = max_pooled(layer.max_pool, numbers.to(torch.float32))
+        return _Signal(pooled[:, None], 1)
+    # `current` is in units of 1/factor, so the threshold is scaled too.
+    threshold = layer.threshold * factor
+    start = (threshold >> 1 if layer.start == HALF else 0 * threshold) - int(layer.strict)
+    current = current.expand(-1, tau + T, -1, -1, -1)
+    return _Signal(integrate_and_fire(current, threshold, tau, start)[0], 1)
+
+
+def _current(layer: Layer, inputs: list[_Signal], factor: int) -> Tensor:
+    """I(t) * factor, int64 (N, S', out, H', W')."""
+    current = torch.from_numpy(layer.bias * factor)[:, None, None]
+    for source, signal, scale in zip(layer.sources, inputs, layer.factors, strict=True):
+        sums = _sums(source, signal.values.flatten(0, 1)).unflatten(0, signal.values.shape[:2])
+        current = current + sums * (scale * factor // signal.factor)
+    return current
+
+
+def _sums(source: Source, maps: Tensor) -> Tensor:
+    """Weight sums, int64 (M, out, H', W'), of maps (M, C, H, W) of whole numbers."""
+    rows = np.abs(source.weight.astype(np.int64)).reshape(source.out_channels, -1)
+    reach = int(rows.sum(axis=1).max()) * source.pool_area * max(int(maps.max()), 1)
+    dtype = torch.float32 if reach < _SAFE_FLOAT32 else torch.float64
+    weight = torch.from_numpy(source.weight.copy()).to(dtype)
+    return torch.round(convolve(source, maps.to(dtype), weight, pooling="sum")).to(torch.int64)
 
 
 def sentences(found: Explanation) -> Iterator[str]:
     """The findings in sentences, most important first."""
     spiking, reference = f"{found.spiking:.2f} %", f"{found.reference:.2f} %"
+    how = "numbers in radix code" if found.code == RADIX else "spikes"
     worst = found.worst
     if not found.significant:
         yield (
             f"Nothing is lost beyond chance: {spiking} of {found.images} images are right with "
-            f"spikes, {reference} with the activations of {found.source}."
+            f"{how}, {reference} with the activations of {found.source}."
         )
         yield (
             f"The largest error that a layer makes itself is in {worst.name}: "
@@ -407,7 +492,7 @@ def sentences(found: Explanation) -> Iterator[str]:
         )
     else:
         yield (
-            f"{spiking} of {found.images} images are right with spikes, {reference} with the "
+            f"{spiking} of {found.images} images are right with {how}, {reference} with the "
             f"activations of {found.source}: {found.lost:.1f} points are lost."
         )
         yield f"Layer {worst.name} loses {worst.loss:.1f} of them: {_because(worst, found)}"

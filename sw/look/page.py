@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from residuum.sw.compiler.program import MapPlan, PackedImage, Program
 from residuum.sw.data.classes import class_name
 from residuum.sw.golden.golden_model import Trace, batch_size, simulate_batches
 from residuum.sw.golden.reference import Reference
-from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
+from residuum.sw.network.bounds import bounds, signed_bits
+from residuum.sw.network.graph import IMAGE, INPUT, Source
+from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 from residuum.sw.progress import SILENT, Reporter
 
 # Number of misclassified images shown; largest number of classes with a confusion matrix.
@@ -222,7 +224,12 @@ def render(
         tau=tau,
         T=T,
         layers=_layers(network, tau, T),
-        weights=sum(layer.weight.size for layer in network.layers),
+        stages="radix code"
+        if network.code == RADIX
+        else f"tau = {tau} probe steps, T = {T} inference steps",
+        medium="numbers" if network.code == RADIX else "spikes",
+        radix=network.code == RADIX,
+        weights=sum(row["weights"] for row in _layers(network, tau, T)),
         memory=_memory(program) if program else None,
         no_program=no_program,
         config=program.config if program else None,
@@ -241,20 +248,24 @@ def render(
 
 def _layers(network: IntegerNetwork, tau: int, T: int) -> list[dict[str, Any]]:
     rows = []
-    for layer, shape in zip(network.layers, network.shapes, strict=True):
-        limits = bounds(layer, max(tau, T))
-        threshold = layer.threshold
+    for index, (layer, shape, written) in enumerate(
+        zip(network.layers, network.neuron_shapes, network.shapes, strict=True)
+    ):
+        limits = bounds(network, layer, max(tau, T))
+        threshold, reads = layer.threshold, layer.sources
         rows.append(
             {
                 "name": layer.name,
-                "input": layer.coding,
-                "pool": "" if layer.pool == (1, 1) else " × ".join(map(str, layer.pool)),
-                "kernel": " × ".join(map(str, layer.kernel)),
-                "stride": layer.stride,
-                "padding": layer.padding,
-                "shape": " × ".join(map(str, shape)),
+                "input": _joined(_read(network, index, source) for source in reads),
+                "pool": _joined(
+                    " × ".join(map(str, source.pool)) if source.pooled else "" for source in reads
+                ),
+                "kernel": _joined(_kernel(source) for source in reads),
+                "stride": _joined(_sizes(source.stride) for source in reads),
+                "padding": _joined(_sizes(source.padding) for source in reads),
+                "shape": " × ".join(map(str, written)) + _maximum(layer),
                 "neurons": int(np.prod(shape)),
-                "weights": layer.weight.size,
+                "weights": sum(source.weight.size for source in reads),
                 "fraction": layer.fraction_bits,
                 "threshold": "" if threshold is None else _span(threshold.min(), threshold.max()),
                 "accumulator": signed_bits(int(limits.acc_min.min()), int(limits.acc_max.max())),
@@ -266,6 +277,39 @@ def _layers(network: IntegerNetwork, tau: int, T: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _joined(cells: Iterable[str]) -> str:
+    """The cells of both sources of a layer in one; empty if both are."""
+    texts = list(cells)
+    return " + ".join(text or "-" for text in texts) if any(texts) else ""
+
+
+def _read(network: IntegerNetwork, index: int, source: Source) -> str:
+    """What a source of layer ``index`` reads."""
+    if source.map == INPUT:
+        return "pixels" if network.input == IMAGE else "spikes"
+    if source.map == index - 1 and len(network.layers[index].sources) == 1:
+        return "numbers" if network.code == RADIX else "spikes"
+    return network.layers[source.map].name
+
+
+def _kernel(source: Source) -> str:
+    text = " × ".join(map(str, source.kernel))
+    if source.dilation != (1, 1):
+        text += f" dilated {_sizes(source.dilation)}"
+    return text if source.groups == 1 else f"{text} in {source.groups} groups"
+
+
+def _maximum(layer: Layer) -> str:
+    if layer.max_pool is None:
+        return ""
+    return f" (maximum of {' × '.join(map(str, layer.max_pool.kernel))})"
+
+
+def _sizes(sizes: tuple[int, ...]) -> str:
+    """Equal sizes as one number."""
+    return str(sizes[0]) if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
+
+
 def _span(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,} .. {high:,}"
 
@@ -274,9 +318,7 @@ def _memory(program: Program) -> dict[str, Any]:
     """Use of the engine's memories, and the rows and layers in which each map is in use."""
     config, plans = program.config, program.layers
     tables = [len(plan.lines) + len(plan.columns) for plan in plans]
-    rows = [
-        plan.groups * plan.layer.in_channels * int(np.prod(plan.layer.kernel)) for plan in plans
-    ]
+    rows = [plan.weight_rows for plan in plans]
     groups = [plan.groups for plan in plans]
     names = [plan.layer.name for plan in plans]
     used = max(plan.row + plan.rows_taken for _, plan in _placed(program))
@@ -355,6 +397,7 @@ def _layer_activity(network: IntegerNetwork, activity: Activity) -> list[dict[st
     for index, (layer, shape) in enumerate(
         zip(network.layers[:-1], network.shapes[:-1], strict=True)
     ):
+        # In radix code, positions of the map behind max-pooling.
         neurons, images = int(np.prod(shape)), max(activity.images, 1)
         rows.append(
             {
@@ -434,9 +477,14 @@ def _wrong(network: IntegerNetwork, activity: Activity, images: np.ndarray) -> l
 
 
 def picture_uri(image: np.ndarray) -> str:
-    """An image uint8 (C, H, W), RGB if C = 3, else grey, as a PNG in a ``data:`` URI."""
+    """An image uint8 (C, H, W), RGB if C = 3, else grey, as a PNG in a ``data:`` URI.
+
+    Spike trains (S, C, H, W) are shown as rates.
+    """
     from matplotlib.image import imsave
 
+    if image.ndim == 4:
+        image = np.rint(255 * image.mean(axis=0)).astype(np.uint8)
     pixels = image.transpose(1, 2, 0)
     if pixels.shape[2] != 3:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)

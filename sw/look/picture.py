@@ -4,6 +4,9 @@ The left of a row shows a sample of the neurons, one line each, with time from l
 of the probe, residual potential, spikes of the inference, firing rate and activation.
 The right shows the whole layer: spike counts as channel maps, and a histogram of spike counts by
 activation.
+
+In radix code, the bits of a number take the place of the time steps, and the number itself that of
+the spike count; there is no probe.
 """
 
 import io
@@ -18,7 +21,7 @@ from residuum.sw.data.classes import class_name
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import LayerTrace, Trace, simulate
 from residuum.sw.golden.reference import Reference
-from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.network.integer_network import RADIX, IntegerNetwork
 
 FORMATS = ("png", "svg", "pdf")
 # Sampled neurons per layer; with more, a line would be thinner than two pixels.
@@ -93,6 +96,11 @@ class Scene:
             tau,
             T,
         )
+
+    @property
+    def radix(self) -> bool:
+        """Whether maps hold numbers instead of spike trains."""
+        return self.network.code == RADIX
 
     @property
     def said(self) -> int:
@@ -205,8 +213,12 @@ def _head(figure: Any, place: Any, scene: Scene) -> None:
     figure.text(
         0.98,
         1 - 0.24 / height,
-        f"{network.weight_bits}-bit weights   τ = {scene.tau} probe steps   "
-        f"T = {scene.T} inference steps",
+        f"{network.weight_bits}-bit weights   "
+        + (
+            "radix code"
+            if scene.radix
+            else f"τ = {scene.tau} probe steps   T = {scene.T} inference steps"
+        ),
         fontsize=10,
         color=SOFT,
         va="top",
@@ -214,7 +226,9 @@ def _head(figure: Any, place: Any, scene: Scene) -> None:
     )
     image, logits, words = place.subgridspec(1, 3, width_ratios=[1, 3.1, 3], wspace=0.16)
     axes = figure.add_subplot(image)
-    pixels = scene.image.transpose(1, 2, 0)
+    # Spike trains are shown as rates.
+    image_of = scene.image if scene.image.ndim == 3 else 255 * scene.image.mean(axis=0)
+    pixels = image_of.transpose(1, 2, 0)
     rgb = pixels.shape[2] == 3
     axes.imshow(
         pixels if rgb else pixels.mean(axis=2), cmap="gray", vmin=0, vmax=255, interpolation="none"
@@ -256,10 +270,11 @@ def _words(axes: Any, scene: Scene) -> None:
     spikes = sum(int(layer.trains.sum()) for layer in hidden)
     silenced = sum(int(layer.silenced.sum()) for layer in hidden)
     share = 100 * silenced / max(neurons, 1)
+    what = "rounded" if scene.radix else "QCFS"
     lines = [
-        (SPIKE, "spike"),
+        (SPIKE, "bit of a number" if scene.radix else "spike"),
         (SILENCED, "silenced: v(τ) < 0; maps: pale where it had not fired in the probe"),
-        (ACTIVATION, f"QCFS activation, L = {scene.levels} levels, of {scene.source}"),
+        (ACTIVATION, f"{what} activation, L = {scene.levels} levels, of {scene.source}"),
     ]
     if not scene.tau:
         del lines[1]
@@ -267,9 +282,13 @@ def _words(axes: Any, scene: Scene) -> None:
         y = 0.93 - 0.17 * row
         axes.scatter([0.015], [y], s=46, color=color, marker="s", transform=axes.transAxes)
         axes.text(0.045, y, text, transform=axes.transAxes, va="center")
+    counts = f"{spikes:,} spikes, {silenced:,} silenced ({share:.1f} %)"
+    if scene.radix:
+        counts = f"{spikes:,} bits of 1"
+    instead = "numbers" if scene.radix else "spikes"
     found = (
-        f"{neurons:,} hidden neurons, {spikes:,} spikes, {silenced:,} silenced ({share:.1f} %)\n"
-        f"with activations instead of spikes: class {scene.class_name(scene.reference_class)}"
+        f"{neurons:,} hidden neurons, {counts}\n"
+        f"with activations instead of {instead}: class {scene.class_name(scene.reference_class)}"
     )
     if scene.label is not None:
         found += f"; the label is {scene.class_name(scene.label)}"
@@ -280,13 +299,15 @@ def _words(axes: Any, scene: Scene) -> None:
 
 def _layer(figure: Any, place: Any, scene: Scene, index: int, layer: LayerTrace) -> None:
     """One row of the picture."""
-    tau, T = scene.tau, scene.T
-    shape = layer.silenced.shape[1:]
-    trains = layer.trains[0].reshape(tau + T, -1)
-    silenced, rates = layer.silenced[0].reshape(-1), scene.rates[index].reshape(-1)
+    tau = scene.tau
+    # The map that the layer writes; in radix code, behind max-pooling.
+    shape = layer.trains.shape[2:]
+    values, full = layer.values[0], int(layer.worth.sum())
+    mask = np.zeros(shape, bool) if scene.radix else layer.silenced[0]
+    trains = layer.trains[0].reshape(len(layer.worth), -1)
+    silenced, rates = mask.reshape(-1), scene.rates[index].reshape(-1)
     chosen, pool = sample(trains, silenced, rates)
-    threshold = np.repeat(_threshold(scene, index), math.prod(shape[1:]))
-    residual = layer.residual[0].reshape(-1) / threshold
+    T = len(trains) - tau
 
     lines, maps, counts = place.subgridspec(1, 3, width_ratios=[6.1, 2.3, 1.9], wspace=0.17)
     steps = [max(tau, 2.5), 3.0, max(T, 2.5), 3.0] if tau else [max(T, 2.5), 3.0]
@@ -295,10 +316,15 @@ def _layer(figure: Any, place: Any, scene: Scene, index: int, layer: LayerTrace)
     axes += [figure.add_subplot(column, sharey=axes[0]) for column in list(columns)[1:]]
     if tau:
         _raster(axes[0], trains[:tau, chosen], None, "probe", 1)
+        threshold = np.repeat(_threshold(scene, index), math.prod(shape[1:]))
+        residual = layer.residual[0].reshape(-1) / threshold
         _residual(axes[1], residual[chosen], silenced[chosen])
     masked = silenced[chosen] if tau else None
-    _raster(axes[-2], trains[tau:, chosen], masked, "inference", tau + 1)
-    _rates(axes[-1], trains[tau:].mean(axis=0)[chosen], rates[chosen])
+    if scene.radix:
+        _raster(axes[-2], trains[:, chosen], None, "bits of the number", 0, "bit")
+    else:
+        _raster(axes[-2], trains[tau:, chosen], masked, "inference", tau + 1)
+    _rates(axes[-1], values.reshape(-1)[chosen] / full, rates[chosen], scene.radix)
     for other in axes[1:]:
         other.tick_params(labelleft=False)
     axes[0].set_ylabel("neurons" if pool == len(chosen) else "neurons, a sample")
@@ -327,9 +353,12 @@ def _layer(figure: Any, place: Any, scene: Scene, index: int, layer: LayerTrace)
         color=SOFT,
         annotation_clip=False,
     )
-    masks = layer.silenced[0].astype(int) + (layer.silenced[0] & layer.trains[0, :tau].any(axis=0))
-    _maps(figure.add_subplot(maps), layer.trains[0, tau:].sum(axis=0), masks, T)
-    _counts(figure.add_subplot(counts), trains[tau:].sum(axis=0), rates, scene.levels, T)
+    masks = mask.astype(int) + (mask & layer.trains[0, :tau].any(axis=0))
+    kind = "numbers" if scene.radix else "spikes"
+    unit = f"number 0 .. {full}" if scene.radix else "spikes in T steps"
+    levels = full if scene.radix else scene.levels
+    _maps(figure.add_subplot(maps), values, masks, full, kind, unit)
+    _counts(figure.add_subplot(counts), values.reshape(-1), rates, levels, full, unit)
 
 
 def _threshold(scene: Scene, index: int) -> np.ndarray:
@@ -348,7 +377,12 @@ def _shown(lines: int, pool: int, neurons: int) -> str:
 
 
 def _raster(
-    axes: Any, trains: np.ndarray, silenced: np.ndarray | None, title: str, first: int
+    axes: Any,
+    trains: np.ndarray,
+    silenced: np.ndarray | None,
+    title: str,
+    first: int,
+    unit: str = "time step",
 ) -> None:
     """Spikes bool (steps, neurons) as cells; time runs to the right."""
     from matplotlib.colors import ListedColormap
@@ -377,7 +411,7 @@ def _raster(
         axes.scatter(np.full(rows.size, extent[0]), rows, s=9, color=SILENCED, marker="s", zorder=3)
     every = max(1, -(-steps // 8))
     axes.set_xticks(range(first, first + steps, every))
-    axes.set_xlabel("time step")
+    axes.set_xlabel(unit)
     _panel(axes, title)
 
 
@@ -399,15 +433,15 @@ def _residual(axes: Any, residual: np.ndarray, silenced: np.ndarray) -> None:
     _panel(axes, "residual potential")
 
 
-def _rates(axes: Any, rates: np.ndarray, activations: np.ndarray) -> None:
-    """N/T as bars, the activation as a tick."""
+def _rates(axes: Any, rates: np.ndarray, activations: np.ndarray, radix: bool) -> None:
+    """N/T, or the number as a share of the largest one, as bars; the activation as a tick."""
     rows = np.arange(1, rates.size + 1)
     axes.barh(rows, rates, height=1.0, color=SPIKE, alpha=0.55, linewidth=0)
     axes.scatter(activations, rows, s=26, color=ACTIVATION, marker="|", linewidth=1.3, zorder=3)
     axes.set_xlim(0, 1.04)
     axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
-    axes.set_xlabel("spikes / T,  | activation / λ")
-    _panel(axes, "firing rate")
+    axes.set_xlabel(f"{'number / largest' if radix else 'spikes / T'},  | activation / λ")
+    _panel(axes, "number" if radix else "firing rate")
 
 
 def _panel(axes: Any, title: str) -> None:
@@ -417,8 +451,11 @@ def _panel(axes: Any, title: str) -> None:
     _open(axes)
 
 
-def _maps(axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int) -> None:
-    """Spike counts int (C, H, W) of the inference, one map per channel; a dense layer is one map.
+def _maps(
+    axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int, kind: str, unit: str
+) -> None:
+    """Spike counts int (C, H, W) of the inference, or numbers, 0 .. T, one map per channel; a dense
+    layer is one map.
 
     ``silenced``: 0 not silenced; 1 silenced without a spike in the probe; 2 silenced after a spike.
     """
@@ -431,11 +468,11 @@ def _maps(axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int) -> None:
         blank = height * width - channels
         counts = np.pad(counts.reshape(-1), (0, blank)).reshape(1, height, width)
         silenced = np.pad(silenced.reshape(-1), (0, blank)).reshape(1, height, width)
-        title = f"spikes of all {channels:,} neurons"
+        title = f"{kind} of all {channels:,} neurons"
         shown = np.arange(1)
     else:
         shown = np.argsort(-counts.sum(axis=(1, 2)), kind="stable")[:CHANNELS]
-        title = f"spikes, maps of {len(shown)} channels"
+        title = f"{kind}, maps of {len(shown)} channels"
         if len(shown) < channels:
             title += f" of {channels}"
     wide = math.ceil(math.sqrt(len(shown) * 1.35 * height / width))
@@ -463,11 +500,13 @@ def _maps(axes: Any, counts: np.ndarray, silenced: np.ndarray, T: int) -> None:
     bar = axes.figure.colorbar(picture, ax=axes, fraction=0.05, pad=0.02, ticks=ticks, aspect=14)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8)
-    bar.set_label("spikes in T steps", fontsize=8, color=SOFT)
+    bar.set_label(unit, fontsize=8, color=SOFT)
 
 
-def _counts(axes: Any, counts: np.ndarray, rates: np.ndarray, levels: int, T: int) -> None:
-    """Histogram: number of neurons by activation level (x) and spike count (y)."""
+def _counts(
+    axes: Any, counts: np.ndarray, rates: np.ndarray, levels: int, T: int, unit: str
+) -> None:
+    """Histogram: number of neurons by activation level (x), and spike count or number (y)."""
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
     level = np.rint(rates * levels).astype(int)
@@ -502,7 +541,7 @@ def _counts(axes: Any, counts: np.ndarray, rates: np.ndarray, levels: int, T: in
     axes.set_xticks(range(0, levels + 1, max(1, -(-levels // 8))))
     axes.set_yticks(range(0, T + 1, max(1, -(-T // 8))))
     axes.set_xlabel(f"activation level, 0..{levels}")
-    axes.set_ylabel("spikes in T steps")
+    axes.set_ylabel(unit)
     error = float(np.abs(counts / T - rates).mean())
     axes.set_title(
         f"all neurons: mean error {100 * error:.1f} %", loc="left", fontsize=9, color=SOFT, pad=4

@@ -11,8 +11,9 @@ import numpy as np
 from residuum.sw.convert.to_integer import SPIKE_FRACTION_BITS, FractionBits, to_integer
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import digest_of_file
+from residuum.sw.network.bounds import bounds, signed_bits
 from residuum.sw.network.float_network import FloatNetwork
-from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import float_file, zoo_file
 from residuum.sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
 from residuum.sw.study.simulator import Reset
@@ -366,7 +367,7 @@ def _potentials(network: IntegerNetwork, seen: Arrays) -> list[dict[str, Any]]:
     rows = []
     for index, layer in enumerate(network.layers):
         low, high = int(seen["low"][index]), int(seen["high"][index])
-        limits = bounds(layer, BITS_STEPS)
+        limits = bounds(network, layer, BITS_STEPS)
         bound_low, bound_high = int(limits.potential_min.min()), int(limits.potential_max.max())
         rows.append(
             {

@@ -4,8 +4,8 @@ The golden model runs one setting. A study needs all of them, and most of the wo
 
 * the spikes of a step depend only on earlier steps, so a run of 8 steps contains all shorter runs;
 * a probe is a plain run, so one plain run contains the residual potentials of every tau;
-* the image is a constant current and both stages start from V0, so the first layer fires in the
-  inference as in the probe, for every tau.
+* the image is a constant current and both stages start from V0, so a layer that reads nothing else
+  fires in the inference as in the probe, for every tau.
 
 So all tau = 0 .. 8 with all T = 1 .. 8 cost about nine runs of 8 steps. All numbers are integers
 that the chosen float type represents exactly; the tests compare with the golden model.
@@ -21,8 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.convolution import convolve, pooled
-from residuum.sw.network.integer_network import LARGEST_PIXEL, PIXELS, IntegerNetwork, Layer, bounds
+from residuum.sw.network.bounds import bounds
+from residuum.sw.network.forward import convolve, padded, pooled
+from residuum.sw.network.graph import IMAGE, INPUT, Source
+from residuum.sw.network.integer_network import LARGEST_PIXEL, RATE, IntegerNetwork, Layer
 
 Reset = Literal["subtraction", "zero", "start"]
 
@@ -107,26 +109,35 @@ class Simulator:
     Parameters
     ----------
     network
-        Any integer network.
+        Any graph in rate code that reads images.
     steps
         The longest stage to be run; it determines the float types.
+
+    Raises
+    ------
+    ResiduumError
+        If the network has no probe and no steps, or a sum is too large.
     """
 
     def __init__(self, network: IntegerNetwork, steps: int) -> None:
+        _check_probe(network)
         self.network = network
         self.steps = steps
         self.extremes: Extremes | None = None
-        self._synapses = [Synapses(layer, _largest_value(layer, steps)) for layer in network.layers]
-        self._hidden = len(network.layers) - 1
+        self._synapses = [
+            _synapses(layer, _largest_value(network, layer, steps)) for layer in network.layers
+        ]
 
     def batches(self, images: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-        """uint8 images (N, C, H, W) in portions that fit the caches, each with its slice."""
+        """uint8 images (N, C, H, W) in portions that fit the caches, with their border, each with
+        its slice."""
         check_images(self.network, images)
-        shapes = (self.network.input_shape, *self.network.shapes)
+        shapes = (self.network.padded_shape, *self.network.shapes)
         largest = max(int(np.prod(shape)) for shape in shapes) * self.steps
         size = max(_BATCH_NUMBERS // largest, 1)
         for first in range(0, len(images), size):
-            chunk = torch.from_numpy(np.ascontiguousarray(images[first : first + size]))
+            framed = self.network.with_border(images[first : first + size])
+            chunk = torch.from_numpy(np.ascontiguousarray(framed))
             yield slice(first, first + len(chunk)), chunk
 
     def record_extremes(self) -> Extremes:
@@ -146,19 +157,26 @@ class Simulator:
 
         Parameters
         ----------
+        images
+            From `batches`.
         keep
             Steps, within 1 .. ``steps``, after which the potentials are kept.
         reset
             Effect of a spike on v: subtract TH (as the engine does) or, for comparison, a hard
-            reset to 0 or to the start potential TH >> 1.
+            reset to 0 or to the start potential V0.
         """
         layers = []
-        signal = images[None]
-        for index in range(self._hidden):
-            fired = self._fire(index, self._current(index, signal), steps, keep, reset)
+
+        def step(index: int, layer: Layer, inputs: list[Tensor]) -> Tensor:
+            current = self._current(index, inputs)
+            if layer.threshold is None:
+                return self._logits(current, steps)
+            fired = self._fire(index, current, steps, keep, reset)
             layers.append(fired)
-            signal = fired.spikes
-        return PlainRun(tuple(layers), self._logits(signal, steps))
+            return fired.spikes
+
+        logits = self.network.walk(images[None], step)
+        return PlainRun(tuple(layers), logits)
 
     def inference(self, images: Tensor, probe: PlainRun, *, tau: int, T: int) -> Inference:
         """T steps of inference; neurons with v(tau) < 0 are silenced.
@@ -168,21 +186,29 @@ class Simulator:
         """
         silenced = tuple(layer.potentials[tau] < 0 for layer in probe.layers)
         unmasked = []
-        signal = images[None]
-        for index in range(self._hidden):
-            if index == 0:
-                spikes = probe.layers[0].spikes[:T]
-            else:
-                spikes = self._fire(index, self._current(index, signal), T).spikes
-            unmasked.append(spikes)
-            signal = spikes * ~silenced[index]
-        return Inference(silenced, tuple(unmasked), self._logits(signal, T))
 
-    def _current(self, index: int, signal: Tensor) -> Tensor:
+        def step(index: int, layer: Layer, inputs: list[Tensor]) -> Tensor:
+            if layer.threshold is None:
+                return self._logits(self._current(index, inputs), T)
+            if all(source.map == INPUT for source in layer.sources):
+                spikes = probe.layers[index].spikes[:T]
+            else:
+                spikes = self._fire(index, self._current(index, inputs), T).spikes
+            unmasked.append(spikes)
+            return spikes * ~silenced[index]
+
+        logits = self.network.walk(images[None], step)
+        return Inference(silenced, tuple(unmasked), logits)
+
+    def _current(self, index: int, inputs: list[Tensor]) -> Tensor:
         """I(t), (steps or 1, N, C, H, W); an axis of length 1 is a constant current."""
-        sums = self._synapses[index].sum(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
-        bias = torch.from_numpy(self.network.layers[index].bias.copy()).to(sums.dtype)
-        return sums + bias[:, None, None]
+        synapses = self._synapses[index]
+        bias = torch.from_numpy(self.network.layers[index].bias.copy()).to(synapses[0].dtype)
+        current = bias[:, None, None]
+        for source, signal in zip(synapses, inputs, strict=True):
+            sums = source.sum(signal.flatten(0, 1)).unflatten(0, signal.shape[:2])
+            current = sums + current
+        return current
 
     def _fire(
         self,
@@ -192,10 +218,10 @@ class Simulator:
         keep: Collection[int] = (),
         reset: Reset = "subtraction",
     ) -> Fired:
-        threshold = self.network.layers[index].threshold
-        assert threshold is not None
-        limit = torch.from_numpy(threshold.copy()).to(current.dtype)[:, None, None]
-        start = torch.from_numpy(threshold >> 1).to(current.dtype)[:, None, None]
+        layer = self.network.layers[index]
+        assert layer.threshold is not None
+        limit = torch.from_numpy(layer.threshold.copy()).to(current.dtype)[:, None, None]
+        start = torch.from_numpy(layer.start_potential.copy()).to(current.dtype)[:, None, None]
         n, channels, height, width = current.shape[1:]
         # Channels innermost: the fastest memory format for convolutions.
         spikes = current.new_empty(steps, n, height, width, channels).permute(0, 1, 4, 2, 3)
@@ -216,16 +242,30 @@ class Simulator:
                 potentials[step + 1] = potential
         return Fired(spikes, potentials)
 
-    def _logits(self, signal: Tensor, steps: int) -> Tensor:
-        current = self._current(self._hidden, signal).flatten(2)
-        logits = current.expand(steps, -1, -1).cumsum(0)
+    def _logits(self, current: Tensor, steps: int) -> Tensor:
+        logits = current.flatten(2).expand(steps, -1, -1).cumsum(0)
         if self.extremes is not None and logits.numel() > 0:
-            self.extremes.see(self._hidden, logits.min().item(), logits.max().item())
+            last = len(self.network.layers) - 1
+            self.extremes.see(last, logits.min().item(), logits.max().item())
         return logits
 
 
+def _check_probe(network: IntegerNetwork) -> None:
+    """``ResiduumError`` unless the network runs in steps, with a probe, on images."""
+    strict = [layer.name for layer in network.layers if layer.strict]
+    why = ""
+    if network.code != RATE:
+        why = f"network {network.name!r} is in {network.code} code, which has no steps"
+    elif network.input != IMAGE:
+        why = f"network {network.name!r} reads spike trains instead of images"
+    elif strict:
+        why = f"layer {strict[0]!r} fires strictly above its threshold and has no probe"
+    if why:
+        raise ResiduumError(f"{why}; there is no residual potential to study")
+
+
 class Synapses:
-    """A layer's weights times 2**f, in the smallest float type that is exact for all sums.
+    """The weights of a source times 2**f (and 2**h), in the smallest float type that is exact.
 
     Parameters
     ----------
@@ -233,24 +273,19 @@ class Synapses:
         Largest possible magnitude of any number in the layer; below 2**53.
     """
 
-    def __init__(self, layer: Layer, largest: int) -> None:
-        if largest >= _EXACT_FLOAT64:
-            raise ResiduumError(
-                f"layer {layer.name!r} can reach {largest}, beyond the 2**53 up to which the study "
-                f"counts exactly"
-            )
-        self.layer = layer
+    def __init__(self, source: Source, factor: int, largest: int) -> None:
+        self.source = source
         self.dtype = torch.float32 if largest < _EXACT_FLOAT32 else torch.float64
-        weight = torch.from_numpy(layer.weight << layer.fraction_bits).to(self.dtype)
+        weight = torch.from_numpy(source.weight.astype(np.int64) * factor).to(self.dtype)
         self.weight = weight.contiguous(memory_format=torch.channels_last)
         self.as_convolution: bool | None = None
 
     def sum(self, x: Tensor) -> Tensor:
-        """(sum of W * input) * 2**f, (M, out, H', W'), for input maps (M, C, H, W)."""
+        """(sum of W * input) * factor, (M, out, H', W'), for input maps (M, C, H, W)."""
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if self.as_convolution is False:
             return self._product(x)
-        sums = convolve(self.layer, x, self.weight, pooling="sum")
+        sums = convolve(self.source, x, self.weight, pooling="sum")
         if self.as_convolution is None:
             # A library may compute a convolution by a transform that rounds. Then use a matrix
             # product, in which every partial sum is an integer.
@@ -260,14 +295,27 @@ class Synapses:
         return sums
 
     def _product(self, x: Tensor) -> Tensor:
-        layer = self.layer
-        x = pooled(layer, x, "sum")
-        height, width = (
-            (size + 2 * layer.padding - kernel) // layer.stride + 1
-            for size, kernel in zip(x.shape[2:], layer.kernel, strict=True)
+        source = self.source
+        size = source.output_shape((x.shape[1], x.shape[2], x.shape[3]))[1:]
+        x, padding = padded(source, pooled(source, x, "sum"))
+        columns = F.unfold(x, source.kernel, source.dilation, padding, source.stride)
+        # (groups, out / groups, inputs) times (M, groups, inputs, positions)
+        matrix = self.weight.flatten(1).unflatten(0, (source.groups, -1))
+        sums = torch.matmul(matrix, columns.unflatten(1, (source.groups, -1)))
+        return sums.flatten(1, 2).unflatten(2, size)
+
+
+def _synapses(layer: Layer, largest: int) -> list[Synapses]:
+    """The synapses of each source; ``largest`` is the largest magnitude in the whole layer."""
+    if largest >= _EXACT_FLOAT64:
+        raise ResiduumError(
+            f"layer {layer.name!r} can reach {largest}, beyond the 2**53 up to which the study "
+            f"counts exactly"
         )
-        columns = F.unfold(x, layer.kernel, padding=layer.padding, stride=layer.stride)
-        return torch.matmul(self.weight.flatten(1), columns).reshape(len(x), -1, height, width)
+    return [
+        Synapses(source, factor, largest)
+        for source, factor in zip(layer.sources, layer.factors, strict=True)
+    ]
 
 
 def qcfs_levels(
@@ -275,12 +323,13 @@ def qcfs_levels(
 ) -> tuple[list[Tensor], Tensor]:
     """The ANN of the same integers: QCFS with L = ``levels`` instead of spikes.
 
-    With the levels q of the previous layer (0 .. L; a pixel u counts as L u),
+    With the levels q of the maps that a layer reads (0 .. L; a pixel u counts as L u),
     z = (sum of W q) 2**f + L B is L times the mean current. The activation is
 
         q = clip(floor((V0 + z) / TH), 0, L)
 
-    This is the number of spikes in L steps with a constant current.
+    This is the number of spikes in L steps with a constant current. ``images`` are from
+    `Simulator.batches`.
 
     Returns
     -------
@@ -290,19 +339,23 @@ def qcfs_levels(
         Logits, int64 (N, classes): L times the mean current of the output layer.
     """
     counts: list[Tensor] = []
-    signal, factor = images, levels
-    for layer in network.layers:
-        largest_input = LARGEST_PIXEL if layer.coding == PIXELS else levels
-        reach = _weight_reach(layer) * largest_input << layer.fraction_bits
-        bias = torch.from_numpy(layer.bias * levels)[:, None, None]
-        sums = Synapses(layer, reach).sum(signal).to(torch.int64) * factor + bias
+
+    def step(index: int, layer: Layer, inputs: list[Tensor]) -> Tensor:
+        total = torch.from_numpy(layer.bias * levels)[:, None, None]
+        synapses = _synapses(layer, _reach(network, layer, levels))
+        for source, own, signal in zip(layer.sources, synapses, inputs, strict=True):
+            sums = own.sum(signal).to(torch.int64)
+            total = sums * (levels if source.map == INPUT else 1) + total
         if layer.threshold is None:
-            return counts, sums.flatten(1)
+            return total
         limit = torch.from_numpy(layer.threshold.copy())[:, None, None]
-        level = torch.div((limit >> 1) + sums, limit, rounding_mode="floor").clamp(0, levels)
+        start = torch.from_numpy(layer.start_potential.copy())[:, None, None]
+        level = torch.div(start + total, limit, rounding_mode="floor").clamp(0, levels)
         counts.append(level)
-        signal, factor = level, 1
-    raise AssertionError("an IntegerNetwork ends in an output layer")
+        return level
+
+    logits = network.walk(images, step).flatten(1)
+    return counts, logits
 
 
 def check_images(network: IntegerNetwork, images: np.ndarray) -> None:
@@ -314,19 +367,23 @@ def check_images(network: IntegerNetwork, images: np.ndarray) -> None:
         )
 
 
-def _largest_value(layer: Layer, steps: int) -> int:
+def _largest_value(network: IntegerNetwork, layer: Layer, steps: int) -> int:
     """Largest possible magnitude of any sum, current or potential in ``steps`` steps."""
-    limits = bounds(layer, steps)
-    largest_input = LARGEST_PIXEL if layer.coding == PIXELS else 1
+    limits = bounds(network, layer, steps)
     values = [
-        _weight_reach(layer) * largest_input << layer.fraction_bits,
+        _reach(network, layer, 1),
         *(int(np.abs(part).max()) for part in (limits.current_min, limits.current_max)),
         *(int(np.abs(part).max()) for part in (limits.potential_min, limits.potential_max)),
     ]
     return max(values)
 
 
-def _weight_reach(layer: Layer) -> int:
-    """Largest sum of |W| over one channel's inputs, with all inputs of a pooling window."""
-    rows = np.abs(layer.weight.astype(np.int64)).reshape(layer.out_channels, -1)
-    return int(rows.sum(axis=1).max()) * layer.pool_area
+def _reach(network: IntegerNetwork, layer: Layer, largest_number: int) -> int:
+    """Largest sum of |W| over one channel's inputs, with all inputs of a pooling window, if maps
+    hold 0 .. ``largest_number``."""
+    reach = 0
+    for source, factor in zip(layer.sources, layer.factors, strict=True):
+        rows = np.abs(source.weight.astype(np.int64)).reshape(layer.out_channels, -1)
+        largest = LARGEST_PIXEL if source.map == INPUT else largest_number
+        reach += int(rows.sum(axis=1).max()) * source.pool_area * largest * factor
+    return reach

@@ -15,12 +15,18 @@ from residuum.sw.convert.to_integer import FractionBits, to_integer
 from residuum.sw.data.data_sets import load_held_out
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.golden.reference import Reference, find_reference, from_float, from_integers
-from residuum.sw.look.explain import Explanation, explain, sentences, spikes_from
+from residuum.sw.look.explain import Explanation, explain, firing_rates, sentences, spikes_from
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network, zoo_file
 from residuum.sw.train.qcfs import qcfs
 from tests.folders import work_in
-from tests.sw.networks import random_float_network, random_images, random_network
+from tests.sw.networks import (
+    random_float_network,
+    random_graph,
+    random_images,
+    random_input,
+    random_network,
+)
 
 LEVELS = 4
 
@@ -35,8 +41,12 @@ def reference(digits: IntegerNetwork) -> Reference:
     return from_integers(digits, LEVELS, "the reference", own=False)
 
 
-def replaced(network: IntegerNetwork, index: int, **changes: object) -> IntegerNetwork:
+def replaced(
+    network: IntegerNetwork, index: int, weight: np.ndarray | None = None, **changes: object
+) -> IntegerNetwork:
     layers = list(network.layers)
+    if weight is not None:
+        changes["sources"] = (dataclasses.replace(layers[index].source, weight=weight),)
     layers[index] = dataclasses.replace(layers[index], **changes)
     return dataclasses.replace(network, layers=tuple(layers))
 
@@ -44,7 +54,7 @@ def replaced(network: IntegerNetwork, index: int, **changes: object) -> IntegerN
 def coarse(network: IntegerNetwork, index: int, bits: int) -> IntegerNetwork:
     """The network with fewer weight bits in one layer, and matching biases and thresholds."""
     layer = network.layers[index]
-    weight = torch.from_numpy(layer.weight.astype(float))
+    weight = torch.from_numpy(layer.source.weight.astype(float))
     scales = weight_scales(weight, bits, shared=layer.threshold is None)
     unit = scales.numpy()
     threshold = None if layer.threshold is None else np.rint(layer.threshold / unit).astype(int)
@@ -158,16 +168,19 @@ def test_rates_of_a_float_network_are_its_activations(seed: int) -> None:
     rates, logits = from_float(network, "").rates(images)
     x = torch.from_numpy(images).double() / 255
     for layer, rate in zip(network.layers[:-1], rates, strict=True):
-        x = F.avg_pool2d(x, layer.pool)
-        weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
-        z = F.conv2d(x, weight, bias, layer.stride, layer.padding)
+        source = layer.source
+        x = F.avg_pool2d(x, source.pool)
+        weight, bias = torch.from_numpy(source.weight), torch.from_numpy(layer.bias)
+        z = F.conv2d(x, weight, bias, source.stride, source.padding[::2])
         assert layer.threshold is not None
         # Compare rates and QCFS activations in the same unit.
         x = qcfs(z, layer.threshold, network.levels)
         torch.testing.assert_close(rate * layer.threshold, x)
     last = network.layers[-1]
     z = F.conv2d(
-        F.avg_pool2d(x, last.pool), torch.from_numpy(last.weight), torch.from_numpy(last.bias)
+        F.avg_pool2d(x, last.source.pool),
+        torch.from_numpy(last.source.weight),
+        torch.from_numpy(last.bias),
     )
     torch.testing.assert_close(logits, z.flatten(1))
 
@@ -179,7 +192,7 @@ def test_integers_stand_for_the_float_network(seed: int) -> None:
     fine = to_integer(network, bits=16, fraction_bits=FractionBits(8, 8))
     ours, theirs = from_integers(fine, 4, "", own=True), from_float(network, "")
     for a, b in list(zip(ours.layers, theirs.layers, strict=True))[:-1]:
-        torch.testing.assert_close(a.weight, b.weight, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(a.sources[0].weight, b.sources[0].weight, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(a.bias, b.bias, rtol=1e-3, atol=1e-3)
 
 
@@ -191,10 +204,44 @@ def test_spikes_on_activations_are_exact_where_theory_says_so(seed: int) -> None
     reference = from_integers(network, LEVELS, "", own=True)
     rates, logits = reference.rates(images)
     index = len(network.layers) - 2
-    levels = torch.round(rates[index - 1] * LEVELS)
-    found = spikes_from(network, index, levels, LEVELS, tau=0, T=LEVELS)
+    found = spikes_from(network, index, images, rates, LEVELS, tau=0, T=LEVELS)
     # `logits` are per step; the network sums T steps.
     np.testing.assert_allclose(found, logits * LEVELS, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_radix_code_on_activations_is_the_reference(seed: int) -> None:
+    """In radix code the reference of the own integers has the numbers of the golden model, so every
+    hybrid gives the same logits, on graphs with two sources, pooling and groups."""
+    network = random_graph(seed, code="radix")
+    images = random_images(seed, network, 3)
+    reference = from_integers(network, 1, "", own=True)
+    golden = simulate(network, images, tau=0, T=1)
+    rates, logits = reference.rates(images)
+    for layer, rate in zip(golden.layers, rates, strict=True):
+        torch.testing.assert_close(firing_rates(layer), rate)
+    np.testing.assert_allclose(golden.logits, logits, rtol=1e-6, atol=1e-3)
+    for index in range(1, len(network.layers)):
+        found = spikes_from(network, index, images, rates, 1, tau=0, T=1)
+        assert np.array_equal(found, golden.logits)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("code", ["rate", "radix"])
+def test_any_graph_is_explained(seed: int, code: str) -> None:
+    """Losses add up on any graph; against itself, weights and biases have no errors."""
+    network = random_graph(seed, code=code)
+    probe = 0 if code == "radix" or any(layer.strict for layer in network.layers) else 2
+    stages = {"tau": probe, "T": 1 if code == "radix" else 3}
+    images = random_input(seed, network, 6, sum(stages.values()))
+    labels = simulate(network, images, **stages).prediction
+    reference = from_integers(network, LEVELS, "the reference", own=True)
+    found = explain(network, reference, images, labels, **stages)
+    assert found.spiking == 100
+    assert sum(layer.loss for layer in found.layers) == pytest.approx(found.lost)
+    for layer in found.layers:
+        assert max(layer.errors[cause] for cause in ("weights", "biases", "thresholds")) < 1e-9
+    assert list(sentences(found))
 
 
 def test_float_network_beside_a_file_is_found(tmp_path: Path) -> None:

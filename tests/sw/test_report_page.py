@@ -16,6 +16,7 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import Counter
 from residuum.sw.compiler.cycles import predict
 from residuum.sw.compiler.program import compile_network, grow_to_fit
+from residuum.sw.compiler.runnable import not_runnable
 from residuum.sw.data.data_sets import load_held_out
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.golden.reference import from_integers
@@ -30,7 +31,7 @@ from residuum.sw.look.page import (
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
 from tests.folders import work_in
-from tests.sw.networks import random_images, random_network
+from tests.sw.networks import random_graph, random_images, random_input, random_network
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 BOARD = {
@@ -245,6 +246,36 @@ def test_any_network_gets_a_page(seed: int) -> None:
     assert "it is too &lt;large&gt;" in page
     assert "residuum bitstream BOARD" in page
     assert "residuum timing" in page
+
+
+@pytest.mark.parametrize(
+    ("seed", "code", "kind"), [(0, "radix", "image"), (1, "rate", "image"), (2, "rate", "spikes")]
+)
+def test_any_graph_gets_a_page(seed: int, code: str, kind: str) -> None:
+    """With both sources of a layer in one row, and names of its own for the classes."""
+    network = random_graph(seed, code, kind)
+    names = tuple(f"kind {number}" for number in range(network.classes))
+    network = dataclasses.replace(network, class_names=names)
+    stages = {"tau": 0, "T": 1 if code == "radix" else 2}
+    images = random_input(seed, network, 3, sum(stages.values()))
+    reference = from_integers(network, 4, "", own=True)
+    labels = np.zeros(3, np.int64)
+    activity = run_golden(network, reference, images, labels, **stages)
+    page = render(
+        network,
+        command="",
+        **stages,
+        program=None,
+        no_program=not_runnable(network)[0],
+        images=images,
+        activity=activity,
+        reference=reference,
+    ).decode()
+    assert ("numbers, golden model" in page) == ("radix code" in page) == (code == "radix")
+    assert ("silenced" in page) == (code == "rate")
+    assert "kind 0" in page
+    assert "which the engine cannot run yet" in page
+    assert len(re.findall(" \\+ ", page.split("</tbody>")[0])) >= 4
 
 
 def test_classes_are_named() -> None:

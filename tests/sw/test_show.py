@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from residuum.sw.look.picture import SAMPLE, SILENCED, SPIKE, Scene, check_forma
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
 from tests.folders import work_in
-from tests.sw.networks import random_images, random_network
+from tests.sw.layers import layer
+from tests.sw.networks import random_graph, random_images, random_input, random_network
 
 
 def scene(network: IntegerNetwork, image: np.ndarray, *, tau: int = 4, T: int = 4) -> Scene:
@@ -41,6 +43,41 @@ def test_any_network_can_be_drawn(seed: int) -> None:
     height, width = pixels(draw(scene(network, image, tau=seed % 3, T=1 + seed))).shape[:2]
     assert width == 1800
     assert height == round(120 * (2.9 + 2.75 * (len(network.layers) - 1)))
+
+
+@pytest.mark.parametrize(
+    ("seed", "code", "kind"), [(0, "radix", "image"), (1, "rate", "image"), (2, "rate", "spikes")]
+)
+def test_any_graph_can_be_drawn(seed: int, code: str, kind: str) -> None:
+    """Maps of numbers behind max-pooling, two sources, spike trains as the image."""
+    network = random_graph(seed, code, kind)
+    stages = {"tau": 0, "T": 1 if code == "radix" else 3}
+    image = random_input(seed, network, 1, sum(stages.values()))[0]
+    height, _ = pixels(draw(scene(network, image, **stages))).shape[:2]
+    assert height == round(120 * (2.9 + 2.75 * (len(network.layers) - 1)))
+
+
+def test_numbers_in_radix_code_are_drawn_as_bits() -> None:
+    """A layer whose neurons all have the number 5: two of three bits, without steps."""
+    ones = np.ones((80, 1, 1, 1), int)
+    hidden = layer(0, "a", ones, np.zeros(80, int), np.full(80, 2))
+    network = IntegerNetwork(
+        "five",
+        (1, 1, 1),
+        (
+            replace(hidden, bits=3),
+            layer(1, "out", np.ones((2, 80, 1, 1), int), np.zeros(2, int), None),
+        ),
+        8,
+        code="radix",
+    )
+    shown = scene(network, np.full((1, 1, 1), 10, np.uint8), tau=0, T=1)
+    assert shown.trace.layers[0].values.tolist() == np.full((1, 80, 1, 1), 5).tolist()
+    text = draw(shown, "svg").decode()
+    assert "radix code" in text
+    assert "bits of the number" in text
+    assert "number 0 .. 7" in text
+    assert "inference" not in text
 
 
 def test_silenced_neurons_are_marked_and_only_with_a_probe() -> None:

@@ -13,14 +13,21 @@ from hypothesis import strategies as st
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
-from residuum.sw.network.convolution import convolve
-from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer, bounds
+from residuum.sw.network.bounds import bounds
+from residuum.sw.network.forward import convolve
+from residuum.sw.network.graph import INPUT
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
 from residuum.sw.study.simulator import Simulator, Synapses, qcfs_levels
+from tests.sw.layers import layer
 from tests.sw.naive import currents
-from tests.sw.networks import naive_integer, random_images, random_network
+from tests.sw.networks import naive_integer, random_graph, random_images, random_network
 
 STEPS = 5
+# A graph with a neuron that fires strictly above its threshold.
+STRICT = next(
+    seed for seed in range(99) if any(x.strict for x in random_graph(seed, "rate", "image").layers)
+)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +44,7 @@ def one_thread() -> Iterator[None]:
 @settings(max_examples=15, deadline=None)
 def test_every_tau_and_T_equals_the_golden_model(seed: int) -> None:
     """Logits, spikes and masks of every setting, from one shared run."""
-    network = random_network(seed)
+    network = any_network(seed)
     images = random_images(seed, network, 2)
     simulator = Simulator(network, STEPS)
     (_, batch), *rest = simulator.batches(images)
@@ -52,12 +59,12 @@ def test_every_tau_and_T_equals_the_golden_model(seed: int) -> None:
         for T in range(1, STEPS + 1):
             golden = simulate(network, images, tau=tau, T=T)
             assert np.array_equal(inference.logits[T - 1].numpy(), golden.logits)
-        for index, layer in enumerate(golden.layers):
+        for index, traced in enumerate(golden.layers):
             silenced = inference.silenced[index]
-            assert np.array_equal(silenced.numpy(), layer.silenced)
-            assert np.array_equal(probe.layers[index].potentials[tau].numpy(), layer.residual)
+            assert np.array_equal(silenced.numpy(), traced.silenced)
+            assert np.array_equal(probe.layers[index].potentials[tau].numpy(), traced.residual)
             passed = (inference.unmasked[index] * ~silenced).transpose(0, 1).bool()
-            assert np.array_equal(passed.numpy(), layer.trains[:, tau:])
+            assert np.array_equal(passed.numpy(), traced.trains[:, tau:])
 
 
 def test_batches_cover_all_images_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,10 +79,9 @@ def test_batches_cover_all_images_in_order(monkeypatch: pytest.MonkeyPatch) -> N
 def one_neuron(weight: int, bias: int, threshold: int) -> IntegerNetwork:
     """One pixel, one neuron, one class that counts its spikes."""
     layers = (
-        Layer("neuron", np.full((1, 1, 1, 1), weight), np.array([bias]), np.array([threshold]),
-              PIXELS, 0),
-        Layer("count", np.ones((1, 1, 1, 1), int), np.zeros(1, int), None, SPIKES, 0),
-    )  # fmt: skip
+        layer(0, "neuron", np.full((1, 1, 1, 1), weight), np.array([bias]), np.array([threshold])),
+        layer(1, "count", np.ones((1, 1, 1, 1), int), np.zeros(1, int), None),
+    )
     return IntegerNetwork("one", (1, 1, 1), layers, 8)
 
 
@@ -107,38 +113,48 @@ def test_extremes_by_hand() -> None:
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=15, deadline=None)
 def test_extremes_are_within_the_bounds(seed: int) -> None:
-    network = random_network(seed)
+    network = any_network(seed)
     images = random_images(seed, network, 3)
     labels = np.zeros(3, np.int64)
     seen = right_images(network, images, labels, plain_steps=4, stages={2: 4}, record=True)
-    for index, layer in enumerate(network.layers):
-        limits = bounds(layer, 4)
+    for index, each in enumerate(network.layers):
+        limits = bounds(network, each, 4)
         assert seen["low"][index] >= min(int(limits.potential_min.min()), 0)
         assert seen["high"][index] <= max(int(limits.potential_max.max()), 0)
 
 
-def naive_levels(network: IntegerNetwork, image: list, levels: int) -> list:
+def naive_levels(network: IntegerNetwork, image: np.ndarray, levels: int) -> list:
     """q of every hidden layer in exact fractions, from the mean currents of the naive simulator."""
-    signal, result = image, []
-    for layer, naive in zip(network.layers[:-1], naive_integer(network)[:-1], strict=True):
-        assert layer.threshold is not None
-        mean = currents(naive, signal)
-        signal = [
-            [[Fraction(min(max((levels * i + (th >> 1)) // th, 0), levels), levels) for i in row]
+    maps, result = {INPUT: network.with_border(image)[0].tolist()}, []
+    for index, naive in enumerate(naive_integer(network)[:-1]):
+        mean = currents(naive, [maps[source.map] for source in naive.sources])
+        assert naive.threshold is not None
+        assert naive.start is not None
+        maps[index] = [
+            [[Fraction(min(max((levels * i + v0) // th, 0), levels), levels) for i in row]
              for row in plane]
-            for plane, th in zip(mean, layer.threshold.tolist(), strict=True)
+            for plane, th, v0 in zip(mean, naive.threshold, naive.start, strict=True)
         ]  # fmt: skip
-        result.append([[[int(q * levels) for q in row] for row in plane] for plane in signal])
+        result.append([[[int(q * levels) for q in row] for row in plane] for plane in maps[index]])
     return result
+
+
+def any_network(seed: int) -> IntegerNetwork:
+    """A chain, or a graph in rate code that has a probe."""
+    if seed % 2:
+        return random_network(seed)
+    network = random_graph(seed, "rate", "image")
+    layers = tuple(replace(each, strict=False) for each in network.layers)
+    return replace(network, layers=layers)
 
 
 @given(seed=st.integers(0, 2**32), levels=st.integers(1, 6))
 @settings(max_examples=15, deadline=None)
 def test_levels_of_the_ann_equal_exact_fractions(seed: int, levels: int) -> None:
-    network = random_network(seed)
+    network = any_network(seed)
     image = random_images(seed, network, 1)
-    counts, _ = qcfs_levels(network, torch.from_numpy(image), levels)
-    expected = naive_levels(network, image[0].tolist(), levels)
+    counts, _ = qcfs_levels(network, torch.from_numpy(network.with_border(image)), levels)
+    expected = naive_levels(network, image, levels)
     assert [q[0].tolist() for q in counts] == expected
 
 
@@ -158,14 +174,14 @@ def test_first_layer_has_no_unevenness(seed: int, T: int) -> None:
 @settings(max_examples=10, deadline=None)
 def test_unevenness_equals_counts_from_golden_trains(seed: int) -> None:
     """The same counts from the golden model's trains and exact fractions, neuron by neuron."""
-    network = random_network(seed)
+    network = any_network(seed)
     image = random_images(seed, network, 1)
     T, tau = 4, 3
     counts = unevenness(network, image, T=T, taus=[tau])
     plain = simulate(network, image, tau=0, T=T)
     ended = simulate(network, image, tau=T, T=1)
     srp = simulate(network, image, tau=tau, T=T)
-    levels = naive_levels(network, image[0].tolist(), T)
+    levels = naive_levels(network, image, T)
     for index, q in enumerate(np.array(level) for level in levels):
         before = plain.layers[index].trains[0].sum(axis=0)
         after = srp.layers[index].trains[0, tau:].sum(axis=0)
@@ -200,16 +216,15 @@ def naive_cases(count: np.ndarray, q: np.ndarray) -> list[int]:
 def test_silenced_neurons_that_would_have_fired() -> None:
     """A neuron that fires before its inhibition arrives is rightly silenced."""
     layers = (
-        Layer("in", np.array([[[[2]]], [[[1]]]]), np.zeros(2, int), np.array([2, 2]), PIXELS, 0),
-        Layer("mid", np.array([[[[3]], [[-9]]]]), np.zeros(1, int), np.array([4]), SPIKES, 0),
-        Layer("out", np.ones((1, 1, 1, 1), int), np.zeros(1, int), None, SPIKES, 0),
+        layer(0, "in", [[[[2]]], [[[1]]]], np.zeros(2, int), np.array([2, 2])),
+        layer(1, "mid", [[[[3]], [[-9]]]], np.zeros(1, int), np.array([4])),
+        layer(2, "out", np.ones((1, 1, 1, 1), int), np.zeros(1, int), None),
     )
     network = IntegerNetwork("late", (1, 1, 1), layers, 8)
     counts = unevenness(network, np.full((1, 1, 1, 1), 1, np.uint8), T=2, taus=[2])
     # Both inputs fire at step 1, so "mid" gets 3-9 at once and never fires.
     assert counts["silenced"][0, 1].tolist() == [1, 1, 0, 0]
-    later = replace(layers[0], bias=np.array([0, -1]), weight=np.array([[[[2]]], [[[2]]]]),
-                    threshold=np.array([2, 3]))  # fmt: skip
+    later = layer(0, "in", [[[[2]]], [[[2]]]], np.array([0, -1]), np.array([2, 3]))
     network = replace(network, layers=(later, *layers[1:]))
     counts = unevenness(network, np.full((1, 1, 1, 1), 1, np.uint8), T=2, taus=[2])
     # "in" 2 has V0 1, current 1, TH 3: it fires at step 2 only. "mid": 2+3 fires, 1+3-9 = -5.
@@ -251,31 +266,52 @@ def test_ann_with_one_level_is_one_step() -> None:
 
 
 def test_convolution_that_rounds_is_replaced_by_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    layer = random_network(7).layers[0]
-    x = torch.randint(0, 256, (2, layer.in_channels, 9, 9), dtype=torch.uint8)
-    exact = Synapses(layer, 1).sum(x)
+    source = random_network(7).layers[0].source
+    x = torch.randint(0, 256, (2, source.in_channels, 9, 9), dtype=torch.uint8)
+    exact = Synapses(source, 1, 1).sum(x)
 
     def rounding(*args: Any, **how: Any) -> torch.Tensor:
         return convolve(*args, **how) + 0.25
 
     monkeypatch.setattr("residuum.sw.study.simulator.convolve", rounding)
-    assert torch.equal(Synapses(layer, 1).sum(x), exact)
+    assert torch.equal(Synapses(source, 1, 1).sum(x), exact)
 
 
 def test_large_sums_are_exact() -> None:
     """Beyond 2**24 float32 would round; the simulator must take float64."""
     weight = np.full((1, 1, 41, 41), 32767)
     weight[0, 0, 0, 0] = 1
-    layer = Layer("out", weight, np.zeros(1, int), None, PIXELS, 0)
-    network = IntegerNetwork("large", (1, 41, 41), (layer,), 16)
+    out = layer(0, "out", weight, np.zeros(1, int), None)
+    network = IntegerNetwork("large", (1, 41, 41), (out,), 16)
     run = Simulator(network, 3).plain(torch.full((1, 1, 41, 41), 255, dtype=torch.uint8), 3)
     assert int(run.logits[2]) == 3 * 255 * (1680 * 32767 + 1)
 
 
 def test_sums_beyond_all_float_types_get_a_sentence() -> None:
-    layer = random_network(7).layers[0]
-    with pytest.raises(ResiduumError, match=r"can reach 9007199254740992, beyond the 2\*\*53"):
-        Synapses(layer, 1 << 53)
+    huge = layer(0, "out", np.full((1, 1, 16, 16), 32767), np.zeros(1, int), None, 16)
+    network = IntegerNetwork("huge", (1, 16, 16), (huge,), 16)
+    with pytest.raises(ResiduumError, match=r"'out' can reach \d+, beyond the 2\*\*53 up to which"):
+        Simulator(network, 1024)
+
+
+@pytest.mark.parametrize(
+    ("seed", "code", "kind", "sentence"),
+    [
+        (
+            0,
+            "radix",
+            "image",
+            "is in radix code, which has no steps; there is no residual",
+        ),
+        (0, "rate", "spikes", "reads spike trains instead of images; there is no residual"),
+        (STRICT, "rate", "image", "fires strictly above its threshold and has no probe; there is"),
+    ],
+)
+def test_networks_without_a_probe_get_a_sentence(
+    seed: int, code: str, kind: str, sentence: str
+) -> None:
+    with pytest.raises(ResiduumError, match=sentence):
+        Simulator(random_graph(seed, code, kind), 1)
 
 
 def test_wrong_images_get_a_sentence() -> None:
