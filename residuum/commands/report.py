@@ -75,11 +75,12 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.look.page import board_reports, predict_cycles, render, run_golden
     from residuum.sw.network.library import load_network, network_name
 
-    reporter, stages = ConsoleReporter(), {"tau": args.tau, "T": args.T}
+    reporter = ConsoleReporter()
     name = network_name(args.model, args.bits)
     path = args.out or build_folder() / "report" / f"{name}.html"
     network = load_network(args.model, args.bits)
     set_stages(args, network)
+    stages = {"tau": args.tau, "T": args.T}
     reference = find_reference(network, args.model, against=args.against, T=args.T)
     images = labels = None
     wanted = args.data is not None or args.images is not None or args.sim

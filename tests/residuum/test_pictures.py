@@ -79,7 +79,7 @@ def test_confidence_is_the_softmax_of_the_float_network(photos: Path) -> None:
     (picture,) = sorted((photos / "plain").glob("3-*.png"))[:1]
     (entry,) = run_json(str(picture), "--device", "golden:", "--tau", "0", "--T", "32")
     reference = find_reference(load_network("digits"), "digits", against=None, T=32)
-    _, logits = reference.rates(np.asarray(Image.open(picture))[None, None])
+    _, logits = reference.rates(np.array(Image.open(picture))[None, None])
     sure = logits.softmax(dim=1)[0].tolist()
     assert entry["best"][0]["confidence"] == pytest.approx(max(sure), abs=0.05)
 
