@@ -1,50 +1,63 @@
-"""The images of a network's data set."""
+"""The images of a network: of its own data set, or of what the user names."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from residuum.sw.data.data_sets import PUBLISHED_ONLY, Access, DataSet, dataset
+from residuum.sw.data.data_sets import PUBLISHED_ONLY, Access, dataset
 from residuum.sw.data.formats import Split
+from residuum.sw.data.images import HELD_OUT, TRAINING, Images, Reader, load_images
 from residuum.sw.errors import ResiduumError
-
-if TYPE_CHECKING:
-    from residuum.sw.network.integer_network import IntegerNetwork
 
 
 def held_out(
-    network: IntegerNetwork, model: str, count: int | None = None, access: Access = PUBLISHED_ONLY
+    network: Reader, model: str, count: int | None = None, access: Access = PUBLISHED_ONLY
 ) -> Split:
     """The first ``count`` (None: all) held-out images and labels of a network's data set.
 
     ``model`` is the user's name for the network. Raises ``ResiduumError`` if the network names no
-    data set, or if the set has fewer images.
+    known data set, or if the set has fewer images.
     """
-    name, source = _set_of(network, model)
-    return first_images(source.test(access), count, f"{name} has {{}} held-out images")
+    return _labelled(data_of(network, model, count=count, access=access))
 
 
 def training(
-    network: IntegerNetwork, model: str, count: int | None = None, access: Access = PUBLISHED_ONLY
+    network: Reader, model: str, count: int | None = None, access: Access = PUBLISHED_ONLY
 ) -> Split:
     """As `held_out`, for the training images."""
-    name, source = _set_of(network, model)
-    return first_images(source.train(access), count, f"{name} has {{}} training images")
+    return _labelled(data_of(network, model, split=TRAINING, count=count, access=access))
 
 
-def first_images(split: Split, count: int | None, there: str) -> Split:
-    """The first ``count`` images and labels; ``ResiduumError`` if the split has fewer.
+def data_of(
+    network: Reader,
+    model: str,
+    source: str | None = None,
+    *,
+    split: str = HELD_OUT,
+    count: int | None = None,
+    at_most: int | None = None,
+    access: Access = PUBLISHED_ONLY,
+) -> Images:
+    """`load_images` of ``source``, or of the network's data set if that is None."""
+    return load_images(
+        own_data_set(network, model) if source is None else source,
+        network,
+        split=split,
+        count=count,
+        at_most=at_most,
+        access=access,
+    )
 
-    ``there`` is the message template for their number, such as "digits has {} images".
+
+def own_data_set(network: Reader, model: str) -> str:
+    """The known data set that a network is for; ``model`` is the user's name for the network.
+
+    Raises ``ResiduumError`` if the network does not say, or names none that is known.
     """
-    images, labels = split
-    if count is not None and count > len(labels):
-        raise ResiduumError(f"{count} images are wanted, but {there.format(len(labels))}")
-    return images[:count], labels[:count]
-
-
-def _set_of(network: IntegerNetwork, model: str) -> tuple[str, DataSet]:
     name = network.metadata.get("dataset")
     if name is None:
-        raise ResiduumError(f"{model} does not say which data set it is for")
-    return name, dataset(name)
+        raise ResiduumError(f"{model} does not say which data set it is for; name one with --data")
+    dataset(name)
+    return name
+
+
+def _labelled(images: Images) -> Split:
+    return images.images, images.need_labels("this")
