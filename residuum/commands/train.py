@@ -305,6 +305,11 @@ def _definition(args: argparse.Namespace) -> "ModelDefinition":
 
     given = {name: getattr(args, name) for name in ("shortcut", "width", "levels")}
     options = {name: value for name, value in given.items() if value is not None}
+    if args.model not in (*SHALLOW, *DEEP):
+        known = ", ".join(sorted((*SHALLOW, *DEEP)))
+        raise ResiduumError(
+            f"there is no model {args.model!r} to train; the known models are {known}"
+        )
     if args.model in DEEP:
         if args.data_set is None:
             raise ResiduumError(f"{args.model} needs --data-set cifar10 or --data-set cifar100")

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.data.data_sets import ImageSet
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.train.augment import CropAndFlip
 from residuum.sw.train.deep import ARCHITECTURES, deep_definition
+from residuum.sw.train.fine_tuning import FoldedModule, fine_tune, float_accuracy
 from residuum.sw.train.folding import fold
 from residuum.sw.train.models import (
     ConvDefinition,
@@ -322,3 +324,30 @@ def test_impossible_definition_gets_a_sentence(arguments: dict, sentence: str) -
     with pytest.raises(ResiduumError) as error:
         deep_definition(**{"architecture": "resnet20", "dataset": "cifar10", **arguments})
     assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("kind", ["projection", "option-a"])
+def test_fine_tuning_rounds_as_the_conversion(kind: ShortcutKind) -> None:
+    """The integers of every source; an identity stays 1 and becomes a whole number."""
+    folded = fold(random_network(small(kind)))
+    module = FoldedModule(folded, bits=4)
+    converted = to_integer(folded, bits=4)
+    for index, integer in enumerate(converted.layers):
+        weights = module.of(index)
+        for number, source in enumerate(integer.sources):
+            step = module.steps[index][number][:, None, None, None]
+            whole = (weights[number] / step).round().clamp(-7, 7)
+            assert whole.int().tolist() == source.weight.tolist()
+            trained = isinstance(weights[number], nn.Parameter)
+            assert trained == (number == 0 or kind == "projection" and index == 4)
+
+
+def test_residual_network_is_fine_tuned(tmp_path: Path) -> None:
+    definition = replace(small("option-a"), recipe=replace(RECIPE, epochs=10, fine_tune_epochs=2))
+    data = small_data()
+    network = fold(train(definition, data, seed=0, checkpoint=tmp_path / "1.pt"))
+    tuned = fine_tune(network, definition, data, bits=3, seed=0)
+    assert float_accuracy(tuned, data.test_images, data.test_labels) > 0.9
+    exact = tuned.layers[2].sources[1].weight
+    assert exact.tolist() == network.layers[2].sources[1].weight.tolist()
+    assert tuned.layers[2].source.weight.tolist() != network.layers[2].source.weight.tolist()
