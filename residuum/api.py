@@ -35,26 +35,34 @@ def convert(network: FloatNetwork, *, bits: int = 8) -> IntegerNetwork:
     return to_integer(network, bits=bits)
 
 
-def load_images(data_set: str, *, training: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Images, uint8 (N, C, H, W), and labels, int64 (N,), of a known data set.
+def load_images(
+    source: str, network: FloatNetwork | IntegerNetwork | None = None, *, training: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images, uint8 (N, C, H, W), and labels, int64 (N,), of any data (`docs/data.md`).
 
     Parameters
     ----------
-    data_set
-        ``digits``, ``mnist``, ``fashion``, ``cifar10`` or ``cifar100``. Files are read from the
-        folder in the environment variable ``RESIDUUM_DATA``, else downloaded once.
+    source
+        ``digits``, ``mnist``, ``fashion``, ``cifar10`` or ``cifar100``, whose files are read from
+        the folder in the environment variable ``RESIDUUM_DATA``, else downloaded once; or the path
+        of a folder of pictures, of a picture, or of a .npz file. Labels are None if it has none.
+    network
+        The images get the size and the channels that it reads, and the labels its order of the
+        classes. Without it, all pictures must have the same size.
     training
         Return the training images instead of the held-out images.
 
     Raises
     ------
     ResiduumError
-        If the data set is unknown, or its files are missing or damaged.
+        If something cannot be read, or does not fit the network: names the file.
     """
-    from residuum.sw.data.data_sets import dataset
+    from residuum.sw.data import images
 
-    source = dataset(data_set)
-    return source.train() if training else source.test()
+    found = images.load_images(
+        source, network, split=images.TRAINING if training else images.HELD_OUT
+    )
+    return found.images, found.labels
 
 
 def open_device(

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from residuum.sw.network.integer_network import IntegerNetwork
 
+# Address of the golden model, for the commands that can do without an engine.
+GOLDEN = "golden:"
+HELD_OUT, TRAINING, ALL = "held-out", "training", "all"
 DEFAULT_TAU = 4
 DEFAULT_T = 4
 
@@ -44,7 +47,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
         type=image_count,
         default=None,
         metavar="N",
-        help="use the first N held-out images (default all)",
+        help="use the first N images (default all)",
     )
 
 
@@ -59,20 +62,26 @@ def add_jobs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """``--device``: an address for ``residuum.sw.host.links.open_link``."""
+def add_device(parser: argparse.ArgumentParser, *, golden: bool = False) -> None:
+    """``--device``: an address for ``residuum.sw.host.links.open_link``, or `GOLDEN`."""
+    other = f"; {GOLDEN} for the integer golden model, without an engine" if golden else ""
     parser.add_argument(
         "--device",
         default="sim:",
         metavar="ADDRESS",
         help="serial:PORT (tries the baud rates of all boards), serial:PORT@BAUD, or sim: for the "
-        "simulated engine, with options as in sim:lanes=32 (default %(default)s)",
+        f"simulated engine, with options as in sim:lanes=32{other} (default %(default)s)",
     )
 
 
-def add_images_on_device(parser: argparse.ArgumentParser, *, images: int) -> None:
-    """The arguments of the commands that run images on a device."""
-    add_device(parser)
+def add_images_on_device(
+    parser: argparse.ArgumentParser, *, images: int, golden: bool = False
+) -> None:
+    """The arguments of the commands that run images on a device.
+
+    With ``golden``, `GOLDEN` is an address too. ``--images`` is missing if it is not given.
+    """
+    add_device(parser, golden=golden)
     parser.add_argument(
         "--model",
         default="digits",
@@ -80,13 +89,13 @@ def add_images_on_device(parser: argparse.ArgumentParser, *, images: int) -> Non
     )
     add_bits(parser)
     add_stages(parser)
-    add_allow_modified(parser)
+    add_data(parser)
     parser.add_argument(
         "--images",
         type=positive_number,
-        default=images,
+        default=argparse.SUPPRESS,
         metavar="N",
-        help="use the first N held-out images (default %(default)s)",
+        help=f"use the first N images (default {images}, or all if there are fewer)",
     )
     parser.add_argument(
         "--loaded",
@@ -159,7 +168,28 @@ def engine_sizes(args: argparse.Namespace) -> dict[str, int]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def add_allow_modified(parser: argparse.ArgumentParser) -> None:
+def add_data(parser: argparse.ArgumentParser, *, split: str = HELD_OUT) -> None:
+    """``--data``, ``--split`` and ``--allow-modified``, for
+    ``residuum.commands.images.chosen_images``; ``split`` is the default of ``--split``."""
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--data",
+        metavar="SOURCE",
+        help="a known data set (digits, mnist, fashion, cifar10, cifar100); a folder with a "
+        "sub-folder of pictures for each class, of any size and format; or a .npz file with the "
+        "arrays images (uint8) and labels (default: the data set of the network)",
+    )
+    group.add_argument(
+        "--split",
+        choices=(HELD_OUT, TRAINING, ALL),
+        default=split,
+        help="which images of it (default %(default)s). A folder may have the folders train and "
+        "test, a .npz file the array train_images; else a fifth is held out, always the same",
+    )
+    add_allow_modified(group)
+
+
+def add_allow_modified(parser: argparse._ActionsContainer) -> None:
     """``--allow-modified``, for ``residuum.commands.console.data_access``."""
     parser.add_argument(
         "--allow-modified",

@@ -17,25 +17,28 @@ examples:
   residuum check --device serial:/dev/ttyUSB0        the same on a board
   residuum check --model mnist --images 20           MNIST
   residuum check --tau 0 --T 8                       plain conversion without the probe
+  residuum check --model my.npz --data photos/       your own network and pictures
   residuum check --device serial:/dev/ttyUSB0 --loaded  the network in the bitstream
 """
 
+IMAGES = 5
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    add_images_on_device(parser, images=5)
+    add_images_on_device(parser, images=IMAGES)
 
 
 def run(args: argparse.Namespace) -> int:
-    from residuum.commands.console import ConsoleReporter, data_access
+    from residuum.commands.console import ConsoleReporter
     from residuum.commands.devices import describe_device, open_device, prepare
-    from residuum.sw.data.held_out import held_out
+    from residuum.commands.images import chosen_images
     from residuum.sw.host.check import check
     from residuum.sw.network.library import load_network
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
     set_stages(args, network)
-    images, _ = held_out(network, args.model, args.images, data_access(args))
+    images = chosen_images(args, network, default=IMAGES).images
     with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
         classifier = prepare(device, network, args, reporter)
         found = check(classifier, images, reporter=reporter)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residuum.commands.arguments import (
-    add_allow_modified,
+    add_data,
     add_network,
     add_stages,
     image_count,
@@ -26,23 +26,27 @@ examples:
   residuum explain digits --tau 0 --T 2        the effect of too few steps
   residuum explain my-4bit.npz                 your own network, against my-float.npz in its folder
   residuum explain my.npz --against better.npz against another float or integer network
+  residuum explain my.npz --data photos/       on pictures in a folder
 
 Without a float network, the reference is made from the integers themselves. Then errors of spikes
 are visible, but not errors of rounding.
 """
 DEFAULT_IMAGES = 200
+# Images at a time for the predictions of the reference.
+BATCH = 100
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_stages(parser)
-    add_allow_modified(parser)
+    add_data(parser)
     parser.add_argument(
         "--images",
         type=image_count,
-        default=DEFAULT_IMAGES,
+        default=argparse.SUPPRESS,
         metavar="N",
-        help=f"use the first N held-out images, or all (default {DEFAULT_IMAGES})",
+        help=f"use the first N images, or all (default {DEFAULT_IMAGES}, or all if there are "
+        "fewer)",
     )
     parser.add_argument(
         "--against",
@@ -57,10 +61,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import numpy as np
     from rich.console import Console
 
-    from residuum.commands.console import ConsoleReporter, data_access, write_report
-    from residuum.sw.data.held_out import held_out
+    from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.commands.images import chosen_images
     from residuum.sw.files import build_folder, require_writable
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.explain import explain, sentences
@@ -70,11 +75,15 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, args.bits)
     set_stages(args, network)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
-    images, labels = held_out(network, args.model, args.images, data_access(args))
+    data = chosen_images(args, network, default=DEFAULT_IMAGES)
+    labels = data.labels
+    if labels is None:
+        print(f"without labels, the predictions of {reference.source} are taken as right")
+        labels = np.concatenate(list(reference.batches(data.images, BATCH)))
     path = args.json or build_folder() / "explain" / f"{name}.json"
     require_writable(path)
     found = explain(
-        network, reference, images, labels, tau=args.tau, T=args.T, reporter=ConsoleReporter()
+        network, reference, data.images, labels, tau=args.tau, T=args.T, reporter=ConsoleReporter()
     )
     _print(network.name, found)
     Console().print("\n".join(sentences(found)), markup=False, highlight=False)
@@ -92,22 +101,26 @@ def _print(name: str, found: "Explanation") -> None:
     def percent(share: float | None, digits: int = 1, sign: str = "") -> str:
         return "" if share is None else f"{100 * share:{sign}.{digits}f}"
 
-    print(f"{name}, {found.weight_bits}-bit weights, tau {found.tau}, T {found.T}\n")
+    radix = found.code == "radix"
+    run = "radix code" if radix else f"tau {found.tau}, T {found.T}"
+    print(f"{name}, {found.weight_bits}-bit weights, {run}\n")
+    spiking = "numbers\nto here" if radix else "SNN to\nhere"
     where: list[dict[str, str | Text]] = [
         {
             "layer": Text(layer.name, "bold" if layer is found.worst else ""),
             "ANN to\nhere": f"{layer.activations_until:.2f}",
-            "SNN to\nhere": f"{layer.spikes_until:.2f}",
+            spiking: f"{layer.spikes_until:.2f}",
             "loss": f"{layer.loss:+.2f}",
             "rate\nerror": percent(layer.rate_error),
             "rate\nbias": percent(layer.rate_bias, sign="+"),
             "full\nrate": percent(layer.saturated),
-            "silenced": percent(layer.silenced),
+            **({} if radix else {"silenced": percent(layer.silenced)}),
             "dead": percent(layer.dead),
         }
         for layer in found.layers
     ]
-    title = "Accuracy in % with activations, or spikes, up to a layer; neurons in %"
+    what = "numbers" if radix else "spikes"
+    title = f"Accuracy in % with activations, or {what}, up to a layer; neurons in %"
     print_records(where, title=title, numbers=[key for key in where[0] if key != "layer"])
     print()
     why: list[dict[str, str | Text]] = []
@@ -119,7 +132,12 @@ def _print(name: str, found: "Explanation") -> None:
         }
         if layer is found.worst and layer.errors[layer.cause] > 0:
             errors[layer.cause].stylize("bold")
-        heads = {cause: cause.replace("thresholds", "thres-\nholds") for cause in CAUSES}
+        heads = {
+            cause: cause.replace("thresholds", "thres-\nholds")
+            for cause in CAUSES
+            # In radix code neither levels nor steps differ from the reference.
+            if not radix or cause not in ("levels", "timing")
+        }
         ratio, least = layer.threshold_ratio, layer.smallest_threshold
         why.append(
             {

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residuum.commands.arguments import (
-    add_allow_modified,
+    HELD_OUT,
+    add_data,
     add_images,
     add_network,
     add_stages,
@@ -27,6 +28,7 @@ examples:
   residuum report mnist --images 1000        the first 1,000 test images
   residuum report digits --sim               measure cycles on the simulated engine, and compare
   residuum report my.npz --out my.html       your own network
+  residuum report my.npz --data photos/      on pictures in a folder
 
 Figures of boards come from the reports of `residuum bitstream` and `residuum timing` in build/.
 """
@@ -38,7 +40,7 @@ DEFAULT_STEPS = 8
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser, default="digits")
     add_stages(parser)
-    add_allow_modified(parser)
+    add_data(parser)
     add_images(parser)
     parser.add_argument(
         "--lanes",
@@ -64,24 +66,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from residuum.commands.console import ConsoleReporter, data_access, say_written
+    from residuum.commands.console import ConsoleReporter, say_written
+    from residuum.commands.images import chosen_images
     from residuum.sw.compiler.program import compile_network, grow_to_fit
-    from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder, require_writable, write_whole
     from residuum.sw.golden.reference import find_reference
     from residuum.sw.look.page import board_reports, predict_cycles, render, run_golden
     from residuum.sw.network.library import load_network, network_name
 
-    reporter, stages = ConsoleReporter(), {"tau": args.tau, "T": args.T}
+    reporter = ConsoleReporter()
     name = network_name(args.model, args.bits)
     path = args.out or build_folder() / "report" / f"{name}.html"
     network = load_network(args.model, args.bits)
     set_stages(args, network)
+    stages = {"tau": args.tau, "T": args.T}
     reference = find_reference(network, args.model, against=args.against, T=args.T)
     images = labels = None
-    if "dataset" in network.metadata or args.images is not None or args.sim:
-        images, labels = held_out(network, args.model, args.images, data_access(args))
+    wanted = args.data is not None or args.images is not None or args.sim
+    if "dataset" in network.metadata or wanted:
+        data = chosen_images(args, network)
+        images, labels = data.images, data.need_labels("the page")
     config, program, reason = _config(args), None, ""
     try:
         program = compile_network(network, grow_to_fit(network, config), **stages)
@@ -138,6 +143,8 @@ def _command(args: argparse.Namespace) -> str:
     words = [f"residuum report {Path(args.model).name if is_path(args.model) else args.model}"]
     words += [] if args.bits is None else [f"--bits {args.bits}"]
     words += [f"--tau {args.tau} --T {args.T}"]
+    words += [] if args.data is None else [f"--data {Path(args.data).name}"]
+    words += [] if args.split == HELD_OUT else [f"--split {args.split}"]
     words += [] if args.images is None else [f"--images {args.images}"]
     words += [f"--lanes {args.lanes}"]
     words += [] if args.against is None else [f"--against {args.against.name}"]

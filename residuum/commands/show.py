@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from residuum.commands.arguments import (
-    add_allow_modified,
+    add_data,
     add_network,
     add_stages,
     set_stages,
@@ -21,6 +21,7 @@ examples:
   residuum show mnist --image 115 --bits 4      4-bit weights
   residuum show digits --image 3 --tau 0 --T 8  plain conversion without the probe
   residuum show my.npz --image 0 --out my.svg   your own network, as a vector drawing
+  residuum show my.npz --data my-cat.jpg        your own picture
 
 The ANN is the float network in the model's folder (NAME-float.npz), else the network's own
 integers.
@@ -30,7 +31,7 @@ integers.
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_stages(parser)
-    add_allow_modified(parser)
+    add_data(parser)
     parser.add_argument(
         "--image",
         type=whole_number,
@@ -53,8 +54,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from residuum.commands.console import ConsoleReporter, data_access, say_written
-    from residuum.sw.data.held_out import held_out
+    from residuum.commands.console import ConsoleReporter, say_written
+    from residuum.commands.images import chosen_images
     from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder, require_writable, write_whole
     from residuum.sw.golden.reference import find_reference
@@ -67,24 +68,25 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, args.bits)
     set_stages(args, network)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
-    images, labels = held_out(network, args.model, access=data_access(args))
-    if args.image >= len(images):
+    data = chosen_images(args, network, default=args.image + 1)
+    if args.image >= len(data):
         raise ResiduumError(
-            f"there is no image {args.image}; the {len(images)} held-out images are numbered "
-            f"0 .. {len(images) - 1}"
+            f"there is no image {args.image}; the {len(data)} {args.split} images are numbered "
+            f"0 .. {len(data) - 1}"
         )
     require_writable(path)
     with ConsoleReporter().task(f"{network.name}: image {args.image}"):
         scene = Scene.of(
             network,
             reference,
-            images[args.image],
+            data.images[args.image],
             index=args.image,
-            label=int(labels[args.image]),
+            label=None if data.labels is None else int(data.labels[args.image]),
             tau=args.tau,
             T=args.T,
         )
         write_whole(path, draw(scene, file_format))
-    print(f"image {args.image}: {scene.verdict}")
+    name = data.names[args.image]
+    print(f"image {name}: {scene.verdict}")
     say_written(path)
     return 0

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from residuum.commands.arguments import (
-    add_allow_modified,
+    add_data,
     add_network,
     add_stages,
     positive_number,
@@ -24,12 +24,14 @@ examples:
   residuum sim mnist --images 50 --lanes 32  MNIST on 32 lanes
   residuum sim digits --tau 0 --T 8          plain conversion without the probe
   residuum sim digits --images 1 --waves     one image, with every signal in build/waves
+  residuum sim my.npz --data photos/         your own network and pictures
 
 From a fresh clone: `make sim MODEL=mnist IMAGES=50 LANES=32`. `residuum verify` runs all held-out
 images and can be interrupted.
 """
 
 DEFAULT_STEPS = 8
+DEFAULT_IMAGES = 100
 # Images per simulation: limits the number of traces in memory.
 CHUNK = 100
 # Default limit on the size of a wave file, in MB.
@@ -39,13 +41,13 @@ MOST_WAVES = 500
 def configure(parser: argparse.ArgumentParser) -> None:
     add_network(parser)
     add_stages(parser)
-    add_allow_modified(parser)
+    add_data(parser)
     parser.add_argument(
         "--images",
         type=positive_number,
-        default=100,
+        default=argparse.SUPPRESS,
         metavar="N",
-        help="use the first N held-out images (default %(default)s)",
+        help=f"use the first N images (default {DEFAULT_IMAGES}, or all if there are fewer)",
     )
     parser.add_argument(
         "--lanes",
@@ -74,12 +76,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from residuum.commands.console import ConsoleReporter, data_access, say_written, write_report
-    from residuum.commands.engine_report import print_report
+    from residuum.commands.console import ConsoleReporter, say_written, write_report
+    from residuum.commands.engine_report import print_report, without_labels
+    from residuum.commands.images import chosen_images
     from residuum.sim.bench.measure import Totals, compared, engine_for, report, waves_bytes
     from residuum.sim.verilator.engine import Case, build_engine, run_engine
     from residuum.sw.compiler.program import compile_network
-    from residuum.sw.data.held_out import held_out
     from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder, require_writable
     from residuum.sw.golden.golden_model import simulate
@@ -89,15 +91,16 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, args.bits)
     set_stages(args, network)
     name = network_name(args.model, args.bits)
-    all_images, all_labels = held_out(network, args.model, args.images, data_access(args))
+    data = chosen_images(args, network, default=DEFAULT_IMAGES)
+    all_images, all_labels = data.images, data.labels_or_unknown()
     config = engine_for(network, args.lanes, steps=max(DEFAULT_STEPS, args.tau + args.T))
     program = compile_network(network, config, tau=args.tau, T=args.T)
     path = args.json or build_folder() / "sim" / "report.json"
     require_writable(path)
     if args.waves:
         megabytes = waves_bytes(program, all_images[0], tau=args.tau, T=args.T) / 1e6
-        expected = f"the waves will take about {megabytes * args.images:,.0f} MB"
-        if megabytes * args.images > args.waves_mb:
+        expected = f"the waves will take about {megabytes * len(data):,.0f} MB"
+        if megabytes * len(data) > args.waves_mb:
             raise ResiduumError(
                 f"{expected}, {megabytes:,.0f} MB per image; at most {args.waves_mb:,} MB are "
                 "allowed: record fewer images (--images), or allow more (--waves-mb)"
@@ -112,9 +115,9 @@ def run(args: argparse.Namespace) -> int:
         )
     totals = Totals.empty(len(program.layers))
     # With waves, a single simulation runs all images, since each simulation writes a new file.
-    chunk = args.images if args.waves else CHUNK
-    for first in range(0, args.images, chunk):
-        last = min(first + chunk, args.images)
+    chunk = len(data) if args.waves else CHUNK
+    for first in range(0, len(data), chunk):
+        last = min(first + chunk, len(data))
         images, labels = all_images[first:last], all_labels[first:last]
         golden = simulate(network, images, tau=args.tau, T=args.T)
         case = Case(network, images, args.tau, args.T)
@@ -122,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
         totals.add(compared(program, images, labels, engine, golden, first=first))
 
     result = report(name, program, totals, tau=args.tau, T=args.T)
+    if data.labels is None:
+        result = without_labels(result)
     status = print_report(result)
     write_report(path, result)
     if args.waves:

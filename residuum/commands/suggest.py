@@ -4,7 +4,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from residuum.commands.arguments import (
-    add_allow_modified,
+    TRAINING,
+    add_data,
     add_network,
     image_count,
     positive_number,
@@ -23,6 +24,7 @@ examples:
   residuum suggest mnist              8 steps in total, on the first 2,000 training images
   residuum suggest cifar10 --steps 12
   residuum suggest digits --bits 4 --images all
+  residuum suggest my.npz --data photos/
 """
 
 DEFAULT_STEPS = 8
@@ -41,32 +43,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         type=image_count,
-        # Without --images, fewer images than the default are allowed; with it, the data set must
-        # have as many.
         default=argparse.SUPPRESS,
         metavar="N",
-        help='use the first N training images, or "all" '
+        help='use the first N images, or "all" '
         f"(default {DEFAULT_IMAGES}, or all if there are fewer)",
     )
-    add_allow_modified(parser)
+    add_data(parser, split=TRAINING)
 
 
 def run(args: argparse.Namespace) -> int:
     import torch
 
     from residuum.commands.console import data_access
-    from residuum.sw.data.held_out import training
+    from residuum.commands.images import chosen_images
     from residuum.sw.network.library import load_network
     from residuum.sw.study.suggest import divisions
 
     if args.steps > MAX_STEPS:
         raise ResiduumError(f"--steps must be at most {MAX_STEPS}, not {args.steps}")
     network, access = load_network(args.model, args.bits), data_access(args)
-    images, labels = training(network, args.model, getattr(args, "images", None), access)
-    if "images" not in args:
-        images, labels = images[:DEFAULT_IMAGES], labels[:DEFAULT_IMAGES]
+    data = chosen_images(args, network, default=DEFAULT_IMAGES, access=access)
+    labels = data.need_labels("the choice of tau and T")
     torch.set_num_threads(1)
-    rows = divisions(network, images, labels, args.steps, access.reporter)
+    rows = divisions(network, data.images, labels, args.steps, access.reporter)
     _show(network, rows, args.steps, len(labels))
     return 0
 

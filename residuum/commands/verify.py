@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residuum.commands.arguments import (
-    add_allow_modified,
+    add_data,
     add_images,
     add_jobs,
     add_network,
@@ -32,6 +32,7 @@ examples:
   residuum verify mnist --preset 85f      the engine of a board, see `residuum boards`
   residuum verify mnist --tau 0 --T 8     plain conversion without the probe
   residuum verify mnist --images 1000     the first thousand; a later run can add more
+  residuum verify my.npz --data photos/   your own network, the held-out pictures of a folder
 
 Results of finished images are kept in build/verify. They are dropped if the network, the engine or
 the golden model has changed. From a fresh clone: `make verify MODEL=mnist`.
@@ -55,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--preset", metavar="PRESET", help="engine and memory sizes of a board, instead of --lanes"
     )
     add_images(parser)
-    add_allow_modified(parser)
+    add_data(parser)
     add_jobs(parser)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="report (default build/verify/MODEL-8bit.json)"
@@ -64,12 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the missing images, print the sums, write the report."""
-    from residuum.commands.console import ConsoleReporter, data_access, write_report
-    from residuum.commands.engine_report import print_report
+    from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.commands.engine_report import print_report, without_labels
+    from residuum.commands.images import chosen_images
     from residuum.sim.bench import measure
     from residuum.sim.verilator.engine import build_engine
     from residuum.sw.compiler.program import compile_network
-    from residuum.sw.data.held_out import held_out
     from residuum.sw.files import build_folder, digest_of_file, require_writable
     from residuum.sw.network.library import load_network, network_file, network_name
 
@@ -78,17 +79,21 @@ def run(args: argparse.Namespace) -> int:
     set_stages(args, network)
     digest = digest_of_file(network_file(args.model, args.bits))
     program = compile_network(network, _engine(args, network), tau=args.tau, T=args.T)
-    images, labels = held_out(network, args.model, args.images, data_access(args))
+    data = chosen_images(args, network)
     name = network_name(args.model, args.bits)
     folder = build_folder() / "verify"
     path = args.json or folder / f"{name}.json"
     require_writable(path)
-    task = measure.Task(name, digest, program, args.tau, args.T, images, labels)
+    task = measure.Task(
+        name, digest, program, args.tau, args.T, data.images, data.labels_or_unknown()
+    )
     lanes, steps = program.config.lanes, program.config.steps
     with reporter.task(f"building the engine: {lanes} lanes x {steps} steps"):
         simulation = build_engine(program.config)
     totals = measure.measure(task, simulation, folder, jobs=args.jobs, reporter=reporter)
     report = measure.report(name, program, totals, tau=args.tau, T=args.T)
+    if data.labels is None:
+        report = without_labels(report)
     status = print_report(report)
     write_report(path, report)
     return status

@@ -1,6 +1,7 @@
-"""The names of the classes of the known data sets, in the order of their labels."""
+"""The names of classes, in the order of their labels: of known data sets, and of networks."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 _FASHION = "T-shirt trouser pullover dress coat sandal shirt sneaker bag boot"
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -26,7 +27,28 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def class_name(dataset: str | None, label: int) -> str:
-    """Name of a class: from a known data set, else its number."""
-    names = CLASSES.get(dataset or "", ())
+class Named(Protocol):
+    """What is asked of a network about its classes: float and integer networks have it."""
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def metadata(self) -> dict[str, str]: ...
+
+
+def names_of(network: Named) -> tuple[str, ...]:
+    """The names of a network's classes: its own, else those of its data set; empty if unknown."""
+    if network.class_names:
+        return network.class_names
+    known = CLASSES.get(network.metadata.get("dataset", ""), ())
+    return known if len(known) == network.classes else ()
+
+
+def class_name(network: Named, label: int) -> str:
+    """Name of a class of a network, else its number."""
+    names = names_of(network)
     return names[label] if label < len(names) else str(label)

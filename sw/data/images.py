@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from residuum.sw.data.archives import Archive
-from residuum.sw.data.classes import CLASSES
+from residuum.sw.data.classes import CLASSES, Named, names_of
 from residuum.sw.data.data_sets import DATASETS, PUBLISHED_ONLY, Access, dataset
 from residuum.sw.data.folders import (
     ALL,
@@ -32,7 +32,10 @@ from residuum.sw.network.graph import IMAGE, Preprocessing, Shape
 __all__ = ["ALL", "HELD_OUT", "SPLITS", "TRAINING", "Images", "Reader", "load_files", "load_images"]
 
 
-class Reader(Protocol):
+NO_LABEL = -1
+
+
+class Reader(Named, Protocol):
     """What is asked of a network: float and integer networks have it."""
 
     @property
@@ -45,16 +48,7 @@ class Reader(Protocol):
     def input(self) -> str: ...
 
     @property
-    def classes(self) -> int: ...
-
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-
-    @property
     def preprocessing(self) -> Preprocessing | None: ...
-
-    @property
-    def metadata(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +86,10 @@ class Images:
                 "for each class, or give the .npz file an array 'labels'"
             )
         return self.labels
+
+    def labels_or_unknown(self) -> np.ndarray:
+        """The labels; `NO_LABEL`, which is no class, for images without."""
+        return np.full(len(self), NO_LABEL) if self.labels is None else self.labels
 
     def class_name(self, label: int) -> str:
         """The name of a class, else its number."""
@@ -170,14 +168,6 @@ def load_files(
     preparation = Preparation.of(network.input_shape, network.preprocessing)
     images = read_files(files, preparation, access.reporter)
     return Images("the pictures", images, None, names_of(network), [file.name for file in files])
-
-
-def names_of(network: Reader) -> tuple[str, ...]:
-    """The names of a network's classes: its own, else those of its data set; empty if unknown."""
-    if network.class_names:
-        return network.class_names
-    known = CLASSES.get(network.metadata.get("dataset", ""), ())
-    return known if len(known) == network.classes else ()
 
 
 def _open(source: str) -> Archive | Folder | PictureFile | str:

@@ -84,6 +84,11 @@ class Classifier:
         result = self._run(0, len(self.program.layers) - 1)
         return Classification(result.best, result.cycles)
 
+    def logits(self) -> np.ndarray:
+        """The logits of the last image of `classify`, int64 (classes,)."""
+        words = self.device.read_scattered(self.program.logit_reads())
+        return words.astype(np.int32).astype(np.int64)
+
     def trace(self, image: np.ndarray) -> EngineTrace:
         """The engine's trace of one image; see `classify`.
 

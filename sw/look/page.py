@@ -460,9 +460,7 @@ def _confusion(network: IntegerNetwork, activity: Activity) -> list[dict[str, An
 
 
 def _class(network: IntegerNetwork, label: int) -> str:
-    if label < len(network.class_names):
-        return network.class_names[label]
-    return class_name(network.metadata.get("dataset"), label)
+    return class_name(network, label)
 
 
 def _wrong(network: IntegerNetwork, activity: Activity, images: np.ndarray) -> list[dict[str, Any]]:

@@ -108,10 +108,8 @@ class Scene:
         return int(self.trace.prediction[0])
 
     def class_name(self, label: int) -> str:
-        """The name of a class, from the network or its data set."""
-        if label < len(self.network.class_names):
-            return self.network.class_names[label]
-        return class_name(self.network.metadata.get("dataset"), label)
+        """The name of a class of the network."""
+        return class_name(self.network, label)
 
     @property
     def verdict(self) -> str:

@@ -59,9 +59,11 @@ CONFIGS = {
 }
 
 
-def differences(config: EngineConfig, seed: int, count: int, depth: int | None = None) -> list[str]:
+def differences(
+    config: EngineConfig, seed: int, count: int, depth: int | None = None, free: bool = False
+) -> list[str]:
     """Differences from the golden model or the cycle model, one line per network."""
-    cases = random_cases(seed, config, count, depth=depth)
+    cases = random_cases(seed, config, count, depth=depth, free=free)
     found = []
     for number, (case, engine) in enumerate(zip(cases, run_engine(config, cases), strict=True)):
         network = case.network
@@ -100,6 +102,27 @@ def test_random_programs_use_every_freedom():
     assert {(case.tau > 0, case.tau + case.T < MAIN.steps) for case in cases} == {
         *((probe, short) for probe in (False, True) for short in (False, True))
     }
+
+
+def test_free_geometry():
+    """Axes and sides of their own, dilation, groups and a border of the image."""
+    assert differences(MAIN, 20, 40, free=True) == []
+
+
+def test_free_geometry_uses_every_freedom():
+    cases = random_cases(20, MAIN, 40, free=True)
+    sources = [layer.source for case in cases for layer in case.network.layers]
+    firsts = [case.network.layers[0].source for case in cases]
+    for chosen in (sources, firsts):
+        assert any(source.stride[0] != source.stride[1] for source in chosen)
+        assert any(source.padding[0] != source.padding[1] for source in chosen)
+        assert any(source.padding[2] != source.padding[3] for source in chosen)
+        assert any(source.padding[0] != source.padding[2] for source in chosen)
+        assert any(source.groups > 1 for source in chosen)
+        assert any(source.dilation[0] > 1 and source.kernel[0] > 1 for source in chosen)
+        assert any(source.dilation[1] > 1 and source.kernel[1] > 1 for source in chosen)
+    assert any(source.stride == (1, 2) for source in firsts)
+    assert any(any(case.network.pad.sides) for case in cases)
 
 
 def test_sixteen_layers():

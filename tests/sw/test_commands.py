@@ -20,7 +20,10 @@ ODD = "[/x] [red] $_$"
 def odd(in_tmp: Path) -> str:
     """The file of a network for digits whose name and layers are called ``ODD``."""
     network = load_network("digits")
-    layers = tuple(dataclasses.replace(layer, name=f"{ODD}/y]") for layer in network.layers)
+    layers = tuple(
+        dataclasses.replace(each, name=f"{ODD}/y]{index}")
+        for index, each in enumerate(network.layers)
+    )
     dataclasses.replace(network, name=ODD, layers=layers).save("[/x].npz")
     return "[/x].npz"
 
