@@ -21,7 +21,7 @@ def convert(network: FloatNetwork, *, bits: int = 8) -> IntegerNetwork:
     Parameters
     ----------
     network
-        From `FloatNetwork.load` or `residuum.sw.train.training.fold`.
+        From `FloatNetwork.load` or `residuum.sw.train.folding.fold`.
     bits
         Bits of the signed weights, 2 .. 16.
 

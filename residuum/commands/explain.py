@@ -101,22 +101,26 @@ def _print(name: str, found: "Explanation") -> None:
     def percent(share: float | None, digits: int = 1, sign: str = "") -> str:
         return "" if share is None else f"{100 * share:{sign}.{digits}f}"
 
-    print(f"{name}, {found.weight_bits}-bit weights, tau {found.tau}, T {found.T}\n")
+    radix = found.code == "radix"
+    run = "radix code" if radix else f"tau {found.tau}, T {found.T}"
+    print(f"{name}, {found.weight_bits}-bit weights, {run}\n")
+    spiking = "numbers\nto here" if radix else "SNN to\nhere"
     where: list[dict[str, str | Text]] = [
         {
             "layer": Text(layer.name, "bold" if layer is found.worst else ""),
             "ANN to\nhere": f"{layer.activations_until:.2f}",
-            "SNN to\nhere": f"{layer.spikes_until:.2f}",
+            spiking: f"{layer.spikes_until:.2f}",
             "loss": f"{layer.loss:+.2f}",
             "rate\nerror": percent(layer.rate_error),
             "rate\nbias": percent(layer.rate_bias, sign="+"),
             "full\nrate": percent(layer.saturated),
-            "silenced": percent(layer.silenced),
+            **({} if radix else {"silenced": percent(layer.silenced)}),
             "dead": percent(layer.dead),
         }
         for layer in found.layers
     ]
-    title = "Accuracy in % with activations, or spikes, up to a layer; neurons in %"
+    what = "numbers" if radix else "spikes"
+    title = f"Accuracy in % with activations, or {what}, up to a layer; neurons in %"
     print_records(where, title=title, numbers=[key for key in where[0] if key != "layer"])
     print()
     why: list[dict[str, str | Text]] = []
@@ -128,7 +132,12 @@ def _print(name: str, found: "Explanation") -> None:
         }
         if layer is found.worst and layer.errors[layer.cause] > 0:
             errors[layer.cause].stylize("bold")
-        heads = {cause: cause.replace("thresholds", "thres-\nholds") for cause in CAUSES}
+        heads = {
+            cause: cause.replace("thresholds", "thres-\nholds")
+            for cause in CAUSES
+            # In radix code neither levels nor steps differ from the reference.
+            if not radix or cause not in ("levels", "timing")
+        }
         ratio, least = layer.threshold_ratio, layer.smallest_threshold
         why.append(
             {

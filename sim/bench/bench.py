@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -229,11 +228,7 @@ def _transfer(task: Task, baud: int) -> Json:
 def memory(program: Program) -> Json:
     """Rows of weight and feature memory: used by the network, and in the engine."""
     config = program.config
-    weight_rows = max(
-        plan.descriptor.weight_row
-        + plan.groups * plan.layer.in_channels * math.prod(plan.layer.kernel)
-        for plan in program.layers
-    )
+    weight_rows = max(plan.descriptor.weight_row + plan.weight_rows for plan in program.layers)
     maps = [plan.input for plan in program.layers]
     return {
         "weight_rows": weight_rows,

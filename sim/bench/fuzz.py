@@ -39,7 +39,8 @@ from residuum.sim.link.simulated import ChildLink, build_accelerator
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
-from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
+from residuum.sw.network.graph import Source
+from residuum.sw.network.integer_network import IntegerNetwork, Layer
 from residuum.sw.progress import SILENT, Reporter
 
 # Sizes that are not powers of two, so that some addresses are beyond the end of a memory.
@@ -471,19 +472,16 @@ def small_network() -> IntegerNetwork:
     layers = (
         Layer(
             name="conv",
-            weight=rng.integers(-20, 21, (4, 1, 3, 3)),
+            sources=(Source(rng.integers(-20, 21, (4, 1, 3, 3)), padding=(1, 1, 1, 1)),),
             bias=rng.integers(-50, 51, 4),
             threshold=rng.integers(1000, 4000, 4),
-            coding=PIXELS,
             fraction_bits=0,
-            padding=1,
         ),
         Layer(
             name="dense",
-            weight=rng.integers(-100, 101, (3, 4, 4, 4)),
+            sources=(Source(rng.integers(-100, 101, (3, 4, 4, 4)), map=0),),
             bias=rng.integers(-50, 51, 3),
             threshold=None,
-            coding=SPIKES,
             fraction_bits=4,
         ),
     )

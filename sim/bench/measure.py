@@ -372,8 +372,9 @@ class Task:
 def part_size(network: IntegerNetwork) -> int:
     """Number of images in a part."""
     macs = sum(
-        layer.weight.size * math.prod(shape[1:]) * layer.pool_area
-        for layer, shape in zip(network.layers, network.shapes, strict=True)
+        source.weight.size * math.prod(shape[1:]) * source.pool_area
+        for layer, shape in zip(network.layers, network.neuron_shapes, strict=True)
+        for source in layer.sources
     )
     return min(LARGEST_PART, max(1, PART_MACS // macs))
 

@@ -29,11 +29,15 @@ from torch import Tensor
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FORMAT as FLOAT_FORMAT
-from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.forward import convolve, max_pooled
 from residuum.sw.network.graph import HALF, IMAGE, INPUT, MaxPool, Pad, Source, as_entry, walk
-from residuum.sw.network.integer_network import LARGEST_PIXEL, RADIX, IntegerNetwork
+from residuum.sw.network.integer_network import LARGEST_PIXEL, RADIX, IntegerNetwork, Layer
 from residuum.sw.network.library import float_file
+
+# Far above the rounding errors of float64 and below 1/TH: where I/TH is a whole number and a half,
+# as happens in integers, the staircase rounds up.
+_TIE = 2.0**-38
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,15 @@ class RateLayer:
 
     def drive(self, inputs: Sequence[Tensor]) -> Tensor:
         """z, float64 (N, out, H', W'), for the rates or pixels (N, C, H, W) of each source."""
-        z = self.bias[:, None, None]
-        for source, rates in zip(self.sources, inputs, strict=True):
-            # Pooling sums; e includes the division.
-            weight = torch.from_numpy(source.weight)
-            z = z + convolve(source, rates.to(torch.float64), weight, pooling="sum")
-        return z
+        weights = [torch.from_numpy(source.weight) for source in self.sources]
+        # Pooling sums; e includes the division.
+        parts = [
+            convolve(source, rates.to(torch.float64), weight, bias, pooling="sum")
+            for source, rates, weight, bias in zip(
+                self.sources, inputs, weights, (self.bias, None), strict=False
+            )
+        ]
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def activation(self, z: Tensor) -> Tensor:
         """The rates of the map that the layer writes, for z (N, C, H, W)."""
@@ -185,7 +192,7 @@ def from_integers(network: IntegerNetwork, levels: int, source: str, own: bool) 
                 layer.threshold is None,
                 steps if network.code == RADIX else levels,
                 layer.max_pool,
-                0.5 if layer.start == HALF else 0.0,
+                _start(layer) + (_TIE if network.code == RADIX else 0.0),
             )
         )
     return _reference(layers, levels, source, own, network.pad, network.input)
@@ -222,7 +229,7 @@ def from_float(
                 layer.threshold is None,
                 steps,
                 layer.max_pool,
-                0.5 if layer.start == HALF else 0.0,
+                _start(layer),
             )
         )
         worth[index] = threshold
@@ -230,6 +237,10 @@ def from_float(
         network.pad, pixel=tuple(value * LARGEST_PIXEL for value in network.pad.pixel)
     )
     return _reference(layers, 1, source, False, pad, network.input)
+
+
+def _start(layer: Layer | FloatLayer) -> float:
+    return 0.5 if layer.start == HALF else 0.0
 
 
 def _scaled(source: Source, unit: np.ndarray) -> Source:

@@ -1,10 +1,18 @@
 """Bounds of every number in a layer of an integer network, from its actual weights."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
-from residuum.sw.network.integer_network import MAX_STEPS, IntegerNetwork, Layer
+from residuum.sw.network.integer_network import MAX_STEPS, Layer
+
+
+class Inputs(Protocol):
+    """What bounds need of a network; the conversion has no network yet when it chooses f."""
+
+    def largest_inputs(self, layer: Layer) -> tuple[int, ...]:
+        """Largest number of each source of a layer."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Bounds:
     potential_max: np.ndarray
 
 
-def bounds(network: IntegerNetwork, layer: Layer, steps: int) -> Bounds:
+def bounds(network: Inputs, layer: Layer, steps: int) -> Bounds:
     """Bounds of a layer for a stage of ``steps`` = max(tau, T) steps; in radix code, 1.
 
     Each input of the window may or may not fire, independently, so the weight sum lies between the

@@ -18,7 +18,7 @@ from residuum.sw.network.library import float_file, zoo_file
 from residuum.sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
 from residuum.sw.study.simulator import Reset
 from residuum.sw.study.store import Arrays, kept
-from residuum.sw.train.training import float_accuracy
+from residuum.sw.train.fine_tuning import float_accuracy
 
 TAUS = tuple(range(1, 9))
 LONGEST_T = 8

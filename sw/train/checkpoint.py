@@ -42,7 +42,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     body = content[start:]
     if content[:start] != MAGIC + hashlib.sha256(body).digest():
         raise ResiduumError(f"{path} is damaged; {REMEDY}")
-    state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True)
+    state: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
     return state
 
 

@@ -54,10 +54,13 @@ class QCFS(nn.Module):
     threshold
         lambda, a trained scalar > 0.
     share
-        Output / lambda (0..1) of the latest forward pass, with gradient, for an activity penalty.
+        Output / lambda (0..1) of the latest forward pass, with gradient, for an activity penalty;
+        None if ``keep_share`` is False, which saves time.
     """
 
-    def __init__(self, *, levels: int, initial_threshold: float = 2.0) -> None:
+    def __init__(
+        self, *, levels: int, initial_threshold: float = 2.0, keep_share: bool = True
+    ) -> None:
         super().__init__()
         if levels < 1:
             raise ValueError(f"levels must be at least 1, not {levels!r}")
@@ -65,9 +68,11 @@ class QCFS(nn.Module):
             raise ValueError(f"initial_threshold must be positive, not {initial_threshold!r}")
         self.levels = levels
         self.threshold = nn.Parameter(torch.tensor(float(initial_threshold)))
+        self.keep_share = keep_share
         self.share: Tensor | None = None
 
     def forward(self, z: Tensor) -> Tensor:
         activation = qcfs(z, self.threshold, self.levels)
-        self.share = activation / self.threshold
+        if self.keep_share:
+            self.share = activation / self.threshold
         return activation

@@ -11,7 +11,8 @@ import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.engine import Case
-from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
+from residuum.sw.network.integer_network import IntegerNetwork, Layer
+from tests.sw.layers import layer
 
 CONFIG = EngineConfig(
     lanes=4,
@@ -126,19 +127,19 @@ def _network(shape: tuple[int, int, int], *specs: dict[str, Any], seed: int) -> 
             order = np.arange(out) // 2 * 2
             weight, bias = weight[order], bias[order] - 2 * reach
         layers.append(
-            Layer(
-                name=f"layer{index + 1}",
+            layer(
+                index,
+                f"layer{index + 1}",
                 weight=weight,
                 bias=bias,
                 threshold=None if last else threshold,
-                coding=PIXELS if index == 0 else SPIKES,
                 fraction_bits=fraction,
                 stride=spec.get("stride", 1),
                 padding=spec.get("padding", 0),
                 pool=spec.get("pool", (1, 1)),
             )
         )
-        shape = layers[-1].output_shape(shape)
+        shape = layers[-1].source.output_shape(shape)
     return IntegerNetwork(f"case{seed}", input_shape, tuple(layers), 8)
 
 

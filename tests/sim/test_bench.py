@@ -208,7 +208,9 @@ def test_memory_that_a_network_takes():
     """3 x 3 x 1 + 3 x 3 x 16 x 2 groups + ..., from the shapes of the layers."""
     network = load_network("digits")
     taken = bench.memory(compile_network(network, preset("12f"), tau=4, T=4))
-    rows = sum(-(-layer.out_channels // 16) * layer.weight[0].size for layer in network.layers)
+    rows = sum(
+        -(-layer.out_channels // 16) * layer.source.weight[0].size for layer in network.layers
+    )
     assert (taken["weight_rows"], taken["weight_rows_there"]) == (rows, 2048)
     assert taken["weight_kbit"] == rows * 16 * 8 / 1024
     assert taken["feature_rows"] <= taken["feature_rows_there"] == 512

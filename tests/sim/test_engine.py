@@ -59,9 +59,11 @@ CONFIGS = {
 }
 
 
-def differences(config: EngineConfig, seed: int, count: int, depth: int | None = None) -> list[str]:
+def differences(
+    config: EngineConfig, seed: int, count: int, depth: int | None = None, free: bool = False
+) -> list[str]:
     """Differences from the golden model or the cycle model, one line per network."""
-    cases = random_cases(seed, config, count, depth=depth)
+    cases = random_cases(seed, config, count, depth=depth, free=free)
     found = []
     for number, (case, engine) in enumerate(zip(cases, run_engine(config, cases), strict=True)):
         network = case.network
@@ -90,15 +92,37 @@ def test_random_programs(seed):
 def test_random_programs_use_every_freedom():
     cases = [case for seed in range(4) for case in random_cases(seed, MAIN, 50)]
     layers = [layer for case in cases for layer in case.network.layers]
+    sources = [layer.source for layer in layers]
     assert len(cases) == 200
-    assert {size for layer in layers for size in layer.kernel} >= set(range(1, 8))
-    assert {layer.stride for layer in layers} == {1, 2, 3, 4}
-    assert {layer.padding for layer in layers} >= set(range(7))
-    assert {layer.pool for layer in layers} >= {(1, 1), (2, 2), (4, 4), (1, 2), (4, 1)}
+    assert {size for source in sources for size in source.kernel} >= set(range(1, 8))
+    assert {size for source in sources for size in source.stride} == {1, 2, 3, 4}
+    assert {size for source in sources for size in source.padding} >= set(range(7))
+    assert {source.pool for source in sources} >= {(1, 1), (2, 2), (4, 4), (1, 2), (4, 1)}
     assert {layer.out_channels % MAIN.lanes == 0 for layer in layers} == {False, True}
     assert {(case.tau > 0, case.tau + case.T < MAIN.steps) for case in cases} == {
         *((probe, short) for probe in (False, True) for short in (False, True))
     }
+
+
+def test_free_geometry():
+    """Axes and sides of their own, dilation, groups and a border of the image."""
+    assert differences(MAIN, 20, 40, free=True) == []
+
+
+def test_free_geometry_uses_every_freedom():
+    cases = random_cases(20, MAIN, 40, free=True)
+    sources = [layer.source for case in cases for layer in case.network.layers]
+    firsts = [case.network.layers[0].source for case in cases]
+    for chosen in (sources, firsts):
+        assert any(source.stride[0] != source.stride[1] for source in chosen)
+        assert any(source.padding[0] != source.padding[1] for source in chosen)
+        assert any(source.padding[2] != source.padding[3] for source in chosen)
+        assert any(source.padding[0] != source.padding[2] for source in chosen)
+        assert any(source.groups > 1 for source in chosen)
+        assert any(source.dilation[0] > 1 and source.kernel[0] > 1 for source in chosen)
+        assert any(source.dilation[1] > 1 and source.kernel[1] > 1 for source in chosen)
+    assert any(source.stride == (1, 2) for source in firsts)
+    assert any(any(case.network.pad.sides) for case in cases)
 
 
 def test_sixteen_layers():

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from residuum.cli import main
-from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
 from tests.sw.fake_device import FakeLink
+from tests.sw.layers import layer
 
 # Unmatched markup tags, and an incomplete formula.
 ODD = "[/x] [red] $_$"
@@ -19,7 +20,10 @@ ODD = "[/x] [red] $_$"
 def odd(in_tmp: Path) -> str:
     """The file of a network for digits whose name and layers are called ``ODD``."""
     network = load_network("digits")
-    layers = tuple(dataclasses.replace(layer, name=f"{ODD}/y]") for layer in network.layers)
+    layers = tuple(
+        dataclasses.replace(each, name=f"{ODD}/y]{index}")
+        for index, each in enumerate(network.layers)
+    )
     dataclasses.replace(network, name=ODD, layers=layers).save("[/x].npz")
     return "[/x].npz"
 
@@ -27,8 +31,8 @@ def odd(in_tmp: Path) -> str:
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> str:
     """A network in one layer that fits the fake device; every address opens that device."""
-    layer = Layer(ODD, np.ones((10, 1, 8, 8), int), np.zeros(10, int), None, PIXELS, 0)
-    network = IntegerNetwork(ODD, (1, 8, 8), (layer,), 8, {"dataset": "digits"})
+    out = layer(0, ODD, np.ones((10, 1, 8, 8), int), np.zeros(10, int), None)
+    network = IntegerNetwork(ODD, (1, 8, 8), (out,), 8, metadata={"dataset": "digits"})
     network.save("[/x].npz")
     monkeypatch.setattr("residuum.sw.host.links.open_link", lambda *_, **__: FakeLink())
     return "[/x].npz"

@@ -13,9 +13,10 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.float_snn import simulate_float
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork, fold_batchnorm
-from residuum.sw.network.integer_network import PIXELS, SPIKES
+from residuum.sw.network.graph import Source
+from residuum.sw.train.fine_tuning import FoldedModule
+from residuum.sw.train.folding import fold
 from residuum.sw.train.models import DIGITS, QCFSNetwork
-from residuum.sw.train.training import FoldedModule, fold
 
 
 def test_folding_equals_torch_batchnorm() -> None:
@@ -90,9 +91,9 @@ def hand_network(pool: tuple[int, int] = (1, 1)) -> FloatNetwork:
         "hand",
         (1, 2, 4),
         (
-            FloatLayer("first", np.ones((1, 1, 1, 1)), np.array([0.5]), 2.0),
-            FloatLayer("second", weight, np.array([-0.25]), 1.0, pool=pool),
-            FloatLayer("out", np.full((2, 1, 2 // pool[0], 4 // pool[1] - 1), 127.0),
+            FloatLayer("first", (Source(np.ones((1, 1, 1, 1))),), np.array([0.5]), 2.0),
+            FloatLayer("second", (Source(weight, 0, pool=pool),), np.array([-0.25]), 1.0),
+            FloatLayer("out", (Source(np.full((2, 1, 2 // pool[0], 4 // pool[1] - 1), 127.0), 1),),
                        np.array([1.0, 2.0]), None),
         ),
         levels=4,
@@ -102,13 +103,13 @@ def hand_network(pool: tuple[int, int] = (1, 1)) -> FloatNetwork:
 def test_hand_computed_integers() -> None:
     """Scale 1/127 in both hidden layers, A = 1/255 and then theta = 2."""
     first, second, out = to_integer(hand_network(), bits=8).layers
-    assert (first.coding, first.fraction_bits) == (PIXELS, 0)
-    assert first.weight.flatten().tolist() == [127]
+    assert first.fraction_bits == 0
+    assert first.source.weight.flatten().tolist() == [127]
     assert first.bias.tolist() == [round(0.5 * 255 * 127)]
     assert first.threshold is not None
     assert first.threshold.tolist() == [2 * 255 * 127]
-    assert (second.coding, second.fraction_bits) == (SPIKES, 4)
-    assert second.weight.flatten().tolist() == [127, -64]
+    assert second.fraction_bits == 4
+    assert second.source.weight.flatten().tolist() == [127, -64]
     assert second.bias.tolist() == [round(-0.25 / 2 * 127 * 16)]
     assert second.threshold is not None
     assert second.threshold.tolist() == [round(1.0 / 2 * 127 * 16)]
@@ -120,7 +121,7 @@ def test_pooling_makes_spikes_smaller() -> None:
     """2 x 2 pooling sums, so threshold and bias are multiplied by 4, and weights are unchanged."""
     plain = to_integer(hand_network(), bits=8).layers[1]
     pooled = to_integer(hand_network(pool=(2, 2)), bits=8).layers[1]
-    assert np.array_equal(plain.weight, pooled.weight)
+    assert np.array_equal(plain.source.weight, pooled.source.weight)
     assert plain.threshold is not None
     assert pooled.threshold is not None
     assert pooled.threshold.tolist() == (4 * plain.threshold).tolist()
@@ -138,17 +139,18 @@ def test_threshold_is_at_least_one() -> None:
 
 def test_output_layer_has_one_scale() -> None:
     """Two classes whose weights differ by a factor of 10 must have the same unit."""
-    layer = FloatLayer("out", np.array([[1.0], [0.1]])[:, :, None, None], np.zeros(2), None)
+    weight = np.array([[1.0], [0.1]])[:, :, None, None]
+    layer = FloatLayer("out", (Source(weight),), np.zeros(2), None)
     network = to_integer(FloatNetwork("one", (1, 1, 1), (layer,), 4), bits=8)
-    assert network.layers[0].weight.flatten().tolist() == [127, 13]
+    assert network.layers[0].source.weight.flatten().tolist() == [127, 13]
 
 
-@pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan")])
-def test_threshold_must_be_positive(threshold: float) -> None:
+def test_range_must_be_known() -> None:
+    """A plain ReLU has none."""
     network = hand_network()
-    broken = replace(network.layers[0], threshold=threshold)
-    with pytest.raises(ResiduumError, match="layer 'first' has the threshold"):
-        to_integer(replace(network, layers=(broken, *network.layers[1:])), bits=8)
+    endless = replace(network.layers[0], threshold=np.inf)
+    with pytest.raises(ResiduumError, match="'first' is a ReLU whose range is not known"):
+        to_integer(replace(network, layers=(endless, *network.layers[1:])), bits=8)
 
 
 def test_integer_model_approaches_float_model() -> None:
@@ -177,9 +179,16 @@ def exactly_representable(seed: int) -> tuple[FloatNetwork, np.ndarray]:
         return integers / 7
 
     layers = (
-        FloatLayer("a", weights(6, 2, 3, 3), rng.normal(0, 0.1, 6), 0.713, padding=1),
-        FloatLayer("b", weights(5, 6, 3, 3), rng.normal(0, 0.1, 5), 0.391, pool=(2, 2)),
-        FloatLayer("out", weights(4, 5, 1, 1), rng.normal(0, 0.1, 4), None),
+        FloatLayer(
+            "a",
+            (Source(weights(6, 2, 3, 3), padding=(1, 1, 1, 1)),),
+            rng.normal(0, 0.1, 6),
+            0.713,
+        ),
+        FloatLayer(
+            "b", (Source(weights(5, 6, 3, 3), 0, pool=(2, 2)),), rng.normal(0, 0.1, 5), 0.391
+        ),
+        FloatLayer("out", (Source(weights(4, 5, 1, 1), 1),), rng.normal(0, 0.1, 4), None),
     )
     images = rng.integers(0, 256, (40, 2, 6, 6), dtype=np.uint8)
     return FloatNetwork("exact", (2, 6, 6), layers, 4), images

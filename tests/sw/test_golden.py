@@ -1,8 +1,10 @@
 """The golden model against a naive scalar simulator, closed forms and the theory of SRP."""
 
+import collections
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,17 +13,53 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.golden import golden_model
 from residuum.sw.golden.golden_model import (
+    _Kernel,
+    divide,
     firing_share,
     integrate_and_fire,
     simulate,
     simulate_batches,
 )
-from residuum.sw.network.integer_network import PIXELS, SPIKES, IntegerNetwork, Layer
-from tests.sw.naive import run
-from tests.sw.networks import naive_integer, random_images, random_network
+from residuum.sw.network.graph import INPUT, SPIKES, MaxPool, Pad, Source
+from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork, Layer
+from tests.sw.naive import NaiveLayer, number, run, run_radix
+from tests.sw.networks import (
+    CORNERS,
+    corners,
+    naive_integer,
+    random_graph,
+    random_images,
+    random_input,
+    random_network,
+)
+
+
+def assert_equal_to_naive(
+    network: IntegerNetwork, images: np.ndarray, tau: int, T: int
+) -> list[NaiveLayer]:
+    """Every value of a run of one image equals the scalar simulation; returns its layers."""
+    trace = simulate(network, images, tau=tau, T=T)
+    naive = naive_integer(network)
+    signal = images if network.input == SPIKES else network.with_border(images)
+    if network.code == RADIX:
+        numbers, logits = run_radix(naive, signal[0].tolist())
+        assert [layer.values[0].tolist() for layer in trace.layers] == numbers
+    else:
+        hidden, logits = run(naive, signal[0].tolist(), tau, T, spikes=network.input == SPIKES)
+        for found, layer, (trains, residual, silenced) in zip(
+            trace.layers, network.layers, hidden, strict=False
+        ):
+            assert found.trains[0].tolist() == trains
+            # A strict neuron of the golden model starts one lower, and fires at its threshold.
+            assert (found.residual[0] + int(layer.strict)).tolist() == residual
+            assert found.silenced[0].tolist() == silenced
+    assert trace.logits[0].tolist() == logits
+    return naive
 
 
 @given(seed=st.integers(0, 2**32), tau=st.integers(0, 5), T=st.integers(1, 5))
@@ -30,23 +68,50 @@ from tests.sw.networks import naive_integer, random_images, random_network
 def test_equals_naive_step_by_step_simulation(seed: int, tau: int, T: int) -> None:
     """The golden model (layer by layer, matrices) equals the scalar step-by-step simulation."""
     network = random_network(seed)
-    image = random_images(seed, network, 1)
-    trace = simulate(network, image, tau=tau, T=T)
-    hidden, logits = run(naive_integer(network), image[0].tolist(), tau, T)
-    for layer, (trains, residual, silenced) in zip(trace.layers, hidden, strict=True):
-        assert layer.trains[0].tolist() == trains
-        assert layer.residual[0].tolist() == residual
-        assert layer.silenced[0].tolist() == silenced
-    assert trace.logits[0].tolist() == logits
+    assert_equal_to_naive(network, random_images(seed, network, 1), tau, T)
+
+
+def seen_in(network: IntegerNetwork, naive: list[NaiveLayer]) -> set[str]:
+    """Corners of a network, and those that its run met."""
+    seen = set(corners(network)) | {network.code}
+    for layer in naive:
+        seen |= {name for name in ("clip low", "clip high") if name in layer.seen}
+        if layer.seen["largest sum"] > 1 << 24:
+            seen.add("|sum| > 2**24")
+    return seen
+
+
+def test_equals_naive_on_random_graphs_with_every_corner() -> None:
+    met: collections.Counter[str] = collections.Counter()
+    for seed in range(300):
+        network = random_graph(seed)
+        rng = np.random.default_rng(seed + 2)
+        tau, T = (0, 1) if network.code == RADIX else (int(rng.integers(0, 4)), 3)
+        if any(layer.strict for layer in network.layers):
+            tau = 0
+        images = random_input(seed, network, 1, tau + T)
+        met.update(seen_in(network, assert_equal_to_naive(network, images, tau, T)))
+    wanted = {*CORNERS, RATE, RADIX, "clip low", "clip high", "|sum| > 2**24"}
+    assert wanted == set(met)
+
+
+@pytest.mark.parametrize("code", [RATE, RADIX])
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=15)
+def test_graphs_that_nobody_chose(code: str, seed: int) -> None:
+    network = random_graph(seed, code)
+    T = 1 if code == RADIX else 4
+    assert_equal_to_naive(network, random_input(seed, network, 1, T), 0, T)
 
 
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=10)
 def test_batches_do_not_depend_on_one_another(seed: int) -> None:
-    network = random_network(seed)
-    images = random_images(seed, network, 5)
-    together = simulate(network, images, tau=2, T=3)
-    alone = [simulate(network, images[i : i + 1], tau=2, T=3) for i in range(5)]
+    network = random_graph(seed)
+    stages = {"tau": 0, "T": 1 if network.code == RADIX else 3}
+    images = random_input(seed, network, 5, stages["T"])
+    together = simulate(network, images, **stages)
+    alone = [simulate(network, images[i : i + 1], **stages) for i in range(5)]
     assert np.array_equal(together.logits, np.concatenate([trace.logits for trace in alone]))
     for index, layer in enumerate(together.layers):
         trains = np.concatenate([trace.layers[index].trains for trace in alone])
@@ -97,12 +162,22 @@ def test_negative_residual_means_too_many_spikes(threshold: int, steps: int) -> 
     assert np.array_equal(counts > levels, (residual < 0) & (counts >= 1))
 
 
+def reads(weight: np.ndarray, map: int = INPUT, **geometry: Any) -> tuple[Source]:
+    return (Source(weight, map, **geometry),)
+
+
+def only_output(weight: np.ndarray, bias: Any = 0, **geometry: Any) -> Layer:
+    """An output layer that reads the image."""
+    biases = np.broadcast_to(np.asarray(bias), (len(weight),))
+    return Layer("out", reads(weight, **geometry), biases, None, 0)
+
+
 def one_neuron(weight: int, bias: int, threshold: int) -> IntegerNetwork:
     """One pixel, one neuron, one class that counts its spikes."""
     layers = (
-        Layer("neuron", np.full((1, 1, 1, 1), weight), np.array([bias]), np.array([threshold]),
-              PIXELS, 0),
-        Layer("count", np.ones((1, 1, 1, 1), int), np.zeros(1, int), None, SPIKES, 0),
+        Layer("neuron", reads(np.full((1, 1, 1, 1), weight)), np.array([bias]),
+              np.array([threshold]), 0),
+        Layer("count", reads(np.ones((1, 1, 1, 1), int), 0), np.zeros(1, int), None, 0),
     )  # fmt: skip
     return IntegerNetwork("one", (1, 1, 1), layers, 8)
 
@@ -121,7 +196,7 @@ def test_residual_of_zero_is_not_silenced() -> None:
 
 
 def test_prediction_takes_the_first_of_equal_logits() -> None:
-    layer = Layer("out", np.zeros((4, 1, 1, 1), int), np.array([1, 5, 5, 0]), None, PIXELS, 0)
+    layer = only_output(np.zeros((4, 1, 1, 1), int), [1, 5, 5, 0])
     network = IntegerNetwork("tie", (1, 1, 1), (layer,), 8)
     trace = simulate(network, np.zeros((1, 1, 1, 1), np.uint8), tau=1, T=2)
     assert trace.prediction.tolist() == [1]
@@ -132,8 +207,7 @@ def test_large_sums_are_exact() -> None:
     """Beyond 2**24 float32 would round; the model must take float64."""
     weight = np.full((1, 1, 41, 41), 32767)
     weight[0, 0, 0, 0] = 1
-    layer = Layer("out", weight, np.zeros(1, int), None, PIXELS, 0)
-    network = IntegerNetwork("large", (1, 41, 41), (layer,), 16)
+    network = IntegerNetwork("large", (1, 41, 41), (only_output(weight),), 16)
     trace = simulate(network, np.full((1, 1, 41, 41), 255, np.uint8), tau=0, T=1)
     assert trace.logits.tolist() == [[255 * (1680 * 32767 + 1)]]
 
@@ -141,8 +215,7 @@ def test_large_sums_are_exact() -> None:
 def test_first_odd_sum_beyond_float32_is_exact() -> None:
     """2**24 + 1 is the smallest positive integer that float32 cannot represent."""
     weight = np.array([32767, 32767, 259, 1, 1]).reshape(1, 5, 1, 1)
-    layer = Layer("out", weight, np.zeros(1, int), None, PIXELS, 0)
-    network = IntegerNetwork("large", (5, 1, 1), (layer,), 16)
+    network = IntegerNetwork("large", (5, 1, 1), (only_output(weight),), 16)
     image = np.array([255, 255, 255, 1, 1], np.uint8).reshape(1, 5, 1, 1)
     total = (1 << 24) + 1
     assert int(weight.reshape(-1) @ image.reshape(-1).astype(int)) == total
@@ -237,9 +310,191 @@ def test_what_can_be_meant_is_accepted(convert: Callable[[np.ndarray], Any]) -> 
 
 
 def test_largest_possible_window_counts_exactly() -> None:
-    layer = Layer("huge", np.full((1, 1, 1, 1), 32767), np.zeros(1, int), None, PIXELS, 0,
-                  pool=(1024, 1024))  # fmt: skip
+    layer = only_output(np.full((1, 1, 1, 1), 32767), pool=(1024, 1024))
     network = IntegerNetwork("huge", (1, 1024, 1024), (layer,), 16)
     # A window covers at most 2**20 inputs; their sum is below 2**53.
     trace = simulate(network, np.full((1, 1, 1024, 1024), 255, np.uint8), tau=0, T=1)
     assert trace.logits.tolist() == [[(1 << 20) * 255 * 32767]]
+
+
+@pytest.mark.parametrize("threshold", [1, 2, 3, 4, 5, 7, 8])
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_number_is_the_rounded_quotient(threshold: int, bits: int) -> None:
+    """Exhaustive: q = clip(floor((I + (TH >> 1)) / TH), 0, 2**K - 1), ties rounded up."""
+    currents = np.arange(-2 * threshold, (threshold << bits) + 2 * threshold)
+    found, left = divide(
+        torch.from_numpy(currents)[:, None, None, None], np.array([threshold]), bits
+    )
+    layer = NaiveLayer([], [0], [threshold], None, bits=bits)
+    expected = [number(layer, 0, int(i)) for i in currents]
+    assert found.flatten().tolist() == expected
+    assert left.flatten().tolist() == [
+        int(i) + threshold // 2 - q * threshold for i, q in zip(currents, expected, strict=True)
+    ]
+
+
+def in_radix(threshold: int, bits: int, **changes: Any) -> IntegerNetwork:
+    """Four pixels, one number for each, and one class that adds them up."""
+    layers = (
+        Layer("number", reads(np.full((1, 1, 1, 1), 1)), np.zeros(1, int), np.array([threshold]),
+              0, bits=bits, **changes),
+        Layer("sum", reads(np.ones((1, 1, 1, 1), int), 0, pool=(1, 2)), np.zeros(1, int), None, 0),
+    )  # fmt: skip
+    return IntegerNetwork("radix", (1, 1, 4), layers, 8, RADIX)
+
+
+def test_radix_trains_are_the_bits_of_the_pooled_numbers() -> None:
+    """Pixels 30, 0, 50, 255 / 10 are 3, 0, 5 and 25, clipped to 7; the maxima of pairs are 3, 7."""
+    network = in_radix(10, 3, max_pool=MaxPool((1, 2), (1, 2)))
+    image = np.array([30, 0, 50, 255], np.uint8).reshape(1, 1, 1, 4)
+    trace = simulate(network, image, tau=0, T=1)
+    layer = trace.layers[0]
+    assert layer.values.flatten().tolist() == [3, 7]
+    assert layer.trains.tolist() == [[[[[True, True]]], [[[True, True]]], [[[False, True]]]]]
+    assert layer.residual.flatten().tolist() == [5, 5, 5, 190]
+    assert not layer.silenced.any()
+    assert trace.logits.tolist() == [[10]]
+
+
+def test_rate_values_count_the_spikes_of_the_inference() -> None:
+    trace = simulate(one_neuron(1, 0, 4), np.full((1, 1, 1, 1), 2, np.uint8), tau=4, T=3)
+    assert trace.layers[0].trains.sum() == 4
+    assert trace.layers[0].values.tolist() == [[[[2]]]]
+    assert trace.logits.tolist() == [[2]]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "groups", "geometry"),
+    [
+        ((3, 3), 1, {"padding": (1, 0, 2, 1), "stride": (2, 1)}),
+        ((3, 3), 6, {"padding": (2, 2, 1, 1), "dilation": (2, 1)}),
+        ((2, 3), 2, {"stride": (1, 2)}),
+        ((1, 1), 6, {"stride": (2, 2)}),
+        ((1, 1), 1, {}),
+        ((9, 11), 1, {}),
+        ((9, 11), 6, {}),
+        ((2, 1), 3, {"pool": (2, 3)}),
+    ],
+)
+def test_every_way_of_summing_equals_an_integer_convolution(
+    kernel: tuple[int, int], groups: int, geometry: dict
+) -> None:
+    """Each shape takes another path through the kernel; torch convolves int64 without rounding."""
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-128, 128, (6, 6 // groups, *kernel))
+    source = Source(weight, INPUT, groups=groups, **geometry)
+    layer = Layer("n", (source,), np.zeros(6, int), np.ones(6, int), 0)
+    x = torch.from_numpy(rng.integers(0, 256, (3, 6, 9, 11)))
+    found = _Kernel(layer, layer.source, 255).sums(x).to(torch.int64)
+    top, bottom, left, right = source.padding
+    (rows, columns), (height, width) = source.pool, (9 // source.pool[0], 11 // source.pool[1])
+    windows = x[:, :, : height * rows, : width * columns].unflatten(3, (width, columns))
+    maps = windows.unflatten(2, (height, rows)).sum(dim=(3, 5))
+    expected = F.conv2d(
+        F.pad(maps, (left, right, top, bottom)), torch.from_numpy(weight), None, source.stride,
+        0, source.dilation, groups,
+    )  # fmt: skip
+    assert torch.equal(found, expected)
+
+
+def test_window_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network(5)
+    images = random_images(5, network, 7)
+    whole = simulate(network, images, tau=1, T=2)
+    monkeypatch.setattr(golden_model, "_WINDOW_NUMBERS", 1)
+    assert np.array_equal(simulate(network, images, tau=1, T=2).logits, whole.logits)
+
+
+def sum_beyond_bfloat16() -> tuple[IntegerNetwork, np.ndarray]:
+    """A sum of 4097, which bfloat16 cannot hold, and the image that has it."""
+    weight = np.array([16, 16, 1]).reshape(1, 3, 1, 1)
+    image = np.array([128, 128, 1], np.uint8).reshape(1, 3, 1, 1)
+    return IntegerNetwork("odd", (3, 1, 1), (only_output(weight),), 8), image
+
+
+def test_autocast_and_reduced_precision_change_nothing() -> None:
+    """Torch rounds float32 products to bfloat16 in autocast, and may do so where a switch allows
+    it."""
+    network, image = sum_beyond_bfloat16()
+    with torch.autocast("cpu"):
+        assert simulate(network, image, tau=0, T=1).logits.tolist() == [[4097]]
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert simulate(network, image, tau=0, T=1).logits.tolist() == [[4097]]
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def two_sources(h: int, weights: tuple[int, int]) -> IntegerNetwork:
+    """I = 2 * (w x + 2**h w' x) + 1 of one pixel x that is both sources."""
+    sources = tuple(Source(np.full((1, 1, 1, 1), weight)) for weight in weights)
+    layer = Layer("out", sources, np.ones(1, int), None, 1, h)
+    return IntegerNetwork("two", (1, 1, 1), (layer,), 16)
+
+
+@pytest.mark.parametrize(("h", "expected"), [(0, 2 * 255 * (3 - 5) + 1), (4, 2 * 255 * -77 + 1)])
+def test_shift_belongs_to_the_second_source(h: int, expected: int) -> None:
+    image = np.full((1, 1, 1, 1), 255, np.uint8)
+    trace = simulate(two_sources(h, (3, -5)), image, tau=0, T=1)
+    assert trace.logits.tolist() == [[expected]]
+
+
+def test_image_beside_spikes_counts_in_every_step() -> None:
+    """The output adds the image and a neuron that fires in every second step: 3 * 7 + 1."""
+    neuron = Layer("neuron", reads(np.ones((1, 1, 1, 1), int)), np.zeros(1, int), np.array([14]), 0)
+    sources = (Source(np.ones((1, 1, 1, 1), int)), Source(np.ones((1, 1, 1, 1), int), 0))
+    out = Layer("out", sources, np.zeros(1, int), None, 0)
+    network = IntegerNetwork("mixed", (1, 1, 1), (neuron, out), 8)
+    trace = simulate(network, np.full((1, 1, 1, 1), 7, np.uint8), tau=1, T=3)
+    assert trace.layers[0].trains.flatten().tolist() == [True, True, False, True]
+    assert trace.logits.tolist() == [[3 * 7 + 2]]
+
+
+def test_border_is_seen_as_if_the_picture_had_it() -> None:
+    weight = np.arange(24).reshape(1, 2, 3, 4) - 9
+    whole = IntegerNetwork("whole", (2, 3, 4), (only_output(weight),), 8)
+    pad = Pad((1, 0, 0, 2), (9.0, 200.0))
+    bordered = replace(whole, input_shape=(2, 2, 2), pad=pad)
+    image = random_images(0, bordered, 3)
+    wide = np.pad(image, [(0, 0), (0, 0), (1, 0), (0, 2)], constant_values=9)
+    wide[:, 1, 0] = wide[:, 1, :, 2:] = 200
+    logits = simulate(whole, wide, tau=0, T=2).logits
+    assert np.array_equal(simulate(bordered, image, tau=0, T=2).logits, logits)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((1, 3, 1, 1, 1), np.uint8), r"takes spike trains of shape \(N, 4, 1, 1, 1\)"),
+        (np.full((1, 4, 1, 1, 1), 2, np.uint8), "a spike train holds 0 and 1 only"),
+        (np.zeros((1, 1, 1, 1), np.uint8), "spike trains must be whole numbers"),
+    ],
+)
+def test_wrong_trains_get_a_sentence(values: np.ndarray, message: str) -> None:
+    network = replace(one_neuron(1, 0, 1), input=SPIKES)
+    with pytest.raises(ResiduumError, match=message):
+        simulate(network, values, tau=0, T=4)
+
+
+def test_radix_runs_once() -> None:
+    image = np.zeros((1, 1, 1, 4), np.uint8)
+    with pytest.raises(ResiduumError, match="is in radix code, which runs once: tau must be 0"):
+        simulate(in_radix(10, 3, max_pool=MaxPool((1, 2), (1, 2))), image, tau=4, T=4)
+
+
+def test_strict_neurons_have_no_mask() -> None:
+    network = one_neuron(1, 0, 4)
+    strict = replace(network, layers=(replace(network.layers[0], strict=True), network.layers[1]))
+    with pytest.raises(ResiduumError, match="layer 'neuron' fires strictly above its threshold"):
+        simulate(strict, PIXEL, tau=1, T=1)
+
+
+@pytest.mark.parametrize(("strict", "spikes"), [(False, 2), (True, 1)])
+def test_strict_neuron_rests_at_its_threshold(strict: bool, spikes: int) -> None:
+    """V0 = 2, I = 2, TH = 4: v + I is 4, 2, 4, ... without, and 4, 6, 4, ... with strictness."""
+    network = one_neuron(1, 0, 4)
+    network = replace(
+        network, layers=(replace(network.layers[0], strict=strict), network.layers[1])
+    )
+    trace = simulate(network, np.full((1, 1, 1, 1), 2, np.uint8), tau=0, T=3)
+    assert trace.logits.tolist() == [[spikes]]

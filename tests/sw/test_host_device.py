@@ -21,9 +21,10 @@ from residuum.sw.host.device import (
     Refused,
 )
 from residuum.sw.host.links import LinkError
-from residuum.sw.network.integer_network import PIXELS, IntegerNetwork, Layer
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
 from tests.sw.fake_device import CLOCK_HZ, CONFIG, PASSING, FakeLink, identity
+from tests.sw.layers import layer
 
 WEIGHTS = HostMap(CONFIG).address(Region.WEIGHTS)
 TRAINS = HostMap(CONFIG).address(Region.TRAINS)
@@ -208,8 +209,8 @@ def test_a_network_that_does_not_fit():
 
 def small(name: str = "small", weight: int = 1) -> IntegerNetwork:
     """One pixel, two classes; the weight distinguishes the programs of two networks."""
-    layer = Layer("out", np.full((2, 1, 1, 1), weight), np.zeros(2, int), None, PIXELS, 0)
-    return IntegerNetwork(name, (1, 1, 1), (layer,), 8)
+    out = layer(0, "out", np.full((2, 1, 1, 1), weight), np.zeros(2, int), None)
+    return IntegerNetwork(name, (1, 1, 1), (out,), 8)
 
 
 PIXEL = np.zeros((1, 1, 1), np.uint8)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from residuum.sw.convert.to_integer import FractionBits, to_integer
 from residuum.sw.data.data_sets import load_dataset
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.bounds import bounds, signed_bits
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
-from residuum.sw.network.integer_network import IntegerNetwork, bounds, signed_bits
+from residuum.sw.network.graph import INPUT, Source
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.study import page
 from residuum.sw.study import report as study_report
 from residuum.sw.study.measure import CASES
@@ -45,15 +48,19 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")
     rng = np.random.default_rng(0)
 
-    def layer(name: str, shape: tuple[int, ...], threshold: float | None, **how: int) -> FloatLayer:
+    def layer(
+        name: str, map: int, shape: tuple[int, ...], threshold: float | None, **how: Any
+    ) -> FloatLayer:
         weight = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
-        return FloatLayer(name, weight, rng.normal(size=shape[0]) / 8, threshold, **how)
+        source = Source(weight, map, **how)
+        return FloatLayer(name, (source,), rng.normal(size=shape[0]) / 8, threshold)
 
+    border = (1, 1, 1, 1)
     layers = (
-        layer("conv1", (3, 1, 3, 3), 0.5, padding=1),
-        layer("conv2", (4, 3, 3, 3), 0.4, stride=2, padding=1),
-        layer("conv3", (4, 4, 3, 3), 0.3, padding=1),
-        layer("classifier", (10, 4, 4, 4), None),
+        layer("conv1", INPUT, (3, 1, 3, 3), 0.5, padding=border),
+        layer("conv2", 0, (4, 3, 3, 3), 0.4, stride=(2, 2), padding=border),
+        layer("conv3", 1, (4, 4, 3, 3), 0.3, padding=border),
+        layer("classifier", 2, (10, 4, 4, 4), None),
     )
     network = FloatNetwork("digits", (1, 8, 8), layers, levels=4)
     network.save(folder / "digits-float.npz")
@@ -129,7 +136,7 @@ def test_bits_are_those_of_the_converted_network(
     for stage, accuracy in row["accuracy"].items():
         tau, T = map(int, stage.split(","))
         assert accuracy == pytest.approx(golden_accuracy(network, digits, tau, T))
-    limits = [bounds(layer, 8) for layer in network.layers]
+    limits = [bounds(network, layer, 8) for layer in network.layers]
     assert row["bound"] == max(
         signed_bits(int(limit.potential_min.min()), int(limit.potential_max.max()))
         for limit in limits
@@ -361,7 +368,7 @@ def test_files_of_two_networks_get_a_sentence(zoo: Path, tmp_path: Path) -> None
     small = FloatNetwork(
         "digits",
         (1, 1, 1),
-        (FloatLayer("out", np.ones((10, 1, 1, 1)), np.zeros(10), None),),
+        (FloatLayer("out", (Source(np.ones((10, 1, 1, 1))),), np.zeros(10), None),),
         4,
     )
     small.save(tmp_path / "digits-float.npz")

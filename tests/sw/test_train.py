@@ -11,19 +11,14 @@ import torch
 
 from residuum.sw.data.data_sets import DATASETS, ImageSet
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.train import training
 from residuum.sw.train.augment import CropAndFlip
 from residuum.sw.train.checkpoint import MAGIC, read_checkpoint, write_checkpoint
+from residuum.sw.train.fine_tuning import FoldedModule, fine_tune, float_accuracy
+from residuum.sw.train.folding import fold
 from residuum.sw.train.models import MODELS, ModelDefinition, QCFSNetwork, model_definition
-from residuum.sw.train.training import (
-    FoldedModule,
-    fine_tune,
-    float_accuracy,
-    fold,
-    mean_activity,
-    train,
-)
+from residuum.sw.train.training import mean_activity, train
+from tests.sw.folded import logits_of_folded
 from tests.sw.reporter import Lines
 
 DIGITS = model_definition("digits")
@@ -230,18 +225,6 @@ def random_network(definition: ModelDefinition) -> QCFSNetwork:
     return network.eval()
 
 
-def logits_of_folded(network: FloatNetwork, x: torch.Tensor) -> torch.Tensor:
-    """The folded network, computed explicitly in float64 with torch's pooling."""
-    for layer in network.layers:
-        x = torch.nn.AvgPool2d(layer.pool)(x)
-        weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
-        x = torch.nn.functional.conv2d(x, weight, bias, layer.stride, layer.padding)
-        if layer.threshold is not None:
-            levels = torch.floor(x * network.levels / layer.threshold + 0.5)
-            x = torch.clamp(levels / network.levels, 0, 1) * layer.threshold
-    return x.flatten(1)
-
-
 @pytest.mark.parametrize(
     ("size", "pool", "features"), [(8, 1, 4), (8, 2, 2), (8, 4, 1), (8, 3, 1), (10, 2, 2)]
 )
@@ -261,7 +244,7 @@ def test_pooling_before_the_classifier_is_the_same_in_every_form(
         tuned = module.export()
         of_module = module.double()(images)
     assert trained.std() > 0.01
-    assert folded.layers[-1].pool == (pool, pool)
+    assert folded.layers[-1].source.pool == (pool, pool)
     assert torch.allclose(logits_of_folded(folded, images), trained, atol=1e-9)
     # `FoldedModule` has float32 parameters, so a few neurons near a step take another level than in
     # `trained`. Its own export agrees exactly.

@@ -8,8 +8,8 @@ from residuum.hw.isa.presets import preset
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.data.data_sets import DATA_VARIABLE, load_held_out
 from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.bounds import bounds, signed_bits
 from residuum.sw.network.float_network import FloatNetwork
-from residuum.sw.network.integer_network import bounds, signed_bits
 from residuum.sw.network.library import float_file, load_network, zoo_names
 
 needs_data = pytest.mark.skipif(
@@ -55,14 +55,14 @@ def test_accuracy_on_some_test_images(model: str, bits: int, least: float) -> No
 
 
 def test_mnist_has_at_most_40000_weights() -> None:
-    assert sum(layer.weight.size for layer in load_network("mnist").layers) <= 40_000
+    assert sum(layer.source.weight.size for layer in load_network("mnist").layers) <= 40_000
 
 
 @pytest.mark.parametrize("model", zoo_names())
 def test_float_network_has_the_layers_of_the_integer_one(model: str) -> None:
     floating, integer = FloatNetwork.load(float_file(model)), load_network(model)
-    assert [layer.weight.shape for layer in floating.layers] == [
-        layer.weight.shape for layer in integer.layers
+    assert [layer.source.weight.shape for layer in floating.layers] == [
+        layer.source.weight.shape for layer in integer.layers
     ]
 
 
@@ -70,8 +70,9 @@ def test_float_network_has_the_layers_of_the_integer_one(model: str) -> None:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_small_engine_suffices(model: str, bits: int) -> None:
     """16-bit accumulators and 22-bit potentials are enough."""
-    for layer in load_network(model, bits).layers:
-        limits = bounds(layer, 4)
+    network = load_network(model, bits)
+    for layer in network.layers:
+        limits = bounds(network, layer, 4)
         assert signed_bits(int(limits.acc_min.min()), int(limits.acc_max.max())) <= 16
         assert signed_bits(int(limits.potential_min.min()), int(limits.potential_max.max())) <= 22
 
