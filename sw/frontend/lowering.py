@@ -24,7 +24,7 @@ from residuum.sw.frontend.operators import Operator, OperatorGraph
 from residuum.sw.frontend.pooling import adaptive, averages, max_pool_of, unequal, window_counts
 from residuum.sw.frontend.supported import refuse
 from residuum.sw.frontend.views import Inexact, View, concatenated
-from residuum.sw.frontend.windows import dense
+from residuum.sw.frontend.windows import dense, gathered
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.graph import INPUT, MaxPool, Pair, Preprocessing, Shape, Sides
 
@@ -218,10 +218,7 @@ class _Lowering:
                 f"{view.shape[0]}; is this the input shape that the model was made for?"
             )
         elements = view.natural()
-        used = elements.index >= 0
-        kernel = np.zeros((len(weight), math.prod(view.spatial)))
-        scaled = weight[:, used] * elements.gain[used]
-        np.add.at(kernel.T, elements.index[used], scaled.T)
+        kernel = gathered(weight, elements.index, elements.gain, math.prod(view.spatial))
         bias = bias + weight @ elements.offset
         plain = replace(view, elements=None, flat=False)
         whole = kernel.reshape(len(weight), *view.spatial)
