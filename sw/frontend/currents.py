@@ -277,8 +277,6 @@ def _bordered(
     term: Term, view: View, part: Part, padding: Sides, inside: np.ndarray, start: int
 ) -> Term:
     """The term with the pixel that positions outside its map hold."""
-    if not term.reaches_out:
-        return term
     outer = [padding[2 * number : 2 * number + 2] for number in range(2)]
     windows = (term.rows, term.columns)
     read_outer = False
@@ -289,6 +287,8 @@ def _bordered(
         if axis.cuts(before, int(behind)):
             raise Inexact("layout")
         read_outer |= before > 0 or behind
+    if not term.reaches_out:
+        return term
     border = view.border[inside]
     if read_outer:
         if part.bordered and border.any():

@@ -489,13 +489,15 @@ class _Lowering:
         value = self._input(operator)
         axes, keep = operator.attributes["axes"], operator.attributes["keep"]
         shape = value.shape
-        # A mean over columns alone leaves (C, H), whose width is 1.
+        windows = set(axes)
         if len(shape) == 2 and axes == (2,) and math.prod(shape) == math.prod(_spatial(value)):
+            # Rows and columns as one axis, or what a mean over columns left.
             value = self._reshaped(value, _spatial(value))
+            windows = {2, 3}
         elif len(shape) != 3 or not axes or not set(axes) <= {2, 3}:
             raise Inexact(supported.LAYOUT)
         spatial = _map_shape(value)
-        kernel = tuple(size if n + 2 in axes else 1 for n, size in enumerate(spatial[1:]))
+        kernel = tuple(size if n + 2 in windows else 1 for n, size in enumerate(spatial[1:]))
         counts = tuple(size // window for size, window in zip(spatial[1:], kernel, strict=True))
         result = self._averaged(operator, value, kernel, kernel, counts)  # type: ignore[arg-type]
         if keep:
