@@ -516,15 +516,17 @@ def _adaptive_pool2d(walk: _Walk, node: Any) -> str | list[str]:
     return [output] if maximum else output
 
 
-@_handles("mean")
+@_handles("mean", "sum")
 def _mean(walk: _Walk, node: Any) -> str:
     x, axes, keep = walk.arguments(node, [("input", None), ("dim", None), ("keepdim", False)])
     if axes is None:
         return walk.emit(op.refused, [walk._value(x)], supported.MAP_OUTPUT)
     axes = [axes] if isinstance(axes, int) else list(axes)
-    return walk.emit(
-        op.mean, walk._value(x), sorted(walk.axis(x, axis) for axis in axes), keep=keep
-    )
+    axes = sorted(walk.axis(x, axis) for axis in axes)
+    if _operator_name(node.target) == "mean":
+        return walk.emit(op.mean, walk._value(x), axes, keep=keep)
+    mean = walk.emit(op.mean, walk._value(x), axes, keep=keep, suffix=":mean")
+    return walk.emit(op.affine, mean, float(math.prod(walk.shape(x)[axis - 1] for axis in axes)))
 
 
 @_handles("amax")

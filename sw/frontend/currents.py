@@ -9,7 +9,7 @@ import numpy as np
 
 from residuum.sw.frontend.operators import Operator
 from residuum.sw.frontend.views import Inexact, Part, View
-from residuum.sw.frontend.windows import Windows, averaged, dense, undilated
+from residuum.sw.frontend.windows import Windows, averaged, dense, gathered, undilated
 from residuum.sw.network.graph import INPUT, MAX_SOURCES, MaxPool, Pair, Shape, Sides, Source
 
 
@@ -251,10 +251,8 @@ def convolved(
                 gains = np.repeat(view.gain.reshape(groups, -1), len(weight) // groups, axis=0)
                 weights = weight * gains[:, :, None, None]
             else:
-                weights = np.zeros((len(weight), part.channels, *weight.shape[2:]))
-                at = view.channels[inside] - start
-                scaled = full[:, inside] * view.gain[inside][:, None, None]
-                np.add.at(weights.swapaxes(0, 1), at, scaled.swapaxes(0, 1))
+                at = np.where(inside, view.channels - start, -1)
+                weights = gathered(full, at, view.gain, part.channels)
             term = Term(
                 map=part.map,
                 pool=part.pool,
@@ -279,8 +277,6 @@ def _bordered(
     term: Term, view: View, part: Part, padding: Sides, inside: np.ndarray, start: int
 ) -> Term:
     """The term with the pixel that positions outside its map hold."""
-    if not term.reaches_out:
-        return term
     outer = [padding[2 * number : 2 * number + 2] for number in range(2)]
     windows = (term.rows, term.columns)
     read_outer = False
@@ -291,6 +287,8 @@ def _bordered(
         if axis.cuts(before, int(behind)):
             raise Inexact("layout")
         read_outer |= before > 0 or behind
+    if not term.reaches_out:
+        return term
     border = view.border[inside]
     if read_outer:
         if part.bordered and border.any():

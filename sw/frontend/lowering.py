@@ -24,7 +24,7 @@ from residuum.sw.frontend.operators import Operator, OperatorGraph
 from residuum.sw.frontend.pooling import adaptive, averages, max_pool_of, unequal, window_counts
 from residuum.sw.frontend.supported import refuse
 from residuum.sw.frontend.views import Inexact, View, concatenated
-from residuum.sw.frontend.windows import dense
+from residuum.sw.frontend.windows import dense, gathered
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.graph import INPUT, MaxPool, Pair, Preprocessing, Shape, Sides
 
@@ -218,10 +218,7 @@ class _Lowering:
                 f"{view.shape[0]}; is this the input shape that the model was made for?"
             )
         elements = view.natural()
-        used = elements.index >= 0
-        kernel = np.zeros((len(weight), math.prod(view.spatial)))
-        scaled = weight[:, used] * elements.gain[used]
-        np.add.at(kernel.T, elements.index[used], scaled.T)
+        kernel = gathered(weight, elements.index, elements.gain, math.prod(view.spatial))
         bias = bias + weight @ elements.offset
         plain = replace(view, elements=None, flat=False)
         whole = kernel.reshape(len(weight), *view.spatial)
@@ -492,13 +489,15 @@ class _Lowering:
         value = self._input(operator)
         axes, keep = operator.attributes["axes"], operator.attributes["keep"]
         shape = value.shape
-        # A mean over columns alone leaves (C, H), whose width is 1.
+        windows = set(axes)
         if len(shape) == 2 and axes == (2,) and math.prod(shape) == math.prod(_spatial(value)):
+            # Rows and columns as one axis, or what a mean over columns left.
             value = self._reshaped(value, _spatial(value))
+            windows = {2, 3}
         elif len(shape) != 3 or not axes or not set(axes) <= {2, 3}:
             raise Inexact(supported.LAYOUT)
         spatial = _map_shape(value)
-        kernel = tuple(size if n + 2 in axes else 1 for n, size in enumerate(spatial[1:]))
+        kernel = tuple(size if n + 2 in windows else 1 for n, size in enumerate(spatial[1:]))
         counts = tuple(size // window for size, window in zip(spatial[1:], kernel, strict=True))
         result = self._averaged(operator, value, kernel, kernel, counts)  # type: ignore[arg-type]
         if keep:

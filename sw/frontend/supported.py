@@ -81,8 +81,8 @@ SUPPORTED = (
         "behind the neurons of the layer before it",
     ),
     Supported(
-        "average pooling, adaptive and global pooling, mean",
-        ("avg_pool2d", "adaptive_avg_pool2d", "mean"),
+        "average pooling, adaptive and global pooling, mean and sum over positions",
+        ("avg_pool2d", "adaptive_avg_pool2d", "mean", "sum"),
         ("AveragePool", "GlobalAveragePool", "ReduceMean"),
         "in front of the layer that reads it; overlapping windows become a layer",
     ),

@@ -169,3 +169,18 @@ def dense(weight: np.ndarray, groups: int) -> np.ndarray:
         rows = slice(group * out // groups, (group + 1) * out // groups)
         result[rows, group * channels : (group + 1) * channels] = weight[rows]
     return result
+
+
+def gathered(weight: np.ndarray, at: np.ndarray, gain: np.ndarray, count: int) -> np.ndarray:
+    """Weights (O, count, ...) of numbers that are read as ``gain[i] * x[at[i]]`` by the weights
+    (O, I, ...); ``at`` is -1 for zeros."""
+    if np.array_equal(at, np.arange(count)):
+        return weight if (gain == 1).all() else weight * gain.reshape(-1, *(1,) * (weight.ndim - 2))
+    used = at >= 0
+    scaled = weight[:, used] * gain[used].reshape(-1, *(1,) * (weight.ndim - 2))
+    result = np.zeros((len(weight), count, *weight.shape[2:]))
+    if len(np.unique(at[used])) == np.count_nonzero(used):
+        result[:, at[used]] = scaled
+    else:
+        np.add.at(result.swapaxes(0, 1), at[used], scaled.swapaxes(0, 1))
+    return result
