@@ -107,8 +107,8 @@ def _configure_data(group: argparse._ArgumentGroup) -> None:
         "--scale",
         type=_scale,
         metavar="X",
-        help="the model reads (u*X - mean) / std for pixels u = 0..255; default 1/255, or 1 if that "
-        "is more accurate on the calibration images",
+        help="the model reads (u*X - mean) / std for pixels u = 0..255; default 1/255, or 1 if "
+        "that is more accurate on the calibration images",
     )
     for option in ("--mean", "--std"):
         group.add_argument(
@@ -165,7 +165,7 @@ def _configure_integers(group: argparse._ArgumentGroup) -> None:
         type=positive_number,
         default=0,
         metavar="EPOCHS",
-        help="train on with rounded weights and activations; needs labels",
+        help="train on with rounded weights and activations",
     )
     group.add_argument(
         "--seed",
@@ -173,6 +173,11 @@ def _configure_integers(group: argparse._ArgumentGroup) -> None:
         default=0,
         metavar="N",
         help="of the fine-tuning (default %(default)s)",
+    )
+    group.add_argument(
+        "--augment",
+        action="store_true",
+        help="shift and mirror the pictures in the fine-tuning: for photographs",
     )
     group.add_argument("--restart", action="store_true", help="discard an earlier fine-tuning")
     group.add_argument(
@@ -293,6 +298,7 @@ def _options(args: argparse.Namespace) -> Options:
         compensate=not args.nearest,
         fine_tune=args.fine_tune,
         seed=args.seed,
+        augment=args.augment,
     )
 
 
@@ -305,7 +311,8 @@ def _float_network(
 
     metadata = {"dataset": args.data} if args.data in DATASETS else {}
     if model.spikes:
-        return model.network(name=args.name, metadata=metadata), None
+        assert model.input_shape is not None
+        return model.network(input_shape=model.input_shape, name=args.name), None
     if args.data is None:
         raise ResiduumError(
             "the ranges of the activations are measured on images: name them with --data"

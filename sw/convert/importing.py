@@ -47,6 +47,8 @@ class Options:
         Epochs of fine-tuning with rounded weights and activations; 0 for none.
     seed
         Of the fine-tuning.
+    augment
+        Shift and mirror the pictures in the fine-tuning.
     """
 
     bits: int = 8
@@ -58,6 +60,7 @@ class Options:
     compensate: bool = True
     fine_tune: int = 0
     seed: int = 0
+    augment: bool = False
 
     @property
     def stages(self) -> tuple[int, int]:
@@ -106,7 +109,8 @@ def to_integers(
     calibration
         Training images, without need of labels. None only for networks that read spikes.
     training, checkpoint
-        Images with labels for the fine-tuning, and the file from which it resumes.
+        Images for the fine-tuning, and the file from which it resumes. Without labels the float
+        network teaches.
 
     Raises
     ------
@@ -141,12 +145,13 @@ def to_integers(
         calibrated = fine_tune_rounded(
             calibrated,
             training.images,
-            training.need_labels("fine-tuning"),
+            training.labels,
             epochs=options.fine_tune,
             weight_bits=options.bits,
             map_bits=_range_bits(options),
             seed=options.seed,
             checkpoint=checkpoint,
+            augment=options.augment,
             reporter=reporter,
         )
     conversion = convert(
@@ -157,7 +162,8 @@ def to_integers(
         potential_bits=options.potential_bits,
         steps=None if options.code == RADIX else max(options.stages),
         images=images,
-        compensate=options.compensate,
+        # Fine-tuned weights are rounded as they were in the training.
+        compensate=options.compensate and not options.fine_tune,
         metadata=metadata,
         reporter=reporter,
     )

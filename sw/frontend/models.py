@@ -17,7 +17,7 @@ from residuum.sw.frontend.lowering import lower
 from residuum.sw.frontend.nir import import_nir
 from residuum.sw.frontend.onnx import read_onnx
 from residuum.sw.frontend.operators import OperatorGraph
-from residuum.sw.frontend.torch_export import export, load_module, load_program, operators
+from residuum.sw.frontend.torch_export import export, load_module, load_program, operators_of
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.graph import Preprocessing, Shape
 from residuum.sw.threads import no_spinning_threads
@@ -106,7 +106,7 @@ class _Module(_Operators):
 
     def graph(self, input_shape: Shape) -> OperatorGraph:
         program = export(self.module, input_shape, name=self.source)
-        return operators(program, name=self.name, input_shape=input_shape)
+        return operators_of(program, name=self.name, input_shape=input_shape)
 
     def predictor(self, preprocessing: Preprocessing | None) -> Predictor | None:
         return _predictor(self.module, preprocessing, _BATCH)
@@ -127,7 +127,7 @@ class _Program(_Operators):
         self.input_shape = shape[1:] if len(shape) == 4 else None
 
     def graph(self, input_shape: Shape) -> OperatorGraph:
-        return operators(self.program, name=self.name, input_shape=input_shape)
+        return operators_of(self.program, name=self.name, input_shape=input_shape)
 
     def predictor(self, preprocessing: Preprocessing | None) -> Predictor | None:
         return _predictor(self.program.module(), preprocessing, self.batch)
@@ -158,7 +158,7 @@ class _Nir(Model):
     def network(
         self,
         *,
-        input_shape: Shape | None = None,
+        input_shape: Shape,
         preprocessing: Preprocessing | None = None,
         name: str | None = None,
         class_names: Sequence[str] = (),

@@ -1,0 +1,184 @@
+"""``residuum import``: the page that explains it, the ladder, and errors in one sentence."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from residuum import cli
+from residuum.sw.convert.ladder import Step, climb
+from residuum.sw.frontend.supported import PATTERNS, REFUSALS, SUPPORTED
+from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.network.integer_network import IntegerNetwork
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "own-model.md"
+MODULE = """
+import torch
+from torch import nn
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+
+class Norm(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4)
+        self.last = nn.Linear(144, 10)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.norm(self.first(x))).flatten(1))
+"""
+
+
+def parts_of_page() -> tuple[dict[str, str], list[str]]:
+    """The files and the commands of the worked example."""
+    text = PAGE.read_text()
+    files = dict(re.findall(r"^```python file=(\S+)\n(.*?)^```", text, re.M | re.S))
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return files, [line for line in lines if line]
+
+
+def test_the_example_runs_from_an_empty_folder(in_tmp: Path) -> None:
+    files, commands = parts_of_page()
+    for name, content in files.items():
+        Path(name).write_text(content)
+    assert len(files) == 2
+    assert len(commands) >= 5
+    for command in commands:
+        words = shlex.split(command)
+        program = {"python": [], "residuum": ["-m", "residuum"]}[words[0]]
+        if words[1] == "import":
+            words += ["--json", "ladder.json"]
+        done = subprocess.run(
+            [sys.executable, *program, *words[1:]], capture_output=True, text=True, check=False
+        )
+        # `fit` ends with 1 if no engine runs the network.
+        assert done.returncode == (1 if words[1] == "fit" else 0), done.stderr
+        assert "Traceback" not in done.stderr
+    shares = [rung["percent"] for rung in json.loads(Path("ladder.json").read_text())["rungs"]]
+    assert len(shares) == 5
+    assert min(shares) > 98
+    assert IntegerNetwork.load("mynet.npz").weight_bits == 4
+
+
+def test_the_page_has_every_row_of_both_tables() -> None:
+    text = PAGE.read_text()
+    rows = [f"| {row.operators} | {row.becomes} |" for row in SUPPORTED]
+    refused = (*REFUSALS.values(), *PATTERNS.values())
+    rows += [f"| {row.what} | {row.why} | {row.cure} |" for row in refused]
+    assert [row for row in rows if row not in text] == []
+
+
+@pytest.fixture
+def module(in_tmp: Path) -> Path:
+    (in_tmp / "net.py").write_text(MODULE)
+    return in_tmp
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["missing.onnx"], "missing.onnx cannot be read: No such file"),
+        (["net.py:none", "--data", "digits"], "net.py has no 'none'"),
+        (["net.py:Norm", "--data", "digits"], "'norm' (GroupNorm)"),
+        (["net.py:small"], "name them with --data"),
+        (["net.py:small", "--data", "nowhere"], "there is no data set, folder or file 'nowhere'"),
+        (["net.py:small", "--data", "digits", "--tau", "2"], "give --code rate"),
+        (["net.py:small", "--data", "digits", "-o", "a.onnx"], "-o names a.onnx"),
+        (["net.py:small", "--data", "digits", "--mean", "0.1", "0.2"], "--mean has 2 values"),
+        (["net.py:small", "--data", "digits", "--reset", "subtract"], "are for .nir files"),
+        (["net.pth"], "net.pth holds weights"),
+    ],
+)
+def test_errors_are_one_sentence(module: Path, words: list[str], sentence: str, capsys) -> None:
+    assert cli.main(["import", *words]) == 1
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.strip().splitlines()[-1].startswith("residuum: ")
+    assert list(module.glob("*.npz")) == []
+
+
+@pytest.mark.parametrize("option", ["--bits=9", "--bits=1", "--size=0", "--size=a", "--scale=-1"])
+def test_impossible_options_are_refused(option: str, capsys) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["import", "net.py:small", option])
+    assert left.value.code == 2
+    assert f"argument {option.split('=')[0]}" in capsys.readouterr().err
+
+
+def test_the_network_tells_where_it_came_from(module: Path, capsys) -> None:
+    words = ["import", "net.py:small", "--data", "digits", "--bits", "5", "--name", "tiny"]
+    assert cli.main([*words, "--calibrate", "64"]) == 0
+    network = IntegerNetwork.load("tiny.npz")
+    assert (network.name, network.weight_bits, network.code) == ("tiny", 5, "radix")
+    assert network.class_names[:2] == ("0", "1")
+    assert network.metadata["dataset"] == "digits"
+    assert network.metadata["command"] == (
+        "residuum import net.py:small --name tiny --data digits --calibrate 64 --bits 5"
+    )
+    assert len(network.metadata["source sha256"]) == 64
+    assert FloatNetwork.load("tiny-float.npz").shapes == network.shapes
+    assert cli.main(["eval", "tiny.npz", "--images", "20"]) == 0
+
+
+def test_rate_code_has_the_steps_of_the_options(module: Path, capsys) -> None:
+    words = ["net.py:small", "--data", "digits", "--code", "rate", "--T", "16", "-o", "rate.npz"]
+    assert cli.main(["import", *words]) == 0
+    assert IntegerNetwork.load("rate.npz").code == "rate"
+
+
+def test_pixels_of_0_to_255_are_found(module: Path, capsys) -> None:
+    """A model whose weights expect large numbers is only right with them."""
+    train = """
+import torch
+from sklearn.datasets import load_digits
+from net import small
+torch.manual_seed(0)
+digits = load_digits()
+x = torch.tensor(digits.images, dtype=torch.float32)[:1437, None] * 255 / 16
+y = torch.tensor(digits.target)[:1437]
+model = small()
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+for epoch in range(60):
+    loss = torch.nn.functional.cross_entropy(model(x), y)
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+torch.save(model.state_dict(), "net.pt")
+"""
+    subprocess.run([sys.executable, "-c", train], check=True)
+    words = ["import", "net.py:small", "--weights", "net.pt", "--data", "digits", "-o", "n.npz"]
+    assert cli.main(words) == 0
+    preprocessing = IntegerNetwork.load("n.npz").preprocessing
+    assert preprocessing is not None
+    assert preprocessing.scale == pytest.approx(1.0)
+
+
+def step(name: str, wrong: int, only: dict[int, int] | None = None) -> Step:
+    """Predictions with ``wrong`` errors; ``only`` has the errors of a change in one layer."""
+
+    def predict(errors: int):
+        return lambda images: iter([np.where(np.arange(len(images)) < errors, 1, 0)])
+
+    layers = tuple(f"layer{i}" for i in only or ())
+    return Step(name, predict(wrong), layers, only and (lambda i: predict(only[i])), "a cure")
+
+
+def test_a_rung_that_loses_names_its_layers() -> None:
+    images, labels = np.zeros((200, 1)), np.zeros(200, np.int64)
+    steps = [step("first", 0), step("second", 1), step("third", 12, {0: 3, 1: 9, 2: 1})]
+    rungs = climb(steps, images, labels)
+    assert [rung.share for rung in rungs] == [1, 0.995, 0.94]
+    assert [rung.cure for rung in rungs] == ["", "", "a cure"]
+    assert rungs[2].losers == (("layer1", pytest.approx(0.04)), ("layer0", pytest.approx(0.01)))
+
+
+def test_without_labels_the_first_rung_is_the_measure() -> None:
+    rungs = climb([step("first", 10), step("second", 15)], np.zeros((100, 1)), None)
+    assert [rung.share for rung in rungs] == [1, 0.95]
