@@ -29,7 +29,7 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup sim test test-all lint format train bench study verify synth bitstream program timing netlist \
+.PHONY: help setup sim test test-all lint format train bench imports study verify synth bitstream program timing netlist \
     fuzz clean again
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo "make test-all                the long tests too"
 	@echo "make train MODEL=digits      train, convert and store a network"
 	@echo "make bench                   accuracy, cycles, clock and area of all networks: docs/results.md"
+	@echo "make imports                 published models (../shared/models) imported, as a table"
 	@echo "make study                   what the residual potential does: docs/study.md and its plots"
 	@echo "make verify MODEL=mnist      every test image on the simulated engine, resumable"
 	@echo "make bitstream BOARD=ulx3s-12f [MODEL=digits] [BITS=8] [PRESET=12f] [FREQ=150]"
@@ -83,6 +84,9 @@ train: $(READY)
 
 bench: $(READY)
 	@$(PY) -m residuum bench
+
+imports: $(READY)
+	@$(PY) -m tests.import_table
 
 study: $(READY)
 	@$(PY) -m residuum study

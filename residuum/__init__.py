@@ -26,11 +26,13 @@ _HOMES = {
     "FloatNetwork": "residuum.sw.network.float_network",
     "IntegerNetwork": "residuum.sw.network.integer_network",
     "PRESETS": "residuum.hw.isa.presets",
+    "Preprocessing": "residuum.sw.network.graph",
     "Program": "residuum.sw.compiler.program",
     "ResiduumError": "residuum.sw.errors",
     "Trace": "residuum.sw.golden.golden_model",
     "compile_network": "residuum.sw.compiler.program",
     "convert": "residuum.api",
+    "import_model": "residuum.api",
     "load_images": "residuum.api",
     "load_network": "residuum.sw.network.library",
     "open_device": "residuum.api",
@@ -44,12 +46,14 @@ __all__ = [
     "EngineConfig",
     "FloatNetwork",
     "IntegerNetwork",
+    "Preprocessing",
     "Program",
     "ResiduumError",
     "Trace",
     "__version__",
     "compile_network",
     "convert",
+    "import_model",
     "load_images",
     "load_network",
     "open_device",
@@ -57,7 +61,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from residuum.api import convert, load_images, open_device
+    from residuum.api import convert, import_model, load_images, open_device
     from residuum.hw.isa.config import EngineConfig
     from residuum.hw.isa.presets import PRESETS
     from residuum.sw.compiler.program import Program, compile_network
@@ -66,6 +70,7 @@ if TYPE_CHECKING:
     from residuum.sw.host.classifier import Classifier
     from residuum.sw.host.device import Device
     from residuum.sw.network.float_network import FloatNetwork
+    from residuum.sw.network.graph import Preprocessing
     from residuum.sw.network.integer_network import IntegerNetwork
     from residuum.sw.network.library import load_network
 

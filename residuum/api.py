@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
+    import torch
 
     from residuum.sw.host.device import Device
     from residuum.sw.host.links import Link
     from residuum.sw.network.float_network import FloatNetwork
+    from residuum.sw.network.graph import Preprocessing
     from residuum.sw.network.integer_network import IntegerNetwork
 
 
@@ -33,6 +37,57 @@ def convert(network: FloatNetwork, *, bits: int = 8) -> IntegerNetwork:
     from residuum.sw.convert.to_integer import to_integer
 
     return to_integer(network, bits=bits)
+
+
+def import_model(
+    model: torch.nn.Module | str,
+    images: np.ndarray,
+    *,
+    bits: int = 8,
+    map_bits: int = 6,
+    weights: Path | None = None,
+    preprocessing: Preprocessing | None = None,
+    name: str | None = None,
+) -> IntegerNetwork:
+    """The integer network, in radix code, of a trained classifier; nothing is trained.
+
+    Parameters
+    ----------
+    model
+        A ``torch.nn.Module``, or what ``residuum import`` takes: "mynet.py:make", "mynet.onnx".
+    images
+        Some hundred training images, uint8 (N, C, H, W), in the size that the model reads. Ranges
+        of activations are measured on them; labels are not needed.
+    bits, map_bits
+        Bits of the weights, 2 .. 8, and K, bits of a number in a map, 1 .. 8.
+    weights
+        State dict of the module that ``model`` names.
+    preprocessing
+        Scale, mean and std of the numbers that the model reads; None: u/255.
+
+    Raises
+    ------
+    ResiduumError
+        Names the part of the model that no layer computes, and what to use in its place.
+    """
+    from residuum.sw.convert.calibrate import calibrate
+    from residuum.sw.convert.to_integer import to_integer
+    from residuum.sw.frontend.models import open_model
+    from residuum.sw.frontend.torch_export import module_to_network
+
+    shape = images.shape[1:]
+    if isinstance(model, str):
+        network = open_model(model, weights=weights).network(
+            input_shape=shape, preprocessing=preprocessing, name=name
+        )
+    else:
+        network = module_to_network(
+            model, shape, name=name or type(model).__name__, preprocessing=preprocessing
+        )
+    calibrated = calibrate(network, images, bits=map_bits)
+    return to_integer(
+        calibrated, bits=bits, code="radix", map_bits=map_bits, images=images, compensate=True
+    )
 
 
 def load_images(
