@@ -95,6 +95,42 @@ def test_equals_naive_on_random_graphs_with_every_corner() -> None:
     assert wanted == set(met)
 
 
+def quantised_in_torch(network: IntegerNetwork, images: np.ndarray) -> list[torch.Tensor]:
+    """The map of every layer in radix code, with torch's own convolutions of int64 and pooling."""
+    maps = {INPUT: torch.from_numpy(network.with_border(images)).to(torch.int64)}
+    for index, layer in enumerate(network.layers):
+        current = torch.from_numpy(layer.bias.copy())[:, None, None]
+        for number, source in enumerate(layer.sources):
+            (height, width), x = source.pool, maps[source.map]
+            rows = x[:, :, : x.shape[2] // height * height].unflatten(2, (-1, height)).sum(dim=3)
+            x = rows[..., : x.shape[3] // width * width].unflatten(3, (-1, width)).sum(dim=4)
+            x = F.pad(x, (*source.padding[2:], *source.padding[:2]))
+            weight = torch.from_numpy(source.weight.astype(np.int64))
+            sums = F.conv2d(x, weight, None, source.stride, 0, source.dilation, source.groups)
+            current = current + sums * 2 ** (layer.fraction_bits + layer.shift * number)
+        if layer.threshold is not None:
+            threshold = torch.from_numpy(layer.threshold.copy())[:, None, None]
+            level = torch.div(current + threshold // 2, threshold, rounding_mode="floor")
+            current = level.clamp(0, 2**layer.bits - 1)
+        if layer.max_pool:
+            top, bottom, left, right = layer.max_pool.padding
+            current = F.pad(current, (left, right, top, bottom), value=-1)
+            current = F.max_pool2d(current, layer.max_pool.kernel, layer.max_pool.stride)
+        maps[index] = current
+    return [maps[index] for index in range(len(network.layers))]
+
+
+def test_equals_the_quantised_network_in_torch_on_random_graphs() -> None:
+    for seed in range(200):
+        network = random_graph(seed, RADIX)
+        images = random_images(seed, network, 3)
+        trace = simulate(network, images, tau=0, T=1)
+        *numbers, logits = quantised_in_torch(network, images)
+        for found, expected in zip(trace.layers, numbers, strict=True):
+            assert np.array_equal(found.values, expected.numpy())
+        assert np.array_equal(trace.logits, logits.flatten(1).numpy())
+
+
 @pytest.mark.parametrize("code", [RATE, RADIX])
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=15)
