@@ -100,14 +100,14 @@ def quantised_in_torch(network: IntegerNetwork, images: np.ndarray) -> list[torc
     maps = {INPUT: torch.from_numpy(network.with_border(images)).to(torch.int64)}
     for index, layer in enumerate(network.layers):
         current = torch.from_numpy(layer.bias.copy())[:, None, None]
-        for number, source in enumerate(layer.sources):
+        for which, source in enumerate(layer.sources):
             (height, width), x = source.pool, maps[source.map]
             rows = x[:, :, : x.shape[2] // height * height].unflatten(2, (-1, height)).sum(dim=3)
             x = rows[..., : x.shape[3] // width * width].unflatten(3, (-1, width)).sum(dim=4)
             x = F.pad(x, (*source.padding[2:], *source.padding[:2]))
             weight = torch.from_numpy(source.weight.astype(np.int64))
             sums = F.conv2d(x, weight, None, source.stride, 0, source.dilation, source.groups)
-            current = current + sums * 2 ** (layer.fraction_bits + layer.shift * number)
+            current = current + sums * 2 ** (layer.fraction_bits + layer.shift * which)
         if layer.threshold is not None:
             threshold = torch.from_numpy(layer.threshold.copy())[:, None, None]
             level = torch.div(current + threshold // 2, threshold, rounding_mode="floor")
@@ -257,6 +257,17 @@ def test_first_odd_sum_beyond_float32_is_exact() -> None:
     assert int(weight.reshape(-1) @ image.reshape(-1).astype(int)) == total
     assert float(np.float32(total)) != total
     assert simulate(network, image, tau=0, T=1).logits.tolist() == [[total]]
+
+
+def test_potentials_beyond_32_bits_are_exact() -> None:
+    """A current of -2**22 for 1,024 steps, and a comparison with TH << 7 = 2**33."""
+    falling = one_neuron(0, -(1 << 22), 2)
+    trace = simulate(falling, PIXEL, tau=1024, T=1)
+    assert trace.layers[0].residual.tolist() == [[[[1 - (1 << 32)]]]]
+    neuron = replace(falling.layers[0], bias=np.array([1 << 32]), threshold=np.array([1 << 26]),
+                     bits=8)  # fmt: skip
+    coarse = replace(falling, layers=(neuron, falling.layers[1]), code=RADIX)
+    assert simulate(coarse, PIXEL, tau=0, T=1).layers[0].values.tolist() == [[[[64]]]]
 
 
 def test_no_image_gives_empty_trace() -> None:
