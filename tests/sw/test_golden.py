@@ -270,20 +270,32 @@ def test_potentials_beyond_32_bits_are_exact() -> None:
     assert simulate(coarse, PIXEL, tau=0, T=1).layers[0].values.tolist() == [[[[64]]]]
 
 
-def test_no_image_gives_empty_trace() -> None:
-    network = random_network(3)
-    trace = simulate(network, np.zeros((0, *network.input_shape), np.uint8), tau=2, T=3)
-    assert [layer.trains.shape for layer in trace.layers] == [
-        (0, 5, *shape) for shape in network.shapes[:-1]
-    ]
+# A chain in rate code, and a graph in radix code with max-pooling, each with its stages.
+ONE_OF_EACH = [
+    (random_network(3), {"tau": 2, "T": 3}),
+    (random_graph(5, RADIX), {"tau": 0, "T": 1}),
+]
 
 
-def test_logits_only() -> None:
-    network = random_network(3)
+@pytest.mark.parametrize(("network", "stages"), ONE_OF_EACH, ids=[RATE, RADIX])
+def test_no_image_gives_the_shapes_of_a_trace(network: IntegerNetwork, stages: dict) -> None:
+    images = random_images(0, network, 1)
+    empty, one = (simulate(network, each, **stages) for each in (images[:0], images))
+    for found, layer in zip(empty.layers, one.layers, strict=True):
+        for name in ("trains", "residual", "silenced", "values"):
+            array, expected = getattr(found, name), getattr(layer, name)
+            assert array.shape == (0, *expected.shape[1:])
+            assert array.dtype == expected.dtype
+        assert np.array_equal(found.worth, layer.worth)
+    assert empty.logits.shape == (0, network.classes)
+
+
+@pytest.mark.parametrize(("network", "stages"), ONE_OF_EACH, ids=[RATE, RADIX])
+def test_logits_only(network: IntegerNetwork, stages: dict) -> None:
     images = random_images(3, network, 2)
-    trace = simulate(network, images, tau=2, T=3, keep_layers=False)
+    trace = simulate(network, images, **stages, keep_layers=False)
     assert trace.layers == ()
-    assert np.array_equal(trace.logits, simulate(network, images, tau=2, T=3).logits)
+    assert np.array_equal(trace.logits, simulate(network, images, **stages).logits)
 
 
 def test_batches_cover_all_images_in_order() -> None:
