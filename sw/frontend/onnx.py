@@ -7,6 +7,7 @@ depend on are ignored.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ OPSETS = range(7, 21)
 # Larger constants never decide a shape.
 _SHAPE_NUMBERS = 64
 _PURPOSE = "to read and write ONNX files"
+# Key of a node's metadata under which torch.onnx.export notes the modules that the node is part of.
+_SCOPES = "pkg.torch.onnx.name_scopes"
 # Keys of a model's metadata that tell where it came from.
 _ORIGIN = ("author", "license", "license_url")
 
@@ -198,10 +201,7 @@ class _Reader:
         self._version = version
         self._source, self._target = source, target
         self._nodes = self._needed(self._named(graph.node))
-        to_array = need_onnx("onnx.numpy_helper").to_array
-        self._constants: dict[str, np.ndarray] = {
-            tensor.name: to_array(tensor) for tensor in graph.initializer
-        }
+        self._constants = self._arrays(graph.initializer)
         # Shapes of what depends on the image, with the batch.
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._operators: list[Operator] = []
@@ -219,23 +219,32 @@ class _Reader:
     # Structure ------------------------------------------------------------------------------
 
     def _named(self, protos: Sequence[Any]) -> list[_Node]:
-        """Nodes with names that differ."""
         value = self._onnx.helper.get_attribute_value
-        used: set[str] = set()
         nodes = []
         for proto in protos:
-            name = proto.name or next(filter(None, proto.output), proto.op_type)
-            while name in used:
-                name = f"{name}'"
-            used.add(name)
-            attributes = {
-                entry.name: v.decode() if isinstance(v := value(entry), bytes) else v
-                for entry in proto.attribute
-            }
+            attributes = {}
+            for entry in proto.attribute:
+                content = value(entry)
+                text = isinstance(content, bytes)
+                attributes[entry.name] = content.decode(errors="replace") if text else content
             domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
-            op = f"{domain}{proto.op_type}"
-            nodes.append(_Node(proto, name, op, attributes))
+            nodes.append(_Node(proto, _name(proto), f"{domain}{proto.op_type}", attributes))
         return nodes
+
+    def _arrays(self, tensors: Sequence[Any]) -> dict[str, np.ndarray]:
+        """The initializers that the nodes read."""
+        read = {name for node in self._nodes for name in node.inputs}
+        arrays = {}
+        for tensor in tensors:
+            if tensor.name in read:
+                try:
+                    arrays[str(tensor.name)] = self._onnx.numpy_helper.to_array(tensor)
+                except Exception:
+                    # Wrong types, sizes and numbers raise many kinds of exceptions.
+                    raise ResiduumError(
+                        f"{self._path} has the damaged constant {tensor.name!r}; export it again"
+                    ) from None
+        return arrays
 
     def _needed(self, nodes: list[_Node]) -> list[_Node]:
         """Those that the output depends on."""
@@ -320,7 +329,12 @@ class _Reader:
             if handler is None:
                 raise node.refused_as(supported.refusal_of_onnx(node.op))
             self._infer(node)
-            handler(self, node)
+            try:
+                handler(self, node)
+            except (TypeError, ValueError, KeyError, IndexError):
+                raise node.refused(
+                    "has attributes or constants of a wrong type or size; the file is damaged"
+                ) from None
 
     def _take_shape(self, node: _Node) -> None:
         (name,) = node.inputs
@@ -530,6 +544,8 @@ class _Reader:
         if node.get("training_mode", 0) or not node.get("spatial", 1):
             raise node.refused("normalises by the images at hand; export the model in eval mode")
         gamma, beta, mean, variance = (self._weight(node, index) for index in range(1, 5))
+        if not (variance + node.get("epsilon", 1e-5) > 0).all():
+            raise node.refused("has a variance below 0; the file is damaged")
         self._add(
             operators.batch_norm(
                 *self._label(node),
@@ -594,7 +610,9 @@ class _Reader:
     def product(self, node: _Node) -> None:
         source, constant, first = self._two(node)
         if constant is None or (first and node.op == "Div"):
-            raise node.refused_as(supported.PRODUCT)
+            gates = {op.output: op.inputs[0] for op in self._operators if op.label == "Sigmoid"}
+            silu = any(gates.get(a) == b for a, b in (node.inputs, node.inputs[::-1]))
+            raise node.refused_as(supported.ACTIVATION if silu else supported.PRODUCT)
         self._affine(node, source, 1 / constant if node.op == "Div" else constant)
 
     def negative(self, node: _Node) -> None:
@@ -818,6 +836,17 @@ class _Reader:
         self._add(operators.final(*self._label(node), node.inputs[0], output=node.outputs[0]))
 
 
+def _name(proto: Any) -> str:
+    """The module's path in PyTorch, where its exporter noted it, or the name of the node."""
+    for entry in proto.metadata_props:
+        if entry.key == _SCOPES:
+            # The model, its modules from outside to inside, and the operator.
+            scopes = re.findall("'([^']*)'", entry.value)
+            if len(scopes) > 1 and scopes[-2]:
+                return scopes[-2]
+    return proto.name or next(filter(None, proto.output), str(proto.op_type))
+
+
 def _pair(values: Sequence[int]) -> Pair:
     sizes = [int(value) for value in values]
     return sizes[0], sizes[-1]
@@ -856,4 +885,5 @@ _HANDLERS: dict[str, Callable[[_Reader, _Node], None]] = {
     "Cast": _Reader.cast,
     "Softmax": _Reader.final,
     "LogSoftmax": _Reader.final,
+    "Sigmoid": _Reader.final,
 }
