@@ -22,8 +22,11 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.files import write_whole
 from residuum.sw.frontend.extras import need
 from residuum.sw.frontend.nir_graph import NOTES
-from residuum.sw.network.graph import INPUT, Shape, Source, as_entry, readers
+from residuum.sw.network.graph import HALF, IMAGE, INPUT, ZERO, Shape, Source, as_entry, readers
 from residuum.sw.network.integer_network import RATE, IntegerNetwork, Layer
+
+# Start potentials in words.
+STARTS = {HALF: "half of v_threshold", ZERO: "0"}
 
 
 def export_nir(network: IntegerNetwork, path: str | os.PathLike[str]) -> str:
@@ -61,11 +64,12 @@ def _check(network: IntegerNetwork) -> None:
 
 
 def _advice(network: IntegerNetwork) -> str:
-    image = "" if network.input != "image" else "the picture, 0 .. 255, enters in every step; "
-    starts = " or ".join(sorted({x.start for x in network.layers[:-1]}))
-    firing = "" if all(x.strict for x in network.layers[:-1]) else " and fire at v >= v_threshold"
-    neurons = f"; neurons start at {starts} of the threshold{firing}" if starts else ""
-    return f"{image}a spike lowers the potential by v_threshold{neurons}"
+    image = "the picture, 0 .. 255, enters in every step; " if network.input == IMAGE else ""
+    hidden = network.layers[:-1]
+    starts = [STARTS[start] for start in STARTS if any(x.start == start for x in hidden)]
+    neurons = f"; neurons start at {' or '.join(starts)}" if starts else ""
+    firing = " and fire at v >= v_threshold" if not all(x.strict for x in hidden) else ""
+    return f"{image}a spike lowers the potential by v_threshold{neurons}{firing}"
 
 
 class _Builder:

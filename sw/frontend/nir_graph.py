@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from residuum.sw.network.graph import INPUT, MAX_SOURCES, Pair, Shape, Source
 
 # Key of the graph's metadata under which `nir_export` keeps what NIR cannot say.
 NOTES = "residuum"
+
+R = TypeVar("R")
 
 _WITHOUT_LEAK = (
     "has a leak, which the engine's neurons do not have; train the network with IF neurons"
@@ -197,7 +199,7 @@ class _Reader:
     def read(self) -> NirGraph:
         self._check_edges()
         source, target = self._only("Input"), self._only("Output")
-        shape = self._input_shape(self._nodes[source])
+        shape = self._checked(self._input_shape, source)
         self._signals[source] = _spikes(INPUT, shape, source)
         for name in self._order():
             if name in (source, target):
@@ -206,9 +208,18 @@ class _Reader:
             step = self._steps.get(_kind(node))
             if step is None:
                 raise self._refused(name, _REFUSED.get(_kind(node), "is not supported"))
-            self._signals[name] = step(name, node, self._sum(name))
+            self._signals[name] = self._checked(step, name, self._sum(name))
         self._finish(target)
         return NirGraph(shape, tuple(self._neurons), self._dropped, self._notes)
+
+    def _checked(self, step: Callable[..., R], name: str, *signal: _Signal) -> R:
+        """``step(name, node, *signal)``, without the exceptions of damaged parameters."""
+        try:
+            return step(name, self._nodes[name], *signal)
+        except (TypeError, ValueError, IndexError):
+            raise self._refused(
+                name, "has parameters of a wrong type or size; the file is damaged"
+            ) from None
 
     # Structure ------------------------------------------------------------------------------
 
@@ -268,15 +279,13 @@ class _Reader:
             )
         return order
 
-    def _input_shape(self, node: Any) -> Shape:
+    def _input_shape(self, name: str, node: Any) -> Shape:
         sizes = _sizes(node.input_type["input"])
         if len(sizes) == 1:
-            return sizes[0], 1, 1
-        if len(sizes) == 3:
-            return sizes[0], sizes[1], sizes[2]
-        raise ResiduumError(
-            f"{self._where} has the input shape {sizes}; it must be (C, H, W) or (N,)"
-        )
+            sizes = (*sizes, 1, 1)
+        if len(sizes) != 3 or min(sizes) < 1:
+            raise self._refused(name, f"has the shape {sizes}; it must be (C, H, W) or (N,)")
+        return sizes[0], sizes[1], sizes[2]
 
     def _sum(self, name: str) -> _Signal:
         """The sum of what a node receives."""

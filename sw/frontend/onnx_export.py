@@ -22,7 +22,7 @@ import numpy as np
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import write_whole
-from residuum.sw.frontend.onnx import need_onnx
+from residuum.sw.frontend.onnx_nodes import need_onnx
 from residuum.sw.network.bounds import bounds
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.graph import INPUT, MaxPool, Pad, Shape, Sides, Source, as_entry

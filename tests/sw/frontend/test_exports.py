@@ -256,7 +256,7 @@ def test_the_command(in_tmp, capsys):
     assert main(["export", "digits", "-o", "x.onnx"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "a/x.nir: the picture, 0 .. 255, enters in every step; a spike lowers the potential by "
-        "v_threshold; neurons start at half of the threshold and fire at v >= v_threshold",
+        "v_threshold; neurons start at half of v_threshold and fire at v >= v_threshold",
         "x.onnx: pictures enter as u = 0 .. 255; activations are the rates of infinitely many "
         "steps",
     ]

@@ -1,17 +1,23 @@
 """Import of NIR files against a step-by-step simulation of the graph."""
 
+import contextlib
+
+import h5py
 import nir
 import numpy as np
 import pytest
 import torch
 
+from residuum.hw.isa.config import MAX_STEPS
+from residuum.hw.isa.presets import PRESETS
+from residuum.sw.compiler.program import compile_network
 from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.errors import ResiduumError
 from residuum.sw.frontend.nir import import_integer_nir, import_nir
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.forward import convolve
 from tests.sw.frontend.nir_oracle import run_nir
-from tests.sw.frontend.pretrained import pretrained
+from tests.sw.frontend.published import published
 
 
 def simulate_floats(network, trains: np.ndarray) -> np.ndarray:
@@ -182,7 +188,7 @@ def test_a_spike_at_the_threshold_does_not_fire(tmp_path):
 
 
 def test_the_spiking_cnn_of_sinabs():
-    path = pretrained("cnn_sinabs.nir")
+    path = published("cnn_sinabs.nir")
     network = import_nir(path, reset="subtract")
     trains = trains_for(network.input_shape, count=2)
     expected = run_nir(nir.read(path), trains)
@@ -195,7 +201,7 @@ def test_the_spiking_cnn_of_sinabs():
 @pytest.mark.parametrize("bits", [8, 4])
 def test_the_spiking_cnn_of_sinabs_in_integers(start, bits):
     """Converted, and run by the golden model: equal to its graph with the rounded numbers."""
-    path = pretrained("cnn_sinabs.nir")
+    path = published("cnn_sinabs.nir")
     network = to_integer(import_nir(path, reset="subtract", start=start), bits=bits)
     graph = nir.read(path)
     with_integers(graph, network)
@@ -204,6 +210,15 @@ def test_the_spiking_cnn_of_sinabs_in_integers(start, bits):
     logits = simulate(network, trains, tau=0, T=16, keep_layers=False).logits
     assert np.ptp(expected) > 0
     assert (logits == expected).all()
+
+
+def test_more_steps_than_the_engine_has():
+    path = published("cnn_sinabs.nir")
+    network = to_integer(import_nir(path, reset="subtract"), bits=4)
+    config = PRESETS["85f-4bit"].with_changes(steps=MAX_STEPS)
+    sentence = f"tau = 0 and T = 32 do not fit this engine: .* tau \\+ T at most {MAX_STEPS}"
+    with pytest.raises(ResiduumError, match=sentence):
+        compile_network(network, config, tau=0, T=MAX_STEPS + 1)
 
 
 def with_integers(graph, network) -> None:
@@ -390,6 +405,22 @@ def test_three_currents_are_one_too_many(tmp_path):
 def test_wrong_arguments(tmp_path, arguments, sentence):
     with pytest.raises(ResiduumError, match=sentence):
         import_nir(tmp_path / "x.nir", **arguments)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_files_with_other_parameters(tmp_path, seed):
+    """They end in one sentence, if not in a network."""
+    rng = np.random.default_rng(seed)
+    write(tmp_path / "x.nir", sum_pooled(rng) | {"output": OUTPUT})
+    values = [np.nan, 3.5, -1, 10**9, b"text", np.zeros((2, 2)), np.zeros(0), np.arange(7)]
+    with h5py.File(tmp_path / "x.nir", "r+") as file:
+        names = [f"nodes/{name}/{key}" for name, node in file["node/nodes"].items() for key in node]
+        place = file["node"], names[rng.integers(0, len(names))]
+        del place[0][place[1]]
+        if seed % 9:
+            place[0][place[1]] = values[seed % 9 - 1]
+    with contextlib.suppress(ResiduumError):
+        import_nir(tmp_path / "x.nir", reset="subtract")
 
 
 def test_another_file(tmp_path):
