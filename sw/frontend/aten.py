@@ -51,13 +51,10 @@ class _Walk:
 
     def graph(self) -> OperatorGraph:
         image = self._placeholders()
-        output = ""
-        for node in self.program.graph.nodes:
-            self.node = node
-            if node.op == "call_function":
-                self._call(node)
-            elif node.op == "output":
-                output = self._output(node)
+        self._calls(self.program.graph)
+        (last,) = (node for node in self.program.graph.nodes if node.op == "output")
+        self.node = last
+        output = self._output(last)
         return OperatorGraph(self.name, self.input_shape, image, output, tuple(self.result))
 
     def _placeholders(self) -> str:
@@ -111,9 +108,18 @@ class _Walk:
             for spec in self.program.graph_signature.output_specs
         )
 
+    def _calls(self, graph: Any) -> None:
+        for node in graph.nodes:
+            self.node = node
+            if node.op == "call_function":
+                self._call(node)
+
     # -- one node -------------------------------------------------------------------------------
 
     def _call(self, node: Any) -> None:
+        if _operator_name(node.target).startswith("wrap_with_"):
+            self._inline(node)
+            return
         arguments = list(node.all_input_nodes)
         if all(each.name in self.constants for each in arguments) and "out" not in node.kwargs:
             self._fold(node)
@@ -143,6 +149,28 @@ class _Walk:
         self.memory[node.name] = self.memory[source.name] if shares and source else node.name
         if in_place and source is not None:
             self._changed(source.name, node.name, output)
+
+    def _inline(self, node: Any) -> None:
+        """A block under ``torch.no_grad()`` or ``torch.autocast``, which has a graph of its own."""
+        first, inner = next(
+            (number, getattr(self.program.graph_module, str(argument.target)))
+            for number, argument in enumerate(node.args)
+            if isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
+        )
+        for each in inner.graph.nodes:
+            each._rename(f"{node.name}_{each.name}")
+        places = (each for each in inner.graph.nodes if each.op == "placeholder")
+        for place, argument in zip(places, node.args[first + 1 :], strict=True):
+            if self.is_value(argument):
+                self.values[place.name] = self.values[argument.name]
+                self.memory[place.name] = self.memory[argument.name]
+            else:
+                self.constants[place.name] = self.constants[argument.name]
+        self._calls(inner.graph)
+        self.node = node
+        (last,) = (each for each in inner.graph.nodes if each.op == "output")
+        self.values[node.name] = [self._value(each) for each in last.args[0]]
+        self.memory[node.name] = node.name
 
     def _item(self, node: Any) -> None:
         whole, number = node.args

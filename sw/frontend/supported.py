@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -342,3 +343,24 @@ def refusal_sentence(where: str, key: str, extra: str = "") -> str:
 def refuse(where: object, key: str, extra: str = "") -> NoReturn:
     """Raise ``ResiduumError`` with `refusal_sentence`."""
     raise ResiduumError(refusal_sentence(str(where), key, extra))
+
+
+def supported_table() -> str:
+    """The supported operators as a table in Markdown."""
+    rows = [(row.operators, _code(row.torch), _code(row.onnx), row.becomes) for row in SUPPORTED]
+    return _table(("operator", "PyTorch (ATen)", "ONNX", "becomes"), rows)
+
+
+def refused_table() -> str:
+    """The refused operators and patterns as a table in Markdown."""
+    rows = [(row.what, row.why, row.cure) for row in (*REFUSALS.values(), *PATTERNS.values())]
+    return _table(("refused", "because it", "use in its place"), rows)
+
+
+def _code(names: tuple[str, ...]) -> str:
+    return " ".join(f"`{name}`" for name in names)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"

@@ -21,11 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.frontend import supported
 from residuum.sw.network.graph import Shape
 
 # Keys under which files keep the weights, and what wrappers put in front of their names.
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+# Characters of an error of torch that are repeated.
+_LONGEST = 240
 # A batch of two tells operators that keep the batch from those that do not.
 _BATCH = 2
 
@@ -85,7 +88,11 @@ def _imported(file: str) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
@@ -130,7 +137,8 @@ def _place(error: BaseException) -> str:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -224,6 +232,7 @@ def export(module: nn.Module, input_shape: Shape, *, name: str) -> torch.export.
 
     Raises ``ResiduumError`` if the module cannot be traced, or does not take such pictures.
     """
+    _check_kind(module, name)
     module = module.cpu().eval()
     floating = [p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()]
     if any(p.dtype in (torch.float16, torch.bfloat16) for p in floating):
@@ -251,6 +260,18 @@ def export(module: nn.Module, input_shape: Shape, *, name: str) -> torch.export.
         raise ResiduumError(
             f"{name} cannot be traced by torch.export{_place(error)}: {_first_line(error)}"
         ) from error
+
+
+def _check_kind(module: nn.Module, name: str) -> None:
+    """``ResiduumError`` for modules that torch.export does not take, with a cure."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ResiduumError(
+            f"{name} is TorchScript, which torch.export does not take: give the Python code of the "
+            "model and a file of weights"
+        )
+    for path, each in module.named_modules():
+        if type(each).__module__.startswith(("torch.ao.nn.", "torch.nn.quantized")):
+            supported.refuse(f"{path or name!r} ({type(each).__name__})", supported.QUANTISED)
 
 
 @contextmanager

@@ -277,6 +277,15 @@ def test_refused_operators_are_not_handled(name: str) -> None:
     assert supported.refusal_of_torch(name)
 
 
+def test_tables_for_pages() -> None:
+    assert "| dense layer | `linear` `addmm` `mm` `matmul` | `Gemm` `MatMul` | a convolution" in (
+        supported.supported_table()
+    )
+    lines = supported.refused_table().splitlines()
+    assert len(lines) == 2 + len(REFUSALS) + len(PATTERNS)
+    assert {line.count(" | ") for line in lines} == {2}
+
+
 def test_no_operator_has_two_reasons() -> None:
     for names in ([row.torch for row in REFUSALS.values()], [r.onnx for r in REFUSALS.values()]):
         every = [name for row in names for name in row]

@@ -282,6 +282,18 @@ def test_pixels_as_they_are() -> None:
     assert network.layers[0].source.padding == (1, 1, 1, 1)
 
 
+def test_torchscript_and_quantised_modules_are_refused() -> None:
+    with pytest.warns(DeprecationWarning, match="jit.trace"):
+        traced = torch.jit.trace(model(), torch.rand(1, *SHAPE))
+    with pytest.raises(ResiduumError, match="net is TorchScript, .* give the Python code"):
+        module_to_network(traced, SHAPE, name="net")
+    # A module of torch's eager quantisation, whose construction warns that it is deprecated.
+    quantised = type("Conv2d", (nn.Identity,), {"__module__": "torch.ao.nn.quantized.modules.conv"})
+    module = nn.Sequential(nn.ReLU(), quantised())
+    with pytest.raises(ResiduumError, match=r"'1' \(Conv2d\) belongs to a model that is quantised"):
+        module_to_network(module, SHAPE)
+
+
 def test_half_precision_is_read_as_single() -> None:
     module = nn.Sequential(*list(model())[:-1])
     half = copy.deepcopy(module).to(torch.bfloat16)
