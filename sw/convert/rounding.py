@@ -19,6 +19,8 @@ from residuum.sw.network.float_network import FloatLayer
 
 # Units that are tried, as shares of the unit at which the largest weight just fits.
 _SHARES = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
+# More where the unit must divide an identity, and an exact unit may be a larger one.
+_LARGER_SHARES = torch.tensor([1.2, 1.4, 1.7, 2.0, 2.4, 3.0], dtype=torch.float64)
 # Numbers in the arrays of the units that are tried at once.
 _MOST_NUMBERS = 1 << 23
 # Products for all units that are tried; fewer are tried in larger layers.
@@ -237,7 +239,8 @@ class _Problem:
     def _shares(self) -> Tensor:
         products = self.target.numel() * (self.target.shape[2] if self.compensate else 1)
         count = max(3, min(len(_SHARES), _MOST_PRODUCTS // products))
-        return _SHARES[torch.linspace(0, len(_SHARES) - 1, count).round().long()]
+        shares = _SHARES[torch.linspace(0, len(_SHARES) - 1, count).round().long()]
+        return shares if self.exact is None else torch.cat([shares, _LARGER_SHARES])
 
     def solved(self) -> Rounded:
         unit = self.best_units()

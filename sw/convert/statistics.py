@@ -11,7 +11,7 @@ from residuum.sw.convert.windows import blocks, by_block, windows
 from residuum.sw.network.graph import Source
 
 # Windows of a layer that are looked at; more are drawn from at random.
-_MOST_WINDOWS = 1 << 19
+_MOST_WINDOWS = 1 << 16
 # Numbers in the windows of one chunk of images.
 _CHUNK = 1 << 23
 
@@ -75,9 +75,7 @@ def statistics(
     sums, currents = torch.zeros_like(products[:, 0]), torch.zeros_like(crossed[:, 0])
     total = 0
     for first in range(0, count, at_once):
-        chosen = None
-        if kept < positions:
-            chosen = torch.randperm(positions, generator=generator)[:kept]
+        chosen = torch.randperm(positions, generator=generator)[:kept]
         part = slice(first, first + at_once)
         x = torch.cat(
             [windows(s, n[part], g, chosen) for s, n in zip(sources, numbers, strict=True)], dim=2

@@ -20,7 +20,7 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.network.bounds import bounds, signed_bits
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.forward import convolve, max_pooled
-from residuum.sw.network.graph import IMAGE, INPUT, Pad
+from residuum.sw.network.graph import HALF, IMAGE, INPUT, Pad
 from residuum.sw.network.integer_network import (
     LARGEST_PIXEL,
     RADIX,
@@ -67,6 +67,8 @@ class Loss:
         h and f that were chosen.
     potential_bits
         Bits that the potential needs.
+    unit
+        float64 (out,): what 1 of the integer current is worth before the factor 2**f, A s_c.
     error
         float64 (out,): mean squared error of the current over its variance, on calibration images;
         without them the squared error of the weights over their square. NaN for constant channels.
@@ -81,6 +83,7 @@ class Loss:
     shift: int
     fraction_bits: int
     potential_bits: int
+    unit: np.ndarray
     error: np.ndarray
     coarse: np.ndarray
     silent: tuple[int, ...]
@@ -380,8 +383,9 @@ class _Work:
             shift=rounded.shift,
             bits=self.settings.map_bits if radix else None,
             max_pool=layer.max_pool,
-            start=layer.start,
-            strict=layer.strict,
+            # Radix code always rounds to the nearest.
+            start=HALF if radix else layer.start,
+            strict=layer.strict and not radix,
         )
 
     def numbers(self, layer: Layer, maps: list[_Maps]) -> Tensor:
@@ -442,7 +446,7 @@ def _loss(
     wanted: Tensor | None,
 ) -> Loss:
     if wanted is not None:
-        whole = wanted.double().var(dim=(0, 2, 3), correction=0).numpy()
+        whole = wanted.var(dim=(0, 2, 3), correction=0).double().numpy()
     else:
         weights = [s.weight * a for s, a in zip(layer.sources, worth, strict=True)]
         whole = sum(np.square(w).reshape(len(w), -1).sum(axis=1) for w in weights)
@@ -457,6 +461,7 @@ def _loss(
         shift=integer.shift,
         fraction_bits=integer.fraction_bits,
         potential_bits=potential_bits,
+        unit=rounded.unit,
         error=np.divide(rounded.error, whole, out=np.full_like(whole, np.nan), where=whole > 0),
         coarse=rounded.coarse,
         silent=tuple(silent),

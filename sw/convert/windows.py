@@ -25,34 +25,32 @@ def rows(source: Source, g: int) -> Tensor:
     return torch.as_tensor(source.weight).reshape(g, source.out_channels // g, -1)
 
 
-def windows(source: Source, x: Tensor, g: int, chosen: Tensor | None = None) -> Tensor:
-    """What the weights of `rows` are multiplied by, (g, N * windows, columns).
+def windows(source: Source, x: Tensor, g: int, chosen: Tensor) -> Tensor:
+    """What the weights of `rows` are multiplied by, (g, N * len(chosen), columns).
 
     Parameters
     ----------
     x
         Maps (N, C, H, W) of any float type; pooling sums.
     chosen
-        Numbers of the windows to take, int64; None: all, row by row.
+        Numbers of the windows to take, counted row by row, int64.
     """
-    x, padding = padded(source, pooled(source, x, "sum"))
-    columns = F.unfold(x, source.kernel, source.dilation, padding, source.stride)
-    if chosen is not None:
-        columns = columns[:, :, chosen]
-    count, depth, positions = columns.shape
-    columns = columns.reshape(count, source.groups, depth // source.groups, positions)
-    by_group = columns.permute(1, 0, 3, 2).reshape(source.groups, count * positions, -1)
+    x, (height, width) = padded(source, pooled(source, x, "sum"))
+    x = F.pad(x, (width, width, height, height))
+    for axis, (kernel, stride, dilation) in enumerate(
+        zip(source.kernel, source.stride, source.dilation, strict=True), start=2
+    ):
+        x = x.unfold(axis, dilation * (kernel - 1) + 1, stride)[..., ::dilation]
+    across = x.shape[3]
+    taken = x[:, :, chosen // across, chosen % across].transpose(1, 2)
+    by_group = taken.reshape(len(x) * len(chosen), source.groups, -1).transpose(0, 1)
     return by_group.repeat_interleave(g // source.groups, dim=0)
 
 
-def by_block(values: Tensor, g: int, chosen: Tensor | None = None) -> Tensor:
+def by_block(values: Tensor, g: int, chosen: Tensor) -> Tensor:
     """Numbers of neurons (N, out, H, W) in the order of `windows`: (g, N * windows, out / g)."""
-    values = values.flatten(2)
-    if chosen is not None:
-        values = values[:, :, chosen]
-    count, channels, positions = values.shape
-    values = values.reshape(count, g, channels // g, positions)
-    return values.permute(1, 0, 3, 2).reshape(g, count * positions, channels // g)
+    taken = values.flatten(2)[:, :, chosen].transpose(1, 2)
+    return taken.reshape(len(values) * len(chosen), g, -1).transpose(0, 1)
 
 
 def is_identity(source: Source) -> bool:
