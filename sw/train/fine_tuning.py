@@ -182,8 +182,16 @@ def integers(
     """The trained network converted to ``bits``-bit weights; below ``ENOUGH_BITS`` bits it is
     fine-tuned first, by `fine_tune`."""
     if bits < ENOUGH_BITS:
-        how = {"checkpoint": checkpoint, "device": device, "reporter": reporter}
-        network = fine_tune(network, definition, data, bits=bits, seed=seed, **how)
+        network = fine_tune(
+            network,
+            definition,
+            data,
+            bits=bits,
+            seed=seed,
+            checkpoint=checkpoint,
+            device=device,
+            reporter=reporter,
+        )
     return to_integer(network, bits=bits, metadata=metadata)
 
 
