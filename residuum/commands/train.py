@@ -221,14 +221,17 @@ def _convert(
     reporter: "Reporter",
 ) -> None:
     """Write and evaluate the integer network of each number of bits."""
-    from residuum.sw.files import shown
+    from residuum.sw.files import build_folder, shown
     from residuum.sw.golden.accuracy import describe, evaluate
     from residuum.sw.network.library import zoo_file
     from residuum.sw.train.fine_tuning import integers
 
     for bits in args.bits:
         metadata = {**network.metadata, "command": command_line(args, bits)}
-        how = {"bits": bits, "seed": args.seed, "device": device}
+        checkpoint = build_folder() / "train" / f"{definition.name}-{bits}bit.pt"
+        if args.restart:
+            checkpoint.unlink(missing_ok=True)
+        how = {"bits": bits, "seed": args.seed, "checkpoint": checkpoint, "device": device}
         integer = integers(network, definition, data, **how, metadata=metadata, reporter=reporter)
         tally = evaluate(
             integer, data.test_images, data.test_labels, tau=TAU, T=T, reporter=reporter

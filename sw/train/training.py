@@ -107,7 +107,7 @@ def train(
     settings: dict[str, object] = {**asdict(replace(definition, recipe=untuned)), "seed": seed}
     if start is not None:
         settings["start"] = digest_of(start)
-    first = _resume(checkpoint, settings, network, optimizer, schedule)
+    first = resume(checkpoint, settings, network, optimizer, schedule)
     step = step_of(network, recipe, optimizer, schedule)
     left = (recipe.epochs - first) * batches
     with reporter.task(f"train {definition.name}", total=left, unit="batches") as task:
@@ -121,7 +121,7 @@ def train(
                     task.update(detail=f"epoch {epoch + 1} loss {mean.value:.4f}")
                 task.advance()
             done = epoch + 1
-            _save(checkpoint, settings, network, optimizer, schedule, done)
+            save_epoch(checkpoint, settings, network, optimizer, schedule, done)
             line = f"epoch {done} of {recipe.epochs}, loss {mean.value:.4f}"
             if done % EVALUATE_EVERY == 0:
                 accuracy = 100 * _accuracy(network, recipe, data)
@@ -279,7 +279,7 @@ def cosine(step: int, *, steps: int) -> float:
     return (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
 
 
-def _save(
+def save_epoch(
     path: Path,
     settings: dict[str, object],
     network: nn.Module,
@@ -287,6 +287,7 @@ def _save(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     epochs: int,
 ) -> None:
+    """Write a checkpoint after so many finished epochs."""
     state = {
         "settings": _plain(settings),
         "epochs": epochs,
@@ -297,7 +298,7 @@ def _save(
     write_checkpoint(path, state)
 
 
-def _resume(
+def resume(
     path: Path,
     settings: dict[str, object],
     network: nn.Module,
