@@ -334,12 +334,12 @@ def _larger_engine(network: IntegerNetwork, config: EngineConfig, need: Need) ->
     """Engines that have what is missing: another preset, other options."""
     if not need.parameter or need.parameter == "fraction_bits":
         return
-    others = {
-        name: other
-        for name, preset_config in PRESETS.items()
-        for other in needs(network, preset_config, preset_config.steps)
+    others = [
+        name
+        for name in PRESETS
+        for other in _preset_needs(network, name)
         if other.parameter == need.parameter and other.fits
-    }
+    ]
     if others:
         yield f"preset {' or '.join(others)}"
     width = _WIDEST.get(need.parameter)
@@ -347,6 +347,12 @@ def _larger_engine(network: IntegerNetwork, config: EngineConfig, need: Need) ->
         width -= config.fraction_bits
     if width is None or need.needed <= width:
         yield f"--{need.parameter.replace('_', '-')} {need.needed}"
+
+
+# Each need that exceeds an engine asks for those of all presets.
+@lru_cache(maxsize=2 * len(PRESETS))
+def _preset_needs(network: IntegerNetwork, name: str) -> tuple[Need, ...]:
+    return tuple(needs(network, PRESETS[name], PRESETS[name].steps))
 
 
 def largest_size(network: IntegerNetwork, config: EngineConfig) -> tuple[int, int] | None:
