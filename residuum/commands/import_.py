@@ -236,6 +236,7 @@ def run(args: argparse.Namespace) -> int:
             calibration=calibration,
             training=training,
             checkpoint=checkpoint,
+            exact=model.integers(args.name),
             metadata={"command": _command_line(args)},
             reporter=access.reporter,
         )

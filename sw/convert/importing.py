@@ -20,7 +20,7 @@ from residuum.sw.data.images import Images
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.graph import SPIKES
-from residuum.sw.network.integer_network import RADIX, RATE
+from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.train.rounded import fine_tune_rounded
 
@@ -99,6 +99,7 @@ def to_integers(
     calibration: Images | None,
     training: Images | None = None,
     checkpoint: Path | None = None,
+    exact: IntegerNetwork | None = None,
     metadata: dict[str, str] | None = None,
     reporter: Reporter = SILENT,
 ) -> Imported:
@@ -112,6 +113,9 @@ def to_integers(
         Images for the fine-tuning, and the file from which it resumes. Without labels the float
         network teaches.
 
+    exact
+        The integers that a network of spikes has already: they are kept as they are.
+
     Raises
     ------
     ResiduumError
@@ -123,6 +127,9 @@ def to_integers(
                 f"network {network.name!r} reads spike trains, which only exist in rate code; "
                 "give --code rate"
             )
+        if exact is not None:
+            exact = replace(exact, metadata={**exact.metadata, **(metadata or {})})
+            return Imported(network, network, Conversion(exact, network, ()))
         conversion = convert(
             network,
             bits=options.bits,
@@ -196,8 +203,3 @@ def ladder(
     return climb(
         [*before, *steps, integer_step(network, tau=tau, T=T)], images, labels, reporter=reporter
     )
-
-
-def with_metadata(network: FloatNetwork, **texts: str) -> FloatNetwork:
-    """The network with more metadata."""
-    return replace(network, metadata={**network.metadata, **texts})

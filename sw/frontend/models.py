@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,16 +15,18 @@ from torch import nn
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import digest_of_file, told
 from residuum.sw.frontend.lowering import lower
-from residuum.sw.frontend.nir import import_nir
+from residuum.sw.frontend.nir import import_integer_nir, import_nir
 from residuum.sw.frontend.onnx import read_onnx
 from residuum.sw.frontend.operators import OperatorGraph
 from residuum.sw.frontend.torch_export import export, load_module, load_program, operators_of
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.graph import Preprocessing, Shape
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.threads import no_spinning_threads
 
 _BATCH = 100
 
+N = TypeVar("N", FloatNetwork, IntegerNetwork)
 Predictor = Callable[[np.ndarray], Iterator[np.ndarray]]
 
 
@@ -61,6 +64,10 @@ class Model(ABC):
 
         Raises ``ResiduumError`` that names the part of the model that no layer computes.
         """
+
+    def integers(self, name: str | None = None) -> IntegerNetwork | None:
+        """The integer network that the model is already, nothing rounded; else None."""
+        return None
 
     def predictor(self, preprocessing: Preprocessing | None) -> Predictor | None:
         """Predictions of the model itself on uint8 images (N, C, H, W), batch by batch; None if
@@ -152,6 +159,7 @@ class _Nir(Model):
 
     def __init__(self, path: Path, reset: str | None, start: str | None) -> None:
         self.imported = import_nir(path, reset=reset, start=start)
+        self.exact = import_integer_nir(path, reset=reset, start=start)
         self.name, self.input_shape = self.imported.name, self.imported.input_shape
         self.metadata = self.imported.metadata
 
@@ -165,6 +173,9 @@ class _Nir(Model):
         metadata: Mapping[str, str] | None = None,
     ) -> FloatNetwork:
         return self.imported if name is None else _renamed(self.imported, name)
+
+    def integers(self, name: str | None = None) -> IntegerNetwork | None:
+        return self.exact if name is None or self.exact is None else _renamed(self.exact, name)
 
 
 def open_model(
@@ -211,7 +222,7 @@ def open_model(
     return _Module(source, weights)
 
 
-def _renamed(network: FloatNetwork, name: str) -> FloatNetwork:
+def _renamed(network: N, name: str) -> N:
     return replace(network, name=name)
 
 
