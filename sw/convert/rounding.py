@@ -21,6 +21,9 @@ from residuum.sw.network.float_network import FloatLayer
 _SHARES = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
 # More where the unit must divide an identity, and an exact unit may be a larger one.
 _LARGER_SHARES = torch.tensor([1.2, 1.4, 1.7, 2.0, 2.4, 3.0], dtype=torch.float64)
+# Unit of a channel without weights over its smallest unit: threshold and bias have many digits, and
+# room in their registers.
+_DEAD = 16
 # Numbers in the arrays of the units that are tried at once.
 _MOST_NUMBERS = 1 << 23
 # Products for all units that are tried; fewer are tried in larger layers.
@@ -121,7 +124,11 @@ def _alone(layer: FloatLayer, worth: float, bits: int, smallest_unit: np.ndarray
     scales = weight_scales(weight, bits, shared=shared)
     lowest = torch.from_numpy(smallest_unit) / worth
     best = scales
-    scales = torch.maximum(scales, lowest.max() if shared else lowest)
+    dead = (weight == 0).flatten(1).all(dim=1) & (lowest > 0)
+    if not shared:
+        scales = torch.where(dead, lowest * _DEAD, torch.maximum(scales, lowest))
+    else:
+        scales = torch.maximum(scales, lowest.max())
     integers = quantize_weights(weight, scales, bits)
     lost = (weight - integers * scales[:, None, None, None]) * worth
     return Rounded(
@@ -197,8 +204,7 @@ class _Problem:
         full = (self.target.abs() / self.factor).amax(dim=2) / self.limit
         if self.shared:
             full = full.amax().expand_as(full)
-        # A channel without weights: threshold and bias in the middle of their registers.
-        dead = torch.where(self.smallest > 0, self.smallest * 16, torch.ones_like(full))
+        dead = torch.where(self.smallest > 0, self.smallest * _DEAD, torch.ones_like(full))
         return torch.where(full > 0, full, torch.where(self.identity > 0, self.identity, dead))
 
     def rounded(self, unit: Tensor, target: Tensor, refine: bool = False) -> Tensor:
