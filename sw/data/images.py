@@ -175,14 +175,15 @@ def _open(source: str) -> Archive | Folder | PictureFile | str:
     if source in DATASETS:
         return source
     path = Path(source)
-    if path.is_dir():
+    # An empty text would be the current folder.
+    if source and path.is_dir():
         return Folder(path)
     if path.suffix.lower() == ".npz":
         return Archive(path)
     if path.suffix.lower() in picture_suffixes():
         return PictureFile(path, path.name)
     known = ", ".join(DATASETS)
-    if path.exists():
+    if source and path.exists():
         raise ResiduumError(
             f"{source} is no data: that is a known data set ({known}), a folder of pictures, a "
             "picture, or an .npz file"

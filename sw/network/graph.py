@@ -396,7 +396,9 @@ class Graph(Generic[L]):
 class Preprocessing:
     """How a picture of any size becomes the input of the network.
 
-    The picture gets the channels, is scaled to ``size`` and cut to ``crop`` around its centre.
+    The picture gets the channels. Without a ``crop``, it is stretched to ``size``; with one, it is
+    scaled in proportion until it covers ``size``, and cut around its centre, as torchvision's
+    ``Resize`` of the shorter side and ``CenterCrop`` do it (`residuum.sw.data.pictures`).
     ``scale``, ``mean`` and ``std`` describe the numbers that the original model wants,
     ``(u * scale - mean) / std``; they are part of the first layer already.
 

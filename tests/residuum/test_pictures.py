@@ -11,6 +11,8 @@ from residuum.cli import main
 from residuum.sw.data.images import load_images
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.host.classifier import Classification
+from residuum.sw.network.graph import SPIKES, Source
+from residuum.sw.network.integer_network import IntegerNetwork, Layer
 from residuum.sw.network.library import load_network
 
 IMAGES = 12
@@ -223,3 +225,58 @@ def test_engines_take_pictures_too(
     model = ["--model"] if command == "check" else []
     assert main([command, *model, "digits", "--data", "empty"]) == 1
     assert capsys.readouterr().err == "residuum: the folder empty has no pictures\n"
+
+
+def counter_of_spikes() -> IntegerNetwork:
+    """Two inputs, two classes: the class of the input with more spikes."""
+    source = Source(np.eye(2, dtype=int).reshape(2, 2, 1, 1))
+    output = Layer("count", (source,), np.zeros(2, int), None, 0)
+    return IntegerNetwork(
+        "counter", (2, 1, 1), (output,), 8, input=SPIKES, class_names=("left", "right")
+    )
+
+
+def test_run_on_spike_trains(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counter_of_spikes().save("counter.npz")
+    trains = np.zeros((3, 5, 2, 1, 1), bool)
+    trains[0, 0, 0] = trains[1, :, 1] = trains[2, :2, 0] = trains[2, 3, 1] = True
+    np.savez("trains.npz", trains=trains)
+    arguments = ["--model", "counter.npz", "--data", "trains.npz", "--split", "all"]
+    arguments += ["--device", "golden:"]
+    found = run_json(*arguments, "--tau", "0", "--T", "5")
+    assert [entry["class"] for entry in found] == ["left", "right", "left"]
+    assert [entry["best"][0]["logit"] for entry in found] == [1, 5, 2]
+    assert main(["run", *arguments]) == 1
+    assert capsys.readouterr().err.endswith(
+        "residuum: the spike trains of trains.npz have 5 steps, but tau + T is 8; say how many of "
+        "them are probe (--tau) and inference (--T)\n"
+    )
+
+
+def test_spike_trains_are_no_pictures(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    counter_of_spikes().save("counter.npz")
+    assert main(["run", "--model", "counter.npz", "a.png", "--device", "golden:"]) == 1
+    assert capsys.readouterr().err == (
+        "residuum: network 'counter' reads spike trains, not pictures\n"
+    )
+
+
+def test_what_the_engine_cannot_run_runs_on_the_golden_model(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network in radix code, of one grey pixel."""
+    rows = np.array([1, -1]).reshape(2, 1, 1, 1)
+    hidden = Layer("hidden", (Source(rows),), np.array([0, 255]), np.array([1, 1]), 0, bits=8)
+    output = Layer(
+        "output", (Source(np.eye(2, dtype=int).reshape(2, 2, 1, 1), 0),), [0, 0], None, 0
+    )
+    IntegerNetwork(
+        "dark", (1, 1, 1), (hidden, output), 8, "radix", class_names=("light", "dark"),
+        logit_scale=np.log(2) / 51,
+    ).save("dark.npz")  # fmt: skip
+    Image.new("L", (9, 5), 153).save("a.png")
+    assert main(["run", "--model", "dark.npz", "a.png"]) == 1
+    assert capsys.readouterr().err.endswith("; --device golden: classifies without an engine\n")
+    (entry,) = run_json("--model", "dark.npz", "a.png", "--device", "golden:")
+    assert [best["logit"] for best in entry["best"]] == [153, 102]
+    assert [best["confidence"] for best in entry["best"]] == pytest.approx([2 / 3, 1 / 3], abs=1e-6)

@@ -207,10 +207,8 @@ def test_whatever_a_result_depends_on_makes_it_anew(what, simulated, parts, monk
     elif what == "software":
         monkeypatch.setattr(measure, "software_digest", lambda: "another golden model")
     elif what == "images":
-        image = np.full((2, 1, 8, 8), 9, np.uint8)
-        monkeypatch.setattr(
-            "residuum.sw.data.held_out.held_out", lambda *_: (image, np.zeros(2, np.int64))
-        )
+        np.savez("other.npz", images=np.full((2, 8, 8), 9, np.uint8), labels=[0, 0])
+        more = ["--data", "other.npz", "--split", "all"]
     else:
         more = {"steps": ["--tau", "3"], "lanes": ["--lanes", "8"]}[what]
     run("--images", "2", *more)

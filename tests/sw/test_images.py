@@ -353,9 +353,10 @@ def test_too_few_pictures(tmp_path: Path) -> None:
     )
 
 
-def test_nothing_there(tmp_path: Path) -> None:
-    assert complaint("cats") == (
-        "there is no data set, folder or file 'cats'; known sets are digits, mnist, fashion, "
+@pytest.mark.parametrize("source", ["cats", ""])
+def test_nothing_there(source: str) -> None:
+    assert complaint(source) == (
+        f"there is no data set, folder or file {source!r}; known sets are digits, mnist, fashion, "
         "cifar10, cifar100"
     )
 
