@@ -13,6 +13,7 @@ import numpy as np
 
 from residuum.hw.isa.config import MAX_DIMENSION, PIXEL_BITS, EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap
+from residuum.hw.isa.memories import DEVICE_EBR, block_memories
 from residuum.hw.isa.presets import PRESETS, preset
 from residuum.sw.compiler.maps import MapPlan, PackedImage, place_maps, plan_image, rows_in_use
 from residuum.sw.compiler.runnable import not_runnable
@@ -86,8 +87,24 @@ def describe_sizes(name: str, sizes: Mapping[str, int]) -> str:
     return f"{name} with {', '.join(parts)}" if parts else name
 
 
+def device_of(name: str) -> str:
+    """Size of the device, a key of `DEVICE_EBR`, that the preset called ``name`` is for."""
+    return next(size for size in DEVICE_EBR if name.startswith(size))
+
+
+def block_memory_need(config: EngineConfig, device: str) -> Need:
+    """The block memories of a whole design, and those of a device of this size."""
+    taken, there = sum(block_memories(config).values()), DEVICE_EBR[device]
+    sentence = f"this engine takes {taken} block memories (EBR); an ECP5-{device}F has {there}"
+    return _need("block memories", "", taken, there, sentence)
+
+
 def fit(
-    network: IntegerNetwork, config: EngineConfig, *, steps: int | None = None
+    network: IntegerNetwork,
+    config: EngineConfig,
+    *,
+    steps: int | None = None,
+    device: str | None = None,
 ) -> tuple[Need, ...]:
     """All needs of a network, those that exceed the engine with their cures.
 
@@ -96,16 +113,26 @@ def fit(
     steps
         max(tau, T) of the longest run, which bounds the potentials; None: as many as the engine
         has. A network in radix code runs once.
+    device
+        Size of the device, a key of `DEVICE_EBR`, whose block memories must hold the engine; None:
+        any device.
     """
+    found = list(needs(network, config, config.steps if steps is None else steps))
+    if device is not None:
+        memories = block_memory_need(config, device)
+        cures = () if memories.fits else tuple(_smaller_memories(config, found))
+        found.append(replace(memories, cures=cures))
     return tuple(
-        need if need.fits else replace(need, cures=tuple(_cures(network, config, need)))
-        for need in needs(network, config, config.steps if steps is None else steps)
+        need
+        if need.fits or need.cures
+        else replace(need, cures=tuple(_cures(network, config, need)))
+        for need in found
     )
 
 
 def fit_presets(network: IntegerNetwork) -> Mapping[str, tuple[Need, ...]]:
     """`fit` for every preset, by name."""
-    return {name: fit(network, config) for name, config in PRESETS.items()}
+    return {name: fit(network, config, device=device_of(name)) for name, config in PRESETS.items()}
 
 
 def needs(
@@ -328,6 +355,16 @@ def _cures(network: IntegerNetwork, config: EngineConfig, need: Need) -> Iterato
             if need.what != "host address bits" and (size := largest_size(network, config)):
                 yield f"pictures of about {size[0]} x {size[1]} (--size)"
     yield from _larger_engine(network, config, need)
+
+
+def _smaller_memories(config: EngineConfig, found: list[Need]) -> Iterator[str]:
+    """Sizes of the engine that are larger than the network needs, and cost block memories."""
+    for need in found:
+        if need.parameter in ("weight_rows", "feature_rows", "weight_bits") and (
+            need.needed < getattr(config, need.parameter)
+        ):
+            yield f"--{need.parameter.replace('_', '-')} {need.needed}"
+    yield "a larger device"
 
 
 def _larger_engine(network: IntegerNetwork, config: EngineConfig, need: Need) -> Iterator[str]:
