@@ -8,7 +8,7 @@ from residuum.boards.build.pll import solve
 from residuum.boards.build.top import BoardTop
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.presets import CLOCKS
-from residuum.sw.compiler.fit import describe_sizes, engine_named
+from residuum.sw.compiler.fit import block_memory_need, describe_sizes, device_of, engine_named
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import digest_of_file
@@ -51,12 +51,15 @@ def prepare(
     Raises
     ------
     ResiduumError
-        If a name is unknown, there is no engine of these sizes, the PLL cannot make the clock, or
-        the network does not fit.
+        If a name is unknown, there is no engine of these sizes or the device is too small for it,
+        the PLL cannot make the clock, or the network does not fit.
     """
     preset_name = preset_name or board.preset
     sizes = sizes or {}
     config = engine_named(preset_name, sizes)
+    memories = block_memory_need(config, device_of(board.preset))
+    if not memories.fits:
+        raise ResiduumError(memories.sentence)
     if bits is None and not is_path(model):
         bits = min(DEFAULT_BITS, config.weight_bits)
     usual_mhz = min(board.target_mhz, CLOCKS.get(preset_name, board.target_mhz))

@@ -17,26 +17,8 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import bits_for_count
+from residuum.hw.isa.memories import ebr_geometry
 from residuum.hw.logic import delayed, select
-
-# Words x bits of one DP16KD (Lattice TN-02204, ECP5 memory usage guide); 36 bits are available only
-# with one write and one read port.
-EBR_GEOMETRIES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
-
-
-def ebr_geometry(*, width: int, depth: int) -> tuple[int, int]:
-    """The geometry (words, bits) with the fewest DP16KD for a memory, then with the fewest in
-    depth."""
-    return min(
-        EBR_GEOMETRIES,
-        key=lambda shape: (-(-depth // shape[0]) * -(-width // shape[1]), -(-depth // shape[0])),
-    )
-
-
-def ebr_count(*, width: int, depth: int) -> int:
-    """Number of DP16KD of a memory with `depth` words of `width` bits."""
-    words, bits = ebr_geometry(width=width, depth=depth)
-    return -(-depth // words) * -(-width // bits)
 
 
 class BlockMemory(wiring.Component):

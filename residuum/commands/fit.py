@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import write_report
     from residuum.commands.tables import print_records
     from residuum.hw.isa.presets import PRESETS
-    from residuum.sw.compiler.fit import describe_sizes, engine_named, fit
+    from residuum.sw.compiler.fit import describe_sizes, device_of, engine_named, fit
     from residuum.sw.compiler.runnable import not_runnable
     from residuum.sw.network.library import load_network, network_name
 
@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     presets = {board.preset: None for board in boards} if args.board else PRESETS
     sizes, engines = engine_sizes(args), {}
     for preset in args.preset or presets:
-        engines[preset] = fit(network, engine_named(preset, sizes))
+        config = engine_named(preset, sizes)
+        engines[preset] = fit(network, config, device=device_of(preset))
     refused = not_runnable(network)
 
     print(_headline(network))
@@ -89,7 +90,7 @@ def _record(preset: str, needs: tuple[Need, ...]) -> dict[str, str | Text]:
     """A row of the table; what exceeds the engine is bold."""
     from rich.text import Text
 
-    shown = [need for need in needs if need.parameter]
+    shown = [need for need in needs if need.parameter or need.what == "block memories"]
     return {
         "preset": preset,
         "fits": "yes" if all(need.fits for need in needs) else Text("no", "bold"),

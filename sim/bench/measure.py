@@ -49,7 +49,8 @@ WAVES_BYTES = 3000, 850
 
 # The sources that determine the results. When one of them changes, stored results are dropped.
 _SOURCES = (
-    *("sw/compiler/cycles.py", "sw/compiler/program.py", "sw/golden/golden_model.py"),
+    *("sw/compiler/axes.py", "sw/compiler/cycles.py", "sw/compiler/maps.py"),
+    *("sw/compiler/program.py", "sw/golden/golden_model.py"),
     *("sw/trace/compare.py", "sw/trace/engine_trace.py"),
     *("sim/bench/measure.py", "sim/bench/measure_bench.py"),
     *("sim/verilator/bulk.py", "sim/verilator/driver.py"),

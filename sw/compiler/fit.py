@@ -13,6 +13,7 @@ import numpy as np
 
 from residuum.hw.isa.config import MAX_DIMENSION, PIXEL_BITS, EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap
+from residuum.hw.isa.memories import DEVICE_EBR, block_memories
 from residuum.hw.isa.presets import PRESETS, preset
 from residuum.sw.compiler.maps import MapPlan, PackedImage, place_maps, plan_image, rows_in_use
 from residuum.sw.compiler.runnable import not_runnable
@@ -86,8 +87,24 @@ def describe_sizes(name: str, sizes: Mapping[str, int]) -> str:
     return f"{name} with {', '.join(parts)}" if parts else name
 
 
+def device_of(name: str) -> str:
+    """Size of the device, a key of `DEVICE_EBR`, that the preset called ``name`` is for."""
+    return next(size for size in DEVICE_EBR if name.startswith(size))
+
+
+def block_memory_need(config: EngineConfig, device: str) -> Need:
+    """The block memories of a whole design, and those of a device of this size."""
+    taken, there = sum(block_memories(config).values()), DEVICE_EBR[device]
+    sentence = f"this engine takes {taken} block memories (EBR); an ECP5-{device}F has {there}"
+    return _need("block memories", "", taken, there, sentence)
+
+
 def fit(
-    network: IntegerNetwork, config: EngineConfig, *, steps: int | None = None
+    network: IntegerNetwork,
+    config: EngineConfig,
+    *,
+    steps: int | None = None,
+    device: str | None = None,
 ) -> tuple[Need, ...]:
     """All needs of a network, those that exceed the engine with their cures.
 
@@ -96,16 +113,26 @@ def fit(
     steps
         max(tau, T) of the longest run, which bounds the potentials; None: as many as the engine
         has. A network in radix code runs once.
+    device
+        Size of the device, a key of `DEVICE_EBR`, whose block memories must hold the engine; None:
+        any device.
     """
+    found = list(needs(network, config, config.steps if steps is None else steps))
+    if device is not None:
+        memories = block_memory_need(config, device)
+        cures = () if memories.fits else tuple(_smaller_memories(config, found))
+        found.append(replace(memories, cures=cures))
     return tuple(
-        need if need.fits else replace(need, cures=tuple(_cures(network, config, need)))
-        for need in needs(network, config, config.steps if steps is None else steps)
+        need
+        if need.fits or need.cures
+        else replace(need, cures=tuple(_cures(network, config, need)))
+        for need in found
     )
 
 
 def fit_presets(network: IntegerNetwork) -> Mapping[str, tuple[Need, ...]]:
     """`fit` for every preset, by name."""
-    return {name: fit(network, config) for name, config in PRESETS.items()}
+    return {name: fit(network, config, device=device_of(name)) for name, config in PRESETS.items()}
 
 
 def needs(
@@ -330,16 +357,26 @@ def _cures(network: IntegerNetwork, config: EngineConfig, need: Need) -> Iterato
     yield from _larger_engine(network, config, need)
 
 
+def _smaller_memories(config: EngineConfig, found: list[Need]) -> Iterator[str]:
+    """Sizes of the engine that are larger than the network needs, and cost block memories."""
+    for need in found:
+        if need.parameter in ("weight_rows", "feature_rows", "weight_bits") and (
+            need.needed < getattr(config, need.parameter)
+        ):
+            yield f"--{need.parameter.replace('_', '-')} {need.needed}"
+    yield "a larger device"
+
+
 def _larger_engine(network: IntegerNetwork, config: EngineConfig, need: Need) -> Iterator[str]:
     """Engines that have what is missing: another preset, other options."""
     if not need.parameter or need.parameter == "fraction_bits":
         return
-    others = {
-        name: other
-        for name, preset_config in PRESETS.items()
-        for other in needs(network, preset_config, preset_config.steps)
+    others = [
+        name
+        for name in PRESETS
+        for other in _preset_needs(network, name)
         if other.parameter == need.parameter and other.fits
-    }
+    ]
     if others:
         yield f"preset {' or '.join(others)}"
     width = _WIDEST.get(need.parameter)
@@ -347,6 +384,12 @@ def _larger_engine(network: IntegerNetwork, config: EngineConfig, need: Need) ->
         width -= config.fraction_bits
     if width is None or need.needed <= width:
         yield f"--{need.parameter.replace('_', '-')} {need.needed}"
+
+
+# Each need that exceeds an engine asks for those of all presets.
+@lru_cache(maxsize=2 * len(PRESETS))
+def _preset_needs(network: IntegerNetwork, name: str) -> tuple[Need, ...]:
+    return tuple(needs(network, PRESETS[name], PRESETS[name].steps))
 
 
 def largest_size(network: IntegerNetwork, config: EngineConfig) -> tuple[int, int] | None:

@@ -47,9 +47,14 @@ def _reading(network: IntegerNetwork) -> Iterator[str]:
         hidden = [layer for layer in layers if layer.bits is not None]
         names = _named(hidden or list(layers))
         yield f"{names} {'are' if len(hidden) > 1 else 'is'} in radix code"
-    for layer in layers:
-        if _misses(network, layer):
-            yield f"layer {layer.name!r} has a dilated window without any input position"
+    dilated = [
+        index
+        for index, layer in enumerate(layers)
+        if any(source.dilation != (1, 1) for source in layer.sources)
+    ]
+    for index in dilated:
+        if _misses(network, index):
+            yield f"layer {layers[index].name!r} has a dilated window without any input position"
             break
     for number in range(INPUT, len(layers) - 1):
         reading = [layers[index] for index in readers(layers, number)]
@@ -68,12 +73,12 @@ def _reading(network: IntegerNetwork) -> Iterator[str]:
             break
 
 
-def _misses(network: IntegerNetwork, layer: Layer) -> bool:
-    """Whether a dilated window has no position inside its map."""
-    shape = network.neuron_shapes[network.layers.index(layer)]
+def _misses(network: IntegerNetwork, index: int) -> bool:
+    """Whether a dilated window of a layer has no position inside its map."""
+    shape = network.neuron_shapes[index]
     return any(
         count < 1
-        for source in layer.sources
+        for source in network.layers[index].sources
         if source.dilation != (1, 1) and not source.pooled
         for axis in range(2)
         for _, _, count in axis_entries(

@@ -21,6 +21,8 @@ from residuum.sw.network.float_network import FloatLayer
 _SHARES = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
 # More where the unit must divide an identity, and an exact unit may be a larger one.
 _LARGER_SHARES = torch.tensor([1.2, 1.4, 1.7, 2.0, 2.4, 3.0], dtype=torch.float64)
+# How often the units are fitted to the integers, and the integers to the units.
+REFITS = 3
 # Numbers in the arrays of the units that are tried at once.
 _MOST_NUMBERS = 1 << 23
 # Products for all units that are tried; fewer are tried in larger layers.
@@ -150,7 +152,8 @@ class _Problem:
         self.layer, self.worth, self.h, self.statistics = layer, worth, h, statistics
         self.bits, self.limit = bits, largest_weight(bits)
         self.shared = layer.threshold is None
-        self.compensate = compensate
+        # For the compensation; without it None.
+        self.gram = statistics.gram if statistics is not None and compensate else None
         self.free, self.exact = free_sources(layer), exact_source(layer)
         sources = [layer.sources[i] for i in self.free]
         self.g = blocks(sources)
@@ -203,11 +206,10 @@ class _Problem:
     def rounded(self, unit: Tensor, target: Tensor, refine: bool = False) -> Tensor:
         """Integers (g, rows, d) for units (g, rows)."""
         step = unit[:, :, None] * self.factor
-        if not self.compensate or self.statistics is None:
+        if self.gram is None:
             return nearest(target, step, self.limit)
-        gram = self.statistics.gram
-        weight = compensated(target, step, gram, self.limit)
-        return descend(weight, target, step, gram, self.limit) if refine else weight
+        weight = compensated(target, step, self.gram, self.limit)
+        return descend(weight, target, step, self.gram, self.limit) if refine else weight
 
     def errors(self, integers: Tensor, unit: Tensor, target: Tensor) -> Tensor:
         difference = target - integers * unit[:, :, None] * self.factor
@@ -236,8 +238,28 @@ class _Problem:
                 best = torch.where(better, each, best)
         return best
 
+    def descended(self, integers: Tensor, unit: Tensor) -> Tensor:
+        """The integers after one more descent, for other units."""
+        assert self.gram is not None
+        step = unit[:, :, None] * self.factor
+        return descend(integers, self.target, step, self.gram, self.limit, passes=1)
+
+    def refitted(self, integers: Tensor, unit: Tensor) -> Tensor:
+        """The units that are best for the integers, where no identity decides."""
+        assert self.gram is not None
+        if self.shared and self.exact is not None:
+            return unit
+        weight = integers * self.factor
+        products = weight @ self.gram
+        above, below = (products * self.target).sum(dim=2), (products * weight).sum(dim=2)
+        if self.shared:
+            above, below = (each.sum().expand_as(each) for each in (above, below))
+        free = (self.identity == 0) & (above > 0) & (below > 0)
+        fitted = torch.where(free, above / torch.where(free, below, torch.ones_like(below)), unit)
+        return torch.where(free, torch.maximum(fitted, self.smallest), unit)
+
     def _shares(self) -> Tensor:
-        products = self.target.numel() * (self.target.shape[2] if self.compensate else 1)
+        products = self.target.numel() * (1 if self.gram is None else self.target.shape[2])
         count = max(3, min(len(_SHARES), _MOST_PRODUCTS // products))
         shares = _SHARES[torch.linspace(0, len(_SHARES) - 1, count).round().long()]
         return shares if self.exact is None else torch.cat([shares, _LARGER_SHARES])
@@ -245,6 +267,9 @@ class _Problem:
     def solved(self) -> Rounded:
         unit = self.best_units()
         integers = self.rounded(unit, self.target, refine=True)
+        for _ in range(REFITS if self.gram is not None else 0):
+            unit = self.refitted(integers, unit)
+            integers = self.descended(integers, unit)
         return Rounded(
             weights=self._weights(integers, unit.flatten()),
             unit=unit.flatten().numpy().copy(),
@@ -262,7 +287,7 @@ class _Problem:
         return scales * self.worth[first] / self.factor_of(first)
 
     def _bias(self, integers: Tensor, unit: Tensor) -> np.ndarray:
-        if self.statistics is None or not self.compensate:
+        if self.statistics is None or self.gram is None:
             return self.layer.bias
         weight = integers * unit[:, :, None] * self.factor
         explained = torch.einsum("grd,gd->gr", weight, self.statistics.mean)

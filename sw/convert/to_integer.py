@@ -40,6 +40,8 @@ POTENTIAL_BITS = 24
 SHIFT = 4
 # How much of the errors of earlier layers a layer with compensated weights makes up for.
 FEEDBACK = 1.0
+# Numbers in the second moments of a layer: 1 GB.
+_MOST_MOMENTS = 1 << 27
 # Numbers in the maps of one chunk of calibration images.
 _CHUNK = 1 << 24
 
@@ -332,9 +334,15 @@ class _Work:
         worth: list[float],
         maps: list[_Maps],
         wanted: Tensor,
-    ) -> Statistics:
-        """Moments of what the rounded sources read, for the part of the current that they give."""
+    ) -> Statistics | None:
+        """Moments of what the rounded sources read, for the part of the current that they give.
+
+        None for a layer with so many inputs that they take too much memory.
+        """
         exact, free = exact_source(layer), free_sources(layer)
+        weight = weights_of(layer, worth)
+        if weight.shape[0] * weight.shape[2] ** 2 > _MOST_MOMENTS:
+            return None
         if exact is not None:
             source, x = layer.sources[exact], maps[exact].numbers * worth[exact]
             wanted = wanted - convolve(source, x, _float32(source.weight), pooling="sum")
@@ -342,7 +350,7 @@ class _Work:
             [layer.sources[i] for i in free],
             [maps[i].numbers for i in free],
             wanted,
-            weights_of(layer, worth),
+            weight,
             feedback=FEEDBACK,
             seed=index,
         )

@@ -27,8 +27,8 @@ _EXACT_FLOAT64 = 1 << 53
 _EXACT_INT32 = 1 << 31
 # Elements of the largest intermediate array of a batch: small enough for the caches.
 _BATCH_NUMBERS = 1 << 23
-# Elements of unfolded windows at a time; larger arrays cost a page fault for every page.
-_WINDOW_NUMBERS = 1 << 20
+# Elements of unfolded windows at a time: they stay in the cache until they are multiplied.
+_WINDOW_NUMBERS = 1 << 18
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Out
 
+from residuum.hw.isa.memories import EBR_GEOMETRIES, ebr_count, ebr_geometry
 from residuum.hw.memory import block
-from residuum.hw.memory.block import EBR_GEOMETRIES, BlockMemory, ebr_count, ebr_geometry, ebr_init
+from residuum.hw.memory.block import BlockMemory, ebr_init
 from tests.hw.simulation import idle, refusal, trace
 
 

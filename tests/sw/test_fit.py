@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from residuum.boards.build.bitstream import prepare
+from residuum.boards.catalogue import find
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.memories import block_memories
 from residuum.hw.isa.presets import PRESETS
 from residuum.sw.compiler.fit import fit, fit_presets, largest_size
 from residuum.sw.compiler.program import compile_network, grow_to_fit
@@ -180,6 +183,22 @@ def test_needs_of_a_residual_network():
     assert needed["steps"] == 6
     # Two maps of 32 x 32 rows, each with its shared result: a sum is written over its identity.
     assert needed["feature_rows"] == 2 * (32 * 32 + 1)
+
+
+def test_block_memories_are_those_of_the_built_boards():
+    """EBR after place and route (docs/boards.md, docs/results.md)."""
+    built = {"12f": 33, "25f": 41, "45f": 61, "85f": 117, "85f-4bit": 197}
+    found = {name: sum(block_memories(config).values()) for name, config in PRESETS.items()}
+    assert found == built
+
+
+def test_an_engine_that_is_too_large_for_its_device():
+    config = PRESETS["85f-4bit"].with_changes(weight_rows=8192)
+    *_, need = fit(load_network("cifar10", 4), config, device="85")
+    assert need.sentence == "this engine takes 213 block memories (EBR); an ECP5-85F has 208"
+    assert need.cures == ("--weight-rows 6779", "--feature-rows 1346", "a larger device")
+    with pytest.raises(ResiduumError, match="takes 213 block memories"):
+        prepare(find("ulx3s"), preset_name="85f-4bit", sizes={"weight_rows": 8192})
 
 
 def test_every_limit_comes_with_cures():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -454,6 +455,25 @@ def test_impossible_network_in_a_file_says_why(tmp_path: Path) -> None:
         arrays = {name: archive[name] for name in archive.files if name != "header"}
     with pytest.raises(ResiduumError, match=r"holds a network that cannot be: .*weight_bits"):
         IntegerNetwork.load(save_arrays(path, header, **arrays))
+
+
+def test_images_and_trains_are_not_mixed_up() -> None:
+    image = np.zeros((1, 4, 4), np.uint8)
+    with pytest.raises(ResiduumError, match="network 'net' reads spike trains, not images"):
+        network(input="spikes").as_images(image[None])
+    with pytest.raises(ResiduumError, match="network 'net' reads spike trains, not images"):
+        network(input="spikes").as_image(image)
+    with pytest.raises(ResiduumError, match="network 'net' reads images, not spike trains"):
+        network().as_trains(image[None, None], 1)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, np.ndarray.tolist, torch.from_numpy])
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_trains_of_any_kind_are_taken(convert: Any, dtype: Any) -> None:
+    trains = np.random.default_rng(0).random((2, 3, 1, 4, 4)) < 0.5
+    found = network(input="spikes").as_trains(convert(trains.astype(dtype)), 3)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, trains)
 
 
 def test_summary_names_what_matters() -> None:

@@ -1,5 +1,8 @@
 """``residuum train`` with the options of the deep networks."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +13,18 @@ from residuum.sw.data.data_sets import DATASETS, PUBLISHED_ONLY, Access, Publish
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.library import load_network
 
+MISSING = ("amaranth", "cocotb", "jinja2", "matplotlib", "nir", "onnx", "rich", "serial", "sklearn")
 TINY = ["train", "resnet20", "--data-set", "cifar10", "--width", "0.125", "--epochs", "2"]
 
 
 @pytest.fixture
 def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CIFAR-10 is 130 random images, and nothing is compiled."""
+    """CIFAR-10 is 16 random images, and nothing is compiled."""
 
     def split(self: PublishedSet, access: Access = PUBLISHED_ONLY) -> Split:
         rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (130, 3, 32, 32)).astype(np.uint8)
-        return images, rng.integers(0, 10, 130)
+        images = rng.integers(0, 256, (16, 3, 32, 32)).astype(np.uint8)
+        return images, rng.integers(0, 10, 16)
 
     monkeypatch.setattr(PublishedSet, "train", split)
     monkeypatch.setattr(PublishedSet, "test", split)
@@ -119,3 +123,27 @@ def test_wrong_options_get_a_sentence(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(["train", *words]) == 1
     assert capsys.readouterr().err == f"residuum: {sentence}\n"
+
+
+def test_training_needs_torch_numpy_and_pillow_only() -> None:
+    """All other packages are missing, as on a machine that is lent for a training."""
+    script = f"""
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if path is None and name in {MISSING}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+from residuum.cli import main
+sys.exit(main(["train", "mnist", "--epochs", "1"]))
+"""
+    environment = {**os.environ, "RESIDUUM_DATA": str(Path(__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=environment,
+    )
+    # It gets as far as the data.
+    assert "neither that folder nor its folder mnist holds the files of MNIST" in done.stderr

@@ -14,6 +14,7 @@ from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.data.data_sets import ImageSet
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.train import fine_tuning
 from residuum.sw.train.augment import CropAndFlip
 from residuum.sw.train.deep import ARCHITECTURES, deep_definition
 from residuum.sw.train.fine_tuning import FoldedModule, fine_tune, float_accuracy
@@ -342,7 +343,8 @@ def test_fine_tuning_rounds_as_the_conversion(kind: ShortcutKind) -> None:
             assert trained == (number == 0 or kind == "projection" and index == 4)
 
 
-def test_residual_network_is_fine_tuned(tmp_path: Path) -> None:
+def test_residual_network_is_fine_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted after its first epoch, it goes on to the same network."""
     definition = replace(small("option-a"), recipe=replace(RECIPE, epochs=10, fine_tune_epochs=2))
     data = small_data()
     network = fold(train(definition, data, seed=0, checkpoint=tmp_path / "1.pt"))
@@ -351,3 +353,20 @@ def test_residual_network_is_fine_tuned(tmp_path: Path) -> None:
     exact = tuned.layers[2].sources[1].weight
     assert exact.tolist() == network.layers[2].sources[1].weight.tolist()
     assert tuned.layers[2].source.weight.tolist() != network.layers[2].source.weight.tolist()
+
+    def save_and_stop(*args: object) -> None:
+        save(*args)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    save = fine_tuning.save_epoch
+    monkeypatch.setattr(fine_tuning, "save_epoch", save_and_stop)
+    how = {"bits": 3, "seed": 0, "checkpoint": tmp_path / "tuned.pt"}
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(network, definition, data, **how)  # type: ignore[arg-type]
+    monkeypatch.undo()
+    again = fine_tune(network, definition, data, **how)  # type: ignore[arg-type]
+    for layer, other in zip(again.layers, tuned.layers, strict=True):
+        assert layer.source.weight.tolist() == other.source.weight.tolist()
+    other = replace(definition, recipe=replace(definition.recipe, fine_tune_epochs=3))
+    with pytest.raises(ResiduumError, match="was made with other settings"):
+        fine_tune(network, other, data, **how)  # type: ignore[arg-type]

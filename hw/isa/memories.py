@@ -1,0 +1,60 @@
+"""Block memories of ECP5 devices (EBR, 18 Kbit each): their geometries, and how many a design
+takes."""
+
+from collections.abc import Mapping
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, AxisEntry
+from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS
+
+# Words x bits of one DP16KD (Lattice TN-02204, ECP5 memory usage guide); 36 bits are available only
+# with one write and one read port.
+EBR_GEOMETRIES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+
+# Block memories of the devices, by the size in their names (FPGA-DS-02012). The tools use all of
+# the 12F's die, which is that of the 25F; its data sheet names 32.
+DEVICE_EBR: Mapping[str, int] = {"12": 56, "25": 56, "45": 108, "85": 208}
+
+
+def ebr_geometry(*, width: int, depth: int) -> tuple[int, int]:
+    """The geometry (words, bits) with the fewest DP16KD for a memory, then with the fewest in
+    depth."""
+    return min(
+        EBR_GEOMETRIES,
+        key=lambda shape: (-(-depth // shape[0]) * -(-width // shape[1]), -(-depth // shape[0])),
+    )
+
+
+def ebr_count(*, width: int, depth: int) -> int:
+    """Number of DP16KD of a memory with `depth` words of `width` bits."""
+    words, bits = ebr_geometry(width=width, depth=depth)
+    return -(-depth // words) * -(-width // bits)
+
+
+def block_memories(config: EngineConfig) -> dict[str, int]:
+    """DP16KD of a whole design, by what they hold; each tile has its own weights, trains,
+    occupancies, parameters and logits."""
+    slots = max(2, config.channel_groups << config.lane_bits)
+    of_a_tile = {
+        "weights": (config.tile_lanes * config.weight_bits, max(2, config.weight_rows)),
+        "trains": (config.steps + 1, config.feature_rows * config.bank_slots),
+        "occupancies": (config.bank_slots + 1, config.feature_rows),
+        "parameters": (2 * config.potential_bits, slots),
+        "logits": (config.potential_bits, slots),
+    }
+    of_the_design = {
+        "axis tables": (AxisEntry.width(config), config.table_entries),
+        "descriptors": (HOST_WORD_BITS, config.layers * DESCRIPTOR_WORDS),
+        "counters": (HOST_WORD_BITS, config.layers * COUNTER_WORDS),
+        "link": (HOST_WORD_BITS, 512),
+    }
+    return {
+        **{
+            what: config.tiles * ebr_count(width=width, depth=depth)
+            for what, (width, depth) in of_a_tile.items()
+        },
+        **{
+            what: ebr_count(width=width, depth=depth)
+            for what, (width, depth) in of_the_design.items()
+        },
+    }
