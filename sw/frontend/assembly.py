@@ -24,10 +24,13 @@ class Draft:
         What its neurons read.
     threshold
         Upper end of the range; ``math.inf`` for a plain ReLU.
+    reason
+        Why the layer exists, if no ReLU of the model made it.
     """
 
     current: Current
     threshold: float
+    reason: str = ""
 
     @property
     def max_pool(self) -> MaxPool | None:
@@ -36,8 +39,9 @@ class Draft:
 
 def assembled(
     drafts: Sequence[Draft], last: Current, input_shape: Shape
-) -> tuple[tuple[FloatLayer, ...], Pad | None]:
-    """The layers that the output ``last`` depends on, renumbered, and the border of the picture.
+) -> tuple[tuple[FloatLayer, ...], Pad | None, list[str]]:
+    """The layers that the output ``last`` depends on, renumbered, the border of the picture, and
+    notes about layers that the model does not have.
 
     Raises ``ResiduumError`` if no border of one pixel suits all readers of the picture.
     """
@@ -52,7 +56,21 @@ def assembled(
         terms = [_inside(term, pad, current) for term in current.terms]
         sources = tuple(replace(term, map=numbers[term.map]).source() for term in terms)
         layers.append(FloatLayer(name, sources, current.bias, threshold, current.max_pool))
-    return tuple(layers), pad
+    return tuple(layers), pad, _notes([drafts[number] for number in live], names)
+
+
+def _notes(drafts: Sequence[Draft], names: Sequence[str]) -> list[str]:
+    notes = []
+    # Variants of a layer share its terms.
+    first: dict[int, str] = {}
+    for draft, name in zip(drafts, names, strict=False):
+        if draft.reason:
+            notes.append(f"{name!r} is a layer of its own: {draft.reason}")
+        key = id(draft.current.terms)
+        if key in first:
+            notes.append(f"{name!r} computes {first[key]!r} again, with another pooling or range")
+        first.setdefault(key, name)
+    return notes
 
 
 def _live(drafts: Sequence[Draft], last: Current) -> list[int]:

@@ -137,7 +137,7 @@ class _Walk:
         if handler is None:
             key = key or supported.refusal_of_torch(name)
             names = [self.values[each.name] for each in read]
-            output: str | list[str] = self._emit(
+            output: str | list[str] = self.emit(
                 op.refused, [name for name in names if isinstance(name, str)], key
             )
         else:
@@ -169,7 +169,7 @@ class _Walk:
         self._calls(inner.graph)
         self.node = node
         (last,) = (each for each in inner.graph.nodes if each.op == "output")
-        self.values[node.name] = [self._value(each) for each in last.args[0]]
+        self.values[node.name] = [self.value(each) for each in last.args[0]]
         self.memory[node.name] = node.name
 
     def _item(self, node: Any) -> None:
@@ -181,7 +181,7 @@ class _Walk:
         else:
             # The positions of maxima, for example.
             values = outputs if isinstance(outputs, list) else [outputs]
-            self.values[node.name] = self._emit(op.refused, values[:1], supported.DATA)
+            self.values[node.name] = self.emit(op.refused, values[:1], supported.DATA)
 
     def _refusal(self, name: str) -> str:
         """Key of the refusal of the module that an operator stands in, or ""."""
@@ -229,7 +229,7 @@ class _Walk:
 
     # -- help for handlers ----------------------------------------------------------------------
 
-    def _value(self, node: Any) -> str:
+    def value(self, node: Any) -> str:
         value = self.values[node.name]
         if not isinstance(value, str):
             raise ResiduumError(f"{self._place()!r} ({self._label()}) reads several values at once")
@@ -266,11 +266,6 @@ class _Walk:
         self, make: Callable[..., Operator], *args: Any, suffix: str = "", **kwargs: Any
     ) -> str:
         """Add an operator for the node at hand; its output is named after the node."""
-        return self._emit(make, *args, suffix=suffix, **kwargs)
-
-    def _emit(
-        self, make: Callable[..., Operator], *args: Any, suffix: str = "", **kwargs: Any
-    ) -> str:
         output = f"{self.node.name}{suffix}"
         # A value that was changed in place keeps its node's name, so names of values are unique.
         self.result.append(make(self._place(), self._label(), *args, output=output, **kwargs))
@@ -364,12 +359,12 @@ def _conv2d(walk: _Walk, node: Any) -> str:
             node, [*names, ("groups", 1)]
         )
     if walk.is_value(weight) or not walk.is_value(x):
-        return walk.emit(op.refused, [walk._value(x)], supported.PRODUCT)
+        return walk.emit(op.refused, [walk.value(x)], supported.PRODUCT)
     kernel = walk.constant(weight)
     if kernel.ndim != 4:
-        return walk.emit(op.refused, [walk._value(x)], supported.DIMENSIONS)
+        return walk.emit(op.refused, [walk.value(x)], supported.DIMENSIONS)
     if transposed:
-        return walk.emit(op.refused, [walk._value(x)], supported.RESAMPLING)
+        return walk.emit(op.refused, [walk.value(x)], supported.RESAMPLING)
     dilation = _pair(dilation)
     if padding == "valid":
         padding = 0
@@ -381,7 +376,7 @@ def _conv2d(walk: _Walk, node: Any) -> str:
         sides = _sides(padding)
     return walk.emit(
         op.convolution,
-        walk._value(x),
+        walk.value(x),
         kernel,
         walk.constant(bias),
         stride=_pair(stride),
@@ -395,28 +390,28 @@ def _conv2d(walk: _Walk, node: Any) -> str:
 def _linear(walk: _Walk, node: Any) -> str:
     x, weight, bias = walk.arguments(node, [("input", None), ("weight", None), ("bias", None)])
     if walk.is_value(weight) or not walk.is_value(x):
-        return walk.emit(op.refused, [walk._value(x)], supported.PRODUCT)
-    return walk.emit(op.linear, walk._value(x), walk.constant(weight), walk.constant(bias))
+        return walk.emit(op.refused, [walk.value(x)], supported.PRODUCT)
+    return walk.emit(op.linear, walk.value(x), walk.constant(weight), walk.constant(bias))
 
 
 @_handles("addmm")
 def _addmm(walk: _Walk, node: Any) -> str:
     bias, x, weight = node.args[:3]
     if walk.is_value(weight) or walk.is_value(bias) or not walk.is_value(x) or node.kwargs:
-        return walk.emit(op.refused, [walk._value(x)], supported.PRODUCT)
-    return walk.emit(op.linear, walk._value(x), walk.constant(weight).T, walk.constant(bias))
+        return walk.emit(op.refused, [walk.value(x)], supported.PRODUCT)
+    return walk.emit(op.linear, walk.value(x), walk.constant(weight).T, walk.constant(bias))
 
 
 @_handles("mm", "matmul")
 def _matmul(walk: _Walk, node: Any) -> str:
     x, weight = node.args[:2]
     if not walk.is_value(x) or walk.is_value(weight):
-        values = [walk._value(each) for each in (x, weight) if walk.is_value(each)]
+        values = [walk.value(each) for each in (x, weight) if walk.is_value(each)]
         return walk.emit(op.refused, values, supported.ATTENTION)
     matrix = walk.constant(weight)
     if matrix.ndim != 2:
-        return walk.emit(op.refused, [walk._value(x)], "")
-    return walk.emit(op.linear, walk._value(x), matrix.T)
+        return walk.emit(op.refused, [walk.value(x)], "")
+    return walk.emit(op.linear, walk.value(x), matrix.T)
 
 
 @_handles("batch_norm", "_native_batch_norm_legit_no_training")
@@ -428,10 +423,10 @@ def _batch_norm(walk: _Walk, node: Any) -> str | list[str]:
     x, gamma, beta, mean, variance = values[:5]
     training = False if legit else values[5]
     if training or mean is None or variance is None:
-        return walk.emit(op.refused, [walk._value(x)], supported.NORMALISATION)
+        return walk.emit(op.refused, [walk.value(x)], supported.NORMALISATION)
     output = walk.emit(
         op.batch_norm,
-        walk._value(x),
+        walk.value(x),
         mean=walk.constant(mean),
         variance=walk.constant(variance),
         gamma=1.0 if gamma is None else walk.constant(gamma),
@@ -443,12 +438,12 @@ def _batch_norm(walk: _Walk, node: Any) -> str | list[str]:
 
 @_handles("relu")
 def _relu(walk: _Walk, node: Any) -> str:
-    return walk.emit(op.clip, walk._value(node.args[0]))
+    return walk.emit(op.clip, walk.value(node.args[0]))
 
 
 @_handles("relu6")
 def _relu6(walk: _Walk, node: Any) -> str:
-    return walk.emit(op.clip, walk._value(node.args[0]), 6.0)
+    return walk.emit(op.clip, walk.value(node.args[0]), 6.0)
 
 
 @_handles("hardtanh", "clamp", "clip", "clamp_min")
@@ -456,13 +451,11 @@ def _clamp(walk: _Walk, node: Any) -> str:
     default = (-1.0, 1.0) if _operator_name(node.target).startswith("hardtanh") else (None, None)
     x, low, high = walk.arguments(node, [("input", None), ("min", default[0]), ("max", default[1])])
     if walk.is_value(low) or walk.is_value(high):
-        return walk.emit(op.refused, [walk._value(x)], supported.CLIPPING)
+        return walk.emit(op.refused, [walk.value(x)], supported.CLIPPING)
     low, high = walk.constant(low), walk.constant(high)
     if low is None or np.any(low != 0) or np.size(high) != 1:
-        return walk.emit(op.refused, [walk._value(x)], supported.CLIPPING)
-    return walk.emit(
-        op.clip, walk._value(x), math.inf if high is None else float(np.ravel(high)[0])
-    )
+        return walk.emit(op.refused, [walk.value(x)], supported.CLIPPING)
+    return walk.emit(op.clip, walk.value(x), math.inf if high is None else float(np.ravel(high)[0]))
 
 
 @_handles("maximum", "max")
@@ -470,12 +463,12 @@ def _maximum(walk: _Walk, node: Any) -> str | list[str]:
     first, second = (*node.args, None)[:2]
     if not isinstance(second, torch.fx.Node):
         # The maximum along an axis, and its positions.
-        return [walk.emit(op.refused, [walk._value(first)], "")]
+        return [walk.emit(op.refused, [walk.value(first)], "")]
     values = [each for each in (first, second) if walk.is_value(each)]
     constants = [walk.constant(each) for each in (first, second) if not walk.is_value(each)]
     if len(values) == 1 and not np.any(constants[0]):
-        return walk.emit(op.clip, walk._value(values[0]))
-    return walk.emit(op.refused, [walk._value(each) for each in values], "")
+        return walk.emit(op.clip, walk.value(values[0]))
+    return walk.emit(op.refused, [walk.value(each) for each in values], "")
 
 
 @_handles("max_pool2d", "max_pool2d_with_indices")
@@ -493,7 +486,7 @@ def _max_pool2d(walk: _Walk, node: Any) -> str | list[str]:
     )
     output = walk.emit(
         op.max_pool,
-        walk._value(x),
+        walk.value(x),
         kernel=_pair(kernel),
         stride=_pair(stride or kernel),
         padding=_sides(padding),
@@ -519,7 +512,7 @@ def _avg_pool2d(walk: _Walk, node: Any) -> str:
     )
     return walk.emit(
         op.average_pool,
-        walk._value(x),
+        walk.value(x),
         kernel=_pair(kernel),
         stride=_pair(stride or kernel),
         padding=_sides(padding),
@@ -537,7 +530,7 @@ def _adaptive_pool2d(walk: _Walk, node: Any) -> str | list[str]:
     rows, columns = _pair(size)
     output = walk.emit(
         op.adaptive_pool,
-        walk._value(x),
+        walk.value(x),
         (height if rows is None else rows, width if columns is None else columns),
         maximum=maximum,
     )
@@ -548,12 +541,12 @@ def _adaptive_pool2d(walk: _Walk, node: Any) -> str | list[str]:
 def _mean(walk: _Walk, node: Any) -> str:
     x, axes, keep = walk.arguments(node, [("input", None), ("dim", None), ("keepdim", False)])
     if axes is None:
-        return walk.emit(op.refused, [walk._value(x)], supported.MAP_OUTPUT)
+        return walk.emit(op.refused, [walk.value(x)], supported.MAP_OUTPUT)
     axes = [axes] if isinstance(axes, int) else list(axes)
     axes = sorted(walk.axis(x, axis) for axis in axes)
     if _operator_name(node.target) == "mean":
-        return walk.emit(op.mean, walk._value(x), axes, keep=keep)
-    mean = walk.emit(op.mean, walk._value(x), axes, keep=keep, suffix=":mean")
+        return walk.emit(op.mean, walk.value(x), axes, keep=keep)
+    mean = walk.emit(op.mean, walk.value(x), axes, keep=keep, suffix=":mean")
     return walk.emit(op.affine, mean, float(math.prod(walk.shape(x)[axis - 1] for axis in axes)))
 
 
@@ -564,8 +557,8 @@ def _amax(walk: _Walk, node: Any) -> str:
     shape = walk.shape(x)
     global_ = len(shape) == 3 and sorted(walk.axis(x, axis) for axis in axes) == [2, 3]
     if not global_:
-        return walk.emit(op.refused, [walk._value(x)], "")
-    pooled = walk.emit(op.adaptive_pool, walk._value(x), (1, 1), maximum=True, suffix=":pooled")
+        return walk.emit(op.refused, [walk.value(x)], "")
+    pooled = walk.emit(op.adaptive_pool, walk.value(x), (1, 1), maximum=True, suffix=":pooled")
     return walk.emit(op.reshape, pooled, (shape[0], 1, 1) if keep else (shape[0],))
 
 
@@ -579,10 +572,10 @@ def _add(walk: _Walk, node: Any) -> str:
     if len(values) == 1:
         ((value, gain),) = values
         ((other, sign),) = [part for part in parts if part is not values[0]]
-        return walk.emit(op.affine, walk._value(value), gain, walk.constant(other) * sign)
+        return walk.emit(op.affine, walk.value(value), gain, walk.constant(other) * sign)
     names = []
     for number, (value, sign) in enumerate(values):
-        name = walk._value(value)
+        name = walk.value(value)
         if sign != 1:
             name = walk.emit(op.affine, name, sign, suffix=f":{number}")
         names.append(name)
@@ -594,30 +587,30 @@ def _mul(walk: _Walk, node: Any) -> str:
     first, second = node.args[:2]
     values = [each for each in (first, second) if walk.is_value(each)]
     if len(values) == 2:
-        return walk.emit(op.refused, [walk._value(each) for each in values], supported.PRODUCT)
+        return walk.emit(op.refused, [walk.value(each) for each in values], supported.PRODUCT)
     (constant,) = (each for each in (first, second) if not walk.is_value(each))
-    return walk.emit(op.affine, walk._value(values[0]), walk.constant(constant))
+    return walk.emit(op.affine, walk.value(values[0]), walk.constant(constant))
 
 
 @_handles("div")
 def _div(walk: _Walk, node: Any) -> str:
     first, second = node.args[:2]
     if walk.is_value(second) or node.kwargs.get("rounding_mode"):
-        values = [walk._value(each) for each in (first, second) if walk.is_value(each)]
+        values = [walk.value(each) for each in (first, second) if walk.is_value(each)]
         return walk.emit(op.refused, values, supported.PRODUCT)
-    return walk.emit(op.affine, walk._value(first), 1 / np.asarray(walk.constant(second), float))
+    return walk.emit(op.affine, walk.value(first), 1 / np.asarray(walk.constant(second), float))
 
 
 @_handles("neg")
 def _neg(walk: _Walk, node: Any) -> str:
-    return walk.emit(op.affine, walk._value(node.args[0]), -1.0)
+    return walk.emit(op.affine, walk.value(node.args[0]), -1.0)
 
 
 @_handles("cat", "concat", "concatenate")
 def _cat(walk: _Walk, node: Any) -> str:
     tensors, axis = walk.arguments(node, [("tensors", None), ("dim", 0)])
     axis = walk.axis(node, axis)
-    values = [walk._value(each) for each in tensors if walk.is_value(each)]
+    values = [walk.value(each) for each in tensors if walk.is_value(each)]
     constants = [walk.constant(each) for each in tensors if not walk.is_value(each)]
     if not constants:
         return walk.emit(op.concat, values, axis)
@@ -636,7 +629,7 @@ def _cat(walk: _Walk, node: Any) -> str:
     *("view_as", "reshape_as"),
 )
 def _reshape(walk: _Walk, node: Any) -> str:
-    return walk.emit(op.reshape, walk._value(node.args[0]), walk.shape(node))
+    return walk.emit(op.reshape, walk.value(node.args[0]), walk.shape(node))
 
 
 @_handles("permute")
@@ -656,8 +649,8 @@ def _transpose(walk: _Walk, node: Any) -> str:
 
 def _transposed(walk: _Walk, x: Any, axes: list[int]) -> str:
     if axes[0] != 0:
-        return walk.emit(op.refused, [walk._value(x)], supported.LAYOUT)
-    return walk.emit(op.transpose, walk._value(x), axes)
+        return walk.emit(op.refused, [walk.value(x)], supported.LAYOUT)
+    return walk.emit(op.transpose, walk.value(x), axes)
 
 
 @_handles("slice")
@@ -668,15 +661,15 @@ def _slice(walk: _Walk, node: Any) -> str:
     axis = walk.axis(x, axis)
     size = walk.shape(x)[axis - 1] if axis else 0
     if not axis:
-        return walk.emit(op.identity, walk._value(x))
+        return walk.emit(op.identity, walk.value(x))
     stop = size if stop is None else min(stop, size)
-    return walk.emit(op.slices, walk._value(x), axis, start or 0, stop, step)
+    return walk.emit(op.slices, walk.value(x), axis, start or 0, stop, step)
 
 
 @_handles("narrow")
 def _narrow(walk: _Walk, node: Any) -> str:
     x, axis, start, length = node.args
-    return walk.emit(op.slices, walk._value(x), walk.axis(x, axis), start, start + length)
+    return walk.emit(op.slices, walk.value(x), walk.axis(x, axis), start, start + length)
 
 
 @_handles("select")
@@ -684,9 +677,9 @@ def _select(walk: _Walk, node: Any) -> str:
     x, axis, index = node.args
     axis = walk.axis(x, axis)
     if not axis:
-        return walk.emit(op.refused, [walk._value(x)], supported.DATA)
+        return walk.emit(op.refused, [walk.value(x)], supported.DATA)
     index %= walk.shape(x)[axis - 1]
-    part = walk.emit(op.slices, walk._value(x), axis, index, index + 1, suffix=":part")
+    part = walk.emit(op.slices, walk.value(x), axis, index, index + 1, suffix=":part")
     return walk.emit(op.reshape, part, walk.shape(node))
 
 
@@ -699,7 +692,7 @@ def _split(walk: _Walk, node: Any) -> list[str]:
     start = 0
     for number, part in enumerate(node.meta["val"]):
         stop = start + int(part.shape[axis])
-        outputs.append(walk.emit(op.slices, walk._value(x), axis, start, stop, suffix=f":{number}"))
+        outputs.append(walk.emit(op.slices, walk.value(x), axis, start, stop, suffix=f":{number}"))
         start = stop
     return outputs
 
@@ -715,8 +708,8 @@ def _pad(walk: _Walk, node: Any) -> str:
     for number in range(len(widths) // 2):
         sides[rank - 1 - number] = widths[2 * number], widths[2 * number + 1]
     if mode != "constant" or value or sides[0] != (0, 0):
-        return walk.emit(op.refused, [walk._value(x)], supported.PADDING)
-    return walk.emit(op.pad, walk._value(x), sides[1:])
+        return walk.emit(op.refused, [walk.value(x)], supported.PADDING)
+    return walk.emit(op.pad, walk.value(x), sides[1:])
 
 
 @_handles(
@@ -727,13 +720,13 @@ def _identity(walk: _Walk, node: Any) -> str:
     x = node.args[0]
     training = "dropout" in _operator_name(node.target) and node.args[2:3] == (True,)
     if training and node.args[1]:
-        return walk.emit(op.refused, [walk._value(x)], supported.DATA)
+        return walk.emit(op.refused, [walk.value(x)], supported.DATA)
     value = node.meta.get("val")
     if isinstance(value, Tensor) and not value.is_floating_point():
-        return walk.emit(op.refused, [walk._value(x)], "")
-    return walk.emit(op.identity, walk._value(x))
+        return walk.emit(op.refused, [walk.value(x)], "")
+    return walk.emit(op.identity, walk.value(x))
 
 
 @_handles("softmax", "_softmax", "log_softmax", "_log_softmax", "sigmoid")
 def _final(walk: _Walk, node: Any) -> str:
-    return walk.emit(op.final, walk._value(node.args[0]))
+    return walk.emit(op.final, walk.value(node.args[0]))

@@ -29,6 +29,10 @@ from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.graph import INPUT, MaxPool, Pair, Preprocessing, Shape, Sides
 
 NOTES = "notes"
+# Why layers exist that no ReLU of the model made.
+_MAP = "what it reads must be a map"
+_AVERAGE = "averages over windows that overlap or have a border"
+_MAXIMUM = "maxima of what no single layer writes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ def lower(
         What the model wants as numbers: its scale, mean and std go into the first layer. None:
         u/255.
     metadata
-        Goes into the network, with a key "notes" if something was left out.
+        Goes into the network, with a key "notes" if something was left out or added.
 
     Raises
     ------
@@ -77,7 +81,9 @@ def lower(
             lowering.run(operator)
     if output not in lowering.values or output == graph.input:
         raise ResiduumError(f"model {graph.name!r} returns nothing that follows from the image")
-    layers, pad = assembled(lowering.drafts, lowering.output(output), graph.input_shape)
+    last = lowering.output(output)
+    layers, pad, more = assembled(lowering.drafts, last, graph.input_shape)
+    notes += more
     texts = dict(metadata or {})
     if notes:
         texts[NOTES] = "; ".join(notes)
@@ -362,7 +368,9 @@ class _Lowering:
         current = identity(view, operator)
         shape = pool.output_shape(current.neurons)
         return self._emit(
-            replace(current, max_pool=pool, view=View.of(INPUT, shape)), self._largest(view)
+            replace(current, max_pool=pool, view=View.of(INPUT, shape)),
+            self._largest(view),
+            _MAXIMUM,
         )
 
     def _average_pool(self, operator: Operator) -> Value:
@@ -467,7 +475,7 @@ class _Lowering:
             padding=padding,
             groups=channels,
         )
-        return self._emit(current, self._largest(view))
+        return self._emit(current, self._largest(view), _AVERAGE)
 
     def _adaptive_average_pool(self, operator: Operator) -> Value:
         value = self._input(operator)
@@ -655,7 +663,7 @@ class _Lowering:
         if view.mixing is not None:
             raise Inexact(supported.UNEQUAL_WINDOWS)
         if view.elements is None:
-            return self._emit(identity(view, operator), upper)
+            return self._emit(identity(view, operator), upper, _MAP)
         if view.elements.index.ndim != 1 or view.spatial[1:] != (1, 1):
             raise Inexact(supported.LAYOUT)
         features = np.eye(len(view.elements.index))
@@ -663,13 +671,13 @@ class _Lowering:
         self.values[""] = view
         current = self._linear(replace(unit, inputs=("",)))
         assert isinstance(current, Current)
-        return self._emit(current, upper)
+        return self._emit(current, upper, _MAP)
 
-    def _emit(self, current: Current, threshold: float) -> View:
+    def _emit(self, current: Current, threshold: float, reason: str = "") -> View:
         """A layer for a current; its map, seen as the current's view."""
         key = id(current), threshold
         if key not in self.emitted:
-            self.drafts.append(Draft(current, threshold))
+            self.drafts.append(Draft(current, threshold, reason))
             # The current stays alive with its number, or another could get the same id.
             self.emitted[key] = current, current.view.renumbered(len(self.drafts) - 1)
         return self.emitted[key][1]
@@ -683,7 +691,8 @@ class _Lowering:
         key = number, pool, threshold
         if key not in self.variants:
             self.variants[key] = len(self.drafts)
-            self.drafts.append(Draft(replace(draft.current, max_pool=pool), threshold))
+            current = replace(draft.current, max_pool=pool)
+            self.drafts.append(Draft(current, threshold, draft.reason))
         return self.variants[key]
 
     def output(self, output: str) -> Current:

@@ -70,7 +70,9 @@ def test_what_nobody_reads_is_left_out() -> None:
 def test_a_map_that_is_read_pooled_and_unpooled_is_computed_twice() -> None:
     pool = op.max_pool("pool", "MaxPool", "a.relu", kernel=(3, 3), stride=(1, 1), **PADDED)
     operators = [conv("a", "x", 4, 2), relu("a"), pool, op.add("sum", "Add", "pool", "a.relu")]
-    layers = network([*operators, relu("sum"), *head("sum.relu", 4)]).layers
+    made = network([*operators, relu("sum"), *head("sum.relu", 4)])
+    layers = made.layers
+    assert made.metadata["notes"] == "'a#2' computes 'a' again, with another pooling or range"
     assert [layer.name for layer in layers] == ["a", "a#2", "sum", "fc"]
     assert layers[0].max_pool is None
     assert layers[1].max_pool == MaxPool((3, 3), (1, 1), (1, 1, 1, 1))
@@ -87,7 +89,11 @@ def test_ceil_mode_is_padding() -> None:
 def test_overlapping_averages_are_a_layer() -> None:
     pool = op.average_pool("pool", "AveragePool", "a.relu", kernel=(3, 3), stride=(2, 2))
     operators = [conv("a", "x", 4, 2, **PADDED), relu("a", 6.0), pool]
-    layers = network([*operators, *head("pool", 4)]).layers
+    made = network([*operators, *head("pool", 4)])
+    layers = made.layers
+    assert made.metadata["notes"] == (
+        "'pool' is a layer of its own: averages over windows that overlap or have a border"
+    )
     assert [layer.name for layer in layers] == ["a", "pool", "fc"]
     assert layers[1].source.groups == 4
     assert layers[1].threshold == 6.0
