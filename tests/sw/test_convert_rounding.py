@@ -99,6 +99,8 @@ def test_silent_layer_has_a_range() -> None:
 def test_ranges_need_images_of_the_network() -> None:
     with pytest.raises(ResiduumError, match=r"calibration needs uint8 images of shape \(N, 2, 6"):
         calibrate(residual_network(0), some_images(0)[:, :1], bits=6)
+    with pytest.raises(ResiduumError, match=r"calibration needs uint8 images of shape \(N, 2, 6"):
+        convert(residual_network(0), bits=8, images=some_images(0)[:0])
 
 
 # ---------------------------------------------------------------------------------------------
