@@ -204,16 +204,16 @@ def test_interrupted_train_says_what_is_kept(
     words: list[str],
     kept: str,
 ) -> None:
-    def interrupted(*args: object) -> None:
+    def interrupted(*args: object, **how: object) -> None:
         if saved:
-            save(*args)  # type: ignore[arg-type]
+            save(*args, **how)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    save = training._save
-    monkeypatch.setattr(training, "_save", interrupted)
+    save = training.save_epoch
+    monkeypatch.setattr(training, "save_epoch", interrupted)
     assert main(["train", "digits", "--epochs", "3", *words]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == f"residuum: interrupted; {kept}"
-    monkeypatch.setattr(training, "_save", save)
+    monkeypatch.setattr(training, "save_epoch", save)
     if saved:
         assert main(["train", "digits", "--epochs", "3", "--bits", "8"]) == 0
         assert "epoch 1 of 3" not in capsys.readouterr().err
