@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.forward import max_pooled, padded, pooled
+from residuum.sw.network.forward import max_pooled, pooled
 from residuum.sw.network.graph import IMAGE, Source
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 from residuum.sw.threads import no_spinning_threads
@@ -27,8 +27,8 @@ _EXACT_FLOAT64 = 1 << 53
 _EXACT_INT32 = 1 << 31
 # Elements of the largest intermediate array of a batch: small enough for the caches.
 _BATCH_NUMBERS = 1 << 23
-# Elements of unfolded windows at a time; larger arrays cost a page fault for every page.
-_WINDOW_NUMBERS = 1 << 20
+# Elements of unfolded windows at a time: they stay in the cache until they are multiplied.
+_WINDOW_NUMBERS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def simulate_batches(
     currents = [_Currents(network, layer, tau + T) for layer in network.layers]
     batch = batch_size(network, tau + T)
     for first in range(0, len(images), batch):
-        chunk = np.ascontiguousarray(images[first : first + batch])
+        chunk = np.array(images[first : first + batch])
         with no_spinning_threads(), torch.inference_mode():
             trace = _simulate_batch(network, currents, chunk, tau, T, keep_layers)
         yield trace
@@ -199,28 +199,34 @@ class _Kernel:
 
     def _unfolded(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         source = self.source
-        x, padding = padded(source, x)
         sums = torch.empty((len(x), source.out_channels, size[0] * size[1]), dtype=self.dtype)
         step = max(_WINDOW_NUMBERS // (_inputs_of_windows(source) * size[0] * size[1]), 1)
         for first in range(0, len(x), step):
-            part = slice(first, first + step)
-            sums[part] = self._product(
-                F.unfold(x[part], source.kernel, source.dilation, padding, source.stride)
-            )
+            windows = _windows(source, x[first : first + step], size)
+            sums[first : first + step] = self._product(windows.flatten(1, 3).flatten(2))
         return sums.unflatten(2, size)
 
     def _depthwise(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """One input and one output channel per group: products with shifted maps."""
-        source = self.source
-        top, bottom, left, right = source.padding
-        x = F.pad(x, (left, right, top, bottom))
-        taps = self.matrix.unflatten(2, source.kernel)[:, 0]
+        windows = _windows(self.source, x, size)
+        taps = self.matrix.unflatten(2, self.source.kernel)[:, 0, :, :, None, None]
         sums = torch.zeros((*x.shape[:2], *size), dtype=self.dtype)
-        for row, column in np.ndindex(*source.kernel):
-            place = x[:, :, row * source.dilation[0] :, column * source.dilation[1] :]
-            place = place[:, :, :: source.stride[0], :: source.stride[1]]
-            sums.addcmul_(place[:, :, : size[0], : size[1]], taps[:, row, column, None, None])
+        for row, column in np.ndindex(*self.source.kernel):
+            sums.addcmul_(windows[:, :, row, column], taps[:, row, column])
         return sums
+
+
+def _windows(source: Source, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """A view (M, C, kernel_h, kernel_w, H', W') of the windows of pooled maps (M, C, H, W).
+
+    Copying it takes a fifth of the time of ``torch.nn.functional.unfold``.
+    """
+    top, bottom, left, right = source.padding
+    x = F.pad(x, (left, right, top, bottom)).contiguous()
+    image, channel, row, column = x.stride()
+    down, across = source.dilation[0] * row, source.dilation[1] * column
+    strides = (image, channel, down, across, source.stride[0] * row, source.stride[1] * column)
+    return x.as_strided((*x.shape[:2], *source.kernel, *size), strides)
 
 
 class _Currents:

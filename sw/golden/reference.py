@@ -35,7 +35,6 @@ from residuum.sw.network.graph import HALF, IMAGE, INPUT, MaxPool, Pad, Source, 
 from residuum.sw.network.integer_network import LARGEST_PIXEL, RADIX, IntegerNetwork, Layer
 from residuum.sw.network.library import float_file
 
-
 # Far above the rounding errors of float64 and below 1/TH: where I/TH is a whole number and a half,
 # as happens in integers, the staircase rounds up.
 _TIE = 2.0**-38
@@ -71,12 +70,15 @@ class RateLayer:
 
     def drive(self, inputs: Sequence[Tensor]) -> Tensor:
         """z, float64 (N, out, H', W'), for the rates or pixels (N, C, H, W) of each source."""
-        z = self.bias[:, None, None]
-        for source, rates in zip(self.sources, inputs, strict=True):
-            # Pooling sums; e includes the division.
-            weight = torch.from_numpy(source.weight)
-            z = z + convolve(source, rates.to(torch.float64), weight, pooling="sum")
-        return z
+        weights = [torch.from_numpy(source.weight) for source in self.sources]
+        # Pooling sums; e includes the division.
+        parts = [
+            convolve(source, rates.to(torch.float64), weight, bias, pooling="sum")
+            for source, rates, weight, bias in zip(
+                self.sources, inputs, weights, (self.bias, None), strict=False
+            )
+        ]
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
     def activation(self, z: Tensor) -> Tensor:
         """The rates of the map that the layer writes, for z (N, C, H, W)."""

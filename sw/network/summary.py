@@ -1,11 +1,12 @@
 """An integer network as text: layers, shapes, bits, memory and bounds."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from residuum.sw.network.bounds import Bounds, bounds, signed_bits
-from residuum.sw.network.graph import INPUT, Source
+from residuum.sw.network.graph import INPUT, Shape, Source
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 
 _HEAD: tuple[str, ...] = (
@@ -23,14 +24,16 @@ def summary(network: IntegerNetwork, *, tau: int, T: int, width: int | None = No
     tau, T = network.check_stages(tau, T)
     rows = [_HEAD]
     weights = parameters = 0
-    for layer, shape in zip(network.layers, network.shapes, strict=True):
+    for layer, shape, neurons in zip(
+        network.layers, network.shapes, network.neuron_shapes, strict=True
+    ):
         weights += sum(source.weight.size for source in layer.sources)
         parameters += layer.out_channels * (1 if layer.output else 2)
         limits = bounds(network, layer, max(tau, T))
         for number, source in enumerate(layer.sources):
             rows.append(
                 (
-                    *_source_cells(network, layer, number, source, shape),
+                    *_source_cells(network, layer, number, source, shape, neurons),
                     *(_neuron_cells(layer, limits) if number == 0 else ("",) * 5),
                 )
             )
@@ -60,7 +63,8 @@ def _source_cells(
     layer: Layer,
     number: int,
     source: Source,
-    shape: tuple[int, int, int],
+    shape: Shape,
+    neurons: Shape,
 ) -> tuple[str, ...]:
     name = network.input if source.map == INPUT else network.layers[source.map].name
     first = number == 0
@@ -80,7 +84,7 @@ def _source_cells(
         _sizes(source.stride),
         _sizes(source.padding),
         output if first else "",
-        str(int(np.prod(shape))) if first else "",
+        str(math.prod(neurons)) if first else "",
         str(source.weight.size),
     )
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -487,6 +487,19 @@ def _kind_of_pair(first: Source, second: Source) -> str:
         full = np.count_nonzero(second.weight) == second.out_channels
         return "residual" if full and second.stride == (1, 1) else "option A"
     return "projection" if second.kernel == (1, 1) else "concatenation"
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two networks, or parts of them, are equal in every field and value."""
+    if isinstance(first, np.ndarray):
+        return first.dtype == second.dtype and np.array_equal(first, second)
+    if isinstance(first, tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    if is_dataclass(first):
+        return all(
+            same(getattr(first, item.name), getattr(second, item.name)) for item in fields(first)
+        )
+    return bool(first == second)
 
 
 def naive_integer(network: IntegerNetwork) -> list[NaiveLayer]:

@@ -1,6 +1,7 @@
 """The file of a float network: round trip, and errors for damaged files."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,62 +10,86 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.float_snn import simulate_float
 from residuum.sw.network.float_network import FloatNetwork
-from tests.sw.networks import random_float_network
-
-
-def equal(first: FloatNetwork, second: FloatNetwork) -> bool:
-    """Whether all fields and values are equal."""
-    if [first.name, first.input_shape, first.levels, len(first.layers)] != [
-        second.name, second.input_shape, second.levels, len(second.layers)
-    ]:  # fmt: skip
-        return False
-    return all(
-        [a.name, a.threshold, a.stride, a.padding, a.pool]
-        == [b.name, b.threshold, b.stride, b.padding, b.pool]
-        and np.array_equal(a.weight, b.weight)
-        and np.array_equal(a.bias, b.bias)
-        for a, b in zip(first.layers, second.layers, strict=True)
-    )
+from residuum.sw.network.graph import SPIKES, MaxPool, Pad, Preprocessing
+from tests.sw.networks import random_float_graph, random_float_network, same
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=20)
+@settings(max_examples=30)
 def test_saved_network_is_the_same(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Weights k/16 are exact in float32, so nothing may change."""
-    network = random_float_network(seed)
+    network = random_float_graph(seed)
+    first = network.layers[0]
+    if first.threshold is not None:
+        threshold = math.inf if seed % 2 else 1 / 3
+        first = replace(first, max_pool=MaxPool((1, 1), (1, 1)), threshold=threshold)
+    channels = network.input_shape[0]
+    network = replace(
+        network,
+        layers=(first, *network.layers[1:]),
+        pad=None if network.input == SPIKES else Pad((0, 0, 0, 0), (0.25,) * channels),
+        class_names=tuple(f"{c} ä" for c in range(network.classes)),
+        preprocessing=Preprocessing(std=(0.5,) * channels),
+        metadata={"licence": "CC0"},
+        levels=None if seed % 2 else 4,
+    )
     path = tmp_path_factory.mktemp("net") / "net-float.npz"
     network.save(path)
-    assert equal(FloatNetwork.load(path), network)
+    assert same(FloatNetwork.load(path), network)
 
 
 def test_loaded_network_behaves_the_same(tmp_path: Path) -> None:
-    """Spikes of the float network, and the integers converted from it."""
     network = random_float_network(5)
     network.save(tmp_path / "net.npz")
     loaded = FloatNetwork.load(tmp_path / "net.npz")
     images = np.random.default_rng(0).random((3, *network.input_shape))
     logits = simulate_float(network, images, tau=2, T=3).logits
     assert np.array_equal(simulate_float(loaded, images, tau=2, T=3).logits, logits)
-    integers = [to_integer(each, bits=4).layers for each in (network, loaded)]
-    for first, second in zip(*integers, strict=True):
-        assert np.array_equal(first.weight, second.weight)
-        assert np.array_equal(first.bias, second.bias)
 
 
 def test_weights_are_kept_to_the_precision_of_training(tmp_path: Path) -> None:
     network = random_float_network(5)
-    weight = np.full_like(network.layers[0].weight, 1 / 3)
+    source = network.layers[0].source
+    third = replace(source, weight=np.full_like(source.weight, 1 / 3))
     changed = replace(
-        network, layers=(replace(network.layers[0], weight=weight), *network.layers[1:])
+        network, layers=(replace(network.layers[0], sources=(third,)), *network.layers[1:])
     )
     changed.save(tmp_path / "net.npz")
-    loaded = FloatNetwork.load(tmp_path / "net.npz").layers[0].weight
+    loaded = FloatNetwork.load(tmp_path / "net.npz").layers[0].source.weight
     assert loaded.dtype == np.float64
     assert np.abs(loaded - 1 / 3).max() < 2**-25
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=20)
+def test_files_of_version_1_are_read(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A chain of layers, as version 1 of the format wrote it."""
+    network = random_float_network(seed)
+    header = {
+        "format": "residuum float network",
+        "version": 1,
+        "name": network.name,
+        "input_shape": list(network.input_shape),
+        "levels": network.levels,
+        "layers": [
+            {
+                "name": layer.name,
+                "threshold": layer.threshold,
+                "stride": layer.source.stride[0],
+                "padding": layer.source.padding[0],
+                "pool": list(layer.source.pool),
+            }
+            for layer in network.layers
+        ],
+    }
+    arrays = {f"weight_{i}": layer.source.weight for i, layer in enumerate(network.layers)}
+    arrays |= {f"bias_{i}": layer.bias for i, layer in enumerate(network.layers)}
+    path = tmp_path_factory.mktemp("net") / "net.npz"
+    np.savez(path, header=np.array(json.dumps(header)), **arrays)
+    assert same(FloatNetwork.load(path), network)
 
 
 def rewritten(path: Path, change: dict, **arrays: np.ndarray) -> Path:
@@ -81,15 +106,19 @@ def rewritten(path: Path, change: dict, **arrays: np.ndarray) -> Path:
     ("change", "message"),
     [
         ({"format": "residuum integer network"}, "is not a float network of Residuum"),
-        ({"version": 2}, "has format version 2, but this program reads version 1"),
+        ({"version": 3}, "has format version 3, but this program reads versions 1 and 2"),
         ({"layers": None}, "is damaged: parts of the network are missing"),
         ({"layers": [{"name": "conv"}]}, "is damaged: parts of the network are missing"),
-        ({"layers": []}, "cannot be: it has no layer"),
-        ({"name": ""}, "cannot be: it has no name"),
-        ({"input_shape": [4]}, "is damaged: parts of the network are missing"),
-        ({"input_shape": [7, 40, 40]}, "on 7 input channels"),
-        ({"levels": 0}, "levels 0"),
-        ({"levels": "many"}, "levels 'many'"),
+        ({"layers": []}, "cannot be: network 'random' has no layer"),
+        ({"name": ""}, "cannot be: the network has no name"),
+        ({"input_shape": [4]}, r"cannot be: .* needs an input shape \(C, H, W\)"),
+        ({"input_shape": [7, 40, 40]}, "but its input has 7"),
+        ({"input": "sound"}, "reads 'sound'"),
+        ({"pad": {"sides": [1, 1, 1, 1], "pixel": []}}, "needs a border pixel"),
+        ({"pad": {"border": 1}}, "is damaged: parts of the network are missing"),
+        ({"levels": 0}, "has 0 levels; it must be a number from 1 on"),
+        ({"levels": "many"}, "has 'many' levels"),
+        ({"class_names": ["a"] * 99}, "but 99 class names"),
     ],
 )
 def test_wrong_header_gets_a_sentence(tmp_path: Path, change: dict, message: str) -> None:
@@ -102,7 +131,7 @@ def test_wrong_header_gets_a_sentence(tmp_path: Path, change: dict, message: str
     [
         ("bias_0", np.zeros(99, np.float32), r"a bias of \(99,\)"),
         ("bias_0", np.array(["a"]), "parts of the network are missing"),
-        ("weight_0", np.zeros((1, 9), np.float32), r"has the weight shape \(1, 9\)"),
+        ("weight_0_0", np.zeros((1, 9), np.float32), "needs a weight array with 4 dimensions"),
     ],
 )
 def test_wrong_array_gets_a_sentence(
@@ -113,19 +142,33 @@ def test_wrong_array_gets_a_sentence(
 
 
 def test_weight_that_is_no_number_gets_a_sentence(tmp_path: Path) -> None:
-    weight = random_float_network(5).layers[0].weight.astype(np.float32)
+    weight = random_float_network(5).layers[0].source.weight.astype(np.float32)
     weight.flat[0] = np.nan
     with pytest.raises(ResiduumError, match="has a weight or bias that is not a finite number"):
-        FloatNetwork.load(rewritten(tmp_path / "net.npz", {}, weight_0=weight))
+        FloatNetwork.load(rewritten(tmp_path / "net.npz", {}, weight_0_0=weight))
 
 
-def test_threshold_must_be_positive(tmp_path: Path) -> None:
-    path = rewritten(tmp_path / "net.npz", {})
-    with np.load(path) as archive:
-        layers = json.loads(str(archive["header"]))["layers"]
-    layers[0]["threshold"] = -1.0
-    with pytest.raises(ResiduumError, match=r"has the threshold -1.0; it must be positive"):
-        FloatNetwork.load(rewritten(path, {"layers": layers}))
-    layers[0]["threshold"] = None
-    with pytest.raises(ResiduumError, match="needs a threshold"):
-        FloatNetwork.load(rewritten(path, {"layers": layers}))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"threshold": -1.0}, r"has the threshold -1.0; it must be positive"),
+        ({"threshold": math.nan}, r"has the threshold nan; it must be positive"),
+        ({"threshold": None}, "needs a threshold"),
+        ({"start": "full"}, "has the start potential 'full'; it must be 'half' or 'zero'"),
+        ({"name": ""}, "a layer has no name"),
+        ({"bias": np.zeros(99)}, r"channels and a bias of \(99,\)"),
+        ({"sources": ()}, "must read one or two sources"),
+    ],
+)
+def test_wrong_layer_gets_a_sentence(changes: dict, message: str) -> None:
+    network = random_float_network(5)
+    first, *rest = network.layers
+    with pytest.raises(ResiduumError, match=message):
+        replace(network, layers=(replace(first, **changes), *rest))
+
+
+def test_output_layer_has_no_max_pooling() -> None:
+    network = random_float_network(5)
+    last = replace(network.layers[-1], max_pool=MaxPool((1, 1), (1, 1)))
+    with pytest.raises(ResiduumError, match="is the output layer and must not have max-pooling"):
+        replace(network, layers=(*network.layers[:-1], last))

@@ -1,5 +1,10 @@
 """The float SNN with SRP: hand-computed cases, a scalar simulator, and the QCFS network."""
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,13 +13,19 @@ from hypothesis import strategies as st
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.float_snn import simulate_float
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
+from residuum.sw.network.graph import INPUT, SPIKES, ZERO, MaxPool, Pad, Source
 from tests.sw.naive import run
-from tests.sw.networks import naive_float, random_float_network
+from tests.sw.networks import (
+    naive_float,
+    random_float_graph,
+    random_float_network,
+    random_trains,
+)
 
 
-def pointwise(weight: list[list[float]]) -> np.ndarray:
-    """Weights (out, in) as a 1 x 1 convolution."""
-    return np.array(weight, np.float64)[:, :, None, None]
+def pointwise(weight: list[list[float]], map: int = INPUT) -> tuple[Source]:
+    """Weights (out, in) as a 1 x 1 convolution of a map."""
+    return (Source(np.array(weight, np.float64)[:, :, None, None], map),)
 
 
 def late_inhibition() -> FloatNetwork:
@@ -38,8 +49,8 @@ def late_inhibition() -> FloatNetwork:
         (2, 1, 1),
         (
             FloatLayer("ab", pointwise([[1, 0], [0, 1]]), np.zeros(2), 1.0),
-            FloatLayer("c", pointwise([[1, -2]]), np.zeros(1), 1.0),
-            FloatLayer("out", pointwise([[1], [0]]), np.array([0.0, 0.25]), None),
+            FloatLayer("c", pointwise([[1, -2]], 0), np.zeros(1), 1.0),
+            FloatLayer("out", pointwise([[1], [0]], 1), np.array([0.0, 0.25]), None),
         ),
         levels=4,
     )
@@ -69,19 +80,28 @@ def test_hand_computed_with_probe() -> None:
     assert trace.prediction.tolist() == [1]
 
 
+@pytest.mark.parametrize("make", [random_float_network, random_float_graph])
 @given(seed=st.integers(0, 2**32), tau=st.integers(0, 5), T=st.integers(1, 5))
 @settings(max_examples=40)
-def test_equals_naive_two_stages(seed: int, tau: int, T: int) -> None:
+def test_equals_naive_two_stages(
+    make: Callable[[int], FloatNetwork], seed: int, tau: int, T: int
+) -> None:
     """All numbers are multiples of small powers of 1/2, so both simulators are exact."""
-    network = random_float_network(seed)
-    rng = np.random.default_rng(seed + 1)
-    images = rng.integers(0, 17, (1, *network.input_shape)) / 16
+    network = make(seed)
+    if any(layer.strict for layer in network.layers):
+        tau = 0
+    images = np.random.default_rng(seed + 1).integers(0, 17, (1, *network.input_shape)) / 16
+    if network.input == SPIKES:
+        images = random_trains(seed, network, 1, tau + T).astype(np.float64)
     trace = simulate_float(network, images, tau=tau, T=T)
-    hidden, logits = run(naive_float(network), images[0].tolist(), tau, T)
+    hidden, logits = run(
+        naive_float(network), images[0].tolist(), tau, T, spikes=network.input == SPIKES
+    )
     for layer, (trains, residual, silenced) in zip(trace.layers, hidden, strict=True):
         assert layer.trains[0].tolist() == trains
         assert layer.residual[0].tolist() == residual
         assert layer.silenced[0].tolist() == silenced
+        assert layer.values[0].tolist() == np.sum(trains[tau:], axis=0).tolist()
     assert trace.logits[0].tolist() == logits
 
 
@@ -98,8 +118,8 @@ def test_first_layer_fires_as_qcfs_says(levels: int) -> None:
         "stairs",
         (1, 1, len(z)),
         (
-            FloatLayer("neurons", np.ones((1, 1, 1, 1)), np.zeros(1), theta),
-            FloatLayer("out", np.ones((1, 1, 1, len(z))), np.zeros(1), None),
+            FloatLayer("neurons", pointwise([[1]]), np.zeros(1), theta),
+            FloatLayer("out", (Source(np.ones((1, 1, 1, len(z))), 0),), np.zeros(1), None),
         ),
         levels,
     )
@@ -117,7 +137,64 @@ def test_first_layer_fires_as_qcfs_says(levels: int) -> None:
     ],
 )
 def test_wrong_images_get_a_sentence(images: object, sentence: str) -> None:
-    out = FloatLayer("out", np.ones((1, 1, 1, 1)), np.zeros(1), None)
-    network = FloatNetwork("one", (1, 1, 1), (out,), 4)
     with pytest.raises(ResiduumError, match=sentence):
-        simulate_float(network, images, tau=1, T=1)  # type: ignore[arg-type]
+        simulate_float(only_output(), images, tau=1, T=1)  # type: ignore[arg-type]
+
+
+def only_output(**changes: Any) -> FloatNetwork:
+    out = FloatLayer("out", pointwise([[1]]), np.zeros(1), None)
+    return FloatNetwork("one", (1, 1, 1), (out,), 4, **changes)
+
+
+@pytest.mark.parametrize(
+    ("trains", "sentence"),
+    [
+        (np.zeros((1, 1, 1, 1)), "spike trains must be 0 and 1 of shape .N, 2, 1, 1, 1., not of"),
+        (np.full((1, 2, 1, 1, 1), 0.5), "spike trains must be 0 and 1 of shape .*another number"),
+    ],
+)
+def test_wrong_trains_get_a_sentence(trains: np.ndarray, sentence: str) -> None:
+    with pytest.raises(ResiduumError, match=sentence):
+        simulate_float(only_output(input=SPIKES), trains, tau=1, T=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"threshold": math.inf}, "layer 'c' has a plain ReLU, whose threshold is not known"),
+        ({"max_pool": MaxPool((1, 1), (1, 1))}, "layer 'c' has max-pooling, which does not exist"),
+        ({"strict": True}, "layer 'c' fires strictly above its threshold"),
+    ],
+)
+def test_what_no_neuron_computes_gets_a_sentence(changes: dict, sentence: str) -> None:
+    ab, c, out = late_inhibition().layers
+    network = replace(late_inhibition(), layers=(ab, replace(c, **changes), out))
+    with pytest.raises(ResiduumError, match=sentence):
+        simulate_float(network, IMAGE, tau=1, T=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "train"),
+    [
+        ({}, [True, False, True]),
+        ({"start": ZERO}, [False, True, False]),
+        ({"strict": True}, [False, True, False]),
+    ],
+)
+def test_start_and_strictness(changes: dict, train: list[bool]) -> None:
+    """theta = 1, I = 1/2: v + I is 1, 1/2, 1 from 1/2; 1/2, 1, 1/2 from 0; 1, 3/2, 1 if strict."""
+    layers = (
+        FloatLayer("n", pointwise([[1]]), np.zeros(1), 1.0, **changes),
+        FloatLayer("out", pointwise([[1]], 0), np.zeros(1), None),
+    )
+    network = FloatNetwork("one", (1, 1, 1), layers, 4)
+    trace = simulate_float(network, np.full((1, 1, 1, 1), 0.5), tau=0, T=3)
+    assert trace.layers[0].trains.flatten().tolist() == train
+
+
+def test_border_enters_as_pixels() -> None:
+    """Sum of a picture 1/2 with a border of 1/4 on one side, twice."""
+    out = FloatLayer("out", (Source(np.ones((1, 1, 1, 2))),), np.zeros(1), None)
+    network = FloatNetwork("b", (1, 1, 1), (out,), 4, pad=Pad((0, 0, 0, 1), (0.25,)))
+    trace = simulate_float(network, np.full((1, 1, 1, 1), 0.5), tau=0, T=2)
+    assert trace.logits.tolist() == [[1.5]]

@@ -95,6 +95,42 @@ def test_equals_naive_on_random_graphs_with_every_corner() -> None:
     assert wanted == set(met)
 
 
+def quantised_in_torch(network: IntegerNetwork, images: np.ndarray) -> list[torch.Tensor]:
+    """The map of every layer in radix code, with torch's own convolutions of int64 and pooling."""
+    maps = {INPUT: torch.from_numpy(network.with_border(images)).to(torch.int64)}
+    for index, layer in enumerate(network.layers):
+        current = torch.from_numpy(layer.bias.copy())[:, None, None]
+        for which, source in enumerate(layer.sources):
+            (height, width), x = source.pool, maps[source.map]
+            rows = x[:, :, : x.shape[2] // height * height].unflatten(2, (-1, height)).sum(dim=3)
+            x = rows[..., : x.shape[3] // width * width].unflatten(3, (-1, width)).sum(dim=4)
+            x = F.pad(x, (*source.padding[2:], *source.padding[:2]))
+            weight = torch.from_numpy(source.weight.astype(np.int64))
+            sums = F.conv2d(x, weight, None, source.stride, 0, source.dilation, source.groups)
+            current = current + sums * 2 ** (layer.fraction_bits + layer.shift * which)
+        if layer.threshold is not None:
+            threshold = torch.from_numpy(layer.threshold.copy())[:, None, None]
+            level = torch.div(current + threshold // 2, threshold, rounding_mode="floor")
+            current = level.clamp(0, 2**layer.bits - 1)
+        if layer.max_pool:
+            top, bottom, left, right = layer.max_pool.padding
+            current = F.pad(current, (left, right, top, bottom), value=-1)
+            current = F.max_pool2d(current, layer.max_pool.kernel, layer.max_pool.stride)
+        maps[index] = current
+    return [maps[index] for index in range(len(network.layers))]
+
+
+def test_equals_the_quantised_network_in_torch_on_random_graphs() -> None:
+    for seed in range(200):
+        network = random_graph(seed, RADIX)
+        images = random_images(seed, network, 3)
+        trace = simulate(network, images, tau=0, T=1)
+        *numbers, logits = quantised_in_torch(network, images)
+        for found, expected in zip(trace.layers, numbers, strict=True):
+            assert np.array_equal(found.values, expected.numpy())
+        assert np.array_equal(trace.logits, logits.flatten(1).numpy())
+
+
 @pytest.mark.parametrize("code", [RATE, RADIX])
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=15)
@@ -223,20 +259,43 @@ def test_first_odd_sum_beyond_float32_is_exact() -> None:
     assert simulate(network, image, tau=0, T=1).logits.tolist() == [[total]]
 
 
-def test_no_image_gives_empty_trace() -> None:
-    network = random_network(3)
-    trace = simulate(network, np.zeros((0, *network.input_shape), np.uint8), tau=2, T=3)
-    assert [layer.trains.shape for layer in trace.layers] == [
-        (0, 5, *shape) for shape in network.shapes[:-1]
-    ]
+def test_potentials_beyond_32_bits_are_exact() -> None:
+    """A current of -2**22 for 1,024 steps, and a comparison with TH << 7 = 2**33."""
+    falling = one_neuron(0, -(1 << 22), 2)
+    trace = simulate(falling, PIXEL, tau=1024, T=1)
+    assert trace.layers[0].residual.tolist() == [[[[1 - (1 << 32)]]]]
+    neuron = replace(falling.layers[0], bias=np.array([1 << 32]), threshold=np.array([1 << 26]),
+                     bits=8)  # fmt: skip
+    coarse = replace(falling, layers=(neuron, falling.layers[1]), code=RADIX)
+    assert simulate(coarse, PIXEL, tau=0, T=1).layers[0].values.tolist() == [[[[64]]]]
 
 
-def test_logits_only() -> None:
-    network = random_network(3)
+# A chain in rate code, and a graph in radix code with max-pooling, each with its stages.
+ONE_OF_EACH = [
+    (random_network(3), {"tau": 2, "T": 3}),
+    (random_graph(5, RADIX), {"tau": 0, "T": 1}),
+]
+
+
+@pytest.mark.parametrize(("network", "stages"), ONE_OF_EACH, ids=[RATE, RADIX])
+def test_no_image_gives_the_shapes_of_a_trace(network: IntegerNetwork, stages: dict) -> None:
+    images = random_images(0, network, 1)
+    empty, one = (simulate(network, each, **stages) for each in (images[:0], images))
+    for found, layer in zip(empty.layers, one.layers, strict=True):
+        for name in ("trains", "residual", "silenced", "values"):
+            array, expected = getattr(found, name), getattr(layer, name)
+            assert array.shape == (0, *expected.shape[1:])
+            assert array.dtype == expected.dtype
+        assert np.array_equal(found.worth, layer.worth)
+    assert empty.logits.shape == (0, network.classes)
+
+
+@pytest.mark.parametrize(("network", "stages"), ONE_OF_EACH, ids=[RATE, RADIX])
+def test_logits_only(network: IntegerNetwork, stages: dict) -> None:
     images = random_images(3, network, 2)
-    trace = simulate(network, images, tau=2, T=3, keep_layers=False)
+    trace = simulate(network, images, **stages, keep_layers=False)
     assert trace.layers == ()
-    assert np.array_equal(trace.logits, simulate(network, images, tau=2, T=3).logits)
+    assert np.array_equal(trace.logits, simulate(network, images, **stages).logits)
 
 
 def test_batches_cover_all_images_in_order() -> None:
