@@ -1,6 +1,7 @@
 """``residuum train``."""
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from residuum.sw.errors import ResiduumError
 if TYPE_CHECKING:
     import torch
 
-    from residuum.sw.data.data_sets import ImageSet
+    from residuum.sw.data.data_sets import Access, ImageSet
     from residuum.sw.network.float_network import FloatNetwork
     from residuum.sw.progress import Reporter
     from residuum.sw.train.models import ModelDefinition
@@ -168,9 +169,8 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, definition: "ModelDefinition", checkpoint: Path) -> None:
     import torch
 
-    from residuum.commands.console import data_access, say_written
     from residuum.sw.data.data_sets import load_dataset
-    from residuum.sw.files import build_folder, checkout, require_writable
+    from residuum.sw.files import build_folder, checkout, require_writable, shown
     from residuum.sw.network.library import ZOO, float_file
     from residuum.sw.train.fine_tuning import float_accuracy
     from residuum.sw.train.folding import fold
@@ -181,7 +181,7 @@ def _run(args: argparse.Namespace, definition: "ModelDefinition", checkpoint: Pa
     # The number of threads changes the order of sums, and so the last bits of a weight.
     torch.set_num_threads(1)
     device = _device(args)
-    access = data_access(args)
+    access = _access(args)
     data, reporter = load_dataset(definition.dataset, access), access.reporter
     if args.install and checkout() is None:
         raise ResiduumError("--install writes to sw/zoo of a checkout; give --out instead")
@@ -206,7 +206,7 @@ def _run(args: argparse.Namespace, definition: "ModelDefinition", checkpoint: Pa
     facts = _facts(definition, accuracy)
     network = replace(network, metadata={**facts, "command": command_line(args, BITS[0])})
     network.save(path)
-    say_written(path)
+    print(f"written: {shown(path)}")
     if not definition.relu:
         _convert(args, definition, network, data, folder, device, reporter)
 
@@ -221,14 +221,17 @@ def _convert(
     reporter: "Reporter",
 ) -> None:
     """Write and evaluate the integer network of each number of bits."""
-    from residuum.commands.console import say_written
+    from residuum.sw.files import build_folder, shown
     from residuum.sw.golden.accuracy import describe, evaluate
     from residuum.sw.network.library import zoo_file
     from residuum.sw.train.fine_tuning import integers
 
     for bits in args.bits:
         metadata = {**network.metadata, "command": command_line(args, bits)}
-        how = {"bits": bits, "seed": args.seed, "device": device}
+        checkpoint = build_folder() / "train" / f"{definition.name}-{bits}bit.pt"
+        if args.restart:
+            checkpoint.unlink(missing_ok=True)
+        how = {"bits": bits, "seed": args.seed, "checkpoint": checkpoint, "device": device}
         integer = integers(network, definition, data, **how, metadata=metadata, reporter=reporter)
         tally = evaluate(
             integer, data.test_images, data.test_labels, tau=TAU, T=T, reporter=reporter
@@ -236,7 +239,30 @@ def _convert(
         print(describe(integer, tally, TAU, T))
         path = zoo_file(definition.name, bits, folder)
         integer.save(path)
-        say_written(path)
+        print(f"written: {shown(path)}")
+
+
+class _Lines:
+    """Reports on standard error where there is no ``rich``: a machine that is lent for a training
+    may have torch, numpy and Pillow only."""
+
+    def __init__(self) -> None:
+        from residuum.sw.progress import SILENT
+
+        self.task = SILENT.task
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _access(args: argparse.Namespace) -> "Access":
+    from residuum.sw.data.data_sets import Access
+
+    try:
+        from residuum.commands.console import data_access
+    except ModuleNotFoundError:
+        return Access(args.allow_modified, _Lines())
+    return data_access(args)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -305,6 +331,11 @@ def _definition(args: argparse.Namespace) -> "ModelDefinition":
 
     given = {name: getattr(args, name) for name in ("shortcut", "width", "levels")}
     options = {name: value for name, value in given.items() if value is not None}
+    if args.model not in (*SHALLOW, *DEEP):
+        known = ", ".join(sorted((*SHALLOW, *DEEP)))
+        raise ResiduumError(
+            f"there is no model {args.model!r} to train; the known models are {known}"
+        )
     if args.model in DEEP:
         if args.data_set is None:
             raise ResiduumError(f"{args.model} needs --data-set cifar10 or --data-set cifar100")

@@ -156,7 +156,7 @@ def deep_definition(
             precision="bfloat16",
             whole_batches=True,
             chunk=16,
-            fine_tune_epochs=20,
+            fine_tune_epochs=10,
             fine_tune_rate=5e-4,
         ),
     )

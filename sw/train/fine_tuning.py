@@ -1,7 +1,9 @@
 """Fine-tuning of a folded network with rounded weights."""
 
+import hashlib
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +21,15 @@ from residuum.sw.network.integer_network import LARGEST_PIXEL, IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.train.models import ModelDefinition
 from residuum.sw.train.qcfs import qcfs
-from residuum.sw.train.training import CPU, SHOW_EVERY, RunningMean, batches_of, optimizer_of
+from residuum.sw.train.training import (
+    CPU,
+    SHOW_EVERY,
+    RunningMean,
+    batches_of,
+    optimizer_of,
+    resume,
+    save_epoch,
+)
 
 # Fine-tuning steps between two updates of the weight scales, which change slowly.
 SCALES_EVERY = 20
@@ -165,14 +175,22 @@ def integers(
     bits: int,
     seed: int,
     metadata: dict[str, str],
+    checkpoint: Path | None = None,
     device: torch.device = CPU,
     reporter: Reporter = SILENT,
 ) -> IntegerNetwork:
     """The trained network converted to ``bits``-bit weights; below ``ENOUGH_BITS`` bits it is
-    fine-tuned first."""
+    fine-tuned first, by `fine_tune`."""
     if bits < ENOUGH_BITS:
         network = fine_tune(
-            network, definition, data, bits=bits, seed=seed, device=device, reporter=reporter
+            network,
+            definition,
+            data,
+            bits=bits,
+            seed=seed,
+            checkpoint=checkpoint,
+            device=device,
+            reporter=reporter,
         )
     return to_integer(network, bits=bits, metadata=metadata)
 
@@ -184,12 +202,14 @@ def fine_tune(
     *,
     bits: int,
     seed: int,
+    checkpoint: Path | None = None,
     device: torch.device = CPU,
     reporter: Reporter = SILENT,
 ) -> FloatNetwork:
     """Quantisation-aware training with weights rounded to ``bits`` bits.
 
-    Always in float32: bfloat16 would add its own rounding.
+    Always in float32: bfloat16 would add its own rounding. With ``checkpoint`` it is resumed, and
+    every epoch rewrites the file, as in `train`.
     """
     torch.manual_seed(seed)
     module = FoldedModule(network, bits=bits).to(device)
@@ -201,9 +221,18 @@ def fine_tune(
     model = torch.compile(module, dynamic=False) if fast else module
     batches = recipe.batches(len(data.train_labels))
     optimizer, schedule = optimizer_of(module, recipe, epochs * batches)
+    settings = {
+        **asdict(definition),
+        "seed": seed,
+        "bits": bits,
+        "start": _digest(network),
+    }
+    first = 0
+    if checkpoint is not None:
+        first = resume(checkpoint, settings, module, optimizer, schedule)
     name = f"fine-tune {definition.name} for {bits} bits"
-    with reporter.task(name, total=epochs * batches, unit="batches") as task:
-        for epoch in range(epochs):
+    with reporter.task(name, total=(epochs - first) * batches, unit="batches") as task:
+        for epoch in range(first, epochs):
             mean = RunningMean()
             # Continue the epoch numbers of the training, so that no random seed is used twice.
             drawn = batches_of(recipe, data, seed=seed, epoch=recipe.epochs + epoch, device=device)
@@ -220,6 +249,8 @@ def fine_tune(
                 if number % SHOW_EVERY == 0:
                     task.update(detail=f"epoch {epoch + 1} loss {mean.value:.4f}")
                 task.advance()
+            if checkpoint is not None:
+                save_epoch(checkpoint, settings, module, optimizer, schedule, epoch + 1)
             reporter.say(f"epoch {epoch + 1} of {epochs}, loss {mean.value:.4f}")
     return module.export()
 
@@ -234,6 +265,17 @@ def float_accuracy(network: FloatNetwork, images: np.ndarray, labels: np.ndarray
             predicted = module(x).argmax(dim=1).numpy()
             right += int((predicted == labels[first : first + 500]).sum())
     return right / len(labels)
+
+
+def _digest(network: FloatNetwork) -> str:
+    """SHA-256 of all weights, biases and thresholds."""
+    found = hashlib.sha256()
+    for layer in network.layers:
+        for source in layer.sources:
+            found.update(source.weight.tobytes())
+        found.update(layer.bias.tobytes())
+        found.update(repr(layer.threshold).encode())
+    return found.hexdigest()
 
 
 def _array(tensor: Tensor) -> np.ndarray:

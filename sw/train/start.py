@@ -9,7 +9,8 @@ with the smallest squared error between QCFS and ReLU on the same images.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -130,6 +131,8 @@ def _copied(layer: FloatLayer, module: HiddenLayer) -> bool:
         return False
     if any(s.stride != conv.stride for s, conv in zip(sources, convs, strict=True)):
         return False
+    if sources[0].pool != (module.pool, module.pool) or sources[0].padding[0] != module.padding:
+        return False
     for conv, weight in zip(convs, weights, strict=True):
         conv.weight.copy_(weight)
     for norm in _norms(module):
@@ -139,8 +142,9 @@ def _copied(layer: FloatLayer, module: HiddenLayer) -> bool:
         norm.weight.fill_(1)
         norm.bias.zero_()
     module.norm.bias.copy_(torch.from_numpy(layer.bias))
-    if isinstance(module.activation, QCFS) and np.isfinite(layer.threshold or np.inf):
-        module.activation.threshold.fill_(layer.threshold)
+    threshold = math.inf if layer.threshold is None else layer.threshold
+    if isinstance(module.activation, QCFS) and threshold < math.inf:
+        module.activation.threshold.fill_(threshold)
     return True
 
 
@@ -193,7 +197,7 @@ def best_threshold(currents: Tensor, levels: int) -> float:
 
 @contextmanager
 def _hooked(
-    modules: list[nn.Module], hook: Callable[[nn.Module, tuple[Tensor, ...]], None]
+    modules: Sequence[nn.Module], hook: Callable[[nn.Module, tuple[Tensor, ...]], None]
 ) -> Iterator[None]:
     """In the block, ``hook`` gets the inputs of the modules before they compute."""
     handles = [module.register_forward_pre_hook(hook) for module in modules]

@@ -36,6 +36,7 @@ from residuum.sw.train.models import (
     QCFSNetwork,
     Recipe,
 )
+from residuum.sw.train.qcfs import QCFS
 from residuum.sw.train.start import digest_of, start_from
 
 MOMENTUM = 0.9
@@ -106,7 +107,7 @@ def train(
     settings: dict[str, object] = {**asdict(replace(definition, recipe=untuned)), "seed": seed}
     if start is not None:
         settings["start"] = digest_of(start)
-    first = _resume(checkpoint, settings, network, optimizer, schedule)
+    first = resume(checkpoint, settings, network, optimizer, schedule)
     step = step_of(network, recipe, optimizer, schedule)
     left = (recipe.epochs - first) * batches
     with reporter.task(f"train {definition.name}", total=left, unit="batches") as task:
@@ -120,7 +121,7 @@ def train(
                     task.update(detail=f"epoch {epoch + 1} loss {mean.value:.4f}")
                 task.advance()
             done = epoch + 1
-            _save(checkpoint, settings, network, optimizer, schedule, done)
+            save_epoch(checkpoint, settings, network, optimizer, schedule, done)
             line = f"epoch {done} of {recipe.epochs}, loss {mean.value:.4f}"
             if done % EVALUATE_EVERY == 0:
                 accuracy = 100 * _accuracy(network, recipe, data)
@@ -145,8 +146,8 @@ def step_of(
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # The many small operations of BatchNorm and QCFS dominate; fusing them halves the time of
         # a step. On a GPU the launches of the kernels dominate; a CUDA graph launches them at once.
-        mode = {"mode": "reduce-overhead"} if device == "cuda" else {}
-        model = torch.compile(network, dynamic=False, **mode)
+        mode = "reduce-overhead" if device == "cuda" else None
+        model = torch.compile(network, dynamic=False, mode=mode)
 
     def step(images: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
@@ -188,6 +189,7 @@ def mean_activity(network: QCFSNetwork) -> Tensor:
     hidden = network.hidden_layers()
     total, synapses = torch.zeros(()), 0.0
     for layer, fan_out in zip(hidden, _fan_outs(network), strict=True):
+        assert isinstance(layer.activation, QCFS)
         share = layer.activation.share
         assert share is not None
         neurons = share[0].numel() * fan_out
@@ -277,7 +279,7 @@ def cosine(step: int, *, steps: int) -> float:
     return (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1))) / 2
 
 
-def _save(
+def save_epoch(
     path: Path,
     settings: dict[str, object],
     network: nn.Module,
@@ -285,6 +287,7 @@ def _save(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     epochs: int,
 ) -> None:
+    """Write a checkpoint after so many finished epochs."""
     state = {
         "settings": _plain(settings),
         "epochs": epochs,
@@ -295,7 +298,7 @@ def _save(
     write_checkpoint(path, state)
 
 
-def _resume(
+def resume(
     path: Path,
     settings: dict[str, object],
     network: nn.Module,

@@ -59,11 +59,11 @@ def stop_after_first_epoch(
         save(*args)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    save = training._save
-    monkeypatch.setattr(training, "_save", save_and_stop)
+    save = training.save_epoch
+    monkeypatch.setattr(training, "save_epoch", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         train(definition, small_data(), seed=3, checkpoint=checkpoint)
-    monkeypatch.setattr(training, "_save", save)
+    monkeypatch.setattr(training, "save_epoch", save)
 
 
 def test_interrupted_run_goes_on_to_the_same_network(

@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.data.data_sets import ImageSet
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
+from residuum.sw.train import fine_tuning
 from residuum.sw.train.augment import CropAndFlip
 from residuum.sw.train.deep import ARCHITECTURES, deep_definition
+from residuum.sw.train.fine_tuning import FoldedModule, fine_tune, float_accuracy
 from residuum.sw.train.folding import fold
 from residuum.sw.train.models import (
     ConvDefinition,
@@ -59,6 +62,12 @@ def small(kind: ShortcutKind = "projection", levels: int = 4) -> ModelDefinition
         recipe=RECIPE,
         pool=2,
     )
+
+
+def padded(definition: ModelDefinition) -> ModelDefinition:
+    """The same with other padding in the first layer; the weights have the same shapes."""
+    first, *others = definition.hidden
+    return replace(definition, hidden=(replace(first, padding=2), *others))
 
 
 def small_data() -> ImageSet:
@@ -189,6 +198,12 @@ def test_whole_batches_leave_out_the_rest() -> None:
     assert replace(RECIPE, whole_batches=False).batches(70) == 5
 
 
+def test_training_from_weights_is_shorter_and_slower() -> None:
+    recipe = deep_definition("resnet18", "cifar100").recipe
+    assert (recipe.continued.epochs, recipe.continued.learning_rate) == (50, 0.025)
+    assert replace(recipe, epochs=1).continued.epochs == 1
+
+
 def test_cosine_rises_and_falls() -> None:
     rates = [cosine(step, steps=1000) for step in range(1000)]
     assert rates[0] == 1 / 20
@@ -269,6 +284,7 @@ def test_classifier_for_other_classes_is_drawn(tmp_path: Path) -> None:
         ("npz", small("projection")),
         ("pt", replace(small("option-a"), pool=4)),
         ("npz", replace(small("option-a"), pool=4)),
+        ("npz", padded(small("option-a"))),
     ],
 )
 def test_start_from_another_structure_is_refused(
@@ -322,3 +338,48 @@ def test_impossible_definition_gets_a_sentence(arguments: dict, sentence: str) -
     with pytest.raises(ResiduumError) as error:
         deep_definition(**{"architecture": "resnet20", "dataset": "cifar10", **arguments})
     assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize("kind", ["projection", "option-a"])
+def test_fine_tuning_rounds_as_the_conversion(kind: ShortcutKind) -> None:
+    """The integers of every source; an identity stays 1 and becomes a whole number."""
+    folded = fold(random_network(small(kind)))
+    module = FoldedModule(folded, bits=4)
+    converted = to_integer(folded, bits=4)
+    for index, integer in enumerate(converted.layers):
+        weights = module.of(index)
+        for number, source in enumerate(integer.sources):
+            step = module.steps[index][number][:, None, None, None]
+            whole = (weights[number] / step).round().clamp(-7, 7)
+            assert whole.int().tolist() == source.weight.tolist()
+            trained = isinstance(weights[number], nn.Parameter)
+            assert trained == (number == 0 or kind == "projection" and index == 4)
+
+
+def test_residual_network_is_fine_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted after its first epoch, it goes on to the same network."""
+    definition = replace(small("option-a"), recipe=replace(RECIPE, epochs=10, fine_tune_epochs=2))
+    data = small_data()
+    network = fold(train(definition, data, seed=0, checkpoint=tmp_path / "1.pt"))
+    tuned = fine_tune(network, definition, data, bits=3, seed=0)
+    assert float_accuracy(tuned, data.test_images, data.test_labels) > 0.9
+    exact = tuned.layers[2].sources[1].weight
+    assert exact.tolist() == network.layers[2].sources[1].weight.tolist()
+    assert tuned.layers[2].source.weight.tolist() != network.layers[2].source.weight.tolist()
+
+    def save_and_stop(*args: object) -> None:
+        save(*args)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    save = fine_tuning.save_epoch
+    monkeypatch.setattr(fine_tuning, "save_epoch", save_and_stop)
+    how = {"bits": 3, "seed": 0, "checkpoint": tmp_path / "tuned.pt"}
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(network, definition, data, **how)  # type: ignore[arg-type]
+    monkeypatch.undo()
+    again = fine_tune(network, definition, data, **how)  # type: ignore[arg-type]
+    for layer, other in zip(again.layers, tuned.layers, strict=True):
+        assert layer.source.weight.tolist() == other.source.weight.tolist()
+    other = replace(definition, recipe=replace(definition.recipe, fine_tune_epochs=3))
+    with pytest.raises(ResiduumError, match="was made with other settings"):
+        fine_tune(network, other, data, **how)  # type: ignore[arg-type]
