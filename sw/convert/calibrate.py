@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from residuum.sw.errors import ResiduumError
+from residuum.sw.convert.currents import check_images, float_current
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
-from residuum.sw.network.forward import convolve, max_pooled
+from residuum.sw.network.forward import max_pooled
 from residuum.sw.network.graph import IMAGE
 from residuum.sw.network.integer_network import LARGEST_PIXEL
 from residuum.sw.progress import SILENT, Reporter
@@ -43,19 +43,11 @@ def calibrate(
     """
     if network.levels is not None or network.input != IMAGE:
         return network
-    if images.dtype != np.uint8 or images.shape[1:] != network.input_shape or not len(images):
-        shape = ", ".join(map(str, network.input_shape))
-        raise ResiduumError(
-            f"calibration needs uint8 images of shape (N, {shape}), not {images.dtype} "
-            f"{images.shape}"
-        )
+    check_images(network, images)
     ranges: list[float | None] = []
 
     def step(index: int, layer: FloatLayer, inputs: list[Tensor]) -> Tensor:
-        current = torch.as_tensor(layer.bias).float()[:, None, None]
-        for source, x in zip(layer.sources, inputs, strict=True):
-            weight = torch.as_tensor(source.weight).float()
-            current = current + convolve(source, x, weight, pooling="mean")
+        current = float_current(layer, inputs)
         task.advance()
         if layer.threshold is None:
             ranges.append(None)

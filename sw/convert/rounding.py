@@ -21,8 +21,9 @@ from residuum.sw.network.float_network import FloatLayer
 _SHARES = torch.linspace(0.3, 1.0, 29, dtype=torch.float64)
 # More where the unit must divide an identity, and an exact unit may be a larger one.
 _LARGER_SHARES = torch.tensor([1.2, 1.4, 1.7, 2.0, 2.4, 3.0], dtype=torch.float64)
-# How often the units are fitted to the integers, and the integers to the units.
-REFITS = 3
+# Unit of a channel without weights over its smallest unit: threshold and bias have many digits, and
+# room in their registers.
+_DEAD = 16
 # Numbers in the arrays of the units that are tried at once.
 _MOST_NUMBERS = 1 << 23
 # Products for all units that are tried; fewer are tried in larger layers.
@@ -123,7 +124,11 @@ def _alone(layer: FloatLayer, worth: float, bits: int, smallest_unit: np.ndarray
     scales = weight_scales(weight, bits, shared=shared)
     lowest = torch.from_numpy(smallest_unit) / worth
     best = scales
-    scales = torch.maximum(scales, lowest.max() if shared else lowest)
+    dead = (weight == 0).flatten(1).all(dim=1) & (lowest > 0)
+    if not shared:
+        scales = torch.where(dead, lowest * _DEAD, torch.maximum(scales, lowest))
+    else:
+        scales = torch.maximum(scales, lowest.max())
     integers = quantize_weights(weight, scales, bits)
     lost = (weight - integers * scales[:, None, None, None]) * worth
     return Rounded(
@@ -199,8 +204,7 @@ class _Problem:
         full = (self.target.abs() / self.factor).amax(dim=2) / self.limit
         if self.shared:
             full = full.amax().expand_as(full)
-        # A channel without weights: threshold and bias in the middle of their registers.
-        dead = torch.where(self.smallest > 0, self.smallest * 16, torch.ones_like(full))
+        dead = torch.where(self.smallest > 0, self.smallest * _DEAD, torch.ones_like(full))
         return torch.where(full > 0, full, torch.where(self.identity > 0, self.identity, dead))
 
     def rounded(self, unit: Tensor, target: Tensor, refine: bool = False) -> Tensor:
@@ -238,26 +242,6 @@ class _Problem:
                 best = torch.where(better, each, best)
         return best
 
-    def descended(self, integers: Tensor, unit: Tensor) -> Tensor:
-        """The integers after one more descent, for other units."""
-        assert self.gram is not None
-        step = unit[:, :, None] * self.factor
-        return descend(integers, self.target, step, self.gram, self.limit, passes=1)
-
-    def refitted(self, integers: Tensor, unit: Tensor) -> Tensor:
-        """The units that are best for the integers, where no identity decides."""
-        assert self.gram is not None
-        if self.shared and self.exact is not None:
-            return unit
-        weight = integers * self.factor
-        products = weight @ self.gram
-        above, below = (products * self.target).sum(dim=2), (products * weight).sum(dim=2)
-        if self.shared:
-            above, below = (each.sum().expand_as(each) for each in (above, below))
-        free = (self.identity == 0) & (above > 0) & (below > 0)
-        fitted = torch.where(free, above / torch.where(free, below, torch.ones_like(below)), unit)
-        return torch.where(free, torch.maximum(fitted, self.smallest), unit)
-
     def _shares(self) -> Tensor:
         products = self.target.numel() * (1 if self.gram is None else self.target.shape[2])
         count = max(3, min(len(_SHARES), _MOST_PRODUCTS // products))
@@ -267,9 +251,6 @@ class _Problem:
     def solved(self) -> Rounded:
         unit = self.best_units()
         integers = self.rounded(unit, self.target, refine=True)
-        for _ in range(REFITS if self.gram is not None else 0):
-            unit = self.refitted(integers, unit)
-            integers = self.descended(integers, unit)
         return Rounded(
             weights=self._weights(integers, unit.flatten()),
             unit=unit.flatten().numpy().copy(),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from residuum.sw.convert.currents import check_images, float32, float_current, in_chunks
 from residuum.sw.convert.rounding import (
     Rounded,
     exact_source,
@@ -42,8 +43,6 @@ SHIFT = 4
 FEEDBACK = 1.0
 # Numbers in the second moments of a layer: 1 GB.
 _MOST_MOMENTS = 1 << 27
-# Numbers in the maps of one chunk of calibration images.
-_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,9 @@ def convert(
     Raises
     ------
     ResiduumError
-        If a layer has no finite threshold, or the result breaks a rule of ``IntegerNetwork``.
+        If a layer has no finite threshold, the images do not fit, or the result breaks a rule of
+        ``IntegerNetwork``. A potential that needs more than ``potential_bits`` at f = 0 is no
+        error: `Loss.potential_bits` tells.
     """
     settings = _Settings(
         bits, code, map_bits, potential_bits, fraction_bits or FractionBits(), shift, compensate,
@@ -235,6 +236,8 @@ def _check(network: FloatNetwork, settings: _Settings, images: np.ndarray | None
         raise ResiduumError(
             f"network {network.name!r} reads spikes; it is converted without calibration images"
         )
+    if images is not None:
+        check_images(network, images)
     for layer in network.layers:
         if layer.threshold == math.inf:
             raise ResiduumError(
@@ -289,7 +292,7 @@ class _Work:
         """Append the integers of a layer, and return the map that it writes."""
         worth = [self.worth(source.map) / source.pool_area for source in layer.sources]
         maps = [each for each in inputs if each is not None]
-        wanted = _float_current(layer, maps) if maps else None
+        wanted = float_current(layer, [each.exact for each in maps]) if maps else None
         found = None if wanted is None else self.statistics(index, layer, worth, maps, wanted)
         rounded = round_layer(
             layer,
@@ -345,7 +348,7 @@ class _Work:
             return None
         if exact is not None:
             source, x = layer.sources[exact], maps[exact].numbers * worth[exact]
-            wanted = wanted - convolve(source, x, _float32(source.weight), pooling="sum")
+            wanted = wanted - convolve(source, x, float32(source.weight), pooling="sum")
         return statistics(
             [layer.sources[i] for i in free],
             [maps[i].numbers for i in free],
@@ -399,21 +402,21 @@ class _Work:
     def numbers(self, layer: Layer, maps: list[_Maps]) -> Tensor:
         """The map of rounded numbers that a layer writes; in rate code, rates of its spikes."""
         assert layer.threshold is not None
-        threshold = _float32(layer.threshold)[:, None, None]
+        threshold = float32(layer.threshold)[:, None, None]
         steps = 1 if self.settings.code == RADIX else self.settings.steps
 
         def part(*inputs: Tensor) -> Tensor:
-            current = _float32(layer.bias)[:, None, None]
+            current = float32(layer.bias)[:, None, None]
             for source, factor, x in zip(layer.sources, layer.factors, inputs, strict=True):
                 current = current + factor * convolve(
-                    source, x, _float32(source.weight), pooling="sum"
+                    source, x, float32(source.weight), pooling="sum"
                 )
             number = current / threshold
             if steps is not None:
                 number = torch.floor(number * steps + 0.5) / steps
             return max_pooled(layer.max_pool, number.clamp(0, self.settings.largest))
 
-        return _in_chunks(part, [each.numbers for each in maps])
+        return in_chunks(part, [each.numbers for each in maps])
 
     def activation(self, layer: FloatLayer, current: Tensor) -> Tensor:
         """What the float network makes of a current."""
@@ -422,27 +425,6 @@ class _Work:
             return current.clamp(0, layer.threshold)
         levels = self.network.levels / layer.threshold
         return torch.floor(current * levels + 0.5).clamp(0, self.network.levels) / levels
-
-
-def _float_current(layer: FloatLayer, maps: list[_Maps]) -> Tensor:
-    def part(*inputs: Tensor) -> Tensor:
-        current = _float32(layer.bias)[:, None, None]
-        for source, x in zip(layer.sources, inputs, strict=True):
-            current = current + convolve(source, x, _float32(source.weight), pooling="mean")
-        return current
-
-    return _in_chunks(part, [each.exact for each in maps])
-
-
-def _in_chunks(part: Any, inputs: list[Tensor]) -> Tensor:
-    """``part`` of a few images at a time, so that intermediate arrays stay small."""
-    at_once = max(1, _CHUNK // max(each[0].numel() for each in inputs))
-    chunks = zip(*(each.split(at_once) for each in inputs), strict=True)
-    return torch.cat([part(*chunk) for chunk in chunks])
-
-
-def _float32(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(array.astype(np.float32))
 
 
 def _loss(

@@ -131,6 +131,8 @@ def _copied(layer: FloatLayer, module: HiddenLayer) -> bool:
         return False
     if any(s.stride != conv.stride for s, conv in zip(sources, convs, strict=True)):
         return False
+    if sources[0].pool != (module.pool, module.pool) or sources[0].padding[0] != module.padding:
+        return False
     for conv, weight in zip(convs, weights, strict=True):
         conv.weight.copy_(weight)
     for norm in _norms(module):

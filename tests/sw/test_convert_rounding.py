@@ -13,10 +13,13 @@ from residuum.sw.convert.compensation import compensated, descend, errors, neare
 from residuum.sw.convert.statistics import statistics
 from residuum.sw.convert.to_integer import convert
 from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
+from residuum.sw.network.forward import forward
 from residuum.sw.network.graph import HALF, SPIKES, ZERO, MaxPool, Pad, Source
 from residuum.sw.network.integer_network import RADIX
-from tests.sw.quantized import quantized_maps
+from residuum.sw.train.qcfs import qcfs
+from tests.sw.quantized import quantized_logits, quantized_maps
 
 
 def eye(channels: int, number: int, **geometry) -> Source:
@@ -96,6 +99,8 @@ def test_silent_layer_has_a_range() -> None:
 def test_ranges_need_images_of_the_network() -> None:
     with pytest.raises(ResiduumError, match=r"calibration needs uint8 images of shape \(N, 2, 6"):
         calibrate(residual_network(0), some_images(0)[:, :1], bits=6)
+    with pytest.raises(ResiduumError, match=r"calibration needs uint8 images of shape \(N, 2, 6"):
+        convert(residual_network(0), bits=8, images=some_images(0)[:0])
 
 
 # ---------------------------------------------------------------------------------------------
@@ -257,8 +262,8 @@ def test_two_identities() -> None:
 
 
 @pytest.mark.parametrize("tiny", [1e-3, 1e-7, 0.0])
-@pytest.mark.parametrize("compensate", [False, True])
-def test_nearly_dead_channel_stays_in_its_registers(tiny: float, compensate: bool) -> None:
+@pytest.mark.parametrize("how", ["weights alone", "nearest", "compensated"])
+def test_nearly_dead_channel_stays_in_its_registers(tiny: float, how: str) -> None:
     """Its bias decides; threshold and bias would need more than 24 bits with its own scale."""
     network = residual_network(4)
     weight = network.layers[0].source.weight.copy()
@@ -269,8 +274,9 @@ def test_nearly_dead_channel_stays_in_its_registers(tiny: float, compensate: boo
         bias=np.array([0.1, 0.5, 0, 0]),
     )
     network = replace(network, layers=(first, *network.layers[1:]))
+    images = None if how == "weights alone" else some_images(4)
     conversion = convert(
-        network, bits=8, code=RADIX, map_bits=6, images=some_images(4), compensate=compensate
+        network, bits=8, code=RADIX, map_bits=6, images=images, compensate=how == "compensated"
     )
     assert max(loss.potential_bits for loss in conversion.losses) <= 24
     q = quantized_maps(conversion.network, some_images(5))[0][:, 1]
@@ -338,3 +344,32 @@ def test_rate_code_has_no_max_pooling() -> None:
     pooled = replace(network.layers[1], max_pool=MaxPool((1, 1), (1, 1)))
     with pytest.raises(ResiduumError, match="'add' has max-pooling, which does not exist in rate"):
         convert(replace(network, layers=(network.layers[0], pooled, network.layers[2])), bits=8)
+
+
+@pytest.mark.parametrize("compensate", [False, True])
+def test_rate_code_of_a_relu_network(compensate: bool) -> None:
+    """Many steps of spikes approach the float network; potentials stay in their registers."""
+    network, images = calibrate(residual_network(6), some_images(6), bits=6), some_images(7)
+    conversion = convert(
+        network, bits=6, steps=64, images=some_images(6), compensate=compensate, potential_bits=24
+    )
+    assert max(loss.potential_bits for loss in conversion.losses) <= 24
+    assert conversion.network.logit_scale is not None
+    trace = simulate(conversion.network, images, tau=0, T=64)
+    logits = trace.logits / 64 * conversion.network.logit_scale
+    exact = exact_logits(network, torch.from_numpy(images).double()).numpy()
+    assert np.abs(logits - exact).max() < 0.1 * np.abs(exact).max()
+
+
+def test_qcfs_network_of_seven_levels_is_exact_in_radix_code() -> None:
+    """Up to the rounding of weights of 16 bits; values at a step may take another level."""
+    network = replace(residual_network(8), levels=7)
+    images = some_images(8)
+    integer = convert(network, bits=16, code=RADIX, map_bits=3, potential_bits=40).network
+
+    def activation(index: int, layer: FloatLayer, z: torch.Tensor) -> torch.Tensor:
+        return qcfs(z, layer.threshold or 0.0, 7)
+
+    expected = forward(network, torch.from_numpy(images).double() / 255, activation=activation)
+    logits = quantized_logits(integer, images) * integer.logit_scale
+    assert np.median(np.abs(logits - expected.numpy())) < 1e-3

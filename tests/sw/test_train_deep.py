@@ -64,6 +64,12 @@ def small(kind: ShortcutKind = "projection", levels: int = 4) -> ModelDefinition
     )
 
 
+def padded(definition: ModelDefinition) -> ModelDefinition:
+    """The same with other padding in the first layer; the weights have the same shapes."""
+    first, *others = definition.hidden
+    return replace(definition, hidden=(replace(first, padding=2), *others))
+
+
 def small_data() -> ImageSet:
     """Two kinds of images that are easy to tell apart: ink above or ink below."""
     rng = np.random.default_rng(0)
@@ -192,6 +198,12 @@ def test_whole_batches_leave_out_the_rest() -> None:
     assert replace(RECIPE, whole_batches=False).batches(70) == 5
 
 
+def test_training_from_weights_is_shorter_and_slower() -> None:
+    recipe = deep_definition("resnet18", "cifar100").recipe
+    assert (recipe.continued.epochs, recipe.continued.learning_rate) == (50, 0.025)
+    assert replace(recipe, epochs=1).continued.epochs == 1
+
+
 def test_cosine_rises_and_falls() -> None:
     rates = [cosine(step, steps=1000) for step in range(1000)]
     assert rates[0] == 1 / 20
@@ -272,6 +284,7 @@ def test_classifier_for_other_classes_is_drawn(tmp_path: Path) -> None:
         ("npz", small("projection")),
         ("pt", replace(small("option-a"), pool=4)),
         ("npz", replace(small("option-a"), pool=4)),
+        ("npz", padded(small("option-a"))),
     ],
 )
 def test_start_from_another_structure_is_refused(
