@@ -125,11 +125,17 @@ def _images(args: argparse.Namespace, network: IntegerNetwork) -> Images:
     from residuum.commands.images import chosen_images
     from residuum.sw.data.images import load_files
     from residuum.sw.errors import ResiduumError
+    from residuum.sw.network.library import zoo_names
 
     if not args.pictures:
         return chosen_images(args, network, default=IMAGES)
     if args.data is not None or "images" in args:
         raise ResiduumError("give picture files, or --data and --images, but not both")
+    for name in args.pictures:
+        if name in zoo_names() or name.endswith(".npz"):
+            raise ResiduumError(f"{name} is no picture; name a network with --model {name}")
+        if Path(name).is_dir():
+            raise ResiduumError(f"{name} is a folder; give it with --data {name}")
     return load_files(args.pictures, network, data_access(args))
 
 

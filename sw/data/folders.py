@@ -102,7 +102,7 @@ class Folder:
         self.class_names = tuple(sorted(classes))
         self._undivided = [] if self.divided else self._pictures_of(folder)
         if not self.divided and not self._undivided:
-            raise ResiduumError(f"the folder {folder} has no pictures")
+            raise ResiduumError(_no_pictures(folder))
 
     def files(self, split: str) -> list[PictureFile]:
         """The pictures of a split, in a fixed mixed order.
@@ -158,9 +158,7 @@ class Folder:
             label = self.class_names.index(folder.name)
             files = [self._file(path, label) for path in _pictures_below(folder)]
             if not files:
-                raise ResiduumError(
-                    f"the folder {folder} has no pictures; put some into it, or remove it"
-                )
+                raise ResiduumError(f"{_no_pictures(folder)}; put some into it, or remove it")
             found += files
         return found
 
@@ -223,6 +221,12 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
             elif os.path.splitext(entry.name)[1].lower() in picture_suffixes():
                 pictures.append(folder / entry.name)
     return sorted(folders), sorted(pictures)
+
+
+def _no_pictures(folder: Path) -> str:
+    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    other = f" of a format that Pillow reads ({others[0]} is none)" if others else ""
+    return f"the folder {folder} has no pictures{other}"
 
 
 def _pictures_below(folder: Path) -> list[Path]:

@@ -324,6 +324,13 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     assert complaint(tmp_path) == f"the folder {tmp_path} has no pictures"
 
 
+def test_a_folder_of_other_files(tmp_path: Path) -> None:
+    (tmp_path / "1.heic").write_text("")
+    assert complaint(tmp_path) == (
+        f"the folder {tmp_path} has no pictures of a format that Pillow reads (1.heic is none)"
+    )
+
+
 def test_no_training_folder(tmp_path: Path) -> None:
     source = folder(tmp_path, "test/cat")
     assert complaint(source, split=TRAINING) == (
