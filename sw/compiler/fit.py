@@ -185,9 +185,11 @@ def _fraction_bits(network: IntegerNetwork, config: EngineConfig) -> Need:
     runnable = not not_runnable(network)
     for layer in network.layers:
         pixels = network.reads_image(layer)
+        # In radix code, f is a field of the layer.
+        free = network.code == RADIX and layer.fraction_bits <= config.fraction_bits
         expected = 0 if pixels else config.fraction_bits
         # An engine that runs graphs has a choice of both for each layer.
-        if layer.fraction_bits != expected and (runnable or layer.fraction_bits != 0):
+        if layer.fraction_bits != expected and not free and (runnable or layer.fraction_bits):
             sentence = (
                 f"layer {layer.name!r} has {layer.fraction_bits} fraction bits; this engine has "
                 f"{expected} for {'pixels' if pixels else 'spikes'}"
