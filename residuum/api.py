@@ -72,8 +72,7 @@ def import_model(
     """
     from residuum.sw.convert.calibrate import calibrate
     from residuum.sw.convert.to_integer import to_integer
-    from residuum.sw.frontend.models import open_model
-    from residuum.sw.frontend.torch_export import module_to_network
+    from residuum.sw.frontend.models import module_to_network, open_model
 
     shape = images.shape[1:]
     if isinstance(model, str):

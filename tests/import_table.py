@@ -16,13 +16,13 @@ from torch import nn
 from residuum.commands.arguments import image_count
 from residuum.commands.console import ConsoleReporter, write_report
 from residuum.commands.tables import print_records
-from residuum.sw.convert.importing import Options, to_integers
 from residuum.sw.data.data_sets import Access
 from residuum.sw.data.images import load_images
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import build_folder
 from residuum.sw.frontend.models import open_model
 from residuum.sw.golden.accuracy import evaluate
+from residuum.sw.importing.pipeline import Options, to_integers
 from residuum.sw.network.graph import Preprocessing
 from tests.sw.frontend.modules import ResNet
 

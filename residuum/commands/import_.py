@@ -17,11 +17,11 @@ from residuum.commands.arguments import (
 from residuum.sw.errors import ResiduumError
 
 if TYPE_CHECKING:
-    from residuum.sw.convert.importing import Imported, Options
-    from residuum.sw.convert.ladder import Rung, Step
     from residuum.sw.data.data_sets import Access
     from residuum.sw.data.images import Images
     from residuum.sw.frontend.models import Model
+    from residuum.sw.importing.ladder import Rung, Step
+    from residuum.sw.importing.pipeline import Imported, Options
     from residuum.sw.network.float_network import FloatNetwork
     from residuum.sw.network.graph import Preprocessing
     from residuum.sw.progress import Reporter
@@ -203,9 +203,9 @@ def _configure_nir(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import data_access, say_written, write_report
-    from residuum.sw.convert.importing import ladder, to_integers
     from residuum.sw.files import build_folder, require_writable
     from residuum.sw.frontend.models import open_model
+    from residuum.sw.importing.pipeline import ladder, to_integers
     from residuum.sw.network.library import float_file
 
     options = _options(args)
@@ -270,14 +270,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _given(model: Model, network: FloatNetwork) -> list[Step]:
     """The model in its own framework, as the first step."""
-    from residuum.sw.convert.ladder import Step
+    from residuum.sw.importing.ladder import Step
 
     predict = model.predictor(network.preprocessing)
     return [] if predict is None else [Step("float, as given", predict)]
 
 
 def _options(args: argparse.Namespace) -> Options:
-    from residuum.sw.convert.importing import Options
+    from residuum.sw.importing.pipeline import Options
 
     if args.code == "radix" and (args.tau is not None or args.T is not None):
         raise ResiduumError(
@@ -353,7 +353,7 @@ def _most_accurate(
 ) -> FloatNetwork:
     import numpy as np
 
-    from residuum.sw.convert.ladder import ann
+    from residuum.sw.importing.ladder import ann
 
     if len(networks) == 1:
         return next(iter(networks.values()))

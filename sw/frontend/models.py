@@ -14,11 +14,12 @@ from torch import nn
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import digest_of_file, told
+from residuum.sw.frontend.aten import operators_of
 from residuum.sw.frontend.lowering import lower
 from residuum.sw.frontend.nir import import_integer_nir, import_nir
-from residuum.sw.frontend.onnx import read_onnx
+from residuum.sw.frontend.onnx import import_onnx, read_onnx
 from residuum.sw.frontend.operators import OperatorGraph
-from residuum.sw.frontend.torch_export import export, load_module, load_program, operators_of
+from residuum.sw.frontend.torch_model import export, load_module, load_program
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.graph import Preprocessing, Shape
 from residuum.sw.network.integer_network import IntegerNetwork
@@ -75,8 +76,8 @@ class Model(ABC):
         return None
 
 
-class _Operators(Model):
-    """A model that becomes operators first."""
+class _Torch(Model):
+    """A PyTorch model, which becomes operators first."""
 
     @abstractmethod
     def graph(self, input_shape: Shape) -> OperatorGraph:
@@ -97,7 +98,7 @@ class _Operators(Model):
         return network if name is None else _renamed(network, name)
 
 
-class _Module(_Operators):
+class _Module(_Torch):
     def __init__(self, source: str, weights: Path | None) -> None:
         self.module = load_module(source, weights=weights)
         file, _, function = source.rpartition(":")
@@ -119,7 +120,7 @@ class _Module(_Operators):
         return _predictor(self.module, preprocessing, _BATCH)
 
 
-class _Program(_Operators):
+class _Program(_Torch):
     def __init__(self, path: Path, weights: Path | None) -> None:
         self.program = load_program(path, weights)
         self.name = path.stem
@@ -140,18 +141,32 @@ class _Program(_Operators):
         return _predictor(self.program.module(), preprocessing, self.batch)
 
 
-class _Onnx(_Operators):
+class _Onnx(Model):
     def __init__(self, path: Path) -> None:
-        self.path, self.name = path, path.stem
-        self.metadata = {"source": path.name, "source sha256": digest_of_file(path)}
+        self.path, self.name, self.metadata = path, path.stem, {}
         try:
             self.input_shape = read_onnx(path).input_shape
         except ResiduumError:
-            # Some faults go away once the shape of the pictures is known; `graph` tells the others.
+            # Some faults go away once the shape of the pictures is known; `network` tells the rest.
             self.input_shape = None
 
-    def graph(self, input_shape: Shape) -> OperatorGraph:
-        return read_onnx(self.path, input_shape=input_shape)
+    def network(
+        self,
+        *,
+        input_shape: Shape,
+        preprocessing: Preprocessing | None = None,
+        name: str | None = None,
+        class_names: Sequence[str] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> FloatNetwork:
+        return import_onnx(
+            self.path,
+            input_shape=input_shape,
+            preprocessing=preprocessing,
+            class_names=class_names,
+            name=name or "",
+            metadata=metadata,
+        )
 
 
 class _Nir(Model):
@@ -220,6 +235,25 @@ def open_model(
             f"mynet.py:make --weights {source}"
         )
     return _Module(source, weights)
+
+
+def module_to_network(
+    module: nn.Module,
+    input_shape: Shape,
+    *,
+    name: str = "network",
+    preprocessing: Preprocessing | None = None,
+    class_names: Sequence[str] = (),
+    metadata: Mapping[str, str] | None = None,
+) -> FloatNetwork:
+    """The float network of a module that is in memory; arguments and errors as `Model.network`."""
+    graph = operators_of(export(module, input_shape, name=name), name=name, input_shape=input_shape)
+    return lower(
+        graph,
+        preprocessing=preprocessing,
+        class_names=class_names,
+        metadata={"torch": torch.__version__, **(metadata or {})},
+    )
 
 
 def _renamed(network: N, name: str) -> N:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from residuum import cli
-from residuum.sw.convert.ladder import Step, climb
 from residuum.sw.frontend.supported import refused_table, supported_table
+from residuum.sw.importing.ladder import Step, climb
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.integer_network import IntegerNetwork
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from residuum.sw.errors import ResiduumError
 from residuum.sw.frontend import operators as op
 from residuum.sw.frontend.lowering import lower
+from residuum.sw.frontend.models import module_to_network
 from residuum.sw.frontend.operators import Operator, OperatorGraph
-from residuum.sw.frontend.torch_export import module_to_network
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.forward import forward
 from residuum.sw.network.graph import MaxPool, Preprocessing, Shape

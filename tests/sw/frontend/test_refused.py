@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from residuum.sw.errors import ResiduumError
 from residuum.sw.frontend import supported
 from residuum.sw.frontend.aten import HANDLERS
+from residuum.sw.frontend.models import module_to_network
 from residuum.sw.frontend.supported import PATTERNS, REFUSALS, SUPPORTED
-from residuum.sw.frontend.torch_export import module_to_network
 from tests.sw.frontend.modules import InvertedResidual, with_statistics
 
 SHAPE = (3, 8, 8)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from residuum.sw.errors import ResiduumError
-from residuum.sw.frontend.torch_export import import_torch, module_to_network
+from residuum.sw.frontend.models import module_to_network, open_model
 from residuum.sw.frontend.torch_model import export, load_module, load_weights, read_weights
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.forward import forward
@@ -80,7 +80,7 @@ def test_a_file_with_weights(mynet: Path) -> None:
     module = model()
     weights = mynet.with_name("mynet.pt")
     torch.save(module.state_dict(), weights)
-    network = import_torch(f"{mynet}:make", weights=weights, input_shape=SHAPE)
+    network = open_model(f"{mynet}:make", weights=weights).network(input_shape=SHAPE)
     images = torch.rand(3, *SHAPE)
     assert torch.allclose(logits(network, images), module(images), atol=1e-5)
     assert network.name == "mynet"
@@ -218,7 +218,7 @@ def test_an_exported_program(tmp_path: Path, batch: int | None) -> None:
         module, (torch.zeros(batch or 3, *SHAPE),), dynamic_shapes=dynamic
     )
     torch.export.save(program, tmp_path / "mynet.pt2")
-    network = import_torch(str(tmp_path / "mynet.pt2"), input_shape=SHAPE)
+    network = open_model(str(tmp_path / "mynet.pt2")).network(input_shape=SHAPE)
     images = torch.rand(3, *SHAPE)
     assert torch.allclose(logits(network, images), module(images), atol=1e-5)
     assert network.name == "mynet"
@@ -226,16 +226,16 @@ def test_an_exported_program(tmp_path: Path, batch: int | None) -> None:
 
 def test_faults_of_exported_programs(tmp_path: Path) -> None:
     path = tmp_path / "mynet.pt2"
-    with pytest.raises(ResiduumError, match="there is no file"):
-        import_torch(str(path), input_shape=SHAPE)
+    with pytest.raises(ResiduumError, match="cannot be read"):
+        open_model(str(path)).network(input_shape=SHAPE)
     path.write_bytes(b"nothing")
     with pytest.raises(ResiduumError, match="is no program that torch.export.save"):
-        import_torch(str(path), input_shape=SHAPE)
+        open_model(str(path)).network(input_shape=SHAPE)
     torch.export.save(export(model(), SHAPE, name="mynet"), path)
     with pytest.raises(ResiduumError, match="has its weights already"):
-        import_torch(str(path), weights=tmp_path / "w.pt", input_shape=SHAPE)
+        open_model(str(path), weights=tmp_path / "w.pt").network(input_shape=SHAPE)
     with pytest.raises(ResiduumError, match=r"takes pictures of the shape .*not \(3, 9, 9\)"):
-        import_torch(str(path), input_shape=(3, 9, 9))
+        open_model(str(path)).network(input_shape=(3, 9, 9))
 
 
 def test_pictures_of_another_shape() -> None:

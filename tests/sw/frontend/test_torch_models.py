@@ -7,7 +7,7 @@ from torch import nn
 
 from residuum.sw.data.data_sets import load_held_out
 from residuum.sw.errors import ResiduumError
-from residuum.sw.frontend.torch_export import module_to_network
+from residuum.sw.frontend.models import module_to_network
 from residuum.sw.frontend.torch_model import load_weights
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.forward import forward

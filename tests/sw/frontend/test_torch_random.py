@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from residuum.sw.frontend.torch_export import module_to_network
+from residuum.sw.frontend.models import module_to_network
 from residuum.sw.network.forward import forward
 from tests.sw.frontend.modules import RandomNet
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from residuum.sw.convert.calibrate import calibrate
-from residuum.sw.convert.ladder import (
+from residuum.sw.convert.to_integer import MAP_BITS, POTENTIAL_BITS, Conversion, convert
+from residuum.sw.data.images import Images
+from residuum.sw.errors import ResiduumError
+from residuum.sw.importing.ladder import (
     Rung,
     Step,
     climb,
@@ -15,9 +18,6 @@ from residuum.sw.convert.ladder import (
     integer_step,
     spiking_step,
 )
-from residuum.sw.convert.to_integer import MAP_BITS, POTENTIAL_BITS, Conversion, convert
-from residuum.sw.data.images import Images
-from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.graph import SPIKES
 from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork
