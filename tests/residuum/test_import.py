@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from residuum import cli
 from residuum.sw.frontend.supported import refused_table, supported_table
@@ -127,6 +129,26 @@ def test_the_network_tells_where_it_came_from(module: Path, capsys) -> None:
     assert len(network.metadata["source sha256"]) == 64
     assert FloatNetwork.load("tiny-float.npz").shapes == network.shapes
     assert cli.main(["eval", "tiny.npz", "--images", "20"]) == 0
+
+
+def test_a_folder_of_pictures_of_any_size(module: Path, capsys) -> None:
+    digits = load_digits()
+    for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        if number < 200:
+            folder = module / "photos" / f"digit {label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray((image * 15).astype(np.uint8)).convert("RGB")
+            picture.resize((20, 30)).save(folder / f"{number}.png")
+    words = ["--data", "photos", "--size", "8", "--channels", "grey", "-o", "n.npz"]
+    assert cli.main(["import", "net.py:small", *words]) == 0
+    network = IntegerNetwork.load("n.npz")
+    assert network.input_shape == (1, 8, 8)
+    assert network.class_names == tuple(f"digit {label}" for label in range(10))
+    assert cli.main(["eval", "n.npz", "--data", "photos", "--split", "all"]) == 0
+    picture = next((module / "photos" / "digit 3").iterdir())
+    capsys.readouterr()
+    assert cli.main(["run", str(picture), "--model", "n.npz", "--device", "golden:"]) == 0
+    assert "digit" in capsys.readouterr().out
 
 
 def test_rate_code_has_the_steps_of_the_options(module: Path, capsys) -> None:
