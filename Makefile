@@ -65,10 +65,10 @@ sim: $(READY)
 	    $(if $(BITS),--bits $(BITS)) --lanes $(LANES) $(if $(filter-out 0,$(WAVES)),--waves)
 
 test: lint
-	$(PY) -m pytest -n $(JOBS) --dist loadfile
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-all: lint
-	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "long or not long"
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "long or not long"
 
 lint: $(READY)
 	$(PY) -m ruff check

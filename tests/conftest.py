@@ -23,3 +23,8 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder; commands write to ``build/`` in it."""
     work_in(tmp_path, monkeypatch)
     return tmp_path
+
+
+def pytest_collection_modifyitems(items):
+    """The folder with the longest files first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "sim")

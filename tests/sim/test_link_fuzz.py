@@ -17,6 +17,7 @@ def test_bad_frames_have_no_effect(seed):
     assert report.classified > 3
 
 
+@pytest.mark.long
 def test_a_wrong_effect_is_found(monkeypatch, capsys):
     """An accelerator that accepts one address too many in every region."""
     size = HostMap.size
