@@ -38,7 +38,8 @@ def print_records(
             console.print(table)
         return
     for record in records:
-        console.print(_text(record[name]), highlight=False)
+        # A name, such as a path, is not broken.
+        console.print(_text(record[name]), highlight=False, soft_wrap=True)
         for key in others:
             value = Text(", ").join(_text(record[key]).split("\n"))
             if value:

@@ -64,6 +64,7 @@ def tiny_designs(tmp_path, monkeypatch):
     return tmp_path, asked
 
 
+@pytest.mark.long
 def test_the_table_has_both_boards_and_their_goals(tiny_designs, capsys):
     folder, asked = tiny_designs
     assert main(["timing", "--seeds", "2"]) == 0

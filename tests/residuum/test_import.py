@@ -48,6 +48,7 @@ def parts_of_page() -> tuple[dict[str, str], list[str]]:
     return files, [line for line in lines if line]
 
 
+@pytest.mark.long
 def test_the_example_runs_from_an_empty_folder(in_tmp: Path) -> None:
     files, commands = parts_of_page()
     for name, content in files.items():
@@ -157,6 +158,7 @@ def test_rate_code_has_the_steps_of_the_options(module: Path, capsys) -> None:
     assert IntegerNetwork.load("rate.npz").code == "rate"
 
 
+@pytest.mark.long
 def test_pixels_of_0_to_255_are_found(module: Path, capsys) -> None:
     """A model whose weights expect large numbers is only right with them."""
     train = """

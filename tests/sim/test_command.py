@@ -82,7 +82,7 @@ def test_bad_arguments_are_one_sentence(arguments, sentence, capsys):
     ],
     ids=lambda arguments: arguments[0],
 )
-@pytest.mark.parametrize("place", ["/proc/x", "file"])
+@pytest.mark.parametrize("place", ["/proc/x", pytest.param("file", marks=pytest.mark.long)])
 def test_a_build_folder_that_cannot_be_made_is_one_sentence(
     arguments, place, tmp_path, monkeypatch, capsys
 ):

@@ -125,6 +125,7 @@ def test_free_geometry_uses_every_freedom():
     assert any(any(case.network.pad.sides) for case in cases)
 
 
+@pytest.mark.long
 def test_sixteen_layers():
     assert differences(MAIN, 7, 6, depth=16) == []
 

@@ -151,6 +151,13 @@ def test_the_netlist_computes_the_trains_of_the_model(load):
     assert mismatches(None, load=load) == 0
 
 
-@pytest.mark.parametrize(("memory", "fault"), CASES)
+@pytest.mark.parametrize(
+    ("memory", "fault"),
+    [
+        # Each case takes seconds of a core: a fifth of them is enough for every day.
+        pytest.param(*case, marks=() if number % 5 == 0 else pytest.mark.long)
+        for number, case in enumerate(CASES)
+    ],
+)
 def test_a_wrong_use_of_a_block_memory_is_told(memory, fault):
     assert mismatches((memory, fault)) != 0

@@ -81,6 +81,7 @@ def interrupt_after(monkeypatch, count: int) -> None:
     monkeypatch.setattr(measure, "wait", wait)
 
 
+@pytest.mark.long
 def test_broken_off_and_resumed_is_the_same_as_in_one_go(parts, monkeypatch, capsys):
     """On the engine, with three parts: Ctrl-C comes during the second part."""
     interrupt_after(monkeypatch, 1)
@@ -148,6 +149,7 @@ def test_ctrl_c_finishes_and_keeps_what_is_being_simulated(in_tmp):
     assert "interrupted; 40 of 80 images of digits-8bit are done and kept in " in said
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_drops_it(in_tmp):
     status, said, parts = interrupted(in_tmp, again=True)
     assert (status, parts) == (130, [])

@@ -229,6 +229,7 @@ TINY = {
 }
 
 
+@pytest.mark.long
 def test_the_runtime_of_verilator_is_compiled_once(tmp_path, monkeypatch):
     monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
     logs = []

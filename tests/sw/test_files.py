@@ -96,9 +96,9 @@ def test_later_version_is_named(make: Callable, kind: type, tmp_path: Path) -> N
     make(1).save(path)
     with np.load(path) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    header = json.loads(str(arrays.pop("header"))) | {"version": 2}
+    header = json.loads(str(arrays.pop("header"))) | {"version": 3}
     np.savez(path, header=np.array(json.dumps(header)), **arrays)
-    with pytest.raises(ResiduumError, match=r"has format version 2, but this program reads"):
+    with pytest.raises(ResiduumError, match=r"has format version 3, but this program reads"):
         kind.load(path)
 
 
