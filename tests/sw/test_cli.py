@@ -239,5 +239,6 @@ def test_train_says_that_it_needs_a_compiler(
     )
 
 
-def test_zoo_has_both_widths_of_all_models() -> None:
-    assert zoo_names() == {model: [4, 8] for model in ("cifar10", "digits", "fashion", "mnist")}
+def test_zoo_has_both_widths_of_all_chains() -> None:
+    chains = {model: [4, 8] for model in ("cifar10", "digits", "fashion", "mnist")}
+    assert zoo_names() == chains | {"resnet20-cifar10": [8]}

@@ -134,8 +134,9 @@ def test_what_the_engine_cannot_run_is_named(name):
     assert {need.parameter for need in fit(built, EngineConfig())} >= {"weight_rows", "layers"}
 
 
-def test_the_committed_networks_run():
-    assert not any(not_runnable(load_network(name)) for name in zoo_names())
+def test_the_committed_chains_run():
+    refused = [name for name in zoo_names() if not_runnable(load_network(name))]
+    assert refused == ["resnet20-cifar10"]
 
 
 def test_needs_of_the_committed_networks_are_what_the_compiler_says():
@@ -143,6 +144,8 @@ def test_needs_of_the_committed_networks_are_what_the_compiler_says():
     for name, widths in zoo_names().items():
         for bits in widths:
             built = load_network(name, bits)
+            if not_runnable(built):
+                continue
             for preset, found in fit_presets(built).items():
                 exceeded = [need.sentence for need in found if not need.fits]
                 try:
