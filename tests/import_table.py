@@ -125,7 +125,7 @@ def run(names: str, images: int | None, fine_tune: bool) -> list[dict[str, objec
         if names.lower() not in model.name.lower():
             continue
         path = _folder() / model.file
-        source = str(path) if model.make is None else f"{__spec__.name}:{model.make.__name__}"
+        source = str(path) if model.make is None else f"tests.import_table:{model.make.__name__}"
         given = open_model(source, weights=None if model.make is None else path)
         held_out = load_images(model.data, split="held-out", at_most=images, access=access)
         training = load_images(model.data, split="training", access=access)

