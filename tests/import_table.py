@@ -83,7 +83,7 @@ MODELS = (
             (_radix(4), 91.2),
             (_radix(3), 90.2),
             (_radix(4, 4), 89.9),
-            (_radix(4, fine_tune=5, augment=True), 91.5),
+            (_radix(4, fine_tune=1, augment=True), 91.5),
         ),
     ),
     Model(

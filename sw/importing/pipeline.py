@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from residuum.sw.network.graph import SPIKES
 from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.train.rounded import fine_tune_rounded
+
+# Peak rate of the fine-tuning of compensated weights. A larger one undoes the compensation.
+_FINE_RATE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,17 @@ def to_integers(
         )
     images = calibration.images
     calibrated = calibrate(network, images, bits=_range_bits(options), reporter=reporter)
+    rounding: dict[str, Any] = {
+        "bits": options.bits,
+        "code": options.code,
+        "map_bits": options.map_bits,
+        "potential_bits": options.potential_bits,
+        "steps": None if options.code == RADIX else max(options.stages),
+        "images": images,
+        "metadata": metadata,
+        "reporter": reporter,
+    }
+    conversion = convert(calibrated, compensate=options.compensate, **rounding)
     if options.fine_tune:
         assert training is not None
         assert checkpoint is not None
@@ -156,24 +171,15 @@ def to_integers(
             epochs=options.fine_tune,
             weight_bits=options.bits,
             map_bits=_range_bits(options),
+            start=conversion.rounded,
+            learning_rate=_FINE_RATE,
             seed=options.seed,
             checkpoint=checkpoint,
             augment=options.augment,
             reporter=reporter,
         )
-    conversion = convert(
-        calibrated,
-        bits=options.bits,
-        code=options.code,
-        map_bits=options.map_bits,
-        potential_bits=options.potential_bits,
-        steps=None if options.code == RADIX else max(options.stages),
-        images=images,
         # Fine-tuned weights are rounded as they were in the training.
-        compensate=options.compensate and not options.fine_tune,
-        metadata=metadata,
-        reporter=reporter,
-    )
+        conversion = convert(calibrated, compensate=False, **rounding)
     return Imported(network, calibrated, conversion)
 
 

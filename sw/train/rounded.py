@@ -91,6 +91,7 @@ def fine_tune_rounded(
     weight_bits: int,
     map_bits: int,
     checkpoint: Path,
+    start: FloatNetwork | None = None,
     seed: int = 0,
     augment: bool = False,
     learning_rate: float = LEARNING_RATE,
@@ -108,6 +109,9 @@ def fine_tune_rounded(
         At least 1; every epoch rewrites the checkpoint, from which another call goes on.
     weight_bits, map_bits
         Bits of the weights, and K of the maps.
+    start
+        Weights to start from, such as compensated ones (`Conversion.rounded`); None: those of the
+        network.
     augment
         Shift the pictures at random and mirror them: for photographs.
 
@@ -124,7 +128,8 @@ def fine_tune_rounded(
     """
     _check(network)
     torch.manual_seed(seed)
-    module = RoundedModule(network, weight_bits=weight_bits, map_bits=map_bits)
+    start = start or network
+    module = RoundedModule(start, weight_bits=weight_bits, map_bits=map_bits)
     optimizer = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=0.0)
     batches = -(-len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -132,8 +137,8 @@ def fine_tune_rounded(
     )
     settings = repr(
         (
-            _digest(network), len(images), labels is None, epochs, weight_bits, map_bits, seed,
-            augment, learning_rate,
+            _digest(network), _digest(start), len(images), labels is None, epochs, weight_bits,
+            map_bits, seed, augment, learning_rate,
         )
     )  # fmt: skip
     parts: dict[str, Any] = {"module": module, "optimizer": optimizer, "schedule": schedule}

@@ -152,6 +152,18 @@ def test_a_folder_of_pictures_of_any_size(module: Path, capsys) -> None:
     assert "digit" in capsys.readouterr().out
 
 
+def test_fine_tuning_is_repeatable(module: Path, capsys) -> None:
+    words = ["import", "net.py:small", "--data", "digits", "--bits", "3", "--fine-tune", "1"]
+    weights = []
+    for more in ([], [], ["--restart"]):
+        assert cli.main([*words, *more, "-o", "n.npz"]) == 0
+        weights.append([layer.source.weight for layer in IntegerNetwork.load("n.npz").layers])
+    assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[2], strict=True))
+    # The second call took the epoch from the checkpoint.
+    assert capsys.readouterr().err.count("epoch 1 of 1") == 2
+
+
 def test_rate_code_has_the_steps_of_the_options(module: Path, capsys) -> None:
     words = ["net.py:small", "--data", "digits", "--code", "rate", "--T", "16", "-o", "rate.npz"]
     assert cli.main(["import", *words]) == 0
