@@ -70,9 +70,8 @@ def import_model(
     ResiduumError
         Names the part of the model that no layer computes, and what to use in its place.
     """
-    from residuum.sw.convert.calibrate import calibrate
-    from residuum.sw.convert.to_integer import to_integer
     from residuum.sw.frontend.models import module_to_network, open_model
+    from residuum.sw.importing.pipeline import Options, to_integers
 
     shape = images.shape[1:]
     if isinstance(model, str):
@@ -83,10 +82,8 @@ def import_model(
         network = module_to_network(
             model, shape, name=name or type(model).__name__, preprocessing=preprocessing
         )
-    calibrated = calibrate(network, images, bits=map_bits)
-    return to_integer(
-        calibrated, bits=bits, code="radix", map_bits=map_bits, images=images, compensate=True
-    )
+    options = Options(bits=bits, map_bits=map_bits)
+    return to_integers(network, options, calibration=images).conversion.network
 
 
 def load_images(

@@ -139,7 +139,7 @@ def run(names: str, images: int | None, fine_tune: bool) -> list[dict[str, objec
             imported = to_integers(
                 network,
                 options,
-                calibration=calibration,
+                calibration=calibration.images,
                 training=training,
                 checkpoint=build_folder() / "imports" / f"{path.stem}-{options.bits}bit.pt",
                 reporter=reporter,

@@ -14,6 +14,7 @@ GOLDEN = "golden:"
 HELD_OUT, TRAINING, ALL = "held-out", "training", "all"
 DEFAULT_TAU = 4
 DEFAULT_T = 4
+LARGEST_SEED = 2**32 - 1
 
 
 def add_network(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:

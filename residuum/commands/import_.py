@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residuum.commands.arguments import (
+    LARGEST_SEED,
     add_allow_modified,
     image_count,
     positive_number,
@@ -49,7 +50,6 @@ then:
 """
 # Images of the ladder, unless the user says otherwise.
 LADDER_IMAGES = 1000
-LARGEST_SEED = 2**32 - 1
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -214,8 +214,9 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or Path(f"{args.name or model.name}.npz")
     if output.suffix != ".npz":
         raise ResiduumError(f"the network is an .npz file; -o names {output}")
-    for path in (output, float_file(str(output))):
-        require_writable(path)
+    for path in (output, float_file(str(output)), args.json):
+        if path is not None:
+            require_writable(path)
 
     network, calibration = _float_network(args, model, access)
     say = access.reporter.say
@@ -233,7 +234,7 @@ def run(args: argparse.Namespace) -> int:
         imported = to_integers(
             network,
             options,
-            calibration=calibration,
+            calibration=None if calibration is None else calibration.images,
             training=training,
             checkpoint=checkpoint,
             exact=model.integers(args.name),

@@ -6,7 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from residuum.commands.arguments import add_allow_modified, positive_number, whole_number
+from residuum.commands.arguments import (
+    LARGEST_SEED,
+    add_allow_modified,
+    positive_number,
+    whole_number,
+)
 from residuum.sw.errors import ResiduumError
 
 if TYPE_CHECKING:
@@ -50,7 +55,6 @@ kind of machine.
 
 # tau and T of the evaluation.
 TAU, T = 4, 4
-LARGEST_SEED = 2**32 - 1
 BITS = (8, 4)
 # Models with a data set of their own, and models that are trained on a data set of one's choice.
 SHALLOW = ("digits", "mnist", "fashion", "cifar10")

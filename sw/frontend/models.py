@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ from residuum.sw.threads import no_spinning_threads
 
 _BATCH = 100
 
-N = TypeVar("N", FloatNetwork, IntegerNetwork)
 Predictor = Callable[[np.ndarray], Iterator[np.ndarray]]
 
 
@@ -42,16 +40,12 @@ class Model(ABC):
         (C, H, W) of the pictures that it takes; None if it takes several sizes.
     spikes
         Whether it reads spike trains instead of pictures.
-    metadata
-        Source, digests and versions.
     """
 
     name: str
     input_shape: Shape | None = None
     spikes: bool = False
-    metadata: Mapping[str, str]
 
-    @abstractmethod
     def network(
         self,
         *,
@@ -65,6 +59,18 @@ class Model(ABC):
 
         Raises ``ResiduumError`` that names the part of the model that no layer computes.
         """
+        network = self._read(input_shape, preprocessing, class_names)
+        return replace(
+            network,
+            name=network.name if name is None else name,
+            metadata={**network.metadata, **(metadata or {})},
+        )
+
+    @abstractmethod
+    def _read(
+        self, shape: Shape, preprocessing: Preprocessing | None, class_names: Sequence[str]
+    ) -> FloatNetwork:
+        """The float network with the name and the metadata of the model."""
 
     def integers(self, name: str | None = None) -> IntegerNetwork | None:
         """The integer network that the model is already, nothing rounded; else None."""
@@ -77,25 +83,23 @@ class Model(ABC):
 
 
 class _Torch(Model):
-    """A PyTorch model, which becomes operators first."""
+    """A PyTorch model, which becomes operators first; ``metadata`` is its origin."""
+
+    metadata: dict[str, str]
 
     @abstractmethod
     def graph(self, input_shape: Shape) -> OperatorGraph:
         """Its operators for pictures of ``input_shape``."""
 
-    def network(
-        self,
-        *,
-        input_shape: Shape,
-        preprocessing: Preprocessing | None = None,
-        name: str | None = None,
-        class_names: Sequence[str] = (),
-        metadata: Mapping[str, str] | None = None,
+    def _read(
+        self, shape: Shape, preprocessing: Preprocessing | None, class_names: Sequence[str]
     ) -> FloatNetwork:
-        graph = self.graph(input_shape)
-        texts = {**self.metadata, **(metadata or {})}
-        network = lower(graph, preprocessing=preprocessing, class_names=class_names, metadata=texts)
-        return network if name is None else _renamed(network, name)
+        return lower(
+            self.graph(shape),
+            preprocessing=preprocessing,
+            class_names=class_names,
+            metadata=self.metadata,
+        )
 
 
 class _Module(_Torch):
@@ -143,29 +147,21 @@ class _Program(_Torch):
 
 class _Onnx(Model):
     def __init__(self, path: Path) -> None:
-        self.path, self.name, self.metadata = path, path.stem, {}
+        self.path, self.name = path, path.stem
         try:
             self.input_shape = read_onnx(path).input_shape
         except ResiduumError:
             # Some faults go away once the shape of the pictures is known; `network` tells the rest.
             self.input_shape = None
 
-    def network(
-        self,
-        *,
-        input_shape: Shape,
-        preprocessing: Preprocessing | None = None,
-        name: str | None = None,
-        class_names: Sequence[str] = (),
-        metadata: Mapping[str, str] | None = None,
+    def _read(
+        self, shape: Shape, preprocessing: Preprocessing | None, class_names: Sequence[str]
     ) -> FloatNetwork:
         return import_onnx(
             self.path,
-            input_shape=input_shape,
+            input_shape=shape,
             preprocessing=preprocessing,
             class_names=class_names,
-            name=name or "",
-            metadata=metadata,
         )
 
 
@@ -176,21 +172,16 @@ class _Nir(Model):
         self.imported = import_nir(path, reset=reset, start=start)
         self.exact = import_integer_nir(path, reset=reset, start=start)
         self.name, self.input_shape = self.imported.name, self.imported.input_shape
-        self.metadata = self.imported.metadata
 
-    def network(
-        self,
-        *,
-        input_shape: Shape,
-        preprocessing: Preprocessing | None = None,
-        name: str | None = None,
-        class_names: Sequence[str] = (),
-        metadata: Mapping[str, str] | None = None,
+    def _read(
+        self, shape: Shape, preprocessing: Preprocessing | None, class_names: Sequence[str]
     ) -> FloatNetwork:
-        return self.imported if name is None else _renamed(self.imported, name)
+        return self.imported
 
     def integers(self, name: str | None = None) -> IntegerNetwork | None:
-        return self.exact if name is None or self.exact is None else _renamed(self.exact, name)
+        if name is None or self.exact is None:
+            return self.exact
+        return replace(self.exact, name=name)
 
 
 def open_model(
@@ -254,10 +245,6 @@ def module_to_network(
         class_names=class_names,
         metadata={"torch": torch.__version__, **(metadata or {})},
     )
-
-
-def _renamed(network: N, name: str) -> N:
-    return replace(network, name=name)
 
 
 def _predictor(module: nn.Module, preprocessing: Preprocessing | None, batch: int) -> Predictor:

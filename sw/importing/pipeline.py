@@ -100,7 +100,7 @@ def to_integers(
     network: FloatNetwork,
     options: Options,
     *,
-    calibration: Images | None,
+    calibration: np.ndarray | None,
     training: Images | None = None,
     checkpoint: Path | None = None,
     exact: IntegerNetwork | None = None,
@@ -112,11 +112,10 @@ def to_integers(
     Parameters
     ----------
     calibration
-        Training images, without need of labels. None only for networks that read spikes.
+        Some hundred training images, uint8 (N, C, H, W). None only for networks that read spikes.
     training, checkpoint
         Images for the fine-tuning, and the file from which it resumes. Without labels the float
         network teaches.
-
     exact
         The integers that a network of spikes has already: they are kept as they are.
 
@@ -148,15 +147,14 @@ def to_integers(
         raise ResiduumError(
             "the ranges of the activations are measured on images: name them with --data"
         )
-    images = calibration.images
-    calibrated = calibrate(network, images, bits=_range_bits(options), reporter=reporter)
+    calibrated = calibrate(network, calibration, bits=_range_bits(options), reporter=reporter)
     rounding: dict[str, Any] = {
         "bits": options.bits,
         "code": options.code,
         "map_bits": options.map_bits,
         "potential_bits": options.potential_bits,
         "steps": None if options.code == RADIX else max(options.stages),
-        "images": images,
+        "images": calibration,
         "metadata": metadata,
         "reporter": reporter,
     }
