@@ -20,7 +20,7 @@ from residuum.sw.convert.statistics import Statistics, statistics
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.bounds import bounds, signed_bits
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
-from residuum.sw.network.forward import convolve, max_pooled
+from residuum.sw.network.forward import clipped, convolve, max_pooled, rounded_to
 from residuum.sw.network.graph import HALF, IMAGE, INPUT, Pad
 from residuum.sw.network.integer_network import (
     LARGEST_PIXEL,
@@ -281,6 +281,8 @@ class _Work:
         self.rounded: list[FloatLayer] = []
         self.losses: list[Loss] = []
         self.logit_scale: float | None = None
+        # What the float network makes of a current.
+        self.activation = clipped if network.levels is None else rounded_to(network.levels)
 
     def largest_inputs(self, layer: Layer | FloatLayer) -> tuple[int, ...]:
         """Largest number of each source, as `IntegerNetwork.largest_inputs`."""
@@ -322,7 +324,8 @@ class _Work:
         if wanted is None:
             return None
         return _Maps(
-            self.numbers(integer, maps), max_pooled(layer.max_pool, self.activation(layer, wanted))
+            self.numbers(integer, maps),
+            max_pooled(layer.max_pool, self.activation(index, layer, wanted)),
         )
 
     def smallest_unit(self, layer: FloatLayer) -> np.ndarray:
@@ -427,14 +430,6 @@ class _Work:
             return max_pooled(layer.max_pool, number.clamp(0, self.settings.largest))
 
         return in_chunks(part, [each.numbers for each in maps])
-
-    def activation(self, layer: FloatLayer, current: Tensor) -> Tensor:
-        """What the float network makes of a current."""
-        assert layer.threshold is not None
-        if self.network.levels is None:
-            return current.clamp(0, layer.threshold)
-        levels = self.network.levels / layer.threshold
-        return torch.floor(current * levels + 0.5).clamp(0, self.network.levels) / levels
 
 
 def _worth_of_integers(

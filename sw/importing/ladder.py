@@ -15,7 +15,7 @@ from residuum.sw.convert.to_integer import Conversion
 from residuum.sw.golden.float_snn import simulate_float
 from residuum.sw.golden.golden_model import simulate_batches
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
-from residuum.sw.network.forward import Activation, clipped, forward
+from residuum.sw.network.forward import Activation, clipped, forward, rounded_to
 from residuum.sw.network.integer_network import LARGEST_PIXEL, RADIX, IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter, Task
 from residuum.sw.threads import no_spinning_threads
@@ -129,7 +129,7 @@ def float_steps(
     """
     names = tuple(layer.name for layer in folded.layers)
     hidden = names[:-1]
-    rounding = rounded_activation(levels)
+    rounding = rounded_to(levels)
     steps = [Step("folded", ann(folded))]
     if folded.pad is not None and conversion.network.pad is not None:
         pixel = tuple(value / LARGEST_PIXEL for value in conversion.network.pad.pixel)
@@ -151,13 +151,13 @@ def float_steps(
             "more --bits-per-activation, or --fine-tune EPOCHS",
         )
     )
-    rounded = replace(conversion.rounded, pad=folded.pad)
+    integers = replace(conversion.rounded, pad=folded.pad)
     steps.append(
         Step(
             "weights rounded",
-            ann(rounded, rounding),
+            ann(integers, rounding),
             names,
-            lambda index: ann(_mixed(calibrated, rounded, index), rounding),
+            lambda index: ann(_mixed(calibrated, integers, index), rounding),
             "more --bits, or --fine-tune EPOCHS",
         )
     )
@@ -184,17 +184,6 @@ def spiking_step(network: FloatNetwork, *, tau: int, T: int) -> Step:
             yield simulate_float(network, part, tau=tau, T=T).prediction
 
     return Step("float spikes", predict)
-
-
-def rounded_activation(levels: int) -> Activation:
-    """``A * clip(floor(z / A + 1/2), 0, levels)`` with A = lambda / levels."""
-
-    def activation(index: int, layer: FloatLayer, z: Tensor) -> Tensor:
-        assert layer.threshold is not None
-        unit = layer.threshold / levels
-        return torch.floor(z / unit + 0.5).clamp(0, levels) * unit
-
-    return activation
 
 
 def ann(network: FloatNetwork, activation: Activation = clipped) -> Predict:

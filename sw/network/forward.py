@@ -56,6 +56,17 @@ def clipped(index: int, layer: FloatLayer, z: Tensor) -> Tensor:
     return z.clamp(0, layer.threshold)
 
 
+def rounded_to(levels: int) -> Activation:
+    """``lambda * clip(floor(z * L / lambda + 1/2), 0, L) / L``: activations of L levels above 0."""
+
+    def activation(index: int, layer: FloatLayer, z: Tensor) -> Tensor:
+        assert layer.threshold is not None
+        steps = levels / layer.threshold
+        return torch.floor(z * steps + 0.5).clamp(0, levels) / steps
+
+    return activation
+
+
 def forward(network: FloatNetwork, images: Tensor, *, activation: Activation = clipped) -> Tensor:
     """Logits (N, classes) of the float network as an ANN.
 
