@@ -184,8 +184,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than weights, which is not loaded since it could run any code; "
             "save model.state_dict() instead"
         ) from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise ResiduumError(f"{path} is no file of weights: {_first_line(error)}") from None
+    except OSError as error:
+        raise ResiduumError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (RuntimeError, EOFError, ValueError, KeyError):
+        # torch's own words for a damaged file are about its zip reader.
+        raise ResiduumError(
+            f"{path} is no file of weights that torch.save wrote, or it is damaged; save "
+            "model.state_dict() again"
+        ) from None
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
