@@ -25,19 +25,21 @@ def end_layout() -> data.StructLayout:
     """How a pass over a window ends.
 
     ``partial``: more bit-planes of the same window follow; ``first``: it was the first pass;
-    ``shared``: the window stands for all windows without events; ``group_last`` and ``layer_last``:
-    it was the last pass over the last window of its group of output channels, or of its layer.
+    ``shared``: the window stands for all windows without events; ``later``: a window before this
+    one is in the same window of the max-pooling; ``more``: another one follows; ``line_last``,
+    ``group_last`` and ``layer_last``: it was the last pass over the last window of its line of the
+    output map, of its group of output channels, or of its layer.
     """
-    return data.StructLayout(
-        {"partial": 1, "first": 1, "shared": 1, "group_last": 1, "layer_last": 1}
-    )
+    names = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
+    return data.StructLayout(dict.fromkeys(names, 1))
 
 
 def token_layout(config: EngineConfig) -> data.StructLayout:
     """The output of the scanner to the lane array in one cycle.
 
     An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` goes to the
-    array with the weight row of its slot; ``weight`` is the weight row of slot 0. The end of a
+    array with the weight row of its slot; ``weight`` is the weight row of slot 0; with ``shift``
+    the weights count 2**H times. The end of a
     window (``flush``): the array hands its sums to the drain, before it adds the event of the same
     cycle; ``how`` belongs to the flush. A window without events that shares its result with all
     such windows is a ``ticket``, which the drain queues, or, if it is the last of its group, an
@@ -46,6 +48,7 @@ def token_layout(config: EngineConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "event": 1,
+            "shift": 1,
             "flush": 1,
             "empty": 1,
             "ticket": 1,
@@ -65,11 +68,13 @@ def weights_layout(config: EngineConfig) -> data.ArrayLayout:
 
 def action_layout(config: EngineConfig) -> data.StructLayout:
     """The action of the lane array in one cycle: with ``flush``, hand over the sums and start from
-    zero; then add a weight row to the steps in ``train``. ``empty``, ``ticket`` and ``how`` come
-    from the scanner's token; an ``empty`` window has no sums to hand over."""
+    zero; then add a weight row to the steps in ``train``, with ``shift`` 2**H times. ``empty``,
+    ``ticket`` and ``how`` come from the scanner's token; an ``empty`` window has no sums to hand
+    over."""
     return data.StructLayout(
         {
             "train": unsigned(config.steps),
+            "shift": 1,
             "flush": 1,
             "empty": 1,
             "ticket": 1,
@@ -88,35 +93,41 @@ def slot_layout(config: EngineConfig) -> data.StructLayout:
 def mode_layout(config: EngineConfig) -> data.StructLayout:
     """How the steps of the present run and layer are used; constant while a layer runs.
 
-    ``active``: the slot is one of the tau + T steps (the last of the S slots); ``inference``: the
-    slot is one of the last T steps; ``pixels``: the sums are bit-planes of a constant current;
+    ``active``: the slot is one of the tau + T steps, or of the K bits of a map in radix code (the
+    last of the S slots); ``inference``: the slot is one of the last T steps, or of the K bits;
+    ``radix``: v is divided, bit by bit, and the current enters once; ``carry``: v goes on from the
+    probe to the inference; ``numbers``: the sums are bit-planes of one current; ``fraction``: this
+    current counts 2**f times; ``start_zero``: v starts at 0; ``strict``: neurons fire at v > TH;
     ``output``: sum currents, never fire.
     """
+    flags = ("radix", "carry", "numbers", "fraction", "start_zero", "strict", "output")
     return data.StructLayout(
         {
             "active": unsigned(config.steps),
             "inference": unsigned(config.steps),
-            "pixels": 1,
-            "output": 1,
+            **dict.fromkeys(flags, 1),
         }
     )
 
 
 def target_layout(config: EngineConfig) -> data.StructLayout:
-    """Where the results of a layer go; constant while it runs."""
+    """Where the results of a layer come from and go; constant while it runs. The fields are those of
+    a `LayerDescriptor`, ``row``, ``empty_row`` and ``pitch`` without ``output_``."""
     return data.StructLayout(
         {
             "row": unsigned(config.feature_row_bits),
             "empty_row": unsigned(config.feature_row_bits),
             "pitch": unsigned(config.feature_row_bits),
             "last_lane": unsigned(config.lane_bits),
-            "parameter_group": unsigned(config.group_bits),
+            "first_lane": unsigned(config.lane_bits),
+            "position_lanes": unsigned(config.lane_bits),
+            "parameter_row": unsigned(config.parameter_row_bits),
         }
     )
 
 
 def parameter_layout(config: EngineConfig) -> data.StructLayout:
-    """Bias per step B and threshold TH of a channel."""
+    """Bias and threshold of a channel: B and TH, or in radix code B + (TH >> 1) and TH << (K-1)."""
     return data.StructLayout(
         {"bias": signed(config.potential_bits), "threshold": signed(config.potential_bits)}
     )

@@ -40,14 +40,20 @@ class EngineConfig:
     weight_bits, accumulator_bits, potential_bits : int
         Widths of the signed weights, sums of weights, and potentials (also of the logits).
     fraction_bits : int
-        f, fraction bits of the potential in layers fed by spikes. Layers fed by pixels have none,
-        because a pixel counts up to 255 weight units.
+        f, fraction bits of the potential. In radix code, and for layers fed by an image, each layer
+        has f or none, because a number counts up to 255 weight units.
+    shift_bits : int
+        H, the shift of the weights of a second source whose layer asks for one; 0: the engine has
+        no such shift.
     weight_rows : int
         Rows of the on-chip weight store; one row is one weight for each lane.
     feature_rows : int
         Rows of the feature memory; one row holds the trains of ``lanes`` neurons.
-    channel_groups : int
-        Groups of ``lanes`` output channels with stored thresholds and biases, all layers together.
+    parameter_rows : int
+        Thresholds and biases that each tile stores, all layers together. A layer takes as many as
+        the tile has lanes in use, for each group of output channels.
+    logit_rows : int
+        Logits that each tile stores.
     table_entries : int
         Entries of the axis tables, all layers together.
     layers : int
@@ -69,9 +75,11 @@ class EngineConfig:
     accumulator_bits: int = 16
     potential_bits: int = 24
     fraction_bits: int = 4
+    shift_bits: int = 4
     weight_rows: int = 2048
     feature_rows: int = 512
-    channel_groups: int = 32
+    parameter_rows: int = 512
+    logit_rows: int = 64
     table_entries: int = 512
     layers: int = 16
     memory: str = "inferred"
@@ -85,9 +93,11 @@ class EngineConfig:
             "accumulator_bits": (4, 32),
             "potential_bits": (8, 32),
             "fraction_bits": (0, 12),
+            "shift_bits": (0, 12),
             "weight_rows": (1, 1 << 20),
             "feature_rows": (2, 1 << 20),
-            "channel_groups": (1, 1 << 12),
+            "parameter_rows": (1, 1 << 16),
+            "logit_rows": (1, 1 << 12),
             "table_entries": (2, 1 << 16),
             "layers": (1, 64),
         }
@@ -108,10 +118,10 @@ class EngineConfig:
                 "tile_lanes must be a power of two when there are several tiles, "
                 f"not {self.tile_lanes!r}"
             )
-        if self.accumulator_bits < self.weight_bits:
+        if self.accumulator_bits < self.weight_bits + self.shift_bits:
             raise ValueError(
-                f"accumulator_bits must be at least weight_bits {self.weight_bits}, "
-                f"not {self.accumulator_bits!r}"
+                "accumulator_bits must be at least weight_bits + shift_bits = "
+                f"{self.weight_bits + self.shift_bits}, not {self.accumulator_bits!r}"
             )
         if self.potential_bits < self.accumulator_bits + self.fraction_bits:
             raise ValueError(
@@ -162,8 +172,17 @@ class EngineConfig:
         return max(1, bits_for_count(self.weight_rows))
 
     @cached_property
-    def group_bits(self) -> int:
-        return bits_for_count(self.channel_groups)
+    def parameter_row_bits(self) -> int:
+        return bits_for_count(self.parameter_rows)
+
+    @cached_property
+    def logit_row_bits(self) -> int:
+        return bits_for_count(self.logit_rows)
+
+    @cached_property
+    def class_bits(self) -> int:
+        """Width of the index of a class: class n has logit row n // tiles of tile n % tiles."""
+        return self.logit_row_bits + self.bank_bits
 
     @cached_property
     def table_bits(self) -> int:

@@ -4,10 +4,16 @@ Pure data, shared by the gateware (which decodes it) and the compiler (which mak
 """
 
 from dataclasses import dataclass, fields
+from functools import cache
 
 from residuum.hw.isa.config import DIMENSION_BITS, EngineConfig, bits_for_count
 
-DESCRIPTOR_WORDS = 32
+# Host words of a descriptor in its memory.
+DESCRIPTOR_WORDS = 16
+_WORD_BITS = 32
+# Width of the size of a max-pooling window, less one.
+MAX_POOL_BITS = 4
+MAX_POOL_KERNEL = 1 << MAX_POOL_BITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,36 +23,46 @@ class LayerDescriptor:
     Rows are rows of the feature memory (``lanes`` neurons); all addresses wrap at its size. Slot s
     of a row is lane s // tiles of tile s % tiles, so that a layer with few channels keeps every
     tile busy for a short time instead of one tile for a long time.
+
+    A layer reads its window in parts: the passes over the bit-planes of an image when S < 8, or its
+    first and its second source. A window of the second source is a single segment.
     """
 
     # Fields of the event scanner, loaded as soon as the previous layer has no more events.
-    windows_y: int  # output height - 1
-    windows_x: int  # output width - 1
+    windows_y: int  # height of the output map - 1
+    windows_x: int  # width of the output map - 1
+    max_y: int  # lines of neurons in a window of the max-pooling - 1
+    max_x: int  # positions along a line in a window of the max-pooling - 1
     table_y: int  # first entry of the vertical axis table
     table_x: int  # first entry of the horizontal axis table
+    table_group: int  # first entry of the table of groups
     groups: int  # groups of output channels - 1
-    passes: int  # passes over each window - 1 (bit-planes of pixels when S < 8)
+    parts: int  # passes over each window - 1 (bit-planes of pixels when S < 8), or sources - 1
     pool_y: int  # input rows per kernel row - 1
     pool_x: int  # input positions per kernel column - 1
-    input_row: int  # row where the input map starts
     pass_pitch: int  # rows from one pass to the next
     pitch_y: int  # rows from one input line to the next
     pitch_x: int  # rows from one input position to the next
-    input_empty_row: int  # row of the result of windows without events, in the input map
-    weight_row: int  # first weight row
     weight_x: int  # weight rows from one kernel column to the next
     weight_y: int  # weight rows from one kernel row to the next
-    weight_group: int  # weight rows from one group of output channels to the next
+    two_sources: int  # 1: the parts are two sources
+    second_shift: int  # 1: weights of the second source count 2**shift_bits times
     skip_empty: int  # 1: windows without events share one result
     last_lane: int  # lanes of each tile that are used - 1
 
     # Fields of the drain and the neurons, loaded when the previous layer is done.
-    pixels: int  # 1: slots are bit-planes of pixels
+    first_lane: int  # first lane of each tile that is used
+    numbers: int  # 1: the slots of the input are the bits of numbers: pixels, or a map in radix code
+    fraction: int  # 1: the sum over numbers counts 2**fraction_bits times
+    bits: int  # K of the map in radix code; 1 for the output layer; 0: rate code
+    start_zero: int  # 1: potentials start at 0 instead of TH >> 1; always in radix code
+    strict: int  # 1: neurons fire at v > TH instead of v >= TH
     output: int  # 1: sum currents, find the largest
     output_row: int  # row where the output map starts
     output_empty_row: int  # row of the result of windows without events, in the output map
     output_pitch: int  # rows from one output position to the next
-    parameter_group: int  # first group of thresholds and biases
+    position_lanes: int  # lanes of each tile from one position of a row to the next; 0: one position
+    parameter_row: int  # first thresholds and biases
     classes: int  # output layer: classes - 1
 
     @staticmethod
@@ -54,33 +70,55 @@ class LayerDescriptor:
         """Width of every field, in bits."""
         row, weight = config.feature_row_bits, config.weight_row_bits
         named = {
+            "max_y": MAX_POOL_BITS,
+            "max_x": MAX_POOL_BITS,
             "table_y": config.table_bits,
             "table_x": config.table_bits,
-            "groups": max(1, config.group_bits),
-            "passes": bits_for_count(8),
-            "weight_row": weight,
+            "table_group": config.table_bits,
+            "groups": max(1, config.parameter_row_bits),
+            "parts": bits_for_count(8),
             "weight_x": weight,
             "weight_y": weight,
-            "weight_group": weight,
-            "parameter_group": config.group_bits,
             "last_lane": config.lane_bits,
-            "classes": config.group_bits + config.slot_bits,
-            "skip_empty": 1,
-            "pixels": 1,
-            "output": 1,
+            "first_lane": config.lane_bits,
+            "bits": config.step_count_bits,
+            "position_lanes": config.lane_bits,
+            "parameter_row": config.parameter_row_bits,
+            "classes": config.class_bits,
         }
+        flags = ("two_sources", "second_shift", "skip_empty", "numbers", "fraction")
+        named |= dict.fromkeys((*flags, "start_zero", "strict", "output"), 1)
         dimensions = ("windows_y", "windows_x", "pool_y", "pool_x")
         named |= dict.fromkeys(dimensions, DIMENSION_BITS)
         return {field.name: named.get(field.name, row) for field in fields(LayerDescriptor)}
 
+    @staticmethod
+    @cache
+    def places(config: EngineConfig) -> tuple[dict[str, int], ...]:
+        """The host words of a descriptor: the fields that each holds, with their lowest bit."""
+        words: list[dict[str, int]] = [{}]
+        used = 0
+        for name, width in LayerDescriptor.widths(config).items():
+            if used + width > _WORD_BITS:
+                words.append({})
+                used = 0
+            words[-1][name] = used
+            used += width
+        if len(words) > DESCRIPTOR_WORDS:
+            raise ValueError(f"a descriptor of this engine takes {len(words)} words")
+        return tuple(words)
+
     def words(self, config: EngineConfig) -> list[int]:
-        """One host word per field; raises ValueError naming the field that does not fit."""
+        """The host words; raises ValueError naming the field that does not fit."""
         widths = self.widths(config)
         for name, width in widths.items():
             value = getattr(self, name)
             if not 0 <= value < 1 << width:
                 raise ValueError(f"{name} must fit {width} bits, not {value!r}")
-        return [getattr(self, name) for name in widths]
+        return [
+            sum(getattr(self, name) << low for name, low in word.items())
+            for word in self.places(config)
+        ]
 
 
 FIELDS = tuple(field.name for field in fields(LayerDescriptor))
@@ -91,19 +129,34 @@ SCAN_FIELDS = FIELDS[: FIELDS.index("last_lane") + 1]
 
 @dataclass(frozen=True, kw_only=True)
 class AxisEntry:
-    """Where the windows with one output coordinate start along one axis, clipped to the map.
+    """An entry of a layer's tables. A window is the sum of three of them: one for its group of
+    output channels, one for its vertical and one for its horizontal position.
 
-    A segment is a run of feature memory rows that one kernel position (or, for packed pixels, one
+    A segment is a run of feature memory rows that one kernel position (or, in a packed map, one
     kernel line) covers: ``span`` rows less one, from slot ``head`` of the first to slot ``tail`` of
-    the last. In a vertical table only ``row``, ``weight`` and ``count`` have a meaning.
+    the last.
+
+    The table of groups has an entry for each group of output channels and, of a layer with two
+    sources, one more for the second source:
+
+    - ``row``: first row of the map, plus the first row of a position that the group reads;
+    - ``weight``: first weight row; ``span`` and ``tail`` of a segment, where they do not depend on
+      the position;
+    - ``second_row``: row of the shared result of windows without events that stands for ``row``.
+
+    A vertical entry has ``row``, ``weight``, ``count`` and ``second_row``, a horizontal one has all
+    fields, clipped to the map. With max-pooling, the windows of each pooled position have entries
+    of their own, one after the other.
     """
 
-    row: int  # rows from the start of the map
-    weight: int  # weight rows from the first one, modulo the store's address space
-    count: int  # input lines (vertical) or segments (horizontal) of the window - 1
+    row: int = 0  # rows from the start of the map
+    weight: int = 0  # weight rows from the first one, modulo the store's address space
+    count: int = 0  # input lines (vertical) or segments (horizontal) of the window - 1
     span: int = 0
     head: int = 0
     tail: int = 0
+    second_row: int = 0  # rows from the start of the map of the second source
+    second_head: int = 0  # first slot of the window in the second source
 
     @staticmethod
     def widths(config: EngineConfig) -> dict[str, int]:
@@ -114,6 +167,8 @@ class AxisEntry:
             "span": DIMENSION_BITS,
             "head": config.slot_bits,
             "tail": config.slot_bits,
+            "second_row": config.feature_row_bits,
+            "second_head": config.slot_bits,
         }
 
     @staticmethod

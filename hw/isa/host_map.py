@@ -40,9 +40,16 @@ class Control(enum.IntEnum):
     """Words of `Region.CONTROL`."""
 
     RUN = 0  # write: first layer in bits 7..0, last layer in bits 15..8; starts the engine
-    STEPS = 1  # write: tau in bits 7..0, T in bits 15..8
+    STEPS = 1  # write: tau in bits 7..0, T in bits 15..8, the `Correction` in bit 16
     STATUS = 2  # read: bit 0 busy, bit 1 the last RUN was refused (T = 0 or tau + T > S)
     CLASS = 3  # read: index of the largest logit of the last output layer
+
+
+class Correction(enum.IntEnum):
+    """What the residual potential decides after the probe, in rate code."""
+
+    MASK = 0  # v(tau) < 0 silences a neuron in the inference; v starts anew
+    CARRY = 1  # v goes on; only the output layer leaves the probe out of its sums
 
 
 class Counter(enum.IntEnum):
@@ -92,9 +99,8 @@ class HostMap:
             Region.TABLES: (("part", self._part_bits(AxisEntry.width(c))), ("entry", c.table_bits)),
             Region.PARAMETERS: (
                 ("part", self._part_bits(2 * HOST_WORD_BITS)),
-                ("lane", lane),
                 ("bank", bank),
-                ("group", c.group_bits),
+                ("row", c.parameter_row_bits),
             ),
             Region.WEIGHTS: (
                 ("part", self._part_bits(c.tile_lanes * c.weight_bits)),
@@ -103,7 +109,7 @@ class HostMap:
             ),
             Region.TRAINS: (("lane", lane), ("bank", bank), ("row", c.feature_row_bits)),
             Region.OCCUPANCY: (("bank", bank), ("row", c.feature_row_bits)),
-            Region.LOGITS: (("lane", lane), ("bank", bank), ("group", c.group_bits)),
+            Region.LOGITS: (("bank", bank), ("row", c.logit_row_bits)),
             Region.COUNTERS: (("word", bits_for_count(COUNTER_WORDS)), ("layer", layer)),
         }[region]
 
@@ -115,11 +121,11 @@ class HostMap:
         count = {
             Region.DESCRIPTORS: c.layers,
             Region.TABLES: c.table_entries,
-            Region.PARAMETERS: c.channel_groups,
+            Region.PARAMETERS: c.parameter_rows,
             Region.WEIGHTS: c.weight_rows,
             Region.TRAINS: c.feature_rows,
             Region.OCCUPANCY: c.feature_rows,
-            Region.LOGITS: c.channel_groups,
+            Region.LOGITS: c.logit_rows,
             Region.COUNTERS: c.layers,
         }.get(region, 1 << highest)
         return count << sum(width for _, width in lower)

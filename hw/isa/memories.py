@@ -34,13 +34,12 @@ def ebr_count(*, width: int, depth: int) -> int:
 def block_memories(config: EngineConfig) -> dict[str, int]:
     """DP16KD of a whole design, by what they hold; each tile has its own weights, trains,
     occupancies, parameters and logits."""
-    slots = max(2, config.channel_groups << config.lane_bits)
     of_a_tile = {
         "weights": (config.tile_lanes * config.weight_bits, max(2, config.weight_rows)),
         "trains": (config.steps + 1, config.feature_rows * config.bank_slots),
         "occupancies": (config.bank_slots + 1, config.feature_rows),
-        "parameters": (2 * config.potential_bits, slots),
-        "logits": (config.potential_bits, slots),
+        "parameters": (2 * config.potential_bits, max(2, config.parameter_rows)),
+        "logits": (config.potential_bits, max(2, config.logit_rows)),
     }
     of_the_design = {
         "axis tables": (AxisEntry.width(config), config.table_entries),
