@@ -233,15 +233,14 @@ def run(args: argparse.Namespace) -> int:
     engines = _engines(args)
     access = data_access(args)
     model = open_model(args.source, weights=args.weights, reset=args.reset, start=args.start)
-    output = args.output or Path(f"{args.name or model.name}.npz")
+    output = args.output or _output(args, model, options)
     if output.suffix != ".npz":
         raise ResiduumError(f"the network is an .npz file; -o names {output}")
-    floats = float_file(str(output))
-    for path in (output, floats, args.json):
+    floats, shared = _float_file(args, model, output)
+    for path in (output, *([] if shared else [floats]), args.json):
         if path is not None:
             require_writable(path)
     network, calibration = _float_network(args, model, access)
-    shared = _shared_float(args, model, network, floats)
     say = access.reporter.say
     for note in network.metadata.get("notes", "").split("; "):
         if note:
@@ -273,35 +272,47 @@ def run(args: argparse.Namespace) -> int:
         if args.json is not None:
             write_report(args.json, _report(integers.name, rungs, held_out))
     _print_losses(imported)
-    if shared is not None:
-        metadata = {**integers.metadata, FLOAT_NETWORK: shared.name}
-        replace(integers, metadata=metadata).save(output)
-        say_written(output)
-    else:
-        integers.save(output)
+    if floats != float_file(str(output)):
+        integers = replace(integers, metadata={**integers.metadata, FLOAT_NETWORK: floats.name})
+    integers.save(output)
+    if not shared:
         imported.calibrated.save(floats)
-        say_written(output, floats)
+    say_written(output, *([] if shared else [floats]))
     print(f"next: residuum fit {shlex.quote(str(output))}")
     return 0
 
 
-def _shared_float(
-    args: argparse.Namespace, model: Model, network: FloatNetwork, floats: Path
-) -> Path | None:
-    """The file of the float network, if the one that came in goes with the integers as it is and
-    lies in their folder; None if ``floats`` is to be written."""
+def _output(args: argparse.Namespace, model: Model, options: Options) -> Path:
+    """The file of the network, unless the user names it."""
+    name = args.name or model.name
     if not model.finished:
-        return None
-    source = Path(args.source)
-    same = not args.fine_tune and (network.levels is not None or model.spikes)
-    if same and source.resolve().parent == floats.resolve().parent:
-        return source
-    if source.resolve() == floats.resolve():
+        return Path(f"{name}.npz")
+    # Several widths of a float network may stand side by side.
+    return Path(f"{name}-{args.board or f'{options.bits}bit'}.npz")
+
+
+def _float_file(args: argparse.Namespace, model: Model, output: Path) -> tuple[Path, bool]:
+    """The file of the float network beside the integers, and whether it is the one that came in and
+    stays as it is."""
+    from residuum.sw.network.library import float_file
+
+    usual, source = float_file(str(output)), Path(args.source)
+    if not model.finished:
+        return usual, False
+    if not (args.fine_tune or model.measured) and _same(source.parent, output.parent):
+        return output.with_name(source.name), True
+    if not _same(source, usual):
+        return usual, False
+    other = output.with_name(f"{output.stem}-float.npz")
+    if _same(source, other):
         raise ResiduumError(
-            f"this would write the float network {floats} over the one that it is made from; name "
-            "another file with -o"
+            f"this would write another float network over {source}; name another file with -o"
         )
-    return None
+    return other, False
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.resolve() == other.resolve()
 
 
 class _Work:

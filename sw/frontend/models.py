@@ -43,12 +43,15 @@ class Model(ABC):
     finished
         Whether it is a float network of this project, which says itself how a picture becomes its
         input, and which class has which number.
+    measured
+        Whether ranges of its activations have to be measured on images.
     """
 
     name: str
     input_shape: Shape | None = None
     spikes: bool = False
     finished: bool = False
+    measured: bool = True
 
     def network(
         self,
@@ -171,6 +174,7 @@ class _Onnx(Model):
 
 class _Nir(Model):
     spikes = True
+    measured = False
 
     def __init__(self, path: Path, reset: str | None, start: str | None) -> None:
         self.imported = import_nir(path, reset=reset, start=start)
@@ -198,6 +202,7 @@ class _Float(Model):
         self.path, self.float = path, FloatNetwork.load(path)
         self.name, self.input_shape = self.float.name, self.float.input_shape
         self.spikes = self.float.input != IMAGE
+        self.measured = self.float.levels is None and not self.spikes
 
     def _read(
         self, shape: Shape, preprocessing: Preprocessing | None, class_names: Sequence[str]

@@ -7,7 +7,7 @@ from residuum.sw.network.integer_network import IntegerNetwork
 
 ZOO = Path(__file__).parents[1] / "zoo"
 DEFAULT_BITS = 8
-# Metadata: the file name of the float network, where several integer networks share one.
+# Metadata: the file name of the float network, where it is not NAME-float.npz.
 FLOAT_NETWORK = "float network"
 
 
@@ -31,10 +31,9 @@ def float_file(model: str, folder: Path = ZOO) -> Path:
 
 def float_file_of(network: IntegerNetwork, model: str) -> Path:
     """Path of the float network that ``network``, which the user calls ``model``, was made from: in
-    the folder of the integer network, NAME-float.npz or the file that its metadata name."""
+    the folder of the integer network, the file that its metadata name, else NAME-float.npz."""
     own = float_file(model)
-    named = network.metadata.get(FLOAT_NETWORK)
-    return own if own.exists() or not named else own.with_name(Path(named).name)
+    return own.with_name(Path(network.metadata.get(FLOAT_NETWORK, own)).name)
 
 
 def zoo_names() -> dict[str, list[int]]:
