@@ -3,8 +3,8 @@
 Each layer is computed for all S steps of a run before the next layer. In rate code, S = tau + T;
 this is exact because all layers change stage at the same step, and the correction of a layer
 depends only on its own probe. In radix code, the S = K bits of a map are one number, which is
-computed once. Pooling is an explicit sum or maximum of a map. The engine folds it into the windows, so the two
-implementations are independent.
+computed once. Pooling is an explicit sum or maximum of a map. The engine folds it into the windows,
+so the two implementations are independent.
 """
 
 from collections.abc import Iterator

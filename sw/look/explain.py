@@ -35,7 +35,7 @@ from residuum.sw.golden.golden_model import (
     simulate,
 )
 from residuum.sw.golden.reference import RateLayer, Reference, from_integers, staircase
-from residuum.sw.network.corrections import check_correction
+from residuum.sw.network.corrections import MASK, check_correction
 from residuum.sw.network.forward import convolve, max_pooled
 from residuum.sw.network.graph import HALF, IMAGE, INPUT, Source
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
