@@ -73,9 +73,7 @@ class Sequencer(wiring.Component):
         word = Signal(range(DESCRIPTOR_WORDS + 1))
         fetching = Signal()
         arriving = self._arrivals(m, fetching, word)
-        m.d.comb += self.descriptor_address.eq(
-            Cat(word[: bits_for_count(DESCRIPTOR_WORDS)], layer)
-        )
+        m.d.comb += self.descriptor_address.eq(Cat(word[: bits_for_count(DESCRIPTOR_WORDS)], layer))
         self._store_fields(m, *arriving[-1])
 
         with m.If(self.results_done):
