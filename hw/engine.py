@@ -340,7 +340,7 @@ class Engine(wiring.Component):
             logit = Signal.like(tile.logit, name=f"logit_{index}", reset_less=True)
             m.d.sync += logit.eq(tile.logit)
             m.d.comb += [
-                tile.logit_address.eq(Mux(stop.here.idle, stop.here.address, argmax.address)),
+                tile.logit_row.eq(Mux(stop.here.idle, stop.here.address, argmax.row)),
                 argmax.logits[index].eq(logit),
             ]
 
@@ -425,7 +425,7 @@ class Engine(wiring.Component):
                 tile.weight_write_row.eq(here.address),
                 tile.weight_write_data.eq(here.word),
                 tile.parameter_write.eq(stop.write_parameters),
-                tile.parameter_write_address.eq(here.address),
+                tile.parameter_write_row.eq(here.address),
                 tile.parameter_write_data.eq(here.word),
                 bank.write_valid.eq(Mux(here.idle, stop.write_train, tile.write_valid)),
                 bank.write.eq(Mux(here.idle, stop.train_written, tile.write)),

@@ -15,8 +15,8 @@ class ArgMax(wiring.Component):
     logit is larger.
 
     ``best`` is the lowest index among the largest. ``done`` pulses 2 ``classes`` + 8 cycles after
-    ``start``. ``address`` goes to the logit memories of all tiles; ``logits`` is their read data
-    four cycles later. Class n has logit n // tiles of tile n % tiles.
+    ``start``. ``row`` goes to the logit memories of all tiles; ``logits`` is their read data
+    four cycles later. Class n has row n // tiles of tile n % tiles.
     """
 
     def __init__(self, config: EngineConfig):
@@ -25,7 +25,7 @@ class ArgMax(wiring.Component):
             {
                 "start": In(1),
                 "classes": In(config.class_bits),
-                "address": Out(config.logit_row_bits),
+                "row": Out(config.logit_row_bits),
                 "logits": In(data.ArrayLayout(signed(config.potential_bits), config.tiles)),
                 "best": Out(config.class_bits),
                 "done": Out(1),
@@ -51,7 +51,7 @@ class ArgMax(wiring.Component):
                 m.d.sync += [tile.eq(0), row.eq(row + 1)]
             with m.If(index == self.classes):
                 m.d.sync += active.eq(0)
-        m.d.comb += self.address.eq(row)
+        m.d.comb += self.row.eq(row)
 
         stage_layout = data.StructLayout(
             {

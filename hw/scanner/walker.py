@@ -64,11 +64,11 @@ class Walk:
     """The registers of a walk.
 
     ``row``, ``weight`` and ``empty_row`` belong to the present request; with ``_x``, ``_y`` and
-    ``_pass`` they are the values at the start of its segment, line and pass. ``left`` counts the remaining iterations
-    of each loop, and ``pool`` the remaining input positions that share a weight row, all less two.
-    ``ends[k]``: the present row is the last one of loop k and of all loops inside it. ``ended`` is
-    the number of these loops, and thus the index of the loop that advances. Between windows all
-    loops have ended.
+    ``_pass`` they are the values at the start of its segment, line and pass. ``left`` counts the
+    remaining iterations of each loop, and ``pool`` the remaining input positions that share a
+    weight row, all less two. ``ends[k]``: the present row is the last one of loop k and of all
+    loops inside it. ``ended`` is the number of these loops, and thus the index of the loop that
+    advances. Between windows all loops have ended.
     """
 
     def __init__(self, config: EngineConfig, *, pass_bits: int):

@@ -20,27 +20,22 @@ def largest(c: EngineConfig, *runs: list[int]) -> list[tuple[int, int]]:
     dut = ArgMax(c)
     results = []
 
-    def place(tile: int, address: int) -> int:
-        """The class whose logit is at this address: class n is in row n // tiles of tile
-        n % tiles."""
-        return address * c.tiles + tile
-
     async def testbench(ctx):
         for logits in runs:
             # The memory has larger values beyond the last class.
-            addresses = [0] * LATENCY
+            rows = [0] * LATENCY
             ctx.set(dut.classes, len(logits) - 1)
             done_after = []
             for now in range(2 * len(logits) + 14):
                 ctx.set(dut.start, now == 0)
                 for tile in range(c.tiles):
-                    index = place(tile, addresses[-1])
+                    index = rows[-1] * c.tiles + tile
                     top = (1 << c.potential_bits - 1) - 1
                     ctx.set(dut.logits[tile], logits[index] if index < len(logits) else top)
                 if ctx.get(dut.done):
                     done_after.append(now)
                     best = ctx.get(dut.best)
-                addresses = [ctx.get(dut.address), *addresses[:-1]]
+                rows = [ctx.get(dut.row), *rows[:-1]]
                 await ctx.tick()
             (cycles,) = done_after
             assert ctx.get(dut.best) == best

@@ -137,10 +137,7 @@ def test_the_layout_of_a_descriptor():
     }
 
 
-ENTRY = {
-    **{"row": 6, "weight": 8, "count": 200, "span": 100, "head": 4, "tail": 6},
-    **{"second_row": 5, "second_head": 3},
-}
+ENTRY = {name: 6 + 17 * index for index, name in enumerate(AxisEntry.widths(SMALL))}
 
 
 @pytest.mark.parametrize("c", [SMALL.with_changes(weight_rows=9, feature_rows=8), EngineConfig()])
