@@ -129,6 +129,7 @@ def check(
     *,
     tau: int,
     T: int,
+    correction: str | None = None,
     load: bool,
     done: Callable[[], None] = lambda: None,
 ) -> Comparison:
@@ -153,7 +154,7 @@ def check(
 
     traces = []
     with Device(link) as device:
-        classifier = Classifier(device, network, tau=tau, T=T)
+        classifier = Classifier(device, network, tau=tau, T=T, correction=correction)
         if load:
             classifier.load()
         elif words := classifier.differing_words():
@@ -161,7 +162,7 @@ def check(
         for image in images:
             traces.append(classifier.trace(image))
             done()
-    golden = simulate(network, images, tau=tau, T=T)
+    golden = simulate(network, images, tau=tau, T=T, correction=correction)
     return compare(network, EngineTrace.stack(traces), golden)
 
 

@@ -83,7 +83,7 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
         If the images do not fit the network, tau or T is out of range, or the network has layers
         that no spiking neuron can compute: an activation without a range, or max-pooling.
     """
-    tau, T = check_stages(network.layers, tau, T)
+    tau, T = check_stages(tau, T)
     _check_spiking(network)
     steps = tau + T
     inputs = torch.from_numpy(_checked(network, images, steps))
