@@ -143,17 +143,29 @@ def random_float_network(seed: int) -> FloatNetwork:
     return FloatNetwork("random", input_shape, tuple(layers), levels=4)
 
 
-class _Structure:
+class Structure:
     """Random layers of a graph: sources with weights of zero, and max-pooling.
 
     Every map has a reader. ``layers`` holds the sources of each layer, the numbers of those that
-    are identities, and the pooling.
+    are identities, and the pooling. ``widest``: channels of a layer without groups; ``general``:
+    second sources of any geometry, else of 1 x 1 kernels without padding; ``image_in_pairs``: the
+    input may be one of two sources.
     """
 
     def __init__(
-        self, rng: np.random.Generator, shape: Shape, *, max_pool: bool, pools: Sequence[int]
+        self,
+        rng: np.random.Generator,
+        shape: Shape,
+        *,
+        max_pool: bool,
+        pools: Sequence[int],
+        widest: int = 4,
+        general: bool = True,
+        image_in_pairs: bool = True,
+        strides: Sequence[int] = (1, 2),
     ) -> None:
-        self.rng, self.max_pool, self.pools = rng, max_pool, pools
+        self.rng, self.max_pool, self.pools, self.strides = rng, max_pool, pools, strides
+        self.widest, self.general, self.image_in_pairs = widest, general, image_in_pairs
         self.shapes: dict[int, Shape] = {INPUT: shape}
         # Maps that nobody reads yet, the newest last: at most two.
         self.open = [INPUT]
@@ -166,6 +178,9 @@ class _Structure:
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
 
+    def stride(self) -> tuple[int, int]:
+        return int(self.rng.choice(self.strides)), int(self.rng.choice(self.strides))
+
     def zeros(self, out: int, channels: int, kernel: tuple[int, int]) -> np.ndarray:
         return np.zeros((out, channels, *kernel), np.int64)
 
@@ -174,8 +189,10 @@ class _Structure:
         for _ in range(depth):
             if not self.hidden_layer():
                 break
+        if not self.general and len(self.open) == 2:
+            self.close()
         sources = [self.dense(number) for number in self.open]
-        out = self.draw(1, 4)
+        out = self.draw(1, self.widest)
         self.layers.append(
             (
                 [replace(s, weight=np.zeros((out, *s.weight.shape[1:]))) for s in sources],
@@ -183,6 +200,17 @@ class _Structure:
                 None,
             )
         )
+
+    def close(self) -> None:
+        """Add up two open maps whose second source must have a 1 x 1 kernel: a layer makes one
+        position of the newer map, the next adds the whole older map to it."""
+        older, newer = self.open
+        whole = [
+            Source(self.zeros(1, self.shapes[number][0], self.shapes[number][1:]), number)
+            for number in (newer, older)
+        ]
+        self.add(whole[:1], set())
+        self.add([whole[1], Source(self.zeros(1, 1, (1, 1)), len(self.layers) - 1)], set())
 
     def dense(self, number: int) -> Source:
         channels, height, width = self.shapes[number]
@@ -201,8 +229,9 @@ class _Structure:
         else:
             newest = self.open[-1]
             alike = [m for m, shape in self.shapes.items() if shape[1:] == self.shapes[newest][1:]]
-            if self.chance(0.55):
-                other = int(self.rng.choice(alike))
+            pairs = [m for m in alike if m != INPUT] if not self.image_in_pairs else alike
+            if self.chance(0.55) and newest in pairs:
+                other = int(self.rng.choice(pairs))
                 pair = self.pair(*((newest, other) if self.chance(0.5) else (other, newest)))
             else:
                 # A branch leaves the newest map for a later reader.
@@ -249,10 +278,10 @@ class _Structure:
             sides += [before, self.draw(min(max(least - before, 0), reach), reach)]
             kernel.append(k)
             dilation.append(d)
-        groups, out = self.groups(channels, self.draw(1, 4))
+        groups, out = self.groups(channels, self.draw(1, self.widest))
         return Source(
             self.zeros(out, channels // groups, (kernel[0], kernel[1])), number,
-            (self.draw(1, 2), self.draw(1, 2)), (sides[0], sides[1], sides[2], sides[3]),
+            self.stride(), (sides[0], sides[1], sides[2], sides[3]),
             (dilation[0], dilation[1]), groups, (pool[0], pool[1]),
         )  # fmt: skip
 
@@ -268,9 +297,10 @@ class _Structure:
     def pair(self, first: int, second: int) -> tuple[list[Source], set[int]]:
         """Two sources with the same output; the set names those that are identities."""
         channels = self.shapes[second][0]
-        kind = self.rng.choice(["identity", "projection", "option A", "identities", "general"])
-        stride = (self.draw(1, 2), self.draw(1, 2))
-        groups, out = self.groups(self.shapes[first][0], self.draw(1, 4))
+        kinds = ["identity", "projection", "option A", "identities", "general"]
+        kind = self.rng.choice(kinds[: 5 if self.general else 4])
+        stride = self.stride()
+        groups, out = self.groups(self.shapes[first][0], self.draw(1, self.widest))
         point = Source(self.zeros(out, channels, (1, 1)), second, stride)
         if kind == "projection":
             return [self.same(first, out, stride, groups), point], set()
@@ -300,14 +330,14 @@ def identity(out: int, channels: int, values: Any, first: int = 0) -> np.ndarray
 
 def _random_structure(
     rng: np.random.Generator, *, max_pool: bool, pools: Sequence[int], depth: int
-) -> tuple[_Structure, Pad | None]:
+) -> tuple[Structure, Pad | None]:
     """Layers, and the border of an image in front of them."""
     shape = (int(rng.integers(1, 5)), *map(int, rng.integers(1, 9, 2)))
     pad = None
     if rng.random() < 0.3:
         sides = tuple(map(int, rng.integers(0, 3, 4)))
         pad = Pad(sides, tuple(map(float, rng.integers(0, 256, shape[0]))))  # type: ignore[arg-type]
-    structure = _Structure(rng, pad.shape(shape) if pad else shape, max_pool=max_pool, pools=pools)
+    structure = Structure(rng, pad.shape(shape) if pad else shape, max_pool=max_pool, pools=pools)
     structure.build(int(rng.integers(0, depth + 1)))
     return structure, pad
 
