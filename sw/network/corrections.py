@@ -105,6 +105,15 @@ def longest_stage(layer: Layer, correction: str, tau: int, T: int) -> int:
     return tau + T if correction == CARRY and not layer.output else max(tau, T)
 
 
+def describe_run(network: IntegerNetwork, tau: int, T: int, correction: str) -> str:
+    """A run for the reader: "radix code"; "tau 4, T 4" with the default correction; or with its
+    name, "tau 4, T 4, carry"."""
+    if network.code == RADIX:
+        return "radix code"
+    named = "" if correction == default_correction(network, tau) else f", {correction}"
+    return f"tau {tau}, T {T}{named}"
+
+
 def engine_code(correction: str) -> Correction:
     """A correction of ``ON_ENGINE`` as the engine has it; without a probe both give the same."""
     return Correction.CARRY if correction == CARRY else Correction.MASK
