@@ -60,7 +60,7 @@ class Accelerator(wiring.Component):
                 "tx": Out(stream.Signature(8)),
                 "busy": Out(1),
                 "error": Out(1),
-                "best": Out(config.group_bits + config.slot_bits),
+                "best": Out(config.class_bits),
             }
         )
 

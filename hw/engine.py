@@ -4,7 +4,7 @@
 
     feature memory -> event scanner -> tiles: weights -> lane array -> neurons -> feature memory
                           ^                                             |
-     sequencer: descriptors, axis tables                        logits, argmax
+     sequencer: descriptors, tables                             logits, argmax
 """
 
 from collections.abc import Mapping, Sequence
@@ -97,7 +97,7 @@ class Engine(wiring.Component):
             {
                 "host": In(HostPort(config)),
                 "busy": Out(1),
-                "best": Out(config.group_bits + config.slot_bits),
+                "best": Out(config.class_bits),
             }
         )
 
@@ -209,7 +209,7 @@ class Engine(wiring.Component):
         ]
 
     def _make_windows(self, m: Module, units: Units) -> Value:
-        """Axis tables -> windows. Returns the read data of the tables."""
+        """Tables -> windows. Returns the read data of the tables."""
         c = self.config
         decoder, sequencer, windows = units.decoder, units.sequencer, units.windows
         m.submodules.tables = tables = self._memory(
@@ -245,7 +245,6 @@ class Engine(wiring.Component):
             scanner.stop.eq(sequencer.events_done),
             scanner.advance.eq(walker.advance),
             scanner.request.eq(walker.request),
-            scanner.empty_row.eq(sequencer.scan.input_empty_row),
             scanner.skip_empty.eq(sequencer.scan.skip_empty),
             scanner.last_lane.eq(sequencer.scan.last_lane),
             scanner.occupancy.eq(Cat(bank.occupancy[: c.bank_slots] for bank in banks)),
@@ -301,6 +300,7 @@ class Engine(wiring.Component):
         action = Signal(action_layout(c), reset_less=True)
         m.d.sync += [
             action.train.eq(Mux(late.event, trains[late.bank] if c.banks > 1 else trains[0], 0)),
+            action.shift.eq(late.shift),
             action.flush.eq(late.flush),
             action.empty.eq(late.empty),
             action.ticket.eq(late.ticket),
@@ -317,12 +317,10 @@ class Engine(wiring.Component):
         """Events and the start of a layer, on a bus that ripples from tile to tile."""
         drain = units.sequencer.drain
         target = Signal(target_layout(self.config))
+        same = ("last_lane", "first_lane", "position_lanes", "parameter_row")
         m.d.comb += [
-            target.row.eq(drain.output_row),
-            target.empty_row.eq(drain.output_empty_row),
-            target.pitch.eq(drain.output_pitch),
-            target.parameter_group.eq(drain.parameter_group),
-            target.last_lane.eq(drain.last_lane),
+            *(target[name].eq(drain[f"output_{name}"]) for name in ("row", "empty_row", "pitch")),
+            *(target[name].eq(drain[name]) for name in same),
         ]
         bus = EventBus(weight_row, action, units.sequencer.load, mode, target)
         for tile in units.tiles:
@@ -342,7 +340,7 @@ class Engine(wiring.Component):
             logit = Signal.like(tile.logit, name=f"logit_{index}", reset_less=True)
             m.d.sync += logit.eq(tile.logit)
             m.d.comb += [
-                tile.logit_address.eq(Mux(stop.here.idle, stop.here.address, argmax.address)),
+                tile.logit_row.eq(Mux(stop.here.idle, stop.here.address, argmax.row)),
                 argmax.logits[index].eq(logit),
             ]
 
@@ -427,7 +425,7 @@ class Engine(wiring.Component):
                 tile.weight_write_row.eq(here.address),
                 tile.weight_write_data.eq(here.word),
                 tile.parameter_write.eq(stop.write_parameters),
-                tile.parameter_write_address.eq(here.address),
+                tile.parameter_write_row.eq(here.address),
                 tile.parameter_write_data.eq(here.word),
                 bank.write_valid.eq(Mux(here.idle, stop.write_train, tile.write_valid)),
                 bank.write.eq(Mux(here.idle, stop.train_written, tile.write)),

@@ -39,11 +39,10 @@ def token_layout(config: EngineConfig) -> data.StructLayout:
 
     An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` goes to the
     array with the weight row of its slot; ``weight`` is the weight row of slot 0; with ``shift``
-    the weights count 2**H times. The end of a
-    window (``flush``): the array hands its sums to the drain, before it adds the event of the same
-    cycle; ``how`` belongs to the flush. A window without events that shares its result with all
-    such windows is a ``ticket``, which the drain queues, or, if it is the last of its group, an
-    ``empty`` flush.
+    the weights count 2**H times. The end of a window (``flush``): the array hands its sums to the
+    drain, before it adds the event of the same cycle; ``how`` belongs to the flush. A window
+    without events that shares its result with all such windows is a ``ticket``, which the drain
+    queues, or, if it is the last of its group, an ``empty`` flush.
     """
     return data.StructLayout(
         {
@@ -111,8 +110,8 @@ def mode_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def target_layout(config: EngineConfig) -> data.StructLayout:
-    """Where the results of a layer come from and go; constant while it runs. The fields are those of
-    a `LayerDescriptor`, ``row``, ``empty_row`` and ``pitch`` without ``output_``."""
+    """Where the results of a layer come from and go; constant while it runs. The fields are those
+    of a `LayerDescriptor`, ``row``, ``empty_row`` and ``pitch`` without ``output_``."""
     return data.StructLayout(
         {
             "row": unsigned(config.feature_row_bits),

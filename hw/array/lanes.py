@@ -1,6 +1,6 @@
 """Lanes x steps accumulators of one tile, and the registers they drain through."""
 
-from amaranth.hdl import Array, Elaboratable, Module, Signal, signed
+from amaranth.hdl import Array, Elaboratable, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,12 +13,13 @@ NEIGHBOURS = 4
 
 
 class LaneArray(wiring.Component):
-    """sum[p][t] += weight[p] if train[t], for all lanes p and steps t of a tile in one cycle.
+    """sum[p][t] += weight[p] if train[t], for all lanes p and steps t of a tile in one cycle; with
+    ``action.shift``, += weight[p] << H.
 
     A flush copies all sums and clears them; the next window may add its first event in the same
-    cycle. The copies leave lane by lane: ``slot`` gives the lane, 0 to ``last_lane``, and ``sums``
-    gives its S sums two cycles later. Tickets (windows without events) follow, one slot each. The
-    scanner delays a flush until all earlier slots have left.
+    cycle. The copies leave lane by lane: slot n, with ``lane`` n of 0 to ``last_lane``, is lane
+    ``first_lane`` + n, and ``sums`` gives its S sums two cycles later. Tickets (windows without
+    events) follow, one slot each. The scanner delays a flush until all earlier slots have left.
 
     Adding uses the clock enable, clearing without adding uses the synchronous reset, and clearing
     while adding uses the carry cell (`GatedAdder`), so that there is no LUT before the carry chain.
@@ -33,6 +34,7 @@ class LaneArray(wiring.Component):
             {
                 "weights": In(weights_layout(config)),
                 "action": In(action_layout(config)),
+                "first_lane": In(config.lane_bits),
                 "last_lane": In(config.lane_bits),
                 "load": In(1),
                 "slot_valid": Out(1),
@@ -47,13 +49,12 @@ class LaneArray(wiring.Component):
 
         # Add, clear and copy have the fan-out of all accumulators: drive them from registers.
         action = Signal(action_layout(c), reset_less=True)
-        weights = Signal(weights_layout(c), reset_less=True)
+        weights = [self._weight(m, lane) for lane in range(c.tile_lanes)]
         clear = Signal(c.steps, reset_less=True)
         hand_over = Signal(reset_less=True)
         load = Signal(reset_less=True)
         m.d.sync += [
             action.eq(self.action),
-            weights.eq(self.weights),
             hand_over.eq(self.action.flush & ~self.action.empty),
             load.eq(self.load),
         ]
@@ -61,12 +62,28 @@ class LaneArray(wiring.Component):
             m.d.sync += clear[step].eq(self.load | (self.action.flush & ~self.action.train[step]))
 
         held = self._accumulate(m, action, weights, clear=clear, hand_over=hand_over)
-        slot = self._drain(m, action, load)
-        self._choose(m, held, slot)
+        lane = self._drain(m, action, load)
+        self._choose(m, held, lane)
         return m
 
+    def _weight(self, m: Module, lane: int) -> Signal:
+        """The register of a lane's weight, shifted or not."""
+        c = self.config
+        weight = self.weights[lane].as_signed()
+        register = Signal(
+            signed(c.weight_bits + c.shift_bits), name=f"weight_{lane}", reset_less=True
+        )
+        m.d.sync += register.eq(Mux(self.action.shift, weight << c.shift_bits, weight))
+        return register
+
     def _accumulate(
-        self, m: Module, action: data.View, weights: data.View, *, clear: Signal, hand_over: Signal
+        self,
+        m: Module,
+        action: data.View,
+        weights: list[Signal],
+        *,
+        clear: Signal,
+        hand_over: Signal,
     ) -> list[list[Signal]]:
         """The accumulators. Returns the copies that the drain reads, by lane and step."""
         c = self.config
@@ -78,7 +95,9 @@ class LaneArray(wiring.Component):
                 total = Signal(shape, name=f"sum_{lane}_{step}", reset_less=True)
                 copy = Signal(shape, name=f"held_{lane}_{step}", reset_less=True)
                 m.submodules[f"adder_{lane}_{step}"] = adder = GatedAdder(
-                    width=c.accumulator_bits, b_width=c.weight_bits, ecp5=c.memory == "ecp5"
+                    width=c.accumulator_bits,
+                    b_width=c.weight_bits + c.shift_bits,
+                    ecp5=c.memory == "ecp5",
                 )
                 m.d.comb += [
                     adder.a.eq(total),
@@ -94,14 +113,13 @@ class LaneArray(wiring.Component):
                 held[lane].append(copy)
         return held
 
-    def _drain(self, m: Module, action: data.View, load: Signal) -> data.View:
+    def _drain(self, m: Module, action: data.View, load: Signal) -> Signal:
         """Counts through the lanes of a window, then through the tickets. Returns the present
-        slot."""
+        lane."""
         c = self.config
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
-        # Counted separately: `slot.lane` has too much fan-out to compare.
-        lanes_left = Signal(c.lane_bits, reset_less=True)
+        lane = Signal(c.lane_bits, reset_less=True)
         tickets = Signal(range(MAX_TICKETS + 1), reset_less=True)
         with m.If(load):
             m.d.sync += [slot_valid.eq(0), tickets.eq(0), slot.last.eq(1)]
@@ -109,7 +127,7 @@ class LaneArray(wiring.Component):
             m.d.sync += [
                 slot_valid.eq(1),
                 slot.lane.eq(0),
-                lanes_left.eq(self.last_lane),
+                lane.eq(self.first_lane),
                 slot.last.eq(action.empty | (self.last_lane == 0)),
                 slot.empty.eq(action.empty),
                 slot.how.eq(action.how),
@@ -118,8 +136,8 @@ class LaneArray(wiring.Component):
         with m.Elif(slot_valid & ~slot.last):
             m.d.sync += [
                 slot.lane.eq(slot.lane + 1),
-                lanes_left.eq(lanes_left - 1),
-                slot.last.eq(lanes_left == 1),
+                lane.eq(lane + 1),
+                slot.last.eq(slot.lane + 1 == self.last_lane),
                 tickets.eq(tickets + action.ticket),
             ]
         with m.Else():
@@ -133,21 +151,21 @@ class LaneArray(wiring.Component):
             ]
 
         m.d.comb += [self.slot_valid.eq(slot_valid), self.slot.eq(slot)]
-        return slot
+        return lane
 
-    def _choose(self, m: Module, held: list[list[Signal]], slot: data.View) -> None:
-        """Selects the sums of a slot's lane in two registered levels: among `NEIGHBOURS` lanes,
-        then among these groups."""
+    def _choose(self, m: Module, held: list[list[Signal]], lane: Signal) -> None:
+        """Selects the sums of a lane in two registered levels: among `NEIGHBOURS` lanes, then among
+        these groups."""
         c = self.config
         group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
-        m.d.sync += group.eq(slot.lane // NEIGHBOURS)
+        m.d.sync += group.eq(lane // NEIGHBOURS)
         for step in range(c.steps):
-            column = [held[lane][step] for lane in range(c.tile_lanes)]
+            column = [sums[step] for sums in held]
             chosen = []
             for low in range(0, c.tile_lanes, NEIGHBOURS):
                 few = Signal.like(column[0], name=f"chosen_{step}_{low}")
                 lanes = column[low : low + NEIGHBOURS]
-                m.d.sync += few.eq(Array(lanes)[slot.lane % NEIGHBOURS])
+                m.d.sync += few.eq(Array(lanes)[lane % NEIGHBOURS])
                 chosen.append(few)
             one = Signal.like(column[0], name=f"chosen_{step}")
             m.d.sync += one.eq(Array(chosen)[group] if len(chosen) > 1 else chosen[0])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,7 @@ from residuum.hw.layouts import (
 from residuum.hw.logic import Statements
 from residuum.hw.memory.block import BlockMemory
 from residuum.hw.memory.weights import WeightColumns
+from residuum.hw.neuron.maximum import Maximum
 from residuum.hw.neuron.pipeline import NeuronPipeline
 
 
@@ -63,12 +64,15 @@ class Tile(wiring.Component):
     ``load`` also clears the state of a run that a reset aborted. A tile has no other reset, because
     its net would span the device.
 
-    Results go through ``write`` to the tile's bank of the feature memory. Results of an output
-    layer go to the logit memory instead, which is read through ``logit_address`` with three cycles
-    of latency. ``done`` pulses with the layer's last result.
+    Results go through ``write`` to the tile's bank of the feature memory, a row for each position
+    of the output map. In a packed map, positions of a line share a row: each takes
+    ``target.position_lanes`` lanes, and the next row begins where another position would not fit,
+    and with each line. Results of an output layer go to the logit memory instead, which is read
+    through ``logit_row`` with three cycles of latency. ``done`` pulses with the layer's last
+    result.
 
     While the engine is ``idle`` the host reads through the array's ports: ``parameter`` is the word
-    stored at ``parameter_write_address``. ``weights`` always is the row stored at ``weight_row``,
+    stored at ``parameter_write_row``. ``weights`` always is the row stored at ``weight_row``,
     four cycles later.
 
     Parameters
@@ -88,7 +92,6 @@ class Tile(wiring.Component):
     ):
         self.config = config
         self._init = weights, parameters
-        address_bits = config.group_bits + config.lane_bits
         super().__init__(
             {
                 "weight_row": In(config.weight_row_bits),
@@ -104,13 +107,13 @@ class Tile(wiring.Component):
                 "write_valid": Out(1),
                 "write": Out(write_layout(config)),
                 "done": Out(1),
-                "logit_address": In(address_bits),
+                "logit_row": In(config.logit_row_bits),
                 "logit": Out(signed(config.potential_bits)),
                 "weight_write": In(1),
                 "weight_write_row": In(config.weight_row_bits),
                 "weight_write_data": In(weights_layout(config).size),
                 "parameter_write": In(1),
-                "parameter_write_address": In(address_bits),
+                "parameter_write_row": In(config.parameter_row_bits),
                 "parameter_write_data": In(parameter_layout(config)),
                 "idle": In(1),
                 "weights": Out(weights_layout(config)),
@@ -125,6 +128,7 @@ class Tile(wiring.Component):
         m.submodules.weights = weights = WeightColumns(c, init=init_weights)
         m.submodules.lanes = lanes = LaneArray(c)
         m.submodules.neurons = neurons = NeuronPipeline(c, init=init_parameters)
+        m.submodules.maximum = maximum = Maximum(c)
 
         row_next = Signal(c.weight_row_bits, reset_less=True)
         action_next = Signal(action_layout(c), reset_less=True)
@@ -150,6 +154,7 @@ class Tile(wiring.Component):
             weights.write_data.eq(self.weight_write_data),
             lanes.weights.eq(weights.weights),
             lanes.action.eq(action_next),
+            lanes.first_lane.eq(target_next.first_lane),
             lanes.last_lane.eq(target_next.last_lane),
             lanes.load.eq(load_next),
             neurons.slot_valid.eq(lanes.slot_valid),
@@ -157,70 +162,91 @@ class Tile(wiring.Component):
             neurons.sums.eq(lanes.sums),
             neurons.load.eq(load_next),
             neurons.mode.eq(mode_next),
-            neurons.parameter_group.eq(target_next.parameter_group),
+            neurons.parameter_row.eq(target_next.parameter_row),
+            neurons.last_lane.eq(target_next.last_lane),
             neurons.write_enable.eq(self.parameter_write),
-            neurons.write_address.eq(self.parameter_write_address),
+            neurons.write_address.eq(self.parameter_write_row),
             neurons.write_data.eq(self.parameter_write_data),
             neurons.idle.eq(self.idle),
             self.weights.eq(weights.weights),
             self.parameter.eq(neurons.parameter),
+            maximum.load.eq(load_next),
+            maximum.slot_valid.eq(neurons.result_valid),
+            maximum.slot.eq(neurons.result),
+            maximum.train.eq(neurons.train),
         ]
-        self._place_results(m, neurons, load_next, mode_next, target_next)
+        self._store_logits(m, neurons, load_next, mode_next)
+        self._place_results(m, maximum, load_next, mode_next, target_next)
         return m
 
-    def _place_results(
-        self, m: Module, neurons: NeuronPipeline, load: Value, mode: data.View, target: data.View
+    def _store_logits(
+        self, m: Module, neurons: NeuronPipeline, load: Value, mode: data.View
     ) -> None:
-        """Writes results to their row of the feature memory, or to the logit memory."""
+        """Writes potentials of an output layer to the logit memory, one row after another."""
         c = self.config
-        result, how = neurons.result, neurons.result.how
+        row = Signal(c.logit_row_bits, reset_less=True)
+        with m.If(neurons.result_valid):
+            m.d.sync += row.eq(row + 1)
+        with m.If(load):
+            m.d.sync += row.eq(0)
+        read_row = Signal.like(self.logit_row, reset_less=True)
+        m.submodules.logits = logits = BlockMemory(
+            width=c.potential_bits, depth=max(2, c.logit_rows), ecp5=c.memory == "ecp5"
+        )
+        m.d.sync += read_row.eq(self.logit_row)
+        m.d.comb += [
+            logits.write_enable.eq(neurons.result_valid & mode.output),
+            logits.write_address.eq(row),
+            logits.write_data.eq(neurons.potential),
+            logits.read_address.eq(read_row),
+            self.logit.eq(logits.read_data),
+        ]
+
+    def _place_results(
+        self, m: Module, maximum: Maximum, load: Value, mode: data.View, target: data.View
+    ) -> None:
+        """Writes results to their row of the feature memory."""
+        c = self.config
+        result, how = maximum.result, maximum.result.how
         row = Signal(c.feature_row_bits, reset_less=True)
         first_row = Signal(c.feature_row_bits, reset_less=True)
         empty_row = Signal(c.feature_row_bits, reset_less=True)
-        group = Signal(c.group_bits, reset_less=True)
+        window_done = maximum.result_valid & result.last & ~how.shared
 
-        window_done = neurons.result_valid & result.last & ~how.shared
+        # A packed row is full if the next position would end beyond the last lane.
+        lane = Signal(c.lane_bits, reset_less=True)
+        lanes_left = Signal(range(c.tile_lanes + 1), reset_less=True)
+        packed = target.position_lanes != 0
+        beyond = lanes_left - target.position_lanes
+        row_done = how.line_last | beyond[-1] | ~packed
         with m.If(window_done):
-            m.d.sync += row.eq(row + target.pitch)
+            m.d.sync += [lane.eq(lane + target.position_lanes), lanes_left.eq(beyond)]
+            with m.If(row_done):
+                m.d.sync += row.eq(row + target.pitch)
             with m.If(how.group_last):
                 m.d.sync += [
                     row.eq(first_row + 1),
                     first_row.eq(first_row + 1),
                     empty_row.eq(empty_row + 1),
-                    group.eq(group + 1),
                 ]
+        with m.If(load | (window_done & row_done)):
+            m.d.sync += [lane.eq(0), lanes_left.eq(c.tile_lanes - target.position_lanes)]
         with m.If(load):
             m.d.sync += [
                 row.eq(target.row),
                 first_row.eq(target.row),
                 empty_row.eq(target.empty_row),
-                group.eq(0),
             ]
 
         m.d.comb += [
-            self.write_valid.eq(neurons.result_valid & ~mode.output),
+            self.write_valid.eq(maximum.result_valid & ~mode.output),
             self.write.row.eq(Mux(how.shared, empty_row, row)),
-            self.write.lane.eq(result.lane),
-            self.write.train.eq(neurons.train),
-            self.write.last.eq(result.last),
+            self.write.lane.eq(result.lane + lane),
+            self.write.train.eq(maximum.maximum),
+            self.write.last.eq(result.last & row_done),
             self.write.empty.eq(result.empty),
             self.write.shared.eq(how.shared),
         ]
         done = Signal(reset_less=True)
         m.d.sync += done.eq(window_done & how.layer_last & ~load)
         m.d.comb += self.done.eq(done)
-
-        logit_address = Signal.like(self.logit_address, reset_less=True)
-        m.submodules.logits = logits = BlockMemory(
-            width=c.potential_bits,
-            depth=max(2, c.channel_groups << c.lane_bits),
-            ecp5=c.memory == "ecp5",
-        )
-        m.d.sync += logit_address.eq(self.logit_address)
-        m.d.comb += [
-            logits.write_enable.eq(neurons.result_valid & mode.output),
-            logits.write_address.eq(Cat(result.lane, group)),
-            logits.write_data.eq(neurons.potential),
-            logits.read_address.eq(logit_address),
-            self.logit.eq(logits.read_data),
-        ]

@@ -37,7 +37,8 @@ def access_layout(config: EngineConfig) -> data.StructLayout:
             "address": unsigned(
                 max(
                     config.weight_row_bits,
-                    config.group_bits + config.lane_bits,
+                    config.parameter_row_bits,
+                    config.logit_row_bits,
                     config.feature_row_bits + config.lane_bits,
                 )
             ),

@@ -46,10 +46,10 @@ def _addresses(config: EngineConfig, view: Mapping[str, data.View]) -> dict[str,
     """The address inside each memory of a tile."""
     return {
         "weights": view["weights"].row,
-        "parameters": Cat(view["parameters"].lane, view["parameters"].group),
+        "parameters": view["parameters"].row,
         "trains": Cat(view["trains"].lane, view["trains"].row),
         "occupancy": Cat(Const(0, config.lane_bits), view["occupancy"].row),
-        "logits": Cat(view["logits"].lane, view["logits"].group),
+        "logits": view["logits"].row,
     }
 
 

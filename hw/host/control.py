@@ -7,7 +7,7 @@ from amaranth.lib import data
 
 from residuum.hw.host.port import HostDecoder, address_view
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.host_map import HOST_WORD_BITS, Control, Region
+from residuum.hw.isa.host_map import HOST_WORD_BITS, Control, Correction, Region
 from residuum.hw.layouts import mode_layout
 
 # A host write takes one cycle per tile to reach the last tile. The descriptor fetch of a run is
@@ -23,6 +23,8 @@ class RunControl:
     ----------
     tau, inference : Signal
         Steps of the probe and of the inference, as last written. A run in progress keeps them.
+    carry : Signal
+        The correction, as last written: `Correction.CARRY` or `Correction.MASK`.
     refused : Signal
         The last RUN had no step of inference, or more steps than the engine has.
     start : Value
@@ -33,25 +35,34 @@ class RunControl:
 
     tau: Signal
     inference: Signal
+    carry: Signal
     refused: Signal
     start: Value
     asked: Value
     waiting: Value
 
     def mode(self, m: Module, config: EngineConfig, layer: data.View) -> data.View:
-        """Which slots are steps of the run and of its inference, and how the layer uses them. The
-        steps of a run are the last slots."""
-        tau, inference = self.tau, self.inference
+        """Which slots are steps of the run and of its inference, and how the layer uses them, two
+        cycles after ``layer``. The steps are the last slots: tau + T of them, or in radix code as
+        many as the map has bits. An output layer never carries: its sums leave the probe out."""
         mode = Signal(mode_layout(config), reset_less=True)
+        radix = layer.bits != 0
         total = Signal(config.step_count_bits + 1, reset_less=True)
-        m.d.sync += total.eq(tau + inference)
+        inference = Signal(config.step_count_bits, reset_less=True)
+        m.d.sync += [
+            total.eq(Mux(radix, layer.bits, self.tau + self.inference)),
+            inference.eq(Mux(radix, layer.bits, self.inference)),
+            mode.radix.eq(radix),
+            mode.carry.eq(self.carry & ~layer.output),
+        ]
         for step in range(config.steps):
             left = config.steps - 1 - step
             m.d.sync += [
                 mode.active[step].eq(total > left),
                 mode.inference[step].eq(inference > left),
             ]
-        m.d.sync += [mode.pixels.eq(layer.pixels), mode.output.eq(layer.output)]
+        for name in ("numbers", "fraction", "start_zero", "strict", "output"):
+            m.d.sync += mode[name].eq(layer[name])
         return mode
 
 
@@ -61,6 +72,7 @@ def run_control(
     """The registers of `Region.CONTROL`. Writes while the engine is ``busy`` are ignored."""
     tau = Signal(config.step_count_bits)
     inference = Signal(config.step_count_bits, init=config.steps)
+    carry = Signal(init=Correction.MASK)
     refused = Signal(name="_refused")
     word = decoder.word(HOST_WORD_BITS)
     control = address_view(config, Region.CONTROL, decoder.offset)
@@ -89,5 +101,6 @@ def run_control(
         m.d.sync += [
             tau.eq(Mux(word[:8] > top, top, word[:8])),
             inference.eq(Mux(word[8:16] > top, 0, word[8:16])),
+            carry.eq(word[16]),
         ]
-    return RunControl(tau, inference, refused, start, asked, Cat(waiting).any())
+    return RunControl(tau, inference, carry, refused, start, asked, Cat(waiting).any())

@@ -52,7 +52,9 @@ class LayerDescriptor:
 
     # Fields of the drain and the neurons, loaded when the previous layer is done.
     first_lane: int  # first lane of each tile that is used
-    numbers: int  # 1: the slots of the input are the bits of numbers: pixels, or a map in radix code
+    numbers: (
+        int  # 1: the slots of the input are the bits of numbers: pixels, or a map in radix code
+    )
     fraction: int  # 1: the sum over numbers counts 2**fraction_bits times
     bits: int  # K of the map in radix code; 1 for the output layer; 0: rate code
     start_zero: int  # 1: potentials start at 0 instead of TH >> 1; always in radix code
@@ -61,7 +63,9 @@ class LayerDescriptor:
     output_row: int  # row where the output map starts
     output_empty_row: int  # row of the result of windows without events, in the output map
     output_pitch: int  # rows from one output position to the next
-    position_lanes: int  # lanes of each tile from one position of a row to the next; 0: one position
+    position_lanes: (
+        int  # lanes of each tile from one position of a row to the next; 0: one position
+    )
     parameter_row: int  # first thresholds and biases
     classes: int  # output layer: classes - 1
 

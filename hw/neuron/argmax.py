@@ -1,6 +1,6 @@
 """The largest logit of the output layer."""
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Signal, signed
+from amaranth.hdl import Array, Elaboratable, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,8 +15,8 @@ class ArgMax(wiring.Component):
     logit is larger.
 
     ``best`` is the lowest index among the largest. ``done`` pulses 2 ``classes`` + 8 cycles after
-    ``start``. ``address`` (lane in the low bits, then group) goes to the logit memories of all
-    tiles; ``logits`` is their read data four cycles later.
+    ``start``. ``row`` goes to the logit memories of all tiles; ``logits`` is their read data
+    four cycles later. Class n has row n // tiles of tile n % tiles.
     """
 
     def __init__(self, config: EngineConfig):
@@ -24,10 +24,10 @@ class ArgMax(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
-                "classes": In(config.group_bits + config.slot_bits),
-                "address": Out(config.lane_bits + config.group_bits),
+                "classes": In(config.class_bits),
+                "row": Out(config.logit_row_bits),
                 "logits": In(data.ArrayLayout(signed(config.potential_bits), config.tiles)),
-                "best": Out(config.group_bits + config.slot_bits),
+                "best": Out(config.class_bits),
                 "done": Out(1),
             }
         )
@@ -37,25 +37,21 @@ class ArgMax(wiring.Component):
         c = self.config
         active = Signal()
         second = Signal()
-        lane = Signal(c.lane_bits)
+        row = Signal(c.logit_row_bits)
         tile = Signal(c.bank_bits)
-        group = Signal(c.group_bits)
         index = Signal.like(self.classes)
 
         with m.If(self.start):
-            m.d.sync += [active.eq(1), lane.eq(0), tile.eq(0), group.eq(0), index.eq(0)]
-            m.d.sync += second.eq(0)
+            m.d.sync += [active.eq(1), second.eq(0), row.eq(0), tile.eq(0), index.eq(0)]
         with m.Elif(active & ~second):
             m.d.sync += second.eq(1)
         with m.Elif(active):
             m.d.sync += [second.eq(0), index.eq(index + 1), tile.eq(tile + 1)]
             with m.If(tile == c.tiles - 1):
-                m.d.sync += [tile.eq(0), lane.eq(lane + 1)]
-                with m.If(lane == c.tile_lanes - 1):
-                    m.d.sync += [lane.eq(0), group.eq(group + 1)]
+                m.d.sync += [tile.eq(0), row.eq(row + 1)]
             with m.If(index == self.classes):
                 m.d.sync += active.eq(0)
-        m.d.comb += self.address.eq(Cat(lane, group))
+        m.d.comb += self.row.eq(row)
 
         stage_layout = data.StructLayout(
             {

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, ShapeLike, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig, bits_for_count
 from residuum.hw.layouts import mode_layout, parameter_layout, slot_layout
-from residuum.hw.logic import delayed
 from residuum.hw.memory.block import BlockMemory
 
 # Cycles from a slot to its parameters: an address register, a memory, a register.
@@ -22,16 +21,26 @@ Stage: TypeAlias = tuple[Value, data.View]
 
 
 class NeuronPipeline(wiring.Component):
-    """Membrane potentials of the neurons of a tile (Bu et al., ICLR 2022; Hao et al., AAAI 2023).
+    """Membrane potentials of the neurons of a tile (Bu et al., ICLR 2022; Hao et al., AAAI 2023;
+    radix code: Wang et al., arXiv:2105.06943).
 
-    For a neuron with sums acc[t], bias B and threshold TH, V0 = TH >> 1::
+    For a neuron with sums acc[t], bias B and threshold TH, in rate code::
 
-        I[t] = (acc[t] << f) + B                        spikes as input
-        I[t] = sum over planes k of (acc[k] << k) + B   pixels as input, the same in every step
-        v starts as V0 at the first active step and again at the first inference step
-        a = v + I[t];  b = a - TH;  spike s[t] = (b >= 0);  v = b if s[t] else a
-        silenced = (v < 0) at the end of the probe, if there is one
+        I[t] = (acc[t] << f) + B                              spikes as input
+        I[t] = (sum over planes k of acc[k] << k) [<< f] + B  numbers as input, the same in every
+                                                              step; << f with ``fraction``
+        V0 = TH >> 1, or 0 with ``start_zero``
+        v starts as V0 at the first active step, and, without ``carry``, again at the first
+        inference step
+        a = v + I[t];  b = a - TH;  spike s[t] = (b >= 0), if ``strict`` (b > 0)
+        v = b if s[t] else a
+        silenced = (v < 0) at the end of the probe, if there is one, and without ``carry``
         train[t] = s[t] and active[t] and not (inference[t] and silenced)
+
+    With ``radix`` the current enters in the first active step only, and the threshold is halved
+    after every active step: with B + (TH >> 1) and TH << (K-1) as parameters, K active steps and
+    ``start_zero``, the steps are a restoring division. The highest bit is found first; bit k of the
+    quotient is in slot k of the train.
 
     In an output layer, neurons never fire, TH = 0 makes V0 = 0, and v after the last step is the
     logit.
@@ -42,7 +51,9 @@ class NeuronPipeline(wiring.Component):
     pipeline has no feedback. With S < 8 the planes arrive in passes, highest planes first, and are
     added by Horner's rule.
 
-    ``load``, at the start of a layer and after a reset, discards all neurons in the pipeline.
+    The parameters of lane n are at row ``parameter_row`` + n; each group of output channels takes
+    ``last_lane`` + 1 rows. ``load``, at the start of a layer and after a reset, goes back to
+    ``parameter_row`` and discards all neurons in the pipeline.
 
     While the engine is ``idle``, ``parameter`` is the word stored at ``write_address``, three
     cycles later. ``init`` are the first parameters at power-up.
@@ -55,12 +66,13 @@ class NeuronPipeline(wiring.Component):
             {
                 "mode": In(mode_layout(config)),
                 "load": In(1),
-                "parameter_group": In(config.group_bits),
+                "parameter_row": In(config.parameter_row_bits),
+                "last_lane": In(config.lane_bits),
                 "slot_valid": In(1),
                 "slot": In(slot_layout(config)),
                 "sums": In(data.ArrayLayout(signed(config.accumulator_bits), config.steps)),
                 "write_enable": In(1),
-                "write_address": In(config.group_bits + config.lane_bits),
+                "write_address": In(config.parameter_row_bits),
                 "write_data": In(parameter_layout(config)),
                 "idle": In(1),
                 "parameter": Out(parameter_layout(config)),
@@ -76,15 +88,10 @@ class NeuronPipeline(wiring.Component):
         return bits_for_count(self.config.planes)
 
     @property
-    def _pixel_lead(self) -> int:
-        """Cycles from the parameters to the sum over bit-planes; < 0 if the sum comes first."""
-        found = SUMS_LATENCY + self._tree_levels + (self.config.passes > 1)
-        return found - PARAMETER_LATENCY
-
-    @property
-    def _pixel_delay(self) -> int:
+    def _numbers_delay(self) -> int:
         """Cycles by which the parameters wait for the sum over bit-planes."""
-        return max(0, self._pixel_lead)
+        found = SUMS_LATENCY + self._tree_levels + (self.config.passes > 1)
+        return found + 1 - PARAMETER_LATENCY
 
     @property
     def latency(self) -> int:
@@ -92,31 +99,30 @@ class NeuronPipeline(wiring.Component):
         return PARAMETER_LATENCY + 2 + 2 * self.config.steps
 
     @property
-    def latency_pixels(self) -> int:
-        """Cycles from a slot to its result, pixels as input."""
-        return self.latency + self._pixel_delay
+    def latency_numbers(self) -> int:
+        """Cycles from a slot to its result, numbers as input."""
+        return self.latency + self._numbers_delay
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         slots = self._delayed(
             m, "slot", self.slot_valid, self.slot, SUMS_LATENCY + self._tree_levels
         )
-        plane_sum = self._sum_planes(m, slots)
-        plane_sum = delayed(m, plane_sum, -self._pixel_lead, "plane_sum")
+        planes = self._scale(m, self._sum_planes(m, slots))
 
-        # For pixels, use the slot delayed until the sum over bit-planes is ready.
-        late_valid, late_slot = slots[self._pixel_delay]
+        # For numbers, use the slot delayed until the sum over bit-planes is ready.
+        late_valid, late_slot = slots[self._numbers_delay]
         valid = Signal(reset_less=True)
         slot = Signal(slot_layout(self.config), reset_less=True)
         next_valid, next_slot = Signal(), Signal(slot_layout(self.config))
-        pixel = late_valid & ~late_slot.how.partial
+        number = late_valid & ~late_slot.how.partial
         m.d.comb += [
-            next_valid.eq(Mux(self.mode.pixels, pixel, self.slot_valid)),
-            next_slot.eq(Mux(self.mode.pixels, late_slot, self.slot)),
+            next_valid.eq(Mux(self.mode.numbers, number, self.slot_valid)),
+            next_slot.eq(Mux(self.mode.numbers, late_slot, self.slot)),
         ]
         m.d.sync += [valid.eq(next_valid & ~self.load), slot.eq(next_slot)]
-        bias, threshold = self._read_parameters(m, next_valid, next_slot, plane_sum)
-        self._integrate(m, bias, threshold)
+        constant, threshold = self._read_parameters(m, next_valid, next_slot, planes)
+        self._integrate(m, constant, threshold)
         *_, (end_valid, end_slot) = self._delayed(m, "end", valid, slot, self.latency - 1)
         m.d.comb += [self.result_valid.eq(end_valid), self.result.eq(end_slot)]
         return m
@@ -160,28 +166,36 @@ class NeuronPipeline(wiring.Component):
         m.d.sync += gathered.eq(write.data)
         return gathered
 
+    def _scale(self, m: Module, total: Signal) -> Signal:
+        """The current that all steps share: the sum over bit-planes, 0 for spikes as input."""
+        scaled = Signal(signed(self.config.potential_bits), name="planes", reset_less=True)
+        fraction = total << self.config.fraction_bits
+        m.d.sync += scaled.eq(Mux(self.mode.fraction, fraction, total))
+        with m.If(~self.mode.numbers):
+            m.d.sync += scaled.eq(0)
+        return scaled
+
     def _read_parameters(
-        self, m: Module, valid: Value, slot: data.View, plane_sum: Value
+        self, m: Module, valid: Value, slot: data.View, planes: Value
     ) -> tuple[Signal, Signal]:
         """The constant current and the threshold of the neuron in each cycle."""
         c = self.config
         m.submodules.parameters = parameters = BlockMemory(
             width=parameter_layout(c).size,
-            depth=max(2, c.channel_groups << c.lane_bits),
+            depth=max(2, c.parameter_rows),
             ecp5=c.memory == "ecp5",
             init=self.init,
         )
-        group = Signal(c.group_bits, reset_less=True)
+        group = Signal(c.parameter_row_bits, reset_less=True)
         with m.If(valid & slot.last & slot.how.group_last):
-            m.d.sync += group.eq(group + 1)
+            m.d.sync += group.eq(group + self.last_lane + 1)
         with m.If(self.load):
-            m.d.sync += group.eq(self.parameter_group)
+            m.d.sync += group.eq(self.parameter_row)
         word = Signal(parameter_layout(c))
         constant = Signal(signed(c.potential_bits), reset_less=True)
         threshold = Signal(signed(c.potential_bits), reset_less=True)
-        planes = Signal(signed(c.potential_bits))
         address = Signal.like(self.write_address, reset_less=True)
-        m.d.sync += address.eq(Mux(self.idle, self.write_address, Cat(slot.lane, group)))
+        m.d.sync += address.eq(Mux(self.idle, self.write_address, group + slot.lane))
         m.d.comb += [
             parameters.read_address.eq(address),
             parameters.write_enable.eq(self.write_enable),
@@ -189,7 +203,6 @@ class NeuronPipeline(wiring.Component):
             parameters.write_data.eq(self.write_data),
             word.eq(parameters.read_data),
             self.parameter.eq(word),
-            planes.eq(Mux(self.mode.pixels, plane_sum, 0)),
         ]
         late = Signal(parameter_layout(c), reset_less=True)
         m.d.sync += [
@@ -209,9 +222,13 @@ class NeuronPipeline(wiring.Component):
             m.d.sync += signal.eq(value)
             return signal
 
+        def start(threshold: Value) -> Value:
+            return Mux(mode.start_zero, 0, threshold >> 1)
+
         # After a step, v is `reduced` if the neuron has fired, else `kept`. The comparison is at
-        # the end of one cycle, the multiplexer at the start of the next.
-        kept = register("start", threshold >> 1)
+        # the end of one cycle, the multiplexer at the start of the next. Of a strict neuron,
+        # `reduced` is one too low, and the next addition takes a carry in.
+        kept = register("start", start(threshold))
         reduced = Signal(shape, name="none_reduced")
         fired = Signal(name="not_fired")
         train = Signal(0, name="no_train")
@@ -219,50 +236,68 @@ class NeuronPipeline(wiring.Component):
         constant_next = constant
         threshold_now = register("threshold_start", threshold)
         for step in range(c.steps):
-            # Sums wait for the parameters and for the steps before; pixels enter as a constant.
+            # Sums wait for the parameters and for the steps before; numbers enter as a constant.
             waiting = self.sums[step]
             for stage in range(PARAMETER_LATENCY + 1 - SUMS_LATENCY + 2 * step):
-                delayed = Signal(
+                held = Signal(
                     signed(c.accumulator_bits), name=f"wait_{step}_{stage}", reset_less=True
                 )
-                m.d.sync += delayed.eq(waiting)
+                m.d.sync += held.eq(waiting)
                 if stage == 0:
-                    with m.If(mode.pixels):
-                        m.d.sync += delayed.eq(0)
-                waiting = delayed
+                    with m.If(mode.numbers):
+                        m.d.sync += held.eq(0)
+                waiting = held
             current = register(f"current_{step}", (waiting << c.fraction_bits) + constant_next)
 
-            before = register(f"before_{step}", Mux(fired, reduced, kept) + current)
+            potential = Mux(fired, reduced, kept)
+            before = register(f"before_{step}", _add(potential, current, fired & mode.strict))
             threshold_here = register(f"threshold_{step}", threshold_now)
             silenced_here = register(f"silenced_{step}", silenced, 1)
             train_here = register(f"train_{step}", train, step)
 
             after = Signal(shape, name=f"after_{step}")
-            m.d.comb += after.eq(before - threshold_here)
+            m.d.comb += after.eq(_subtract(before, threshold_here, mode.strict))
             spike = register(f"spike_{step}", ~after[-1] & ~mode.output, 1)
             spoken = register(
                 f"spoken_{step}",
                 mode.active[step] & ~(mode.inference[step] & silenced_here),
                 1,
             )
-            train = Cat(register(f"train_next_{step}", train_here, step), spike & spoken)
-            keeping, fired, verdict = before, spike, silenced_here
+            keeping, verdict = before, silenced_here
             if step + 1 < c.steps:
                 now, then = mode.active[step : step + 2], mode.inference[step : step + 2]
-                probe_ends = register(f"probe_ends_{step}", now[0] & ~then[0] & then[1], 1)
-                restart = register(f"restart_{step}", (~now[0] & now[1]) | (~then[0] & then[1]), 1)
-                keeping = Mux(restart, threshold_here >> 1, before)
-                fired = spike & ~restart
+                begins = ~now[0] & now[1]
+                ends = now[0] & ~then[0] & then[1] & ~mode.carry
+                probe_ends = register(f"probe_ends_{step}", ends, 1)
+                restart = register(f"restart_{step}", begins | ends, 1)
+                divides = register(f"divides_{step}", mode.radix & now[0], 1)
+                keeping = Mux(restart, start(threshold_here), before)
                 verdict = Mux(probe_ends, before[-1], silenced_here)
+                fired = spike & ~restart
+                reduced = register(f"reduced_{step}", after)
+                train = Cat(register(f"train_next_{step}", train_here, step), spike & spoken)
+                threshold_now = register(
+                    f"threshold_next_{step}", Mux(divides, threshold_here >> 1, threshold_here)
+                )
+                constant_next = register(
+                    f"constant_{step}",
+                    register(f"constant_next_{step}", Mux(divides, 0, constant_next)),
+                )
             kept = register(f"kept_{step}", keeping)
-            reduced = register(f"reduced_{step}", after)
             silenced = register(f"verdict_{step}", verdict, 1)
-            threshold_now = register(f"threshold_next_{step}", threshold_here)
-            constant_next = register(
-                f"constant_{step}", register(f"constant_next_{step}", constant_next)
-            )
+
+        # In radix code the first step gives the highest bit. The last step is not yet in a register
+        # here; all others are put in order in front of theirs.
+        ordered = [spike & spoken]
+        if c.steps > 1:
+            first = register("train_first", train_here[0], 1)
+            between = Mux(mode.radix, train_here[:0:-1], train_here[1:])
+            middle = register("train_between", between, c.steps - 2)
+            ends = Cat(first, spike & spoken)
+            low, high = Mux(mode.radix, ends[::-1], ends)
+            ordered = [low, middle, high]
         # The neurons of an output layer never fire.
-        m.d.comb += [self.potential.eq(kept), self.train.eq(Cat(train, silenced))]
+        m.d.comb += [self.potential.eq(kept), self.train.eq(Cat(*ordered, silenced))]
 
     def _delayed(
         self, m: Module, name: str, valid: Value, slot: data.View, cycles: int
@@ -276,3 +311,13 @@ class NeuronPipeline(wiring.Component):
             valid, slot = valid_next, slot_next
             stages.append((valid, slot))
         return stages
+
+
+def _add(a: Value, b: Value, carry: Value) -> Value:
+    """a + b + carry, modulo 2**width, in one carry chain: its lowest bit makes the carry."""
+    return (Cat(Const(1, 1), a) + Cat(carry, b))[1 : len(a) + 1]
+
+
+def _subtract(a: Value, b: Value, borrow: Value) -> Value:
+    """a - b - borrow, modulo 2**width, in one carry chain."""
+    return (Cat(Const(0, 1), a) - Cat(borrow, b))[1 : len(a) + 1]

@@ -34,6 +34,7 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
             "single": 1,
             "row": unsigned(config.feature_row_bits),
             "weight": unsigned(config.weight_row_bits),
+            "shift": 1,
             "end": 1,
             "how": end_layout(),
         }
@@ -53,6 +54,7 @@ def bank_layout(config: EngineConfig) -> data.StructLayout:
             "bank": unsigned(config.bank_bits),
             "row": unsigned(config.feature_row_bits),
             "weight": unsigned(config.weight_row_bits),
+            "shift": 1,
             "end": 1,
             "how": end_layout(),
         }
@@ -84,7 +86,6 @@ class EventScanner(wiring.Component):
                 "ready": Out(1),
                 "advance": In(1),
                 "request": In(request_layout(config)),
-                "empty_row": In(config.feature_row_bits),
                 "skip_empty": In(1),
                 "last_lane": In(config.lane_bits),
                 "occupancy_row": Out(config.feature_row_bits),
@@ -130,7 +131,7 @@ class EventScanner(wiring.Component):
         read = request[OCCUPANCY_LATENCY]
         m.d.sync += [
             occupancy.eq(self.occupancy & inside),
-            row.eq(Mux(self.occupancy_empty, self.empty_row + read.index, read.row)),
+            row.eq(Mux(self.occupancy_empty, read.empty_row, read.row)),
         ]
 
         entry, useful, dropped = self._entry(m, occupancy, row, request[-1], valid[-1])
@@ -169,6 +170,7 @@ class EventScanner(wiring.Component):
             entry.single.eq(_rest(banks) == 0),
             entry.row.eq(found_row),
             entry.weight.eq(late.weight),
+            entry.shift.eq(late.shift),
             entry.end.eq(late.end),
             entry.how.eq(late.how),
             useful.eq(late_valid & (banks.any() | late.end)),
@@ -221,6 +223,7 @@ class EventScanner(wiring.Component):
             found.bank.eq(_index_of(chosen)),
             found.row.eq(entry.row),
             found.weight.eq(entry.weight),
+            found.shift.eq(entry.shift),
             found.end.eq(entry.end & last),
             found.how.eq(entry.how),
         ]
@@ -313,6 +316,7 @@ class EventScanner(wiring.Component):
         token = Signal(token_layout(c))
         m.d.sync += [
             token.event.eq(event),
+            token.shift.eq(bank.shift),
             token.flush.eq(flush),
             token.empty.eq(empty),
             token.ticket.eq(ticket),

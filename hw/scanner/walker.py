@@ -12,21 +12,26 @@ from residuum.hw.layouts import end_layout, scan_layout
 from residuum.hw.logic import Statements
 from residuum.hw.scanner.windows import window_layout
 
+# Flags of a window that only its last pass has.
+LAST = ("line_last", "group_last", "layer_last")
+
 
 def request_layout(config: EngineConfig) -> data.StructLayout:
     """One row of the feature memory to be scanned from slot ``head`` to slot ``tail``.
 
-    ``weight`` is the weight row of slot 0. ``index`` counts the rows of the segment (it is the
-    group of input channels). ``first`` and ``last`` mark the ends of a segment, ``end`` the last
-    row of a pass; ``how`` belongs to ``end``.
+    ``weight`` is the weight row of slot 0; with ``shift`` the weights count 2**H times. If the row
+    refers to the shared result of windows without events, this is ``empty_row``. ``first`` and
+    ``last`` mark the ends of a segment, ``end`` the last row of a pass, or of the last source;
+    ``how`` belongs to ``end``.
     """
     return data.StructLayout(
         {
             "row": unsigned(config.feature_row_bits),
             "weight": unsigned(config.weight_row_bits),
-            "index": unsigned(DIMENSION_BITS),
+            "empty_row": unsigned(config.feature_row_bits),
             "head": unsigned(config.slot_bits),
             "tail": unsigned(config.slot_bits),
+            "shift": 1,
             "first": 1,
             "last": 1,
             "end": 1,
@@ -58,12 +63,12 @@ class Loop:
 class Walk:
     """The registers of a walk.
 
-    ``row`` and ``weight`` belong to the present request; with ``_x``, ``_y`` and ``_pass`` they are
-    the values at the start of its segment, line and pass. ``left`` counts the remaining iterations
-    of each loop, and ``pool`` the remaining input positions that share a weight row, all less two.
-    ``ends[k]``: the present row is the last one of loop k and of all loops inside it. ``ended`` is
-    the number of these loops, and thus the index of the loop that advances. Between windows all
-    loops have ended.
+    ``row``, ``weight`` and ``empty_row`` belong to the present request; with ``_x``, ``_y`` and
+    ``_pass`` they are the values at the start of its segment, line and pass. ``left`` counts the
+    remaining iterations of each loop, and ``pool`` the remaining input positions that share a
+    weight row, all less two. ``ends[k]``: the present row is the last one of loop k and of all
+    loops inside it. ``ended`` is the number of these loops, and thus the index of the loop that
+    advances. Between windows all loops have ended.
     """
 
     def __init__(self, config: EngineConfig, *, pass_bits: int):
@@ -85,7 +90,7 @@ class Walk:
         self.passes = Signal(signed(pass_bits + 1), reset_less=True)
         self.pool_x = Signal(count, reset_less=True)
         self.pool_y = Signal(count, reset_less=True)
-        self.index = Signal(DIMENSION_BITS, reset_less=True)
+        self.empty_row = Signal(row, reset_less=True)
         self.first_row = Signal(reset_less=True)
         self.first_pass = Signal(reset_less=True)
         self.ends = Signal(loops, init=-1)
@@ -99,6 +104,10 @@ class Walk:
 class RowWalker(wiring.Component):
     """Nested loops over passes, input lines, segments of a line and rows of a segment. Consecutive
     rows of a segment are ``lanes`` weight rows apart.
+
+    The bit-planes of an image take several passes when S < 8. A window of two sources comes as one
+    window of each (`window_layout`), and only the second one ends it; an image in several passes is
+    no such source.
 
     One request per cycle in which ``ready`` is high, without a gap between windows. ``advance`` is
     high in cycles with a request.
@@ -125,7 +134,7 @@ class RowWalker(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        walk = Walk(self.config, pass_bits=len(self.layer.passes))
+        walk = Walk(self.config, pass_bits=len(self.layer.parts))
         self._request(m, walk)
         self._walk(m, walk, self._loops(m, walk))
         return m
@@ -138,24 +147,28 @@ class RowWalker(wiring.Component):
             self.advance.eq(walk.active & self.ready),
             self.request.row.eq(walk.row),
             self.request.weight.eq(walk.weight),
-            self.request.index.eq(walk.index),
+            self.request.empty_row.eq(walk.empty_row),
             self.request.head.eq(window.head),
             self.request.tail.eq(window.tail),
+            self.request.shift.eq(window.shift),
             self.request.first.eq(walk.first_row),
             self.request.last.eq(segment_end),
-            self.request.end.eq(pass_end),
+            self.request.end.eq(pass_end & ~window.continues),
             how.partial.eq(~walk.last_pass),
             how.first.eq(walk.first_pass),
-            how.shared.eq(window.shared),
-            how.group_last.eq(window.group_last & walk.last_pass),
-            how.layer_last.eq(window.layer_last & walk.last_pass),
+            *(how[name].eq(window[name]) for name in ("shared", "later", "more")),
+            *(how[name].eq(window[name] & walk.last_pass) for name in LAST),
             self.windows.ready.eq(walk.ends[-1] & (~walk.active | self.ready)),
         ]
 
     def _loops(self, m: Module, walk: Walk) -> list[Loop]:
         """The loops, innermost first."""
         layer, window, new = self.layer, walk.window, self.windows.payload
-        segment = [walk.left.eq(window.span), walk.index.eq(0), walk.first_row.eq(1)]
+        segment = [
+            walk.left.eq(window.span),
+            walk.empty_row.eq(window.empty_row),
+            walk.first_row.eq(1),
+        ]
         line = [walk.left_x.eq(window.count_x), walk.pool_x.eq(layer.pool_x - 1), *segment]
         whole = [walk.left_y.eq(window.count_y), walk.pool_y.eq(layer.pool_y - 1), *line]
 
@@ -168,7 +181,7 @@ class RowWalker(wiring.Component):
             walk.row.eq(walk.row + 1),
             walk.weight.eq(walk.weight + self.config.lanes),
             walk.left.eq(walk.left - 1),
-            walk.index.eq(walk.index + 1),
+            walk.empty_row.eq(walk.empty_row + 1),
             walk.first_row.eq(0),
         ]
         next_segment = [
@@ -200,8 +213,13 @@ class RowWalker(wiring.Component):
                 *(signal.eq(row_pass) for signal in rows),
                 *(signal.eq(window.weight) for signal in weights),
             ]
-            loops.append(Loop(walk.passes, layer.passes - 1, layer.passes - 1, next_pass))
+            loops.append(Loop(walk.passes, self._passes, self._passes, next_pass))
         return loops
+
+    @property
+    def _passes(self) -> Value:
+        """Passes over each window, less two."""
+        return Mux(self.layer.two_sources, 0, self.layer.parts) - 1
 
     def _step(self, m: Module, axis: str, weight: Signal, pitch: Value, *, stay: Value) -> Value:
         """The weight row of the next kernel position, or the same one inside a pooling window."""
@@ -238,12 +256,12 @@ class RowWalker(wiring.Component):
         layer, new = self.layer, self.windows.payload
         return [
             walk.window.eq(new),
-            walk.passes.eq(layer.passes - 1),
+            walk.passes.eq(self._passes),
             walk.first_pass.eq(1),
             walk.left_y.eq(new.count_y),
             walk.left_x.eq(new.count_x),
             walk.left.eq(new.span),
-            walk.index.eq(0),
+            walk.empty_row.eq(new.empty_row),
             walk.first_row.eq(1),
             walk.pool_y.eq(layer.pool_y - 1),
             walk.pool_x.eq(layer.pool_x - 1),

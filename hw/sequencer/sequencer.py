@@ -1,6 +1,6 @@
 """Runs the layers of a program one after another."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -69,10 +69,11 @@ class Sequencer(wiring.Component):
         counted = Signal(c.layer_bits)
         filing = Signal(range(COUNTER_WORDS + 1), init=COUNTER_WORDS)
         filed = self._file_counters(m, filing, counted, finished)
-        word = Signal(range(DESCRIPTOR_WORDS))
+        places = LayerDescriptor.places(c)
+        word = Signal(range(DESCRIPTOR_WORDS + 1))
         fetching = Signal()
         arriving = self._arrivals(m, fetching, word)
-        m.d.comb += self.descriptor_address.eq(Cat(word, layer))
+        m.d.comb += self.descriptor_address.eq(Cat(word[: bits_for_count(DESCRIPTOR_WORDS)], layer))
         self._store_fields(m, *arriving[-1])
 
         with m.If(self.results_done):
@@ -81,7 +82,7 @@ class Sequencer(wiring.Component):
 
         fetched = Signal()
         m.d.comb += fetched.eq(
-            (word == len(FIELDS)) & ~Cat(valid for valid, _ in arriving[1:]).any()
+            (word == len(places)) & ~Cat(valid for valid, _ in arriving[1:]).any()
         )
 
         with m.FSM(name="state"):
@@ -93,7 +94,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [finished.eq(1), filing.eq(COUNTER_WORDS), self.busy.eq(1)]
                     m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.comb += fetching.eq(word != len(FIELDS))
+                m.d.comb += fetching.eq(word != len(places))
                 with m.If(fetching):
                     m.d.sync += word.eq(word + 1)
                 with m.If(fetched):
@@ -147,17 +148,15 @@ class Sequencer(wiring.Component):
         return arriving
 
     def _store_fields(self, m: Module, valid: Signal, word: Signal) -> None:
-        """Registers of all descriptor fields, each loaded when its word arrives. Fields of the
-        drain have a second register, loaded at the start of the layer."""
-        widths = LayerDescriptor.widths(self.config)
-        for index, name in enumerate(FIELDS):
-            field = Signal(unsigned(widths[name]), name=name, reset_less=True)
+        """Registers of all descriptor fields, loaded when the word that holds them arrives. Fields
+        of the drain have a second register, loaded at the start of the layer."""
+        c, host_word = self.config, self.descriptor_data
+        fetched = Signal(scan_layout(c, FIELDS), reset_less=True)
+        for index, place in enumerate(LayerDescriptor.places(c)):
             with m.If(valid & (word == index)):
-                m.d.sync += field.eq(self.descriptor_data)
-            if name in SCAN_FIELDS:
-                m.d.comb += self.scan[name].eq(field)
-            if name in DRAIN_FIELDS:
-                used = Signal(unsigned(widths[name]), name=f"{name}_used", reset_less=True)
-                with m.If(self.start):
-                    m.d.sync += used.eq(field)
-                m.d.comb += self.drain[name].eq(used)
+                m.d.sync += [fetched[name].eq(host_word[low:]) for name, low in place.items()]
+        used = Signal(scan_layout(c, DRAIN_FIELDS), reset_less=True)
+        with m.If(self.start):
+            m.d.sync += [used[name].eq(fetched[name]) for name in DRAIN_FIELDS]
+        m.d.comb += self.drain.eq(used)
+        m.d.comb += [self.scan[name].eq(fetched[name]) for name in SCAN_FIELDS]

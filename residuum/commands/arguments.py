@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from residuum.sw.network.integer_network import IntegerNetwork
@@ -107,7 +107,7 @@ def add_images_on_device(
 
 
 def add_stages(parser: argparse.ArgumentParser) -> None:
-    """``--tau`` and ``--T``, None if not given; `set_stages` then chooses."""
+    """``--tau``, ``--T`` and ``--correction``, None if not given; `set_stages` then chooses."""
     parser.add_argument(
         "--tau",
         type=whole_number,
@@ -119,24 +119,41 @@ def add_stages(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         help=f"inference steps (default {DEFAULT_T})",
     )
+    add_correction(parser)
 
 
-def set_stages(args: argparse.Namespace, network: IntegerNetwork) -> None:
-    """Set ``args.tau`` and ``args.T`` to the stages of a run of the network.
+def add_correction(parser: argparse.ArgumentParser) -> None:
+    """``--correction``, None if not given."""
+    parser.add_argument(
+        "--correction",
+        metavar="NAME",
+        help="what the residual potential decides after the probe: none (with --tau 0), mask (the "
+        "default), carry, or offset (in the golden model only)",
+    )
+
+
+def set_stages(args: argparse.Namespace, network: IntegerNetwork, *, engine: bool = False) -> None:
+    """Set ``args.tau``, ``args.T`` and ``args.correction`` to those of a run of the network, on an
+    engine or not.
 
     Raises ``ResiduumError`` if the given ones are not possible for this network.
     """
+    from residuum.sw.network.corrections import CARRY, NONE, check_correction
+
     radix = network.code == "radix"
-    # Neurons that fire strictly above their threshold have no probe.
-    probe = not radix and not any(layer.strict for layer in network.layers)
+    # The default, mask, is not for neurons that fire strictly above their threshold.
+    probe = not radix and args.correction != NONE
+    if args.correction != CARRY and any(layer.strict for layer in network.layers):
+        probe = False
     tau = (DEFAULT_TAU if probe else 0) if args.tau is None else args.tau
     T = (1 if radix else DEFAULT_T) if args.T is None else args.T
     args.tau, args.T = network.check_stages(tau, T)
+    args.correction = check_correction(network, args.correction, args.tau, engine=engine)
 
 
-def describe_stages(network: IntegerNetwork, tau: int, T: int) -> str:
-    """The stages of a run for the reader: "tau 4, T 4", or "radix code"."""
-    return "radix code" if network.code == "radix" else f"tau {tau}, T {T}"
+def stages(args: argparse.Namespace) -> dict[str, Any]:
+    """tau, T and correction that `set_stages` has chosen, as keyword arguments."""
+    return {"tau": args.tau, "T": args.T, "correction": args.correction}
 
 
 # Sizes of an engine on top of a preset, each with its unit.
@@ -145,7 +162,8 @@ ENGINE_SIZES = {
     "steps": "time steps in parallel",
     "weight_rows": "rows of the weight store",
     "feature_rows": "rows of the feature memory",
-    "channel_groups": "groups of output channels, all layers together",
+    "parameter_rows": "thresholds and biases of a tile, all layers together",
+    "logit_rows": "logits of a tile",
     "table_entries": "entries of the axis tables, all layers together",
     "layers": "layer descriptors",
     "weight_bits": "bits of a weight",

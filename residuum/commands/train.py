@@ -47,7 +47,7 @@ deep networks, for 32x32 colour photographs (--data-set cifar10 or cifar100):
 
 Times are for one core. A GPU that torch can use trains the deep networks much faster. Images are
 read from the folder in the environment variable RESIDUUM_DATA, else downloaded once. All models but
-digits are trained in bfloat16 and need a C++ compiler.
+digits are trained in bfloat16, or in float32 on a CPU without it, and need a C++ compiler.
 
 Seeds are fixed and training uses one thread: the same command gives the same network on the same
 kind of machine.

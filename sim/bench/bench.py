@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,7 @@ def prepare(row: Row, tau: int, T: int, count: int, access: Access) -> Task:
     from residuum.sw.compiler.fit import preset_named
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.data.held_out import held_out
+    from residuum.sw.network.corrections import default_correction
     from residuum.sw.network.library import load_network, network_file, network_name
 
     network = load_network(row.model, row.bits)
@@ -129,7 +130,8 @@ def prepare(row: Row, tau: int, T: int, count: int, access: Access) -> Task:
         raise ResiduumError(
             f"{count} images are wanted, but {row.model} has {len(images)} held-out images"
         )
-    return Task(network_name(row.model, row.bits), digest, program, tau, T, images, labels)
+    name, correction = network_name(row.model, row.bits), default_correction(network, tau)
+    return Task(name, digest, program, tau, T, correction, images, labels)
 
 
 def measured(row: Row, task: Task, count: int, *, jobs: int, reporter: Reporter) -> Json:
@@ -140,13 +142,11 @@ def measured(row: Row, task: Task, count: int, *, jobs: int, reporter: Reporter)
 
     program, tau, T = task.program, task.tau, task.T
     accuracy = _accuracy(task, reporter)
-    part = measure.Task(
-        task.name, task.network_digest, program, tau, T, task.images[:count], task.labels[:count]
-    )
+    part = replace(task, images=task.images[:count], labels=task.labels[:count])
     with reporter.task(f"building the engine: {program.config.lanes} lanes"):
         simulation = build_engine(program.config)
     totals = measure.measure(part, simulation, bench_folder(), jobs=jobs, reporter=reporter)
-    engine = measure.report(task.name, program, totals, tau=tau, T=T)
+    engine = measure.report(task.name, program, totals, **task.steps)
     baud = find(row.board).baud
     return {
         **asdict(row),
@@ -180,8 +180,7 @@ def _accuracy(task: Task, reporter: Reporter) -> float:
         "network": task.network_digest,
         "images": digest_of_arrays(task.images, task.labels),
         "software": software_digest(),
-        "tau": task.tau,
-        "T": task.T,
+        **task.steps,
     }
 
     def compute() -> Json:
@@ -189,7 +188,7 @@ def _accuracy(task: Task, reporter: Reporter) -> float:
             one_core(),
             reporter.task(f"{task.name}, tau {task.tau}, T {task.T}: accuracy of all images"),
         ):
-            tally = evaluate(network, task.images, task.labels, tau=task.tau, T=task.T)
+            tally = evaluate(network, task.images, task.labels, **task.steps)
         return {"accuracy": tally.accuracy}
 
     name = f"accuracy-{task.name}-tau{task.tau}-T{task.T}"
@@ -207,13 +206,12 @@ def _transfer(task: Task, baud: int) -> Json:
         "engine": asdict(task.program.config),
         "images": digest_of_arrays(images),
         "software": software_digest(),
-        "tau": task.tau,
-        "T": task.T,
+        **task.steps,
     }
     kept = once(
         bench_folder() / f"transfer-{task.name}-{task.program.config.lanes}lanes",
         key,
-        lambda: asdict(count_transfer(task.program, images, tau=task.tau, T=task.T)),
+        lambda: asdict(count_transfer(task.program, images, **task.steps)),
     )
     counted = Transfer(**kept)
     return {
@@ -228,13 +226,11 @@ def _transfer(task: Task, baud: int) -> Json:
 def memory(program: Program) -> Json:
     """Rows of weight and feature memory: used by the network, and in the engine."""
     config = program.config
-    weight_rows = max(plan.descriptor.weight_row + plan.weight_rows for plan in program.layers)
-    maps = [plan.input for plan in program.layers]
     return {
-        "weight_rows": weight_rows,
+        "weight_rows": program.weight_rows,
         "weight_rows_there": config.weight_rows,
-        "weight_kbit": weight_rows * config.lanes * config.weight_bits / 1024,
-        "feature_rows": max(plan.row + plan.rows_taken for plan in maps),
+        "weight_kbit": program.weight_rows * config.lanes * config.weight_bits / 1024,
+        "feature_rows": program.feature_rows,
         "feature_rows_there": config.feature_rows,
     }
 

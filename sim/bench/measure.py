@@ -50,7 +50,7 @@ WAVES_BYTES = 3000, 850
 # The sources that determine the results. When one of them changes, stored results are dropped.
 _SOURCES = (
     *("sw/compiler/axes.py", "sw/compiler/cycles.py", "sw/compiler/maps.py"),
-    *("sw/compiler/program.py", "sw/golden/golden_model.py"),
+    *("sw/compiler/program.py", "sw/golden/golden_model.py", "sw/network/corrections.py"),
     *("sw/trace/compare.py", "sw/trace/engine_trace.py"),
     *("sim/bench/measure.py", "sim/bench/measure_bench.py"),
     *("sim/verilator/bulk.py", "sim/verilator/driver.py"),
@@ -155,7 +155,9 @@ def compared(
     return totals
 
 
-def report(name: str, program: Program, totals: Totals, *, tau: int, T: int) -> Json:
+def report(
+    name: str, program: Program, totals: Totals, *, tau: int, T: int, correction: str
+) -> Json:
     """The report of a command on one network; all quantities are per image."""
     network, images = program.network, totals.images
     layers = []
@@ -191,6 +193,7 @@ def report(name: str, program: Program, totals: Totals, *, tau: int, T: int) -> 
         "bits": network.weight_bits,
         "tau": tau,
         "T": T,
+        "correction": correction,
         "lanes": program.config.lanes,
         "steps": program.config.steps,
         "images": images,
@@ -208,7 +211,9 @@ def report(name: str, program: Program, totals: Totals, *, tau: int, T: int) -> 
     }
 
 
-def waves_bytes(program: Program, image: np.ndarray, *, tau: int, T: int) -> int:
+def waves_bytes(
+    program: Program, image: np.ndarray, *, tau: int, T: int, correction: str | None = None
+) -> int:
     """Estimated size of an image's waves in bytes, from the cycle model.
 
     Accounts for `residuum.sim.verilator.driver.EngineDriver.classify`, which runs each image twice.
@@ -216,7 +221,7 @@ def waves_bytes(program: Program, image: np.ndarray, *, tau: int, T: int) -> int
     from residuum.sw.compiler.cycles import predict
     from residuum.sw.golden.golden_model import simulate
 
-    golden = simulate(program.network, image[None], tau=tau, T=T)
+    golden = simulate(program.network, image[None], tau=tau, T=T, correction=correction)
     cycles = 2 * int(predict(program, image, golden, 0)[:, Counter.CYCLES].sum())
     fixed, for_a_lane = WAVES_BYTES
     return cycles * (fixed + for_a_lane * program.config.lanes)
@@ -330,6 +335,8 @@ class Task:
         Name of the network (`residuum.sw.network.library.network_name`), for messages and files.
     network_digest
         SHA-256 of the network's file.
+    correction
+        One of `residuum.sw.network.corrections`.
     images, labels
         uint8 (N, C, H, W) and int64 (N,).
     """
@@ -339,6 +346,7 @@ class Task:
     program: Program
     tau: int
     T: int
+    correction: str
     images: np.ndarray
     labels: np.ndarray
 
@@ -349,15 +357,21 @@ class Task:
             "engine": asdict(self.program.config),
             "simulation": simulation.folder.name,
             "software": software_digest(),
-            "tau": self.tau,
-            "T": self.T,
+            **self.steps,
         }
+
+    @property
+    def steps(self) -> Json:
+        """tau, T and correction of the runs."""
+        return {"tau": self.tau, "T": self.T, "correction": self.correction}
 
     @property
     def file_name(self) -> str:
         """The name of the store, without the digest of its key."""
         config = self.program.config
-        return f"{self.name}-{config.lanes}x{config.steps}-tau{self.tau}-T{self.T}"
+        return (
+            f"{self.name}-{config.lanes}x{config.steps}-tau{self.tau}-T{self.T}-{self.correction}"
+        )
 
     def parts(self) -> dict[str, tuple[int, int]]:
         """The half-open range of images of each part, by name, which has a digest of the images."""
@@ -405,7 +419,8 @@ def measure(
         At Ctrl-C, after the running parts are finished and stored; a second Ctrl-C drops them.
     """
     parts, count = task.parts(), len(task.images)
-    name = f"{task.name}, tau {task.tau}, T {task.T}, {task.program.config.lanes} lanes"
+    stages = f"tau {task.tau}, T {task.T}, {task.correction}"
+    name = f"{task.name}, {stages}, {task.program.config.lanes} lanes"
     with Store(folder / task.file_name, task.key(simulation)) as store:
         missing = {part: span for part, span in parts.items() if part not in store.parts}
         left = sum(last - first for first, last in missing.values())
@@ -535,12 +550,11 @@ def _run_part(
             parameters={
                 "network": str(path),
                 "config": asdict(program.config),
-                "tau": task.tau,
-                "T": task.T,
+                "steps": task.steps,
                 "images": np.ascontiguousarray(images),
             },
             watch=watch,
         )
-    golden = simulate(program.network, images, tau=task.tau, T=task.T)
+    golden = simulate(program.network, images, **task.steps)
     engine = EngineTrace.from_arrays(given)
     return compared(program, images, labels, engine, golden, first=first)

@@ -17,7 +17,7 @@ from residuum.sw.trace.engine_trace import EngineTrace
 async def classify(dut):  # type: ignore[no-untyped-def]
     """Classify all images, one after another."""
     given = parameters()
-    config, steps = EngineConfig(**given["config"]), {"tau": given["tau"], "T": given["T"]}
+    config, steps = EngineConfig(**given["config"]), given["steps"]
     program = compile_network(IntegerNetwork.load(given["network"]), config, **steps)
     driver = EngineDriver(await Bulk.start(dut), program)
     await driver.load()

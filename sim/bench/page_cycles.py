@@ -19,14 +19,16 @@ def measure_cycles(
     *,
     tau: int,
     T: int,
+    correction: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Cycles:
     """Run images on the simulated engine and compare every value with the golden model."""
     network, config = program.network, program.config
     with reporter.task(f"simulated engine, {config.lanes} lanes x {config.steps} steps"):
-        case = Case(network, images, tau, T)
+        case = Case(network, images, tau, T, correction)
         (trace,) = run_engine(config, [case], simulation=build_engine(config))
-    found = compare(network, trace, simulate(network, images, tau=tau, T=T))
+    golden = simulate(network, images, tau=tau, T=T, correction=correction)
+    found = compare(network, trace, golden)
     return dataclasses.replace(
         predicted,
         counters=trace.counters.mean(axis=0),

@@ -73,14 +73,16 @@ class CountingLink:
         pass
 
 
-def count_transfer(program: Program, images: np.ndarray, *, tau: int, T: int) -> Transfer:
+def count_transfer(
+    program: Program, images: np.ndarray, *, tau: int, T: int, correction: str | None = None
+) -> Transfer:
     """Load the program and classify the images, uint8 (N, C, H, W), as `residuum run` does."""
     from residuum.sw.host.classifier import Classifier
     from residuum.sw.host.device import Device
 
     link = CountingLink(program)
     with Device(link) as device:
-        classifier = Classifier(device, program.network, tau=tau, T=T)
+        classifier = Classifier(device, program.network, tau=tau, T=T, correction=correction)
         before = link.sent + link.received
         classifier.load()
         load = link.sent + link.received - before

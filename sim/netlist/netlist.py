@@ -70,7 +70,8 @@ def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
         steps=steps,
         weight_rows=1,
         feature_rows=2,
-        channel_groups=1,
+        parameter_rows=1,
+        logit_rows=1,
         table_entries=2,
         layers=1,
         memory="ecp5",
@@ -129,6 +130,7 @@ def check(
     *,
     tau: int,
     T: int,
+    correction: str | None = None,
     load: bool,
     done: Callable[[], None] = lambda: None,
 ) -> Comparison:
@@ -153,7 +155,7 @@ def check(
 
     traces = []
     with Device(link) as device:
-        classifier = Classifier(device, network, tau=tau, T=T)
+        classifier = Classifier(device, network, tau=tau, T=T, correction=correction)
         if load:
             classifier.load()
         elif words := classifier.differing_words():
@@ -161,7 +163,7 @@ def check(
         for image in images:
             traces.append(classifier.trace(image))
             done()
-    golden = simulate(network, images, tau=tau, T=T)
+    golden = simulate(network, images, tau=tau, T=T, correction=correction)
     return compare(network, EngineTrace.stack(traces), golden)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from residuum.hw.isa.host_map import COUNTER_WORDS, Control, HostMap, Region
 from residuum.sim.verilator.bulk import Bulk
 from residuum.sw.compiler.program import Program
+from residuum.sw.network.corrections import check_correction, engine_code
 from residuum.sw.trace.engine_trace import EngineTrace
 
 # In cycles, far more than any network needs; a longer run counts as hung.
@@ -46,12 +47,12 @@ class EngineDriver:
 
     def queue_image(self, image: np.ndarray) -> None:
         """Write one image, uint8 (C, H, W), into the feature memory."""
-        self.bulk.queue_write_scattered(*self.program.image_writes(image))
+        self.bulk.queue_write_scattered(*self.program.input_writes(image))
 
-    def queue_run(self, first: int, last: int, *, tau: int, T: int) -> None:
+    def queue_run(self, first: int, last: int, *, tau: int, T: int, correction: str) -> None:
         """Run layers first..last and wait until the run ends."""
-        address = self.host_map.address
-        self.bulk.queue_write(address(Region.CONTROL, word=Control.STEPS), [tau | T << 8])
+        address, steps = self.host_map.address, tau | T << 8 | engine_code(correction) << 16
+        self.bulk.queue_write(address(Region.CONTROL, word=Control.STEPS), [steps])
         self.bulk.queue_write(address(Region.CONTROL, word=Control.RUN), [first | last << 8])
         self.bulk.queue_wait_idle(RUN_TIMEOUT)
 
@@ -62,12 +63,15 @@ class EngineDriver:
         runs = np.split(ascending, np.flatnonzero(np.diff(ascending) != 1) + 1)
         return Reading(order, [self.bulk.queue_read(int(run[0]), len(run)) for run in runs])
 
-    async def classify(self, image: np.ndarray, *, tau: int, T: int) -> EngineTrace:
+    async def classify(
+        self, image: np.ndarray, *, tau: int, T: int, correction: str | None = None
+    ) -> EngineTrace:
         """Run an image twice: uninterrupted for logits, argmax and counters, then layer by layer
-        for the trains. ResiduumError if the logits differ."""
+        for the trains. ResiduumError if the logits differ, or as `check_correction`."""
+        correction = check_correction(self.program.network, correction, tau, engine=True)
         last = len(self.program.layers) - 1
         self.queue_image(image)
-        self.queue_run(0, last, tau=tau, T=T)
+        self.queue_run(0, last, tau=tau, T=T, correction=correction)
         logits = self.queue_read(self.program.logit_reads())
         best = self.bulk.queue_read(self.host_map.address(Region.CONTROL, word=Control.CLASS), 1)
         counters = self.bulk.queue_read(
@@ -76,10 +80,10 @@ class EngineDriver:
         self.queue_image(image)
         reads = []
         for index in range(last):
-            self.queue_run(index, index, tau=tau, T=T)
+            self.queue_run(index, index, tau=tau, T=T, correction=correction)
             trains, occupancy = self.program.train_reads(index)
             reads.append((self.queue_read(trains), self.queue_read(occupancy)))
-        self.queue_run(last, last, tau=tau, T=T)
+        self.queue_run(last, last, tau=tau, T=T, correction=correction)
         again = self.queue_read(self.program.logit_reads())
         await self.bulk.flush()
 

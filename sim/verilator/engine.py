@@ -19,12 +19,16 @@ from residuum.sw.trace.engine_trace import EngineTrace
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and images, uint8 (N, C, H, W), to classify with it."""
+    """A network, and images, uint8 (N, C, H, W), to classify with it.
+
+    ``correction`` is one of `residuum.sw.network.corrections`; None takes the default.
+    """
 
     network: IntegerNetwork
     images: np.ndarray
     tau: int
     T: int
+    correction: str | None = None
 
 
 def build_engine(config: EngineConfig, *, waves: bool = False) -> Simulation:
@@ -61,7 +65,8 @@ def run_engine(
         for index, case in enumerate(cases):
             path = scratch / f"{index}.npz"
             case.network.save(path)
-            parameters["cases"].append({"network": str(path), "tau": case.tau, "T": case.T})
+            steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
+            parameters["cases"].append({"network": str(path), "steps": steps})
             parameters[f"{index}_images"] = np.ascontiguousarray(case.images)
         given = simulation.run(
             "residuum.sim.verilator.engine_bench",

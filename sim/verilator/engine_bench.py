@@ -23,7 +23,7 @@ async def classify(dut):  # type: ignore[no-untyped-def]
     results: dict[str, np.ndarray] = {}
     for index, case in enumerate(given["cases"]):
         network = IntegerNetwork.load(case["network"])
-        steps = {"tau": case["tau"], "T": case["T"]}
+        steps = case["steps"]
         driver = EngineDriver(bulk, compile_network(network, config, **steps))
         await driver.load()
         traces: list[EngineTrace] = []

@@ -1,4 +1,4 @@
-"""The windows of a layer along one axis of its input map."""
+"""The windows of a layer along one axis of its input map, and the neurons of a max-pooling."""
 
 
 def axis_entries(
@@ -27,3 +27,19 @@ def axis_entries(
         low = start + first * dilation
         entries.append((low * pool, first, (end - first) * pool))
     return entries
+
+
+def max_positions(
+    *, size: int, kernel: int, stride: int, padding: int, outputs: int
+) -> list[list[int]]:
+    """The neurons along one axis whose maximum is each position of a pooled map.
+
+    All positions have equally many: where the border clips a window, its last neuron is repeated,
+    which does not change the maximum.
+    """
+    windows = []
+    for output in range(outputs):
+        start = output * stride - padding
+        windows.append(list(range(max(start, 0), min(start + kernel, size))))
+    most = max(map(len, windows))
+    return [window + window[-1:] * (most - len(window)) for window in windows]

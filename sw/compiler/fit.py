@@ -4,8 +4,7 @@ The compiler refuses a network with the sentences of this module. For networks t
 cannot run yet (`residuum.sw.compiler.runnable`) the needs are an estimate.
 """
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -15,15 +14,17 @@ from residuum.hw.isa.config import MAX_DIMENSION, PIXEL_BITS, EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap
 from residuum.hw.isa.memories import DEVICE_EBR, block_memories
 from residuum.hw.isa.presets import PRESETS, preset
-from residuum.sw.compiler.maps import MapPlan, PackedImage, place_maps, plan_image, rows_in_use
-from residuum.sw.compiler.runnable import not_runnable
+from residuum.sw.compiler.exact import as_run, fault_of_fraction, fault_of_shift
+from residuum.sw.compiler.layout import LayerLayout, Layout, lay_out
+from residuum.sw.compiler.maps import PackedMap
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.bounds import bounds, signed_bits
-from residuum.sw.network.graph import INPUT
+from residuum.sw.network.graph import IMAGE, INPUT
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 
-# Subject of the sentences; `residuum.sw.compiler.program.grow_to_fit` names the largest engine.
+# Subjects of the sentences.
 ENGINE = "this engine"
+LARGEST = "the largest engine"
 # Widest weights, accumulators (without fraction bits) and potentials of an engine.
 _WIDEST = {"weight_bits": 16, "accumulator_bits": 32, "potential_bits": 32}
 _BIT_PARAMETERS = tuple(_WIDEST)
@@ -136,19 +137,33 @@ def fit_presets(network: IntegerNetwork) -> Mapping[str, tuple[Need, ...]]:
 
 
 def needs(
-    network: IntegerNetwork, config: EngineConfig, steps: int, engine: str = ENGINE
+    network: IntegerNetwork,
+    config: EngineConfig,
+    steps: int,
+    engine: str = ENGINE,
+    *,
+    output_steps: int | None = None,
 ) -> Iterator[Need]:
     """The needs of a network in the order in which the compiler looks at them, without cures.
 
-    The compiler refuses with the first that has a sentence. ``engine`` is the subject of the
-    sentences.
+    The compiler refuses with the first that has a sentence.
+
+    Parameters
+    ----------
+    steps, output_steps
+        Steps for which hidden layers, and the output layer, add up currents without a restart;
+        None: the same. In radix code they do so once.
+    engine
+        The subject of the sentences.
     """
     if network.code == RADIX:
-        steps = 1
+        steps = output_steps = 1
         yield _map_bits(network, config, engine)
     yield _fraction_bits(network, config)
+    yield _shift(network, config)
+    yield _image_bits(network, config)
     for parameter in _BIT_PARAMETERS:
-        yield _width(network, config, parameter, steps, engine)
+        yield _width(network, config, parameter, (steps, output_steps or steps), engine)
     if engine == ENGINE:
         bits = HostMap(config).address_bits
         sentence = (
@@ -161,7 +176,7 @@ def needs(
         "descriptors"
     )
     yield _need("layers", "layers", count, config.layers, sentence)
-    for memory in ("weight_rows", "channel_groups", "table_entries"):
+    for memory in ("weight_rows", "parameter_rows", "logit_rows", "table_entries"):
         yield _memory(network, config, memory, engine)
     yield _positions(network, config)
     yield _feature_rows(network, config, engine)
@@ -181,32 +196,50 @@ def _map_bits(network: IntegerNetwork, config: EngineConfig, engine: str) -> Nee
 
 
 def _fraction_bits(network: IntegerNetwork, config: EngineConfig) -> Need:
-    """f of the layers: the engine has one for trains, and none for pixels."""
-    runnable = not not_runnable(network)
-    for layer in network.layers:
-        pixels = network.reads_image(layer)
-        # In radix code, f is a field of the layer.
-        free = network.code == RADIX and layer.fraction_bits <= config.fraction_bits
-        expected = 0 if pixels else config.fraction_bits
-        # An engine that runs graphs has a choice of both for each layer.
-        if layer.fraction_bits != expected and not free and (runnable or layer.fraction_bits):
-            sentence = (
-                f"layer {layer.name!r} has {layer.fraction_bits} fraction bits; this engine has "
-                f"{expected} for {'pixels' if pixels else 'spikes'}"
-            )
-            return Need("fraction bits", "fraction_bits", layer.fraction_bits, expected, sentence)
+    """f of the layers: the engine runs a smaller one exactly, but for some strict neurons."""
+    faults = [fault_of_fraction(network, layer, config) for layer in network.layers]
     most = max(layer.fraction_bits for layer in network.layers)
-    return Need("fraction bits", "fraction_bits", most, config.fraction_bits)
+    sentence = next((fault for fault in faults if fault), "")
+    return Need("fraction bits", "fraction_bits", most, config.fraction_bits, sentence)
+
+
+def _shift(network: IntegerNetwork, config: EngineConfig) -> Need:
+    """h of the second sources: 0, that of the engine, or one that can be put into the weights."""
+    sentences = [fault_of_shift(layer, config) for layer in network.layers]
+    most = max(layer.shift for layer in network.layers)
+    sentence = next((fault for fault in sentences if fault), "")
+    return Need("shift of second sources", "", most, config.shift_bits, sentence)
+
+
+def _image_bits(network: IntegerNetwork, config: EngineConfig) -> Need:
+    """An image in several passes cannot be one of two sources: both would be parts of a window."""
+    mixed = [
+        layer.name
+        for layer in network.layers
+        if network.input == IMAGE
+        and len(layer.sources) > 1
+        and any(source.map == INPUT for source in layer.sources)
+    ]
+    needed = PIXEL_BITS if mixed else 0
+    sentence = (
+        f"layer {mixed[0]!r} adds the image to another map, which takes an engine of {PIXEL_BITS} "
+        f"steps; this engine has {config.steps}"
+        if mixed
+        else ""
+    )
+    return _need("steps of an image in a sum", "steps", needed, config.steps, sentence)
 
 
 # A table over all presets asks for the same bits again and again.
 @lru_cache(maxsize=2)
 def _bits_needed(
-    network: IntegerNetwork, steps: int
+    network: IntegerNetwork, steps: tuple[int, int]
 ) -> tuple[tuple[Layer, str, str, list[int]], ...]:
-    """`_bits_of` every layer."""
+    """`_bits_of` every layer, for the steps of hidden layers and of the output layer."""
     return tuple(
-        (layer, *found) for layer in network.layers for found in _bits_of(network, layer, steps)
+        (layer, *found)
+        for layer in network.layers
+        for found in _bits_of(network, layer, steps[layer.output])
     )
 
 
@@ -222,11 +255,13 @@ def _bits_of(network: IntegerNetwork, layer: Layer, steps: int) -> list[tuple[st
     threshold = layer.bias if layer.threshold is None else layer.threshold
     if layer.bits is not None:
         threshold = threshold << layer.bits - 1
+    # The potential of strict neurons is larger by 1 in the engine than in the golden model.
+    potential_max = limits.potential_max + int(layer.strict)
     ranges: list[tuple[str, str, np.ndarray, np.ndarray]] = [
         ("weights", "weight_bits", weight.min(axis=1), weight.max(axis=1)),
         ("accumulators", "accumulator_bits", limits.acc_min, limits.acc_max),
         ("currents", "potential_bits", limits.current_min, limits.current_max),
-        ("potentials", "potential_bits", limits.potential_min, limits.potential_max),
+        ("potentials", "potential_bits", limits.potential_min, potential_max),
         ("biases", "potential_bits", layer.bias, layer.bias),
         ("thresholds", "potential_bits", threshold, threshold),
     ]
@@ -237,11 +272,15 @@ def _bits_of(network: IntegerNetwork, layer: Layer, steps: int) -> list[tuple[st
 
 
 def _width(
-    network: IntegerNetwork, config: EngineConfig, parameter: str, steps: int, engine: str
+    network: IntegerNetwork,
+    config: EngineConfig,
+    parameter: str,
+    steps: tuple[int, int],
+    engine: str,
 ) -> Need:
     """A register: the widest value of all layers, and the first that could overflow."""
     most, there, sentence = 0, getattr(config, parameter), ""
-    for layer, what, width, bits in _bits_needed(network, steps):
+    for layer, what, width, bits in _bits_needed(as_run(network, config), steps):
         if width != parameter:
             continue
         channel = int(np.argmax(bits))
@@ -254,88 +293,68 @@ def _width(
     return Need(parameter.replace("_", " "), parameter, most, there, sentence)
 
 
-def weight_rows(layer: Layer, lanes: int) -> int:
-    """Weight rows of a layer: one for each input of its window and group of output channels.
-
-    The weights between different groups of a grouped convolution are stored as zeros.
-    """
-    inputs = sum(source.in_channels * math.prod(source.kernel) for source in layer.sources)
-    return -(-layer.out_channels // lanes) * inputs
-
-
 def _memory(network: IntegerNetwork, config: EngineConfig, memory: str, engine: str) -> Need:
-    """A memory that all layers fill one after another."""
-    total, there, sentence = 0, getattr(config, memory), ""
+    """A memory that all layers share."""
+    layout = lay_out(network, config)
     name = memory.replace("_", " ")
-    for layer, shape in zip(network.layers, network.neuron_shapes, strict=True):
-        total += {
-            "weight_rows": weight_rows(layer, config.lanes),
-            "channel_groups": -(-layer.out_channels // config.lanes),
-            "table_entries": shape[1] + shape[2],
-        }[memory]
-        if total > there and not sentence:
-            sentence = (
-                f"layer {layer.name!r}: {total} {name} are needed up to this layer; {engine} has "
-                f"{there}"
-            )
-    return Need(name, memory, total, there, sentence)
+    total, there = _ROWS[memory](layout), getattr(config, memory)
+    largest = max(layout.layers, key=_ROWS_OF_LAYER[memory])
+    of_largest = _ROWS_OF_LAYER[memory](largest)
+    sentence = f"layer {largest.layer.name!r} takes {of_largest} {name}"
+    if len(layout.layers) > 1 and total != of_largest:
+        sentence += f", all layers take {total}"
+    return _need(name, memory, total, there, f"{sentence}; {engine} has {there}")
+
+
+_ROWS: Mapping[str, Callable[[Layout], int]] = {
+    "weight_rows": lambda layout: layout.weight_rows,
+    "parameter_rows": lambda layout: layout.parameter_rows,
+    "logit_rows": lambda layout: layout.logit_rows,
+    "table_entries": lambda layout: len(layout.entries),
+}
+_ROWS_OF_LAYER: Mapping[str, Callable[[LayerLayout], int]] = {
+    "weight_rows": lambda layer: layer.weight_rows,
+    "parameter_rows": lambda layer: layer.parameter_rows,
+    "logit_rows": lambda layer: layer.parameter_rows if layer.output is None else 0,
+    "table_entries": lambda layer: len(layer.groups) + len(layer.lines) + len(layer.columns),
+}
 
 
 def _positions(network: IntegerNetwork, config: EngineConfig) -> Need:
     """Positions along an axis, and rows of a window line: fields of a descriptor."""
     most, sentence = 0, ""
-    image = plan_image(network, config)
-    plans: dict[int, MapPlan | PackedImage] = {INPUT: image}
-    for index, (layer, shape, written) in enumerate(
-        zip(network.layers, network.neuron_shapes, network.shapes, strict=True)
-    ):
-        plans[index] = MapPlan(written, config.lanes)
-        source = plans[layer.source.map]
+    for layer in lay_out(network, config).layers:
+        plan = layer.readings[0].plan
         sizes = {
-            "an input height": source.shape[1],
-            "an input width": source.shape[2],
-            "an output height": shape[1],
-            "an output width": shape[2],
-            "window lines": source.pitch if isinstance(source, PackedImage) else source.groups,
+            "an input height": plan.shape[1],
+            "an input width": plan.shape[2],
+            "an output height": layer.windows[0],
+            "an output width": layer.windows[1],
+            "window lines": plan.pitch if isinstance(plan, PackedMap) else plan.groups,
         }
         for what, size in sizes.items():
             most = max(most, size)
             if size > MAX_DIMENSION and not sentence:
                 rows = " rows of feature memory" if what == "window lines" else ""
                 sentence = (
-                    f"layer {layer.name!r} has {what} of {size}{rows}; an engine takes "
+                    f"layer {layer.layer.name!r} has {what} of {size}{rows}; an engine takes "
                     f"{MAX_DIMENSION}"
                 )
     return Need("positions along an axis", "", most, MAX_DIMENSION, sentence)
 
 
 def _feature_rows(network: IntegerNetwork, config: EngineConfig, engine: str) -> Need:
-    """Rows of the image and of all maps that are in use at a time."""
-    there, sentence = config.feature_rows, ""
-    image = plan_image(network, config).rows_taken
-    most = image
-    if image > there:
-        sentence = f"the image needs {image} rows of feature memory; {engine} has {there}"
-    for layer, rows in _rows_at(network, config):
-        most = max(most, rows)
-        if rows > there and not sentence:
-            sentence = (
-                f"layer {layer.name!r}: its input and output maps need {rows} rows of feature "
-                f"memory; {engine} has {there}"
-            )
-    return Need("feature rows", "feature_rows", most, there, sentence)
-
-
-def _rows_at(network: IntegerNetwork, config: EngineConfig) -> Iterable[tuple[Layer, int]]:
-    """Each hidden layer with the rows up to the last one that is in use while it runs."""
-    if not_runnable(network):
-        return rows_in_use(network, config)
-    plans = place_maps(network, config)[1:]
-    # A map that fits below its input ends below it, and the input's end was counted before.
-    return [
-        (layer, plan.row + plan.rows_taken)
-        for layer, plan in zip(network.layers[:-1], plans, strict=True)
-    ]
+    """Rows of the input and of all maps that are in use at a time."""
+    placement, there = lay_out(network, config).placement, config.feature_rows
+    what = "image" if network.input == IMAGE else "input"
+    if (alone := placement.maps[INPUT].rows_taken) > there:
+        sentence = f"the {what} needs {alone} rows of feature memory; {engine} has {there}"
+    else:
+        sentence = (
+            f"layer {network.layers[max(placement.busiest, 0)].name!r}: the maps in use need "
+            f"{placement.rows} rows of feature memory; {engine} has {there}"
+        )
+    return _need("feature rows", "feature_rows", placement.rows, there, sentence)
 
 
 def _cures(network: IntegerNetwork, config: EngineConfig, need: Need) -> Iterator[str]:

@@ -1,19 +1,22 @@
-"""Layout of the feature memory: the image, the maps, and the rows that each of them takes.
+"""Layout of the feature memory: the input, the maps, and the rows that each of them takes.
 
 A map of C channels on an engine of P lanes takes G = ceil(C / P) rows of the feature memory per
-position, channel c in slot c % P of row c // P. Slot s is lane s // tiles of bank s % tiles.
-An image that is not pooled is packed (`PackedImage`): its pixels fill the rows without gaps, so
-that one row holds several positions.
+position, channel c in slot c % P of row c // P (`MapPlan`). Slot s is lane s // tiles of bank
+s % tiles. In a packed map (`PackedMap`) a row holds several positions.
+
+A map is in use from the layer that writes it to the last layer that reads it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.sw.network.graph import IMAGE, INPUT, Shape, Source, last_readers
-from residuum.sw.network.integer_network import IntegerNetwork, Layer
+from residuum.sw.compiler.blocks import Block, end_of, place_blocks, rows_in_use
+from residuum.sw.network.graph import IMAGE, INPUT, Shape, Source, last_readers, readers
+from residuum.sw.network.integer_network import IntegerNetwork
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,14 @@ class MapPlan:
     lanes
         P, neurons per row.
     passes
-        Copies of the map that hold different bit-planes (1 for spikes).
+        Copies of the map that hold different bit-planes; 1 for all but images with S < 8.
     row
         First row.
     empty_row
         First of G rows with the shared result of windows without events, or None.
     """
 
-    shape: tuple[int, int, int]
+    shape: Shape
     lanes: int
     passes: int = 1
     row: int = 0
@@ -57,7 +60,8 @@ class MapPlan:
 
     @property
     def rows_taken(self) -> int:
-        return self.rows * self.passes + (self.groups if self.empty_row is not None else 0)
+        """Rows of all copies, without the rows of the shared result."""
+        return self.rows * self.passes
 
     def slots(self) -> tuple[np.ndarray, np.ndarray]:
         """Row (within the map) and slot of each neuron, two int arrays (C, H, W)."""
@@ -66,51 +70,54 @@ class MapPlan:
         row = y * self.pitch + x * self.groups + c // self.lanes
         return row, np.broadcast_to(c % self.lanes, row.shape)
 
-    def scatter(self, image: np.ndarray) -> np.ndarray:
-        """The values of an image (C, H, W) in their slots, uint32 (rows, lanes)."""
+    def scatter(self, values: np.ndarray) -> np.ndarray:
+        """The values of a map (C, H, W) in their slots, uint32 (rows, lanes)."""
         words = np.zeros((self.rows, self.lanes), np.uint32)
-        words[self.slots()] = image
+        words[self.slots()] = values
         return words
 
 
 @dataclass(frozen=True)
-class PackedImage:
-    """An image whose pixels fill the rows without gaps, band by band.
+class PackedMap:
+    """A map with several positions in a row, band by band.
 
-    A band interleaves ``lines`` image lines: x is the outermost index, then line, then channel.
-    Band b starts at line b * step - padding; lines outside the image are 0.
+    A band interleaves ``lines`` lines of the map: x is the outermost index, then line, then
+    channel. Band b starts at line b * step - padding; lines outside the map are 0. Every band
+    starts at a new row.
 
-    With one line per band, the bands are the lines of the image. If instead each output line has a
-    band of kernel-height lines, a window is a single segment: the scanner reads fewer rows per
-    window, and the image is stored kernel / stride times.
+    With one line per band, the bands are the lines of the map. If instead each output line of a
+    layer has a band of kernel-height lines, a window is a single segment: the scanner reads fewer
+    rows per window, and the map is stored kernel / stride times. Only the input can be stored so.
+
+    The positions of an image follow each other without gaps, across the rows. In a map that a layer
+    writes, every position has the same lanes of each tile, a whole number of times in a row.
 
     Attributes
     ----------
     shape, lanes, passes, row
         As in `MapPlan`.
-    interleaved
-        One band per output line of the first layer; else one band per image line.
+    column
+        Slots per position along x: at least lines * C.
     bands, lines, step, padding
-        Interleaved: output height, kernel height, stride and padding of the first layer. Else
-        H, 1, 1, 0.
+        Interleaved: output height, kernel height, stride and padding of the layer that reads the
+        map. Else H, 1, 1, 0.
     """
 
-    shape: tuple[int, int, int]
+    shape: Shape
     lanes: int
-    passes: int
-    interleaved: bool
+    column: int
     bands: int
     lines: int = 1
     step: int = 1
     padding: int = 0
+    passes: int = 1
     row: int = 0
-    empty_row: int | None = None
+    empty_row: None = None
     groups: int = 1
 
     @property
-    def column(self) -> int:
-        """Slots per position along x."""
-        return self.lines * self.shape[0]
+    def interleaved(self) -> bool:
+        return self.lines > 1
 
     @property
     def pitch(self) -> int:
@@ -124,94 +131,241 @@ class PackedImage:
 
     @property
     def rows_taken(self) -> int:
+        """Rows of all copies."""
         return self.rows * self.passes
 
-    def scatter(self, image: np.ndarray) -> np.ndarray:
-        """The values of an image (C, H, W) in their slots, uint32 (rows, lanes)."""
+    def slots(self) -> tuple[np.ndarray, np.ndarray]:
+        """As `MapPlan.slots`; only of a map that is not interleaved."""
+        channels, height, width = self.shape
+        c, y, x = np.ogrid[:channels, :height, :width]
+        slot = x * self.column + c
+        row = y * self.pitch + slot // self.lanes
+        return row, np.broadcast_to(slot % self.lanes, row.shape)
+
+    def scatter(self, values: np.ndarray) -> np.ndarray:
+        """As `MapPlan.scatter`."""
         channels, height, width = self.shape
         source = np.arange(self.bands)[:, None] * self.step - self.padding + np.arange(self.lines)
         inside = (source >= 0) & (source < height)
         # (C, bands, lines, W) -> (bands, W, lines, C)
-        lines = image[:, np.clip(source, 0, height - 1)] * inside[None, :, :, None]
-        packed = lines.transpose(1, 3, 2, 0).reshape(self.bands, width * self.column)
+        lines = values[:, np.clip(source, 0, height - 1)] * inside[None, :, :, None]
+        packed = lines.transpose(1, 3, 2, 0).reshape(self.bands, width, self.lines * channels)
+        packed = np.pad(packed, ((0, 0), (0, 0), (0, self.column - packed.shape[2])))
+        packed = packed.reshape(self.bands, width * self.column)
         blank = self.pitch * self.lanes - packed.shape[1]
         result: np.ndarray = np.pad(packed, ((0, 0), (0, blank))).astype(np.uint32)
         return result.reshape(self.rows, self.lanes)
 
 
-def plan_image(network: IntegerNetwork, config: EngineConfig) -> MapPlan | PackedImage:
-    """Layout of the image, with its border, in the feature memory.
+Plan = MapPlan | PackedMap
 
-    With a vertical stride above 1 the lines of a kernel are interleaved: the image takes kernel /
-    stride times the memory, and the scanner reads fewer rows per window.
+
+@dataclass(frozen=True)
+class Placement:
+    """The input and all maps in the feature memory.
+
+    Attributes
+    ----------
+    maps
+        By number; `INPUT` is the input of the network.
+    rows
+        Rows up to the last one that is used.
+    busiest
+        The layer while which most rows are in use; `INPUT`: the input alone.
     """
-    first = network.layers[0].source
-    shape = network.padded_shape
-    if network.input != IMAGE:
-        return MapPlan(shape, config.lanes)
-    if first.pooled or first.dilation != (1, 1):
-        return MapPlan(shape, config.lanes, config.passes)
-    if first.stride[0] == 1:
-        return PackedImage(shape, config.lanes, config.passes, False, bands=shape[1])
-    return PackedImage(
-        shape,
-        config.lanes,
-        config.passes,
-        True,
-        bands=network.neuron_shapes[0][1],
-        lines=first.kernel[0],
-        step=first.stride[0],
-        padding=first.padding[0],
+
+    maps: Mapping[int, Plan]
+    rows: int
+    busiest: int
+
+
+@lru_cache(maxsize=8)
+def neuron_shapes(network: IntegerNetwork) -> tuple[Shape, ...]:
+    """`IntegerNetwork.neuron_shapes`, which walks the whole graph, computed once."""
+    return network.neuron_shapes
+
+
+def lanes_used(channels: int, config: EngineConfig) -> int:
+    """Lanes of each tile that a layer with this number of output channels uses."""
+    return -(-min(channels, config.lanes) // config.tiles)
+
+
+def passes(network: IntegerNetwork, config: EngineConfig) -> int:
+    """Copies of the input of a network."""
+    return config.passes if network.input == IMAGE else 1
+
+
+def skips_empty(network: IntegerNetwork, index: int, plans: Mapping[int, Plan]) -> bool:
+    """Whether windows of a layer without events share one result.
+
+    Only where windows are done in a single pass, there are several, each has a row of its own, and
+    no maximum is taken over them.
+    """
+    if index == INPUT or not isinstance(plans.get(index), MapPlan):
+        return False
+    layer, (_, height, width) = network.layers[index], neuron_shapes(network)[index]
+    return (
+        layer.max_pool is None
+        and plans[layer.source.map].passes == 1
+        and height * width > 1
     )
 
 
-def skips_empty(layer: Layer, shape: Shape, passes: int) -> bool:
-    """Whether windows without events share one result: hidden layers with more than one window, in
-    a single pass."""
-    return layer.threshold is not None and passes == 1 and shape[1] * shape[2] > 1
+def plan_input(network: IntegerNetwork, config: EngineConfig) -> Plan:
+    """Layout of the input, an image with its border or spike trains.
 
-
-def place_maps(network: IntegerNetwork, config: EngineConfig) -> list[MapPlan | PackedImage]:
-    """Rows for the image and all maps of a chain of layers, in a memory of any size.
-
-    A map is needed from the layer that writes it to the next layer, which reads it. So only the
-    input map of a layer is in use when its output map is placed: at row 0 if the output map fits
-    below the input map, else above the input map.
+    With a vertical stride above 1 and a single reader, the lines of a kernel are interleaved: the
+    input takes kernel / stride times the memory, and the scanner reads fewer rows per window.
     """
-    before = plan_image(network, config)
-    plans = [before]
-    for layer, shape in zip(network.layers[:-1], network.shapes[:-1], strict=True):
-        plan = MapPlan(shape, config.lanes)
-        empty = skips_empty(layer, shape, before.passes)
-        rows = plan.rows + (plan.groups if empty else 0)
-        row = 0 if rows <= before.row else before.row + before.rows_taken
-        before = replace(plan, row=row, empty_row=row + plan.rows if empty else None)
-        plans.append(before)
-    return plans
-
-
-def rows_in_use(network: IntegerNetwork, config: EngineConfig) -> Iterator[tuple[Layer, int]]:
-    """Each hidden layer of any graph, with the rows of the maps that are in use while it runs.
-
-    An estimate for an engine that runs graphs. It may need more, where free rows lie between maps.
-    """
-    last = last_readers(network.layers)
-    taken = {INPUT: plan_image(network, config).rows_taken}
-    for index, (layer, shape) in enumerate(
-        zip(network.layers[:-1], network.shapes[:-1], strict=True)
+    shape, copies = network.padded_shape, passes(network, config)
+    if not _can_pack(network, INPUT) or any(
+        source.map == INPUT for layer in network.layers for source in layer.sources[1:]
     ):
-        rows = MapPlan(shape, config.lanes, empty_row=0).rows_taken
-        over = [
-            taken[source.map]
-            for source in layer.sources[1:]
-            if _read_in_place(source) and source.map != INPUT and last[source.map] == index
-        ]
-        taken[index] = rows
-        yield layer, sum(taken.values()) - (min(rows, over[0]) if over else 0)
-        taken = {number: kept for number, kept in taken.items() if last[number] > index}
+        return MapPlan(shape, config.lanes, copies)
+    reading = readers(network.layers, INPUT)
+    source = network.layers[reading[0]].source
+    if len(reading) > 1 or source.stride[0] == 1 or source.kernel[0] == 1:
+        return PackedMap(shape, config.lanes, shape[0], shape[1], passes=copies)
+    return PackedMap(
+        shape,
+        config.lanes,
+        column=source.kernel[0] * shape[0],
+        bands=neuron_shapes(network)[reading[0]][1],
+        lines=source.kernel[0],
+        step=source.stride[0],
+        padding=source.padding[0],
+        passes=copies,
+    )
 
 
-def _read_in_place(source: Source) -> bool:
-    """Whether each position of a sum reads this map only where the sum itself is: then the sum may
-    be written over the map."""
-    return source.kernel == source.stride == source.pool == (1, 1)
+def place_maps(network: IntegerNetwork, config: EngineConfig) -> Placement:
+    """Rows for the input and all maps.
+
+    Maps are packed only where they would not fit otherwise, because a packed map has no shared
+    result of windows without events. Those in use while the memory is fullest come first, the
+    largest saving first.
+    """
+    plans: dict[int, Plan] = {INPUT: plan_input(network, config)}
+    for index, shape in enumerate(network.shapes[:-1]):
+        plans[index] = MapPlan(shape, config.lanes)
+    packed = {
+        number: plan
+        for number in range(len(network.layers) - 1)
+        if (plan := _packed(network, number, config)) and plan.rows < plans[number].rows
+    }
+    last = last_readers(network.layers)
+    placement = _place(network, plans, config)
+    while packed and placement.rows > config.feature_rows:
+        busy = [n for n in packed if n <= placement.busiest <= last[n]] or list(packed)
+        chosen = max(busy, key=lambda number: plans[number].rows - packed[number].rows)
+        plans[chosen] = packed.pop(chosen)
+        placement = _place(network, plans, config)
+    return placement
+
+
+def _can_pack(network: IntegerNetwork, number: int) -> bool:
+    """Whether all readers of a map walk its lines position by position."""
+    return all(
+        not source.pooled and source.dilation == (1, 1)
+        for layer in network.layers
+        for source in layer.sources
+        if source.map == number
+    )
+
+
+def _packed(network: IntegerNetwork, number: int, config: EngineConfig) -> PackedMap | None:
+    """A packed map, if the engine can write and read it."""
+    shape = network.shapes[number]
+    if shape[0] > config.lanes or not _can_pack(network, number):
+        return None
+    used = lanes_used(shape[0], config)
+    used = next(n for n in range(used, config.tile_lanes + 1) if config.tile_lanes % n == 0)
+    if used == config.tile_lanes:
+        return None
+    return PackedMap(shape, config.lanes, used * config.tiles, shape[1])
+
+
+def _place(network: IntegerNetwork, plans: Mapping[int, Plan], config: EngineConfig) -> Placement:
+    """Rows for maps of these layouts; a sum is written over the map that it reads where it can."""
+    last = last_readers(network.layers)
+    over = {
+        index: network.layers[index].sources[1].map
+        for index in plans
+        if _writes_over(network, index, plans)
+    }
+    # The map whose rows each map takes, and the last one that takes them.
+    first_of = {number: number for number in plans}
+    for index, number in sorted(over.items()):
+        first_of[index] = first_of[number]
+    ends = {first_of[number]: last[number] for number in sorted(plans) if number in last}
+    blocks: list[Block] = []
+    places: dict[int, int] = {}
+    shared: dict[int, tuple[int, int]] = {}
+    for number, plan in plans.items():
+        empty = plan.groups if skips_empty(network, number, plans) else 0
+        alone = number not in over and number not in over.values()
+        if number not in over:
+            places[number] = len(blocks)
+            size = plan.rows_taken + (empty if alone else 0)
+            blocks.append(Block(size, number, ends.get(number, number)))
+        if empty and alone:
+            shared[number] = places[number], plan.rows_taken
+        elif empty:
+            shared[number] = len(blocks), 0
+            blocks.append(Block(empty, number, last[number]))
+    rows = place_blocks(blocks, config.feature_rows)
+    placed = {
+        number: replace(plan, row=rows[places[first_of[number]]])
+        if number not in shared
+        else replace(
+            plan,
+            row=rows[places[first_of[number]]],
+            empty_row=rows[shared[number][0]] + shared[number][1],
+        )
+        for number, plan in plans.items()
+    }
+    used = rows_in_use(blocks)
+    return Placement(placed, end_of(blocks, rows), max(used, key=lambda layer: used[layer]))
+
+
+def _writes_over(network: IntegerNetwork, index: int, plans: Mapping[int, Plan]) -> bool:
+    """Whether a layer may write its map over the map of its second source.
+
+    Each window must read only rows of the position that it writes, in no other group of output
+    channels than the one that writes them, and nobody may read them later.
+    """
+    if index == INPUT or index not in plans or len(network.layers[index].sources) < 2:
+        return False
+    layer = network.layers[index]
+    first, second = layer.sources
+    old, new = plans[second.map], plans[index]
+    return (
+        isinstance(old, MapPlan)
+        and isinstance(new, MapPlan)
+        and layer.max_pool is None
+        and first.map != second.map
+        and last_readers(network.layers)[second.map] == index
+        and second.stride == (1, 1)
+        and old.shape[1:] == new.shape[1:]
+        and old.groups == new.groups
+        and _reads_own_group(second, new.lanes)
+    )
+
+
+@lru_cache(maxsize=64)
+def _reads_own_group(source: Source, lanes: int) -> bool:
+    """Whether each group of output channels reads only input channels of the same group."""
+    out, channels = np.nonzero(dense_weight(source).any(axis=(2, 3)))
+    return bool((out // lanes == channels // lanes).all())
+
+
+def dense_weight(source: Source) -> np.ndarray:
+    """Weights (out, in, kernel_h, kernel_w) with zeros between different groups of channels."""
+    if source.groups == 1:
+        return source.weight
+    out, channels = source.out_channels // source.groups, source.in_channels // source.groups
+    weight = np.zeros((source.out_channels, source.in_channels, *source.kernel), np.int32)
+    for group in range(source.groups):
+        rows = slice(group * out, (group + 1) * out)
+        weight[rows, group * channels : (group + 1) * channels] = source.weight[rows]
+    return weight

@@ -1,17 +1,16 @@
 """Compiler: translates an integer network into the program of an engine of given sizes.
 
-The program is a list of host writes: layer descriptors, axis tables, weight rows, and per channel a
-bias and a threshold. `Program` also computes the host accesses that write an image and read trains
-and logits.
+The program is a list of host writes: layer descriptors, tables, weight rows, and per channel a bias
+and a threshold. `Program` also computes the host accesses that write an input and read trains and
+logits.
 
-`residuum.sw.compiler.maps` lays out the image and the maps. In both of its layouts a window is a
-list of segments. A segment is a run of consecutive slots whose weight rows are consecutive too; the
-axis tables hold its start.
+`residuum.sw.compiler.exact` puts the network in the engine's terms, `residuum.sw.compiler.layout`
+lays it out: in all layouts of maps a window is a list of segments. A segment is a run of
+consecutive slots whose weight rows are consecutive too; the tables hold its start.
 """
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,36 +19,59 @@ from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
 from residuum.hw.isa.host_map import HostMap, Region, split_words
 from residuum.sw.checks import whole_number
 from residuum.sw.compiler.axes import axis_entries
-from residuum.sw.compiler.fit import Need, needs
-from residuum.sw.compiler.maps import MapPlan, PackedImage, place_maps, skips_empty
+from residuum.sw.compiler.exact import logit_shift, reads_numbers
+from residuum.sw.compiler.fit import LARGEST, Need, needs
+from residuum.sw.compiler.layout import LayerLayout, Layout, lay_out
+from residuum.sw.compiler.maps import MapPlan, PackedMap, Plan
 from residuum.sw.compiler.runnable import not_runnable
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.graph import Shape, Source
-from residuum.sw.network.integer_network import IntegerNetwork, Layer
+from residuum.sw.network.corrections import check_correction, longest_stage
+from residuum.sw.network.graph import IMAGE, INPUT, ZERO
+from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 
 # Width of potentials, and of shifted accumulators, in the largest engine.
 _MAX_BITS = 32
-_MEMORIES = ("weight_rows", "feature_rows", "channel_groups", "table_entries", "layers")
+_MEMORIES = (
+    "weight_rows",
+    "feature_rows",
+    "parameter_rows",
+    "logit_rows",
+    "table_entries",
+    "layers",
+)
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """A layer as the engine runs it: descriptor, axis tables (vertical, horizontal), and groups of
-    output channels."""
+    """A layer as the engine runs it.
+
+    Attributes
+    ----------
+    layer
+        In the terms of the engine (`residuum.sw.compiler.exact`).
+    inputs
+        The maps that it reads, in the order of the walk.
+    output
+        The map that it writes; None for the output layer.
+    descriptor
+        As in the engine's memory.
+    group_entries, lines, columns
+        Its tables, as in the engine's memory.
+    groups
+        Groups of output channels.
+    weight_rows
+        Weight rows of all groups. Other layers may have other lanes of them.
+    """
 
     layer: Layer
-    input: MapPlan | PackedImage
-    output: MapPlan | None
+    inputs: tuple[Plan, ...]
+    output: Plan | None
     descriptor: LayerDescriptor
+    group_entries: tuple[AxisEntry, ...]
     lines: tuple[AxisEntry, ...]
     columns: tuple[AxisEntry, ...]
     groups: int
-
-    @property
-    def weight_rows(self) -> int:
-        """Weight rows of all groups."""
-        source = self.layer.source
-        return self.groups * source.in_channels * math.prod(source.kernel)
+    weight_rows: int
 
 
 @dataclass(frozen=True)
@@ -62,27 +84,53 @@ class Program:
         uint32 arrays of equal length: the host writes that load the program, in order.
     layers
         One plan per layer.
+    maps
+        The input of the network (`INPUT`) and all maps, by number.
+    weight_rows, feature_rows, table_entries
+        Rows and entries in use.
+    logit_shift
+        The engine's logits are 2**shift times those of the network.
     """
 
     network: IntegerNetwork
     config: EngineConfig
     layers: tuple[LayerPlan, ...]
+    maps: Mapping[int, Plan]
     addresses: np.ndarray
     words: np.ndarray
+    weight_rows: int
+    feature_rows: int
+    table_entries: int
+    logit_shift: int
 
-    def image_writes(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Host writes (addresses, words) that put one image, uint8 (C, H, W), into the engine.
+    def input_writes(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Host writes (addresses, words) that put one input into the engine.
 
-        Bit-plane k of a pixel is bit k of its train. With S < 8 the image is written as several
-        copies of S bit-planes each, highest planes first.
+        An image, uint8 (C, H, W): bit-plane k of a pixel is bit k of its train. With S < 8 the
+        image is written as several copies of S bit-planes each, highest planes first.
+
+        Spike trains, (tau + T, C, H, W) of 0 and 1: step t is in slot S - tau - T + t.
         """
-        config, plan = self.config, self.layers[0].input
-        framed = self.network.with_border(self.network.as_image(image)[None])[0]
-        pixels = plan.scatter(framed.astype(np.uint32))
-        lowest = [(plan.passes - 1 - index) * config.planes for index in range(plan.passes)]
-        copies = [pixels >> low & (1 << config.planes) - 1 for low in lowest]
-        values = np.concatenate(copies).reshape(-1)
-        return self._train_addresses(plan.row, plan.rows * plan.passes).reshape(-1), values
+        config, plan = self.config, self.maps[INPUT]
+        if self.network.input == IMAGE:
+            framed = self.network.with_border(self.network.as_image(values)[None])[0]
+            numbers, bits = framed.astype(np.uint32), config.planes
+        else:
+            steps = len(values)
+            if steps > config.steps:
+                raise ResiduumError(
+                    f"spike trains of {steps} steps do not fit this engine, which has "
+                    f"{config.steps}"
+                )
+            trains = self.network.as_trains(np.asarray(values)[None], steps)[0].astype(np.uint32)
+            slots = np.arange(config.steps - steps, config.steps, dtype=np.uint32)
+            numbers = (trains << slots[:, None, None, None]).sum(axis=0, dtype=np.uint32)
+            bits = config.steps
+        placed = plan.scatter(numbers)
+        lowest = [(plan.passes - 1 - index) * bits for index in range(plan.passes)]
+        copies = [placed >> low & (1 << bits) - 1 for low in lowest]
+        words = np.concatenate(copies).reshape(-1)
+        return self._train_addresses(plan.row, plan.rows_taken).reshape(-1), words
 
     def _train_addresses(self, row: int, count: int) -> np.ndarray:
         """Host addresses of the trains in ``count`` rows from ``row`` on, uint32 (count, lanes)."""
@@ -96,7 +144,7 @@ class Program:
         return result
 
     def train_reads(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Host addresses to read for `decode_trains`.
+        """Host addresses to read for `decode_trains`, before the next layer runs.
 
         First array: the trains in all rows of the layer's output map, then in the rows of its
         shared result. Second array: the occupancy (bank 0) of each row of the map.
@@ -117,12 +165,17 @@ class Program:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Trains and masks from the words read at the addresses of `train_reads`.
 
+        Parameters
+        ----------
+        steps
+            tau + T. In radix code the trains have K steps; step k is bit k of the number.
+
         Returns
         -------
         trains : bool (steps, C, H, W)
         silenced : bool (C, H, W)
         """
-        plan = self._output(index)
+        plan, bits = self._output(index), self.layers[index].layer.bits
         words = trains.reshape(-1, self.config.lanes).copy()
         own = words[: plan.rows]
         refers = (occupancy >> self.config.bank_slots & 1).astype(bool)
@@ -131,11 +184,11 @@ class Program:
             own[refers] = shared[np.flatnonzero(refers) % plan.groups]
         rows, slots = plan.slots()
         neurons = own[rows, slots]
-        first = self.config.steps - steps
-        bits = neurons[None] >> (first + np.arange(steps)).reshape(-1, 1, 1, 1) & 1
-        return bits.astype(bool), (neurons >> self.config.steps & 1).astype(bool)
+        first, count = (self.config.steps - steps, steps) if bits is None else (0, bits)
+        found = neurons[None] >> (first + np.arange(count)).reshape(-1, 1, 1, 1) & 1
+        return found.astype(bool), (neurons >> self.config.steps & 1).astype(bool)
 
-    def _output(self, index: int) -> MapPlan:
+    def _output(self, index: int) -> Plan:
         plan = self.layers[index].output
         if plan is None:
             raise ResiduumError("the output layer has logits, not trains")
@@ -144,18 +197,23 @@ class Program:
     def logit_reads(self) -> np.ndarray:
         """Host addresses of the logits, one per class."""
         config, host_map = self.config, HostMap(self.config)
-        addresses = []
-        for index in range(self.network.classes):
-            group, slot = divmod(index, config.lanes)
-            addresses.append(host_map.address(Region.LOGITS, group=group, **_place(slot, config)))
+        places = [divmod(index, config.tiles) for index in range(self.network.classes)]
+        addresses = [host_map.address(Region.LOGITS, row=row, bank=bank) for row, bank in places]
         return np.array(addresses, np.uint32)
 
+    def decode_logits(self, words: np.ndarray) -> np.ndarray:
+        """Logits, int64 (classes,), from the words read at `logit_reads`."""
+        return words.astype(np.int32).astype(np.int64) >> self.logit_shift
 
-def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, T: int) -> Program:
+
+def compile_network(
+    network: IntegerNetwork, config: EngineConfig, *, tau: int, T: int, correction: str | None = None
+) -> Program:
     """Compile a network for an engine.
 
-    tau and T only bound the potentials. The program also runs with any other tau and T whose
-    maximum is not larger.
+    tau, T and the correction (by default that of `check_correction`) only bound the potentials. The program also runs with any other tau
+    and T whose maximum (with the correction "carry": whose sum) is not larger. A network in radix
+    code runs once, whatever they are.
 
     Raises
     ------
@@ -168,8 +226,15 @@ def compile_network(network: IntegerNetwork, config: EngineConfig, *, tau: int, 
             f"tau = {tau} and T = {T} do not fit this engine: tau must be at least 0, T at least "
             f"1, and tau + T at most {config.steps}"
         )
-    _refuse(network, needs(network, config, max(tau, T)))
-    return _Assembler(network, config, place_maps(network, config)).program()
+    hidden = output = 1
+    if network.code != RADIX:
+        correction = check_correction(network, correction, tau, engine=True)
+        hidden, output = (
+            longest_stage(layer, correction, tau, T)
+            for layer in (network.layers[0], network.layers[-1])
+        )
+    _refuse(network, needs(network, config, hidden, output_steps=output))
+    return _Assembler(network, config, lay_out(network, config)).program()
 
 
 def _refuse(network: IntegerNetwork, taken: Iterable[Need]) -> list[Need]:
@@ -188,7 +253,7 @@ def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
     """``config`` with memories, accumulators and potentials enlarged to fit a network.
 
     An enlarged memory has a power of two entries. Accumulators and potentials are wide enough for
-    every tau and T with tau + T <= ``config.steps``.
+    every tau and T with tau + T <= ``config.steps``, and every correction.
 
     Raises
     ------
@@ -198,14 +263,20 @@ def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
     largest = config.with_changes(
         weight_rows=1 << 20,
         feature_rows=1 << 20,
-        channel_groups=1 << 12,
+        parameter_rows=1 << 16,
+        logit_rows=1 << 12,
         table_entries=1 << 16,
         layers=64,
         accumulator_bits=_MAX_BITS - config.fraction_bits,
         potential_bits=_MAX_BITS,
     )
-    found = _refuse(network, needs(network, largest, config.steps, "the largest engine"))
-    needed = {need.parameter: need.needed for need in found}
+    needed = {
+        need.parameter: need.needed
+        for need in _refuse(network, needs(network, largest, config.steps, LARGEST))
+    }
+    # Maps that fit packed need no larger memory.
+    if lay_out(network, config).placement.rows <= config.feature_rows:
+        needed["feature_rows"] = config.feature_rows
     widths = {
         name: max(getattr(config, name), needed[name])
         for name in ("accumulator_bits", "potential_bits")
@@ -230,79 +301,109 @@ def _place(slot: int, config: EngineConfig) -> dict[str, int]:
 class _Assembler:
     """Collects the host writes of a program, resource by resource."""
 
-    def __init__(
-        self, network: IntegerNetwork, config: EngineConfig, maps: list[MapPlan | PackedImage]
-    ):
+    def __init__(self, network: IntegerNetwork, config: EngineConfig, layout: Layout):
         self.network = network
         self.config = config
-        self.maps = maps
+        self.layout = layout
         self.host_map = HostMap(config)
-        self.weight_rows = 0
-        self.channel_groups = 0
-        self.table_entries = 0
         self.writes: list[tuple[int, int]] = []
-        self.bulk: list[tuple[np.ndarray, np.ndarray]] = []
 
     def program(self) -> Program:
-        plans = tuple(self._layer(index) for index in range(len(self.network.layers)))
-        addresses = np.array([a for a, _ in self.writes], np.uint32)
-        words = np.array([w for _, w in self.writes], np.uint32)
+        layout = self.layout
+        entries = [self._wrapped(entry) for entry in layout.entries]
+        self._tables(entries)
+        plans = []
+        for index, layer in enumerate(layout.layers):
+            descriptor = self._descriptor(index, layer)
+            self._parameters(layer)
+            first = layout.tables[index]
+            lengths = len(layer.groups), len(layer.lines), len(layer.columns)
+            tables = [
+                tuple(entries[start : start + length])
+                for start, length in zip(first, lengths, strict=True)
+            ]
+            plans.append(
+                LayerPlan(
+                    layer.layer,
+                    tuple(reading.plan for reading in layer.readings),
+                    layer.output,
+                    descriptor,
+                    *tables,
+                    groups=layer.group_count,
+                    weight_rows=layer.weight_rows,
+                )
+            )
+        addresses, words = self._weights()
         return Program(
             network=self.network,
             config=self.config,
-            layers=plans,
-            addresses=np.concatenate([addresses, *(a for a, _ in self.bulk)]),
-            words=np.concatenate([words, *(w for _, w in self.bulk)]),
+            layers=tuple(plans),
+            maps=layout.placement.maps,
+            addresses=np.concatenate(
+                [np.array([address for address, _ in self.writes], np.uint32), addresses]
+            ),
+            words=np.concatenate([np.array([word for _, word in self.writes], np.uint32), words]),
+            weight_rows=layout.weight_rows,
+            feature_rows=layout.placement.rows,
+            table_entries=len(layout.entries),
+            logit_shift=logit_shift(self.network, self.config),
         )
 
-    def _layer(self, index: int) -> LayerPlan:
-        config, layer = self.config, self.network.layers[index]
-        source = self.maps[index]
-        shape = self.network.shapes[index]
-        is_output = layer.threshold is None
-        following = None if is_output else self.maps[index + 1]
-        target = following if isinstance(following, MapPlan) else None
+    def _wrapped(self, entry: AxisEntry) -> AxisEntry:
+        """An entry whose weight row is in the address space of the store."""
+        return replace(entry, weight=entry.weight % (1 << self.config.weight_row_bits))
 
-        read = layer.source
-        channels = read.in_channels
-        kernel_h, kernel_w = read.kernel
-        groups = -(-layer.out_channels // config.lanes)
-        group_rows = kernel_h * kernel_w * channels
-        weight_row, group = self.weight_rows, self.channel_groups
-        self.weight_rows += groups * group_rows
-        self.channel_groups += groups
-        lines, columns = self._tables(read, source, shape)
-        table_y, table_x = self._table(lines), self._table(columns)
+    def _tables(self, entries: list[AxisEntry]) -> None:
+        width = AxisEntry.width(self.config)
+        for index, entry in enumerate(entries):
+            for part, word in enumerate(split_words(entry.pack(self.config), width)):
+                self._write(Region.TABLES, word, entry=index, part=part)
 
-        modulus = 1 << config.weight_row_bits
+    def _descriptor(self, index: int, layout: LayerLayout) -> LayerDescriptor:
+        """Makes and writes the descriptor of a layer."""
+        config, layer, first = self.config, layout.layer, layout.readings[0]
+        read, plan, target = first.source, first.plan, layout.output
+        two_sources = len(layout.readings) == 2
+        table_group, table_y, table_x = self.layout.tables[index]
+        numbers = reads_numbers(self.network, layer)
+        row_space, weight_space = 1 << config.feature_row_bits, 1 << config.weight_row_bits
+        radix = self.network.code == RADIX
+        packed = isinstance(target, PackedMap)
+        # A kernel with a single position along an axis never adds a pitch that wraps.
         descriptor = LayerDescriptor(
-            windows_y=shape[1] - 1,
-            windows_x=shape[2] - 1,
+            windows_y=layout.windows[0] - 1,
+            windows_x=layout.windows[1] - 1,
+            max_y=layout.steps[0] - 1,
+            max_x=layout.steps[1] - 1,
             table_y=table_y,
             table_x=table_x,
-            groups=groups - 1,
-            passes=source.passes - 1,
+            table_group=table_group,
+            groups=layout.group_count - 1,
+            parts=1 if two_sources else plan.passes - 1,
             pool_y=read.pool[0] - 1,
             pool_x=read.pool[1] - 1,
-            input_row=source.row,
-            pass_pitch=source.rows if source.passes > 1 else 0,
-            # A kernel with a single position along an axis never adds a pitch that wraps.
-            pitch_y=source.pitch * read.dilation[0] % (1 << config.feature_row_bits),
-            pitch_x=source.groups * read.dilation[1] % (1 << config.feature_row_bits),
-            input_empty_row=source.empty_row or 0,
-            weight_row=weight_row,
-            weight_x=channels % modulus,
-            weight_y=kernel_w * channels % modulus,
-            weight_group=group_rows % modulus,
-            skip_empty=int(skips_empty(layer, shape, source.passes)),
-            last_lane=-(-min(layer.out_channels, config.lanes) // config.tiles) - 1,
-            pixels=int(self.network.reads_image(layer)),
-            output=int(is_output),
+            pass_pitch=plan.rows if plan.passes > 1 else 0,
+            pitch_y=plan.pitch * read.dilation[0] % row_space,
+            pitch_x=plan.groups * read.dilation[1] % row_space,
+            weight_x=first.column % weight_space,
+            weight_y=first.line % weight_space,
+            two_sources=int(two_sources),
+            second_shift=int(layer.shift > 0),
+            skip_empty=int(layout.skip_empty),
+            last_lane=layout.lanes - 1,
+            first_lane=layout.first_lane,
+            numbers=int(numbers),
+            fraction=int(numbers and layer.fraction_bits > 0),
+            bits=(layer.bits or 1) if radix else 0,
+            start_zero=int(radix or layer.output or layer.start == ZERO),
+            strict=int(layer.strict),
+            output=int(layer.output),
             output_row=target.row if target else 0,
             output_empty_row=(target.empty_row or 0) if target else 0,
-            output_pitch=groups if target else 0,
-            parameter_group=group,
-            classes=layer.out_channels - 1 if is_output else 0,
+            output_pitch=target.groups if target else 0,
+            position_lanes=target.column // config.tiles if packed else 0,
+            parameter_row=layout.parameter_row,
+            classes=layer.out_channels - 1 if layer.output else 0,
         )
         try:
             words = descriptor.words(config)
@@ -310,89 +411,25 @@ class _Assembler:
             raise ResiduumError(f"layer {layer.name!r} does not fit this engine: {error}") from None
         for word, value in enumerate(words):
             self._write(Region.DESCRIPTORS, value, layer=index, word=word)
-        interleaved = isinstance(source, PackedImage) and source.interleaved
-        self._weights(read, weight_row, groups, interleaved)
-        self._parameters(layer, group, groups)
-        return LayerPlan(layer, source, target, descriptor, tuple(lines), tuple(columns), groups)
+        return descriptor
 
-    def _tables(
-        self, read: Source, source: MapPlan | PackedImage, shape: Shape
-    ) -> tuple[list[AxisEntry], list[AxisEntry]]:
-        """Both axis tables of a layer, vertical and horizontal."""
-        config, channels = self.config, read.in_channels
-        modulus = 1 << config.weight_row_bits
-        vertical, horizontal = (
-            axis_entries(
-                size=source.shape[1 + axis],
-                pool=read.pool[axis],
-                kernel=read.kernel[axis],
-                stride=read.stride[axis],
-                padding=read.padding[2 * axis],
-                outputs=shape[1 + axis],
-                dilation=read.dilation[axis],
-            )
-            for axis in (0, 1)
-        )
-        if isinstance(source, PackedImage):
-            if source.interleaved:
-                vertical = [(band, 0, 1) for band in range(source.bands)]
-            columns = [self._packed(source, *entry) for entry in horizontal]
-        else:
-            columns = [
-                AxisEntry(
-                    row=low * source.groups,
-                    weight=kernel * channels % modulus,
-                    count=count - 1,
-                    span=source.groups - 1,
-                    head=0,
-                    tail=(channels - 1) % config.lanes,
-                )
-                for low, kernel, count in horizontal
-            ]
-        lines = [
-            AxisEntry(
-                row=low * source.pitch,
-                weight=kernel * read.kernel[1] * channels % modulus,
-                count=count - 1,
-            )
-            for low, kernel, count in vertical
-        ]
-        return lines, columns
-
-    def _packed(self, source: PackedImage, low: int, kernel: int, count: int) -> AxisEntry:
-        """The single segment of a window in a packed band: positions low .. low + count - 1."""
-        first_row, head = divmod(low * source.column, source.lanes)
-        last_row, tail = divmod((low + count) * source.column - 1, source.lanes)
-        # `weight` is the weight row of slot 0 of the first row, a slot that may precede the window.
-        weight = (kernel * source.column - head) % (1 << self.config.weight_row_bits)
-        return AxisEntry(
-            row=first_row, weight=weight, count=0, span=last_row - first_row, head=head, tail=tail
-        )
-
-    def _table(self, entries: list[AxisEntry]) -> int:
-        first = self.table_entries
-        self.table_entries += len(entries)
-        width = AxisEntry.width(self.config)
-        for index, entry in enumerate(entries):
-            for part, word in enumerate(split_words(entry.pack(self.config), width)):
-                self._write(Region.TABLES, word, entry=first + index, part=part)
-        return first
-
-    def _weights(self, read: Source, first: int, groups: int, interleaved: bool) -> None:
-        """Weight rows in the order group, kernel row, kernel column, input channel.
-
-        For an interleaved image the kernel column is outside the kernel row.
-        """
+    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Host writes of all weight rows. Slot s of a group is lane s // tiles of tile s % tiles,
+        counted from the layer's first lane."""
         config = self.config
-        inputs = read.in_channels * math.prod(read.kernel)
-        order = (0, 3, 2, 1) if interleaved else (0, 2, 3, 1)
-        padded = np.zeros((groups * config.lanes, inputs), np.int64)
-        padded[: read.out_channels] = (
-            dense_weight(read).transpose(order).reshape(read.out_channels, inputs)
-        )
-        # Slot s of a group is lane s // tiles of tile s % tiles. New axes: group, row, tile, lane.
-        rows = padded.reshape(groups, config.tile_lanes, config.tiles, inputs).transpose(0, 3, 2, 1)
-        store = rows.reshape(groups * inputs, config.tiles, config.tile_lanes)
+        store = np.zeros((self.layout.weight_rows, config.tiles, config.tile_lanes), np.int64)
+        for layer in self.layout.layers:
+            for group in range(layer.group_count):
+                parts = [reading.weights(group, config.lanes) for reading in layer.readings]
+                weights = np.concatenate(parts)
+                spare = layer.lanes * config.tiles - weights.shape[1]
+                slots = np.pad(weights, ((0, 0), (0, spare)))
+                first = layer.weight_row + group * layer.group_rows
+                store[
+                    first : first + layer.group_rows,
+                    :,
+                    layer.first_lane : layer.first_lane + layer.lanes,
+                ] = slots.reshape(-1, layer.lanes, config.tiles).transpose(0, 2, 1)
         bits = (store[..., None] >> np.arange(config.weight_bits)) & 1
         bits = bits.reshape(len(store), config.tiles, -1)
         width = bits.shape[-1]
@@ -405,48 +442,41 @@ class _Assembler:
             for name, count in (("row", 2), ("bank", config.tiles), ("part", parts))
             if count > 1
         }
-        row, bank, part = np.ogrid[first : first + len(store), : config.tiles, :parts]
+        row, bank, part = np.ogrid[: len(store), : config.tiles, :parts]
         addresses = (
             zero + row * steps["row"] + bank * steps.get("bank", 0) + part * steps.get("part", 0)
         )
-        self.bulk.append(
-            (addresses.reshape(-1).astype(np.uint32), words.reshape(-1).astype(np.uint32))
-        )
+        return addresses.reshape(-1).astype(np.uint32), words.reshape(-1).astype(np.uint32)
 
-    def _parameters(self, layer: Layer, first: int, groups: int) -> None:
-        """Bias and threshold of every lane; a lane without a channel gets the largest threshold and
-        never fires."""
-        config = self.config
+    def _parameters(self, layout: LayerLayout) -> None:
+        """Bias and threshold of every lane that the layer uses. A lane without a channel gets the
+        largest threshold and never fires: in radix code, where the threshold is halved from stage
+        to stage, because its v is negative."""
+        config, layer = self.config, layout.layer
         never = (1 << config.potential_bits - 1) - 1
-        for index in range(groups * config.lanes):
-            group, slot = divmod(index, config.lanes)
-            bias = int(layer.bias[index]) if index < layer.out_channels else 0
-            threshold = never if layer.threshold is not None else 0
-            if layer.threshold is not None and index < layer.out_channels:
-                threshold = int(layer.threshold[index])
-            for part, value in enumerate((bias, threshold)):
+        count = layout.parameter_rows * config.tiles
+        bias, threshold = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        bias[: layer.out_channels] = layer.bias
+        if layer.threshold is not None:
+            bits = layer.bits
+            threshold[:] = never
+            threshold[: layer.out_channels] = layer.threshold << (bits - 1 if bits else 0)
+            if bits:
+                bias[: layer.out_channels] += layer.threshold >> 1
+                bias[layer.out_channels :] = -1
+        for index in range(count):
+            row, bank = divmod(index, config.tiles)
+            for part, values in enumerate((bias, threshold)):
                 self._write(
                     Region.PARAMETERS,
-                    value & 0xFFFFFFFF,
-                    group=first + group,
+                    int(values[index]) & 0xFFFFFFFF,
+                    row=layout.parameter_row + row,
+                    bank=bank,
                     part=part,
-                    **_place(slot, config),
                 )
 
     def _write(self, region: Region, value: int, /, **fields: int) -> None:
         self.writes.append((self.host_map.address(region, **fields), value))
 
 
-def dense_weight(source: Source) -> np.ndarray:
-    """Weights (out, in, kernel_h, kernel_w) with zeros between different groups of channels."""
-    if source.groups == 1:
-        return source.weight
-    out, channels = source.out_channels // source.groups, source.in_channels // source.groups
-    weight = np.zeros((source.out_channels, source.in_channels, *source.kernel), np.int32)
-    for group in range(source.groups):
-        rows = slice(group * out, (group + 1) * out)
-        weight[rows, group * channels : (group + 1) * channels] = source.weight[rows]
-    return weight
-
-
-__all__ = ["LayerPlan", "MapPlan", "PackedImage", "Program", "axis_entries", "compile_network"]
+__all__ = ["LayerPlan", "MapPlan", "PackedMap", "Program", "axis_entries", "compile_network"]

@@ -1,88 +1,63 @@
-"""What the engine cannot run yet, in one sentence for each kind of limit."""
+"""What the engine cannot run, in one sentence for each kind of limit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
+from residuum.hw.isa.descriptors import MAX_POOL_KERNEL
 from residuum.sw.compiler.axes import axis_entries
-from residuum.sw.network.graph import HALF, IMAGE, INPUT, Shape, readers
-from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
+from residuum.sw.compiler.exact import can_be_second
+from residuum.sw.network.graph import IMAGE, INPUT
+from residuum.sw.network.integer_network import RATE, IntegerNetwork, Layer
 
 
 def not_runnable(network: IntegerNetwork) -> list[str]:
-    """Everything in a network that no engine of any size runs yet; empty for one that it runs.
+    """Everything in a network that no engine of any size runs; empty for one that it runs.
 
     One sentence for each kind of limit. It names the first layer, and counts the others.
     """
-    found = [
-        *_reading(network),
-        *(
-            f"{_named(chosen)} {'have' if len(chosen) > 1 else 'has'} {text}"
-            for text, holds in _LAYER_LIMITS
-            if (chosen := [layer for layer in network.layers if holds(layer)])
-        ),
+    return [
+        f"{_named(chosen)} {'have' if len(chosen) > 1 else 'has'} {text}, which the engine cannot "
+        "run"
+        for text, holds in _LIMITS
+        if (chosen := [layer for layer in network.layers if holds(network, layer)])
     ]
-    return [f"{sentence}, which the engine cannot run yet" for sentence in found]
 
 
-_LAYER_LIMITS: tuple[tuple[str, Callable[[Layer], bool]], ...] = (
-    ("two sources", lambda layer: len(layer.sources) > 1),
-    ("max-pooling", lambda layer: layer.max_pool is not None),
-    (
-        "a dilated convolution behind average pooling",
-        lambda layer: any(s.pooled and s.dilation != (1, 1) for s in layer.sources),
-    ),
-    (
-        "neurons that start at zero",
-        lambda layer: layer.threshold is not None and layer.start != HALF,
-    ),
-    ("neurons that fire strictly above their threshold", lambda layer: layer.strict),
-)
+def _has_general_second(network: IntegerNetwork, layer: Layer) -> bool:
+    if len(layer.sources) == 1:
+        return False
+    first, second = layer.sources
+    return not can_be_second(second) and (layer.shift > 0 or not can_be_second(first))
 
 
-def _reading(network: IntegerNetwork) -> Iterator[str]:
-    """Limits of the input, of the code, and of who reads which map."""
-    layers = network.layers
-    if network.input != IMAGE:
-        yield f"layer {layers[0].name!r} reads spike trains instead of an image"
-    if network.code == RADIX:
-        hidden = [layer for layer in layers if layer.bits is not None]
-        names = _named(hidden or list(layers))
-        yield f"{names} {'are' if len(hidden) > 1 else 'is'} in radix code"
-    dilated = [
-        index
-        for index, layer in enumerate(layers)
-        if any(source.dilation != (1, 1) for source in layer.sources)
-    ]
-    for index in dilated:
-        if _misses(network, index):
-            yield f"layer {layers[index].name!r} has a dilated window without any input position"
-            break
-    for number in range(INPUT, len(layers) - 1):
-        reading = [layers[index] for index in readers(layers, number)]
-        if len(reading) > 1:
-            what = "the image" if number == INPUT else f"the map of layer {layers[number].name!r}"
-            names = " and ".join(repr(layer.name) for layer in reading)
-            yield f"{what} is read by the layers {names}"
-            break
-    for index, layer in enumerate(layers[1:], start=1):
-        if layer.source.map != index - 1:
-            what = "image" if layer.source.map == INPUT else "map of an earlier layer"
-            yield (
-                f"layer {layer.name!r} reads the {what} instead of the map of layer "
-                f"{layers[index - 1].name!r} in front of it"
-            )
-            break
+def _adds_image(network: IntegerNetwork, layer: Layer) -> bool:
+    return (
+        network.code == RATE
+        and network.input == IMAGE
+        and len(layer.sources) > 1
+        and any(source.map == INPUT for source in layer.sources)
+    )
 
 
-def _misses(network: IntegerNetwork, index: int) -> bool:
+def _has_large_maximum(network: IntegerNetwork, layer: Layer) -> bool:
+    return layer.max_pool is not None and max(layer.max_pool.kernel) > MAX_POOL_KERNEL
+
+
+def _dilates_pool(network: IntegerNetwork, layer: Layer) -> bool:
+    return any(source.pooled and source.dilation != (1, 1) for source in layer.sources)
+
+
+def _misses(network: IntegerNetwork, layer: Layer) -> bool:
     """Whether a dilated window of a layer has no position inside its map."""
-    shape = network.neuron_shapes[index]
+    shape = network.neuron_shapes[network.layers.index(layer)]
     return any(
         count < 1
-        for source in network.layers[index].sources
+        for source in layer.sources
         if source.dilation != (1, 1) and not source.pooled
         for axis in range(2)
         for _, _, count in axis_entries(
-            size=_map_shape(network, source.map)[1 + axis],
+            size=(network.padded_shape if source.map == INPUT else network.shapes[source.map])[
+                1 + axis
+            ],
             pool=1,
             kernel=source.kernel[axis],
             stride=source.stride[axis],
@@ -93,8 +68,16 @@ def _misses(network: IntegerNetwork, index: int) -> bool:
     )
 
 
-def _map_shape(network: IntegerNetwork, number: int) -> Shape:
-    return network.padded_shape if number == INPUT else network.shapes[number]
+_LIMITS: tuple[tuple[str, Callable[[IntegerNetwork, Layer], bool]], ...] = (
+    (
+        "a second source that is no 1 x 1 convolution without padding and pooling",
+        _has_general_second,
+    ),
+    ("the image as one of two sources in rate code", _adds_image),
+    (f"a max-pooling window larger than {MAX_POOL_KERNEL}", _has_large_maximum),
+    ("a dilated convolution behind average pooling", _dilates_pool),
+    ("a dilated window without any input position", _misses),
+)
 
 
 def _named(chosen: list[Layer]) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from residuum.sw.golden.golden_model import Trace, simulate_batches
-from residuum.sw.network.integer_network import RADIX, IntegerNetwork
+from residuum.sw.network.corrections import MASK, check_correction, describe_run
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 
 
@@ -51,23 +52,26 @@ def evaluate(
     *,
     tau: int,
     T: int,
+    correction: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Tally:
     """Run the golden model over images, as `simulate` takes them, with int64 labels (N,)."""
     tally = Tally()
     name = f"{network.name}, {network.weight_bits} bits"
     with reporter.task(name, total=len(images), unit="images") as task:
-        for trace in simulate_batches(network, images, tau=tau, T=T):
+        for trace in simulate_batches(network, images, tau=tau, T=T, correction=correction):
             first, count = tally.images, len(trace.prediction)
             tally.add(trace, labels[first : first + count])
             task.advance(count)
     return tally
 
 
-def describe(network: IntegerNetwork, tally: Tally, tau: int, T: int) -> str:
+def describe(
+    network: IntegerNetwork, tally: Tally, tau: int, T: int, correction: str | None = None
+) -> str:
     """The results of a run, in a few lines."""
-    radix = network.code == RADIX
-    run = "radix code" if radix else f"tau {tau}, T {T}"
+    correction = check_correction(network, correction, tau)
+    run = describe_run(network, tau, T, correction)
     lines = [
         f"{network.name}: {tally.accuracy:.2f} % of {tally.images} images right "
         f"({network.weight_bits}-bit weights, {run})"
@@ -76,6 +80,6 @@ def describe(network: IntegerNetwork, tally: Tally, tau: int, T: int) -> str:
         silenced = f", {100 * tally.silenced[index] / neurons:.1f} % are silenced"
         lines.append(
             f"  {network.layers[index].name}: {100 * tally.fired[index] / neurons:.1f} % of the "
-            f"neurons fire{'' if radix else silenced}"
+            f"neurons fire{silenced if correction == MASK else ''}"
         )
     return "\n".join(lines)

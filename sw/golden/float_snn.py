@@ -1,9 +1,9 @@
-"""The float spiking network with SRP. As in the paper, each step runs through all layers.
+"""The float spiking network. As in the papers, each step runs through all layers.
 
-Source: Hao et al., "Reducing ANN-SNN conversion error through residual membrane potential", AAAI
-2023. Stage 1 (probe): tau steps of plain integrate-and-fire; all spikes pass. A residual potential
-v(tau) < 0 shows that a neuron fired more often than its input justifies. Stage 2 (inference):
-potentials restart, and T steps run with these neurons silenced.
+Stage 1 (probe): tau steps of plain integrate-and-fire; all spikes pass. A residual potential
+v(tau) < 0 shows that a neuron fired more often than its input justifies. Stage 2 (inference): T
+steps, after the correction of the residual potential (`residuum.sw.network.corrections`, with
+sources).
 
 All numbers are float64. This is a reference for the integer model, not built for speed. It is the
 rate code; the float twin of the radix code is the network of rounded activations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import LayerTrace, Trace
+from residuum.sw.network.corrections import CARRY, MASK, OFFSET, check_correction
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.forward import convolve
 from residuum.sw.network.graph import HALF, IMAGE
@@ -46,10 +47,18 @@ class _Neurons:
     def restart(self) -> None:
         self.potential = self.start
 
-    def look_at_residual(self) -> None:
+    def end_probe(self, correction: str) -> None:
         assert isinstance(self.potential, Tensor)
         self.residual = self.potential
-        self.silenced = self.potential < 0
+        if correction == CARRY:
+            return
+        self.restart()
+        if correction == MASK:
+            self.silenced = self.residual < 0
+        elif correction == OFFSET:
+            surplus = (self.residual < 0) & torch.stack(self.train).any(dim=0)
+            offset = (self.residual >= self.threshold).double() - surplus.double()
+            self.potential = self.start + self.threshold * offset
 
     def step(self, current: Tensor) -> Tensor:
         """One step of integrate-and-fire with reset by subtraction; returns masked spikes."""
@@ -61,7 +70,9 @@ class _Neurons:
         return spike
 
 
-def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: int) -> Trace:
+def simulate_float(
+    network: FloatNetwork, images: np.ndarray, *, tau: int, T: int, correction: str | None = None
+) -> Trace:
     """Run images through the float spiking network.
 
     Parameters
@@ -71,6 +82,8 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
         that reads spikes, trains (N, tau + T, C, H, W) of 0 and 1.
     tau, T
         Steps of the probe (>= 0) and of the inference (>= 1).
+    correction
+        As in `residuum.sw.golden.golden_model.simulate`.
 
     Returns
     -------
@@ -80,10 +93,12 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
     Raises
     ------
     ResiduumError
-        If the images do not fit the network, tau or T is out of range, or the network has layers
-        that no spiking neuron can compute: an activation without a range, or max-pooling.
+        If the images do not fit the network, tau or T is out of range, the network has no such
+        correction, or it has layers that no spiking neuron can compute: an activation without a
+        range, or max-pooling.
     """
-    tau, T = check_stages(network.layers, tau, T)
+    tau, T = check_stages(tau, T)
+    correction = check_correction(network, correction, tau)
     _check_spiking(network)
     steps = tau + T
     inputs = torch.from_numpy(_checked(network, images, steps))
@@ -102,8 +117,7 @@ def simulate_float(network: FloatNetwork, images: np.ndarray, *, tau: int, T: in
     for number in range(steps):
         if number == tau and tau > 0:
             for neurons in hidden:
-                neurons.look_at_residual()
-                neurons.restart()
+                neurons.end_probe(correction)
         output = network.walk(inputs if network.input == IMAGE else inputs[:, number], step)
         if number >= tau:
             logits = logits + output.flatten(1)
@@ -159,7 +173,10 @@ def _current(layer: FloatLayer, maps: list[Tensor]) -> Tensor:
 
 def _trace(neurons: _Neurons, worth: np.ndarray) -> LayerTrace:
     trains = torch.stack(neurons.train, dim=1).numpy()
-    if neurons.residual is None or neurons.silenced is None:
-        shape = trains[:, 0].shape
-        return LayerTrace(trains, np.full(shape, neurons.start), np.zeros(shape, bool), worth)
-    return LayerTrace(trains, neurons.residual.numpy(), neurons.silenced.numpy(), worth)
+    shape = trains[:, 0].shape
+    residual, silenced = np.full(shape, neurons.start), np.zeros(shape, bool)
+    if neurons.residual is not None:
+        residual = neurons.residual.numpy()
+    if neurons.silenced is not None:
+        silenced = neurons.silenced.numpy()
+    return LayerTrace(trains, residual, silenced, worth)

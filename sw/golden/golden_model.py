@@ -1,10 +1,10 @@
 """The golden model: the integer arithmetic in PyTorch, batched and exact. The project's oracle.
 
 Each layer is computed for all S steps of a run before the next layer. In rate code, S = tau + T;
-this is exact because all layers change stage at the same step, and the mask of a layer depends only
-on its own probe. In radix code, the S = K bits of a map are one number, which is computed once.
-Pooling is an explicit sum or maximum of a map. The engine folds it into the windows, so the two
-implementations are independent.
+this is exact because all layers change stage at the same step, and the correction of a layer
+depends only on its own probe. In radix code, the S = K bits of a map are one number, which is
+computed once. Pooling is an explicit sum or maximum of a map. The engine folds it into the windows,
+so the two implementations are independent.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.network.corrections import MASK, OFFSET, check_correction
 from residuum.sw.network.forward import max_pooled, pooled
 from residuum.sw.network.graph import IMAGE, Source
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
@@ -38,14 +39,14 @@ class LayerTrace:
     Attributes
     ----------
     trains
-        bool (N, S, C, H, W), the map, as its readers see it. Rate code: S = tau + T steps, the
-        probe unmasked, the inference masked. Radix code: S = K, and train bit k is bit k of the
-        number, after max-pooling.
+        bool (N, S, C, H, W), the map, as its readers see it. Rate code: S = tau + T steps; with
+        mask, the inference without the spikes of silenced neurons. Radix code: S = K, and train bit
+        k is bit k of the number, after max-pooling.
     residual
-        int64 (N, C, H, W). Rate code: v(tau) before the restart; with tau = 0 the start potential.
+        int64 (N, C, H, W). Rate code: v(tau) before any restart; with tau = 0 the start potential.
         Radix code: what the division leaves of v. One per neuron, before max-pooling.
     silenced
-        bool, shape of ``residual``: v(tau) < 0; with tau = 0, and in radix code, all False.
+        bool, shape of ``residual``: v(tau) < 0 if the correction is mask; else all False.
     worth
         int64 (S,), what a spike of each step adds to ``values``. Rate code: 0 in the probe, 1 in
         the inference. Radix code: 2**k.
@@ -91,6 +92,7 @@ def simulate(
     *,
     tau: int,
     T: int,
+    correction: str | None = None,
     keep_layers: bool = True,
 ) -> Trace:
     """Run ``images`` through the network: tau probe steps, then T inference steps.
@@ -101,26 +103,37 @@ def simulate(
         uint8 (N, C, H, W), or anything that `IntegerNetwork.as_images` accepts. For a network that
         reads spikes, trains (N, tau + T, C, H, W), see `IntegerNetwork.as_trains`.
     tau
-        >= 0; with 0 there is no probe and nothing is silenced (plain QCFS conversion). In radix
-        code, 0.
+        >= 0; with 0 there is no probe and no correction (plain QCFS conversion). In radix code, 0.
     T
         >= 1. In radix code, 1.
+    correction
+        What the residual potential decides after the probe, one of
+        `residuum.sw.network.corrections`; None: mask, or none if tau = 0.
     keep_layers
         Keep all trains, residual potentials and masks; otherwise only logits and predictions.
 
     Raises
     ------
     ResiduumError
-        If the images do not fit the network, tau or T is out of range, or a sum could exceed the
-        range in which float64 is exact.
+        If the images do not fit the network, tau or T is out of range, the network has no such
+        correction, or a sum could exceed the range in which float64 is exact.
     """
     tau, T = network.check_stages(tau, T)
-    parts = list(simulate_batches(network, images, tau=tau, T=T, keep_layers=keep_layers))
+    steps = {"tau": tau, "T": T}
+    parts = list(
+        simulate_batches(network, images, **steps, correction=correction, keep_layers=keep_layers)
+    )
     return _join(network, parts, tau, T, keep_layers)
 
 
 def simulate_batches(
-    network: IntegerNetwork, images: np.ndarray, *, tau: int, T: int, keep_layers: bool = True
+    network: IntegerNetwork,
+    images: np.ndarray,
+    *,
+    tau: int,
+    T: int,
+    correction: str | None = None,
+    keep_layers: bool = True,
 ) -> Iterator[Trace]:
     """As ``simulate``, but yields the trace of one batch at a time, in the order of the images.
 
@@ -128,6 +141,7 @@ def simulate_batches(
     without holding all its spike trains.
     """
     tau, T = network.check_stages(tau, T)
+    correction = check_correction(network, correction, tau)
     if network.input == IMAGE:
         images = network.as_images(images)
     else:
@@ -137,7 +151,7 @@ def simulate_batches(
     for first in range(0, len(images), batch):
         chunk = np.array(images[first : first + batch])
         with no_spinning_threads(), torch.inference_mode():
-            trace = _simulate_batch(network, currents, chunk, tau, T, keep_layers)
+            trace = _simulate_batch(network, currents, chunk, tau, T, correction, keep_layers)
         yield trace
 
 
@@ -273,6 +287,7 @@ def _simulate_batch(
     images: np.ndarray,
     tau: int,
     T: int,
+    correction: str,
     keep_layers: bool,
 ) -> Trace:
     layers: list[LayerTrace] = []
@@ -290,7 +305,11 @@ def _simulate_batch(
             layers.extend(trace)
             return number[:, None]
         trains, residual, silenced = integrate_and_fire(
-            current.expand(-1, tau + T, -1, -1, -1), layer.threshold, tau, layer.start_potential
+            current.expand(-1, tau + T, -1, -1, -1),
+            layer.threshold,
+            tau,
+            layer.start_potential,
+            correction,
         )
         if keep_layers:
             layers.append(LayerTrace(trains.numpy(), residual.numpy(), silenced.numpy(), worth))
@@ -304,7 +323,11 @@ def _simulate_batch(
 
 
 def integrate_and_fire(
-    current: Tensor, threshold: np.ndarray, tau: int, start: np.ndarray | None = None
+    current: Tensor,
+    threshold: np.ndarray,
+    tau: int,
+    start: np.ndarray | None = None,
+    correction: str = MASK,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a layer's neurons through both stages: trains, v(tau) and mask, as in ``LayerTrace``.
 
@@ -316,6 +339,8 @@ def integrate_and_fire(
         TH, int64 (C,).
     start
         V0, int64 (C,); None: TH >> 1.
+    correction
+        What happens after step ``tau`` > 0: mask, carry or offset.
     """
     limit = torch.from_numpy(threshold.copy()).to(current.dtype)[:, None, None]
     if start is None:
@@ -326,16 +351,17 @@ def integrate_and_fire(
     silenced = torch.zeros(residual.shape, dtype=torch.bool)
     trains = torch.empty(current.shape, dtype=torch.bool)
     for step in range(current.shape[1]):
-        if step == tau and tau > 0:
-            residual = potential
-            silenced = potential < 0
-            potential = begin.expand(potential.shape)
         potential = potential + current[:, step]
         spike = potential >= limit
         potential -= spike * limit
-        trains[:, step] = spike & ~silenced if step >= tau else spike
-    if tau == current.shape[1]:
-        residual, silenced = potential, potential < 0
+        trains[:, step] = spike & ~silenced
+        if step + 1 == tau:
+            residual = potential
+            if correction == MASK:
+                silenced, potential = potential < 0, begin.expand(potential.shape)
+            elif correction == OFFSET:
+                surplus = (potential < 0) & trains[:, :tau].any(dim=1)
+                potential = begin + limit * (potential >= limit) - limit * surplus
     return trains, residual.to(torch.int64).contiguous(), silenced
 
 

@@ -35,6 +35,7 @@ from residuum.sw.golden.golden_model import (
     simulate,
 )
 from residuum.sw.golden.reference import RateLayer, Reference, from_integers, staircase
+from residuum.sw.network.corrections import MASK, check_correction
 from residuum.sw.network.forward import convolve, max_pooled
 from residuum.sw.network.graph import HALF, IMAGE, INPUT, Source
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
@@ -120,6 +121,8 @@ class Explanation:
         Images that exactly one of the two networks classifies correctly.
     levels, T
         L of the reference, and the inference steps.
+    correction
+        One of `residuum.sw.network.corrections`.
     code
         "rate" or "radix".
     """
@@ -135,6 +138,7 @@ class Explanation:
     weight_bits: int
     tau: int
     T: int
+    correction: str
     code: str = "rate"
 
     @property
@@ -220,13 +224,15 @@ def explain(
     *,
     tau: int,
     T: int,
+    correction: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Explanation:
     """Run all hybrids on uint8 images (N, C, H, W) with labels (N,).
 
     Raises ``ResiduumError`` as ``residuum.sw.golden.golden_model.simulate`` does.
     """
-    totals = _Totals(network, reference, tau, T)
+    correction = check_correction(network, correction, tau)
+    totals = _Totals(network, reference, tau, T, correction)
     size = batch_size(network, tau + T)
     with reporter.task(f"{network.name}, hybrids", total=len(images), unit="images") as task:
         for first in range(0, len(images), size):
@@ -239,8 +245,12 @@ def explain(
 class _Totals:
     """Sums over the batches."""
 
-    def __init__(self, network: IntegerNetwork, reference: Reference, tau: int, T: int):
-        self.network, self.reference, self.tau, self.T = network, reference, tau, T
+    def __init__(
+        self, network: IntegerNetwork, reference: Reference, tau: int, T: int, correction: str
+    ):
+        self.network, self.reference = network, reference
+        self.tau, self.T, self.correction = tau, T, correction
+        self.steps: dict[str, Any] = {"tau": tau, "T": T, "correction": correction}
         own = from_integers(network, reference.levels, "", own=True)
         self.parts = [take_apart(*pair) for pair in zip(own.layers, reference.layers, strict=True)]
         depth = len(network.layers)
@@ -255,7 +265,7 @@ class _Totals:
         self.alive = [np.zeros(shape, bool) for shape in network.shapes[:-1]]
 
     def add(self, images: np.ndarray, labels: np.ndarray) -> None:
-        golden = simulate(self.network, images, tau=self.tau, T=self.T)
+        golden = simulate(self.network, images, **self.steps)
         exact, logits = self.reference.rates(images)
         picture = self.reference.inputs(images)
         actual = [firing_rates(layer) for layer in golden.layers]
@@ -273,7 +283,7 @@ class _Totals:
         self.spikes[depth] += spiking.sum()
         for k in range(1, depth):
             found = spikes_from(
-                self.network, k, images, exact[:k], self.reference.levels, tau=self.tau, T=self.T
+                self.network, k, images, exact[:k], self.reference.levels, **self.steps
             )
             self.activations[k] += right(found.argmax(dim=1)).sum()
             self.spikes[k] += right(self.reference.logits_from(k, images, actual).argmax(1)).sum()
@@ -364,8 +374,7 @@ class _Totals:
             own=self.reference.own,
             levels=self.reference.levels,
             weight_bits=self.network.weight_bits,
-            tau=self.tau,
-            T=self.T,
+            **self.steps,
             code=self.network.code,
         )
 
@@ -400,6 +409,7 @@ def spikes_from(
     *,
     tau: int,
     T: int,
+    correction: str | None = None,
 ) -> Tensor:
     """Logits, int64 (N, classes), of spiking layers from ``index`` >= 1 on, fed with activations.
 
@@ -412,13 +422,14 @@ def spikes_from(
         in radix code of as many levels as the map has. They act as a constant current, as ideally
         even spike trains would.
     """
+    correction = check_correction(network, correction, tau)
 
     def step(number: int, layer: Layer, inputs: list[_Signal]) -> _Signal:
         if number < index:
             levels = count if layer.bits is None else (1 << layer.bits) - 1
             whole = torch.round(rates[number] * levels)[:, None]
             return _Signal(whole, count if layer.bits is None else 1)
-        return _spiking(layer, inputs, tau, T)
+        return _spiking(layer, inputs, tau, T, correction)
 
     picture = torch.from_numpy(np.ascontiguousarray(images))
     if network.input == IMAGE:
@@ -436,7 +447,7 @@ class _Signal:
     factor: int
 
 
-def _spiking(layer: Layer, inputs: list[_Signal], tau: int, T: int) -> _Signal:
+def _spiking(layer: Layer, inputs: list[_Signal], tau: int, T: int, correction: str) -> _Signal:
     """The map that a layer writes."""
     factor = max(signal.factor for signal in inputs)
     if layer.threshold is None:
@@ -455,7 +466,7 @@ def _spiking(layer: Layer, inputs: list[_Signal], tau: int, T: int) -> _Signal:
     threshold = layer.threshold * factor
     start = (threshold >> 1 if layer.start == HALF else 0 * threshold) - int(layer.strict)
     current = current.expand(-1, tau + T, -1, -1, -1)
-    return _Signal(integrate_and_fire(current, threshold, tau, start)[0], 1)
+    return _Signal(integrate_and_fire(current, threshold, tau, start, correction)[0], 1)
 
 
 def _current(layer: Layer, inputs: list[_Signal], factor: int) -> Tensor:
@@ -545,9 +556,12 @@ def _because(layer: LayerFindings, found: Explanation) -> str:
             f"{found.T} inference steps cannot tell the {found.levels} levels of the activation "
             f"apart; its rates change by {_percent(error)} of the full rate on the mean."
         )
+    masked = ""
+    if found.correction == MASK:
+        masked = f" ({_percent(layer.silenced or 0)} of the neurons are silenced)"
     return (
         f"its spikes come unevenly, which changes its rates by {_percent(error)} of the full rate "
-        f"on the mean ({_percent(layer.silenced or 0)} of the neurons are silenced)."
+        f"on the mean{masked}."
     )
 
 

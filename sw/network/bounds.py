@@ -40,7 +40,10 @@ class Bounds:
 
 
 def bounds(network: Inputs, layer: Layer, steps: int) -> Bounds:
-    """Bounds of a layer for a stage of ``steps`` = max(tau, T) steps; in radix code, 1.
+    """Bounds of a layer for a stage of ``steps`` steps without a restart; in radix code, 1.
+
+    `residuum.sw.network.corrections.longest_stage` gives the steps of a run: max(tau, T), or with
+    carry, whose hidden layers never restart, tau + T.
 
     Each input of the window may or may not fire, independently, so the weight sum lies between the
     sum of the negative and the sum of the positive weights. With h x w pooling, h*w spikes can each

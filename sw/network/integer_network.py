@@ -19,7 +19,6 @@ Every value is exact: nothing saturates or wraps. ``bounds`` computes the bits t
 import io
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ import numpy as np
 from residuum.sw.checks import whole_number, whole_numbers
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import read_archive, write_whole
-from residuum.sw.network.float_network import FloatLayer
 from residuum.sw.network.graph import (
     HALF,
     IMAGE,
@@ -320,10 +318,9 @@ class IntegerNetwork(Graph[Layer]):
         """tau and T as ints.
 
         Raises ``ResiduumError`` unless 0 <= tau, 1 <= T, both <= ``MAX_STEPS``. A network in radix
-        code runs once, tau = 0 and T = 1. Neurons that fire strictly above their threshold have no
-        mask, so tau = 0.
+        code runs once, tau = 0 and T = 1.
         """
-        tau, T = check_stages(self.layers, tau, T)
+        tau, T = check_stages(tau, T)
         if self.code == RADIX and (tau, T) != (0, 1):
             raise ResiduumError(
                 f"network {self.name!r} is in radix code, which runs once: tau must be 0 and T 1, "
@@ -471,17 +468,10 @@ class IntegerNetwork(Graph[Layer]):
             raise ResiduumError(f"{path} is damaged: parts of the network are missing") from None
 
 
-def check_stages(layers: Sequence[Layer | FloatLayer], tau: int, T: int) -> tuple[int, int]:
-    """tau and T as ints, for layers of spiking neurons; errors as `IntegerNetwork.check_stages`."""
+def check_stages(tau: int, T: int) -> tuple[int, int]:
+    """tau and T as ints; ``ResiduumError`` unless 0 <= tau, 1 <= T, both <= ``MAX_STEPS``."""
     tau = whole_number("tau", tau, least=0, most=MAX_STEPS)
-    T = whole_number("T", T, least=1, most=MAX_STEPS)
-    strict = [layer.name for layer in layers if layer.strict and layer.threshold is not None]
-    if tau and strict:
-        raise ResiduumError(
-            f"layer {strict[0]!r} fires strictly above its threshold, where the sign of the "
-            f"residual potential says nothing: tau must be 0, not {tau}"
-        )
-    return tau, T
+    return tau, whole_number("T", T, least=1, most=MAX_STEPS)
 
 
 def _layer_from(entry: dict[str, Any], index: int, arrays: dict[str, np.ndarray]) -> Layer:

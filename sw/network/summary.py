@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from residuum.sw.network.bounds import Bounds, bounds, signed_bits
+from residuum.sw.network.corrections import check_correction, describe_run, longest_stage
 from residuum.sw.network.graph import INPUT, Shape, Source
-from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
+from residuum.sw.network.integer_network import IntegerNetwork, Layer
 
 _HEAD: tuple[str, ...] = (
     *("layer", "reads", "pool", "kernel", "stride", "pad", "output", "neurons", "weights"),
@@ -15,13 +16,21 @@ _HEAD: tuple[str, ...] = (
 )
 
 
-def summary(network: IntegerNetwork, *, tau: int, T: int, width: int | None = None) -> str:
+def summary(
+    network: IntegerNetwork,
+    *,
+    tau: int,
+    T: int,
+    correction: str | None = None,
+    width: int | None = None,
+) -> str:
     """Layers, shapes, bits, memory and bounds as text, for stages of tau and T steps.
 
     A second source has a line of its own. Columns beyond ``width`` characters continue in another
     table below.
     """
     tau, T = network.check_stages(tau, T)
+    correction = check_correction(network, correction, tau)
     rows = [_HEAD]
     weights = parameters = 0
     for layer, shape, neurons in zip(
@@ -29,7 +38,7 @@ def summary(network: IntegerNetwork, *, tau: int, T: int, width: int | None = No
     ):
         weights += sum(source.weight.size for source in layer.sources)
         parameters += layer.out_channels * (1 if layer.output else 2)
-        limits = bounds(network, layer, max(tau, T))
+        limits = bounds(network, layer, longest_stage(layer, correction, tau, T))
         for number, source in enumerate(layer.sources):
             rows.append(
                 (
@@ -39,7 +48,7 @@ def summary(network: IntegerNetwork, *, tau: int, T: int, width: int | None = No
             )
     size = "x".join(map(str, network.input_shape))
     kind = "spike trains" if network.input != "image" else "pixels"
-    bounds_for = "radix code" if network.code == RADIX else f"tau {tau}, T {T}"
+    bounds_for = describe_run(network, tau, T, correction)
     lines = [
         (
             f"{network.name}: {size} {kind}, {network.classes} classes, {network.weight_bits}-bit "

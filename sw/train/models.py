@@ -79,7 +79,8 @@ class Recipe:
     fine_tune_epochs, fine_tune_rate
         Epochs and learning rate of the fine-tuning with rounded weights (AdamW).
     precision
-        "float32", or "bfloat16" for mixed precision; parameters are always float32.
+        "float32", or "bfloat16" for a compiled network in mixed precision, on a CPU without
+        bfloat16 arithmetic in float32; parameters are always float32.
     schedule
         "one-cycle", or "cosine" with a short linear warm-up.
     label_smoothing

@@ -15,7 +15,8 @@ SMALL = EngineConfig(
     steps=3,
     weight_rows=5,
     feature_rows=6,
-    channel_groups=3,
+    parameter_rows=6,
+    logit_rows=2,
     table_entries=10,
     layers=3,
 )

@@ -11,8 +11,8 @@ from tests.hw.simulation import simulate
 LATENCY = 4
 
 
-def config(lanes: int, tile_lanes: int, groups: int) -> EngineConfig:
-    return EngineConfig(lanes=lanes, tile_lanes=tile_lanes, channel_groups=groups)
+def config(lanes: int, tile_lanes: int, rows: int) -> EngineConfig:
+    return EngineConfig(lanes=lanes, tile_lanes=tile_lanes, logit_rows=rows)
 
 
 def largest(c: EngineConfig, *runs: list[int]) -> list[tuple[int, int]]:
@@ -20,27 +20,22 @@ def largest(c: EngineConfig, *runs: list[int]) -> list[tuple[int, int]]:
     dut = ArgMax(c)
     results = []
 
-    def place(tile: int, address: int) -> int:
-        """The class whose logit is at this address: slot s is lane s // tiles of tile s % tiles."""
-        lane, group = address % c.bank_slots, address // c.bank_slots
-        return group * c.lanes + lane * c.tiles + tile
-
     async def testbench(ctx):
         for logits in runs:
             # The memory has larger values beyond the last class.
-            addresses = [0] * LATENCY
+            rows = [0] * LATENCY
             ctx.set(dut.classes, len(logits) - 1)
             done_after = []
             for now in range(2 * len(logits) + 14):
                 ctx.set(dut.start, now == 0)
                 for tile in range(c.tiles):
-                    index = place(tile, addresses[-1])
+                    index = rows[-1] * c.tiles + tile
                     top = (1 << c.potential_bits - 1) - 1
                     ctx.set(dut.logits[tile], logits[index] if index < len(logits) else top)
                 if ctx.get(dut.done):
                     done_after.append(now)
                     best = ctx.get(dut.best)
-                addresses = [ctx.get(dut.address), *addresses[:-1]]
+                rows = [ctx.get(dut.row), *rows[:-1]]
                 await ctx.tick()
             (cycles,) = done_after
             assert ctx.get(dut.best) == best
@@ -51,7 +46,7 @@ def largest(c: EngineConfig, *runs: list[int]) -> list[tuple[int, int]]:
 
 
 SIZES = pytest.mark.parametrize(
-    ("lanes", "tile_lanes", "groups"), [(1, 1, 5), (3, 3, 4), (4, 2, 3), (3, 1, 4), (16, 8, 1)]
+    ("lanes", "tile_lanes", "rows"), [(1, 1, 5), (3, 3, 12), (4, 2, 6), (3, 1, 4), (16, 8, 9)]
 )
 
 
@@ -60,11 +55,11 @@ def first_largest(logits: list[int]) -> int:
 
 
 @SIZES
-def test_random_logits(lanes, tile_lanes, groups):
-    c = config(lanes, tile_lanes, groups)
+def test_random_logits(lanes, tile_lanes, rows):
+    c = config(lanes, tile_lanes, rows)
     rng = random.Random(lanes)
     runs = [
-        rng.choices(range(-spread, spread), k=rng.randint(1, lanes * groups))
+        rng.choices(range(-spread, spread), k=rng.randint(1, c.tiles * rows))
         for spread in (2, 1 << c.potential_bits - 1) * 4
     ]
     results = largest(c, *runs)
@@ -72,20 +67,20 @@ def test_random_logits(lanes, tile_lanes, groups):
 
 
 @SIZES
-def test_every_place_can_win(lanes, tile_lanes, groups):
-    c = config(lanes, tile_lanes, groups)
-    count = lanes * groups
+def test_every_place_can_win(lanes, tile_lanes, rows):
+    c = config(lanes, tile_lanes, rows)
+    count = c.tiles * rows
     runs = [[-5 if index == place else -6 for index in range(count)] for place in range(count)]
     assert [best for best, _ in largest(c, *runs)] == list(range(count))
 
 
 def test_the_lowest_index_wins_a_tie():
     runs = [[1, 3, 3, 0, 3], [7] * 8, [-1, -1]]
-    assert [best for best, _ in largest(config(4, 2, 2), *runs)] == [1, 0, 0]
+    assert [best for best, _ in largest(config(4, 2, 4), *runs)] == [1, 0, 0]
 
 
 def test_the_ends_of_the_range():
-    c = config(4, 2, 1)
+    c = config(4, 2, 2)
     low, high = -(1 << c.potential_bits - 1), (1 << c.potential_bits - 1) - 1
     runs = [[low, low + 1], [low, low], [0, high, low, high], [low]]
     assert [best for best, _ in largest(c, *runs)] == [1, 0, 1, 0]
@@ -93,4 +88,4 @@ def test_the_ends_of_the_range():
 
 @pytest.mark.parametrize("count", [1, 2, 5, 12])
 def test_done_comes_two_cycles_per_class_after_start(count):
-    assert largest(config(4, 2, 3), [0] * count)[0][1] == 2 * (count - 1) + 8
+    assert largest(config(4, 2, 6), [0] * count)[0][1] == 2 * (count - 1) + 8

@@ -49,10 +49,18 @@ def test_a_pixel_takes_as_many_passes_as_its_planes_need(steps, planes, passes, 
 
 
 def test_address_widths():
-    c = config(weight_rows=1000, feature_rows=512, channel_groups=3, table_entries=2, layers=1)
-    assert (c.weight_row_bits, c.feature_row_bits, c.group_bits, c.table_bits, c.layer_bits) == (
-        *(10, 9, 2, 1, 0),
-    )
+    rows = {"weight_rows": 1000, "feature_rows": 512, "parameter_rows": 100, "logit_rows": 9}
+    c = config(**rows, table_entries=2, layers=1)
+    of_rows = (c.weight_row_bits, c.feature_row_bits, c.parameter_row_bits, c.logit_row_bits)
+    assert (of_rows, c.table_bits, c.layer_bits) == ((10, 9, 7, 4), 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "tile_lanes", "logit_rows", "bits"),
+    [(1, 1, 1, 0), (3, 3, 10, 4), (6, 2, 4, 4), (16, 8, 64, 7), (64, 8, 1, 3)],
+)
+def test_a_class_is_a_logit_row_of_a_tile(lanes, tile_lanes, logit_rows, bits):
+    assert config(lanes=lanes, tile_lanes=tile_lanes, logit_rows=logit_rows).class_bits == bits
 
 
 def test_one_weight_row_still_has_an_address():
@@ -67,9 +75,11 @@ RANGES = {
     "accumulator_bits": (4, 32),
     "potential_bits": (8, 32),
     "fraction_bits": (0, 12),
+    "shift_bits": (0, 12),
     "weight_rows": (1, 1 << 20),
     "feature_rows": (2, 1 << 20),
-    "channel_groups": (1, 1 << 12),
+    "parameter_rows": (1, 1 << 16),
+    "logit_rows": (1, 1 << 12),
     "table_entries": (2, 1 << 16),
     "layers": (1, 64),
 }
@@ -98,11 +108,14 @@ def test_a_size_must_be_an_integer(name, value):
     [
         {"lanes": 1, "tile_lanes": 1},
         {"lanes": 1024, "tile_lanes": 16},
-        {"steps": 1, "feature_rows": 2, "table_entries": 2, "channel_groups": 1, "layers": 1},
-        {"steps": 31, "layers": 64, "channel_groups": 4096, "weight_rows": 1 << 20},
-        {"weight_bits": 2, "accumulator_bits": 4, "potential_bits": 8, "fraction_bits": 4},
+        {"steps": 1, "feature_rows": 2, "table_entries": 2, "layers": 1},
+        {"weight_rows": 1, "parameter_rows": 1, "logit_rows": 1},
+        {"steps": 31, "layers": 64, "weight_rows": 1 << 20, "feature_rows": 1 << 20},
+        {"parameter_rows": 1 << 16, "logit_rows": 1 << 12, "table_entries": 1 << 16},
+        {"weight_bits": 2, "accumulator_bits": 4, "potential_bits": 8, "shift_bits": 2},
         {"weight_bits": 16, "accumulator_bits": 20, "potential_bits": 32, "fraction_bits": 12},
-        {"weight_bits": 8, "accumulator_bits": 8},
+        {"weight_bits": 8, "accumulator_bits": 8, "shift_bits": 0},
+        {"weight_bits": 8, "accumulator_bits": 20, "shift_bits": 12},
         {"lanes": 5, "tile_lanes": 5},
     ],
 )
@@ -120,8 +133,12 @@ def test_the_ends_of_the_ranges_are_allowed(ends):
             "tile_lanes must be a power of two when there are several tiles, not 3",
         ),
         (
-            {"weight_bits": 9, "accumulator_bits": 8},
-            "accumulator_bits must be at least weight_bits 9, not 8",
+            {"weight_bits": 9, "accumulator_bits": 8, "shift_bits": 0},
+            "accumulator_bits must be at least weight_bits + shift_bits = 9, not 8",
+        ),
+        (
+            {"weight_bits": 8, "accumulator_bits": 12, "shift_bits": 5},
+            "accumulator_bits must be at least weight_bits + shift_bits = 13, not 12",
         ),
         (
             {"accumulator_bits": 16, "fraction_bits": 5, "potential_bits": 20},

@@ -6,10 +6,11 @@ import pytest
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.contents import STORED, Contents
+from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS
 from residuum.hw.isa.host_map import HostMap, Region
 from tests.hw.simulation import refusal
 
-CONFIG = EngineConfig(lanes=8, tile_lanes=4, weight_bits=12, weight_rows=20, channel_groups=3)
+CONFIG = EngineConfig(lanes=8, tile_lanes=4, weight_bits=12, weight_rows=20)
 
 
 def test_parts_are_put_together_lowest_first():
@@ -28,16 +29,20 @@ def test_parts_are_put_together_lowest_first():
 
 def test_a_word_lies_where_the_memory_is_addressed():
     """The address in the memory consists of all fields but bank and part, lowest first."""
-    writes = {HostMap(CONFIG).address(Region.PARAMETERS, lane=3, bank=1, group=2, part=1): 7}
-    words = Contents(CONFIG, writes).words(Region.PARAMETERS, 64, bank=1)
-    assert words == [0] * (2 * 4 + 3) + [7 << 32]
+    writes = {
+        HostMap(CONFIG).address(Region.PARAMETERS, row=11, bank=1, part=1): 7,
+        HostMap(CONFIG).address(Region.DESCRIPTORS, layer=1, word=3): 5,
+    }
+    contents = Contents(CONFIG, writes)
+    assert contents.words(Region.PARAMETERS, 64, bank=1) == [0] * 11 + [7 << 32]
+    assert contents.words(Region.DESCRIPTORS, 32) == [0] * (DESCRIPTOR_WORDS + 3) + [5]
 
 
 @pytest.mark.parametrize("region", sorted(STORED))
 def test_nothing_is_left_out(region):
     """Every address of a region is a separate word."""
     config = EngineConfig(
-        lanes=8, tile_lanes=4, weight_rows=16, channel_groups=4, table_entries=16, layers=2
+        lanes=8, tile_lanes=4, weight_rows=16, parameter_rows=8, table_entries=16, layers=2
     )
     rng = random.Random(region)
     host_map = HostMap(config)

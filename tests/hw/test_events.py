@@ -14,8 +14,8 @@ from residuum.hw.scanner.events import EventScanner
 from tests.hw.simulation import plain, simulate
 
 OCCUPANCY_LATENCY = 3
-EMPTY_ROW = 27
-HOW = ("partial", "first", "shared", "group_last", "layer_last")
+EVENT = ("row", "lane", "bank", "weight", "shift")
+HOW = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
 
 
 def config(lanes: int, tile_lanes: int) -> EngineConfig:
@@ -29,12 +29,13 @@ class Row:
     number: int
     spiking: frozenset[int]
     weight: int = 0
-    index: int = 0
+    shift: int = 0
+    empty_row: int = 0
     head: int = 0
     tail: int = 0
     first: int = 0
     last: int = 0
-    refers: int = 0  # the row has no trains, but refers to the shared result
+    refers: int = 0  # the row has no trains, but refers to the shared result in ``empty_row``
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Pass:
 
     def request(self, index: int) -> dict:
         row = self.rows[index]
-        names = ("weight", "index", "head", "tail", "first", "last")
+        names = ("weight", "shift", "empty_row", "head", "tail", "first", "last")
         return {
             "row": row.number,
             **{name: getattr(row, name) for name in names},
@@ -69,8 +70,9 @@ def expected(c: EngineConfig, passes: list[Pass], *, skip_empty: bool) -> list[t
             tail = row.tail if row.last else c.lanes - 1
             for slot in row.spiking & set(range(head, tail + 1)):
                 if not one.how.get("shared"):
-                    number = (EMPTY_ROW + row.index) % 32 if row.refers else row.number
-                    events.append((number, slot // c.tiles, slot % c.tiles, row.weight))
+                    number = row.empty_row if row.refers else row.number
+                    place = number, slot // c.tiles, slot % c.tiles
+                    events.append((*place, row.weight, row.shift))
         if events or not skip_empty or one.how.get("shared"):
             end = ("end", how(**one.how))
         elif one.how.get("group_last"):
@@ -95,7 +97,7 @@ def observed(tokens: list[dict]) -> list[tuple]:
             result += [("events", sorted(events)), end]
             events = []
         if token["event"]:
-            events.append(tuple(token[name] for name in ("row", "lane", "bank", "weight")))
+            events.append(tuple(token[name] for name in EVENT))
     return result + ([("events", events)] if events else [])
 
 
@@ -174,7 +176,6 @@ def scan(
             await ctx.tick()
 
     async def testbench(ctx):
-        ctx.set(dut.empty_row, EMPTY_ROW)
         ctx.set(dut.skip_empty, skip_empty)
         ctx.set(dut.last_lane, last_lane)
         if reset_after is not None:
@@ -221,7 +222,8 @@ def random_passes(
                             row.number,
                             row.spiking,
                             weight=rng.randrange(256),
-                            index=index,
+                            shift=rng.randrange(2),
+                            empty_row=rng.randrange(32),
                             head=head,
                             tail=tail,
                             first=int(index == 0),
@@ -232,6 +234,7 @@ def random_passes(
             partial = number < passes - 1 and not shared
             ends = {} if partial else flags
             kind = {"partial": int(partial), "first": int(number == 0), "shared": int(shared)}
+            kind |= {name: rng.randrange(2) for name in ("later", "more", "line_last")}
             result.append(Pass(rows, ends | kind))
     return result
 

@@ -10,7 +10,7 @@ from residuum.hw.isa.host_map import HostMap, Region, split_words
 from tests.hw.simulation import plain, simulate
 
 SMALL = EngineConfig(
-    lanes=6, tile_lanes=2, steps=3, weight_rows=5, feature_rows=6, channel_groups=3, layers=3
+    lanes=6, tile_lanes=2, steps=3, weight_rows=5, feature_rows=6, parameter_rows=6, layers=3
 )
 ONE = EngineConfig(lanes=1, tile_lanes=1, steps=1, weight_rows=1, feature_rows=2, layers=1)
 CONFIGS = pytest.mark.parametrize("c", [SMALL, ONE, EngineConfig()], ids=["small", "one", "usual"])

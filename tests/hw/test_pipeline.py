@@ -13,36 +13,50 @@ from tests.hw.simulation import trace
 
 PIXEL_PLANES = 8
 SUMS_LATENCY = 2
-HOW = ("partial", "first", "shared", "group_last", "layer_last")
+HOW = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
+KEPT = HOW[2:]  # the flags that leave with the result
 
 
-def config(steps: int, *, tile_lanes: int = 3, groups: int = 5) -> EngineConfig:
+def config(steps: int, *, tile_lanes: int = 3, **sizes: int) -> EngineConfig:
+    defaults = {"accumulator_bits": 12, "potential_bits": 24, "parameter_rows": 20}
     return EngineConfig(
         lanes=tile_lanes,
         tile_lanes=tile_lanes,
         steps=steps,
-        accumulator_bits=12,
-        potential_bits=24,
-        channel_groups=groups,
+        **defaults | {"weight_bits": 6} | sizes,
     )
 
 
 @dataclass(frozen=True)
 class Mode:
-    tau: int
-    inference: int
-    pixels: bool = False
+    """The neurons of a layer: tau + T steps in rate code, or with ``bits`` K bits in radix code."""
+
+    tau: int = 0
+    inference: int = 1
+    bits: int = 0
+    numbers: bool = False
+    fraction: bool = False
+    start_zero: bool = False
+    strict: bool = False
+    carry: bool = False
     output: bool = False
 
     def signal(self, c: EngineConfig) -> dict[str, int]:
-        """Masks of the steps: the last tau + T slots, and the last T."""
+        """Masks of the steps: the last tau + T slots, and the last T; or the last K."""
+        active = self.bits or self.tau + self.inference
+        inference = self.bits or self.inference
         slots = range(c.steps)
+        names = ("numbers", "fraction", "start_zero", "strict", "carry", "output")
         return {
-            "active": sum(1 << t for t in slots if t >= c.steps - self.tau - self.inference),
-            "inference": sum(1 << t for t in slots if t >= c.steps - self.inference),
-            "pixels": int(self.pixels),
-            "output": int(self.output),
+            "active": sum(1 << t for t in slots if t >= c.steps - active),
+            "inference": sum(1 << t for t in slots if t >= c.steps - inference),
+            "radix": int(self.bits > 0),
+            **{name: int(getattr(self, name)) for name in names},
         }
+
+
+def radix(bits: int, **flags: bool) -> Mode:
+    return Mode(bits=bits, numbers=True, start_zero=True, **flags)
 
 
 @dataclass
@@ -51,43 +65,72 @@ class Neuron:
 
     bias: int
     threshold: int
-    sums: list[int]  # per step, or per bit-plane of pixels, lowest first
+    sums: list[int]  # per step, or per bit-plane of numbers, lowest first
     lane: int = 0
     last: int = 0
     how: dict[str, int] = field(default_factory=dict)
 
+    def parameters(self, mode: Mode) -> dict[str, int]:
+        """Both constants, as the engine stores them."""
+        if not mode.bits or mode.output:
+            return {"bias": self.bias, "threshold": self.threshold}
+        half = self.threshold // 2
+        return {"bias": self.bias + half, "threshold": self.threshold * 2 ** (mode.bits - 1)}
+
 
 @dataclass
 class Life:
-    spikes: list[int]
+    train: list[int]  # of all slots
     silenced: int
     potential: int
     extremes: tuple[int, int]  # smallest and largest value anywhere
 
 
+def current(c: EngineConfig, mode: Mode, neuron: Neuron) -> int:
+    """The current of numbers, the same in every step."""
+    worth = 2**c.fraction_bits if mode.fraction else 1
+    return sum(v * 2**plane for plane, v in enumerate(neuron.sums)) * worth + neuron.bias
+
+
+def divide(c: EngineConfig, mode: Mode, neuron: Neuron) -> Life:
+    """A neuron in radix code: the quotient of its current."""
+    potential = current(c, mode, neuron)
+    if mode.output:
+        return Life([0] * c.steps, 0, potential, (potential, potential))
+    top, largest = neuron.threshold * 2 ** (mode.bits - 1), 2**mode.bits - 1
+    start = potential + neuron.threshold // 2
+    quotient = min(max(start // neuron.threshold, 0), largest)
+    train = [quotient >> bit & 1 for bit in range(c.steps)]
+    return Life(train, 0, potential, (min(start, start - top), max(start, top)))
+
+
 def live(c: EngineConfig, mode: Mode, neuron: Neuron) -> Life:
     """Simulates an integrate-and-fire neuron, step by step."""
-    if mode.pixels:
-        weighted = sum(value * 2**plane for plane, value in enumerate(neuron.sums))
-        currents = [weighted + neuron.bias] * c.steps
+    if mode.bits:
+        return divide(c, mode, neuron)
+    if mode.numbers:
+        currents = [current(c, mode, neuron)] * c.steps
     else:
         currents = [value * 2**c.fraction_bits + neuron.bias for value in neuron.sums]
-    currents = currents[c.steps - mode.tau - mode.inference :]
+    unused = c.steps - mode.tau - mode.inference
     spikes: list[int] = []
-    seen = [neuron.threshold, *currents]
+    seen = [neuron.threshold]
     silenced = 0
-    v = neuron.threshold // 2
-    for step, current in enumerate(currents):
-        if step == mode.tau and mode.tau:
+    start = 0 if mode.start_zero else neuron.threshold // 2
+    v = start
+    for step, value in enumerate(currents[unused:]):
+        if step == mode.tau and mode.tau and not mode.carry:
             silenced = int(v < 0)
-            v = neuron.threshold // 2
-        v += current
-        seen += [v, v - neuron.threshold]
-        fires = v >= neuron.threshold and not mode.output
-        if fires:
+            v = start
+        v += value
+        seen += [value, v, v - neuron.threshold - mode.strict]
+        fires = v > neuron.threshold if mode.strict else v >= neuron.threshold
+        if fires and not mode.output:
             v -= neuron.threshold
-        spikes.append(int(fires and not (step >= mode.tau and silenced)))
-    return Life(spikes, silenced, v, (min(seen), max(seen)))
+            spikes.append(int(step < mode.tau or not silenced))
+        else:
+            spikes.append(0)
+    return Life([0] * unused + spikes, silenced, v, (min(seen), max(seen)))
 
 
 def fits(c: EngineConfig, life: Life) -> bool:
@@ -98,7 +141,7 @@ def fits(c: EngineConfig, life: Life) -> bool:
 def slots_of(c: EngineConfig, mode: Mode, neurons: list[Neuron]) -> list[tuple[dict, list[int]]]:
     """Slots and sums of a window: one pass, or a pass per group of bit-planes, highest first."""
     passes: list[tuple[dict, list[int]]] = []
-    count = -(-PIXEL_PLANES // c.steps) if mode.pixels else 1
+    count = -(-len(neurons[0].sums) // c.steps)
     for number in range(count):
         for neuron in neurons:
             how = {name: neuron.how.get(name, 0) for name in HOW}
@@ -106,41 +149,33 @@ def slots_of(c: EngineConfig, mode: Mode, neurons: list[Neuron]) -> list[tuple[d
             if how["partial"]:
                 how |= {"group_last": 0, "layer_last": 0}
             slot = {"lane": neuron.lane, "last": neuron.last, "empty": 0, "how": how}
-            if not mode.pixels:
-                sums = neuron.sums
-            elif c.steps >= PIXEL_PLANES:
+            low = (count - 1 - number) * c.steps
+            planes = neuron.sums + [0] * (count * c.steps - len(neuron.sums))
+            sums = planes[low : low + c.steps]
+            if mode.numbers and c.steps > PIXEL_PLANES:
                 # Slots beyond the planes of a pixel are ignored.
-                sums = neuron.sums + [77] * (c.steps - PIXEL_PLANES)
-            else:
-                low = (count - 1 - number) * c.steps
-                planes = neuron.sums + [0] * (count * c.steps - PIXEL_PLANES)
-                sums = planes[low : low + c.steps]
+                sums = sums[:PIXEL_PLANES] + [77] * (c.steps - PIXEL_PLANES)
             passes.append((slot, sums))
     return passes
 
 
 def results(
-    c: EngineConfig, mode: Mode, windows: list[list[Neuron]], *, group: int = 0, gaps=lambda: 0
+    c: EngineConfig, mode: Mode, windows: list[list[Neuron]], *, row: int = 0, gaps=lambda: 0
 ) -> list[tuple[int, dict]]:
     """(cycles later than promised, result) of every neuron. The last lane of a window may end its
-    group of channels; each group has its own constants, from `group` on."""
+    group of channels; each group has its own constants, from `row` on."""
     dut = NeuronPipeline(c)
-    constants: dict[int, Neuron] = {}
+    constants: dict[int, dict] = {}
     slots: list[tuple[dict, list[int]]] = []
-    now_group = group
+    always = {"mode": mode.signal(c), "parameter_row": row, "last_lane": len(windows[0]) - 1}
     for window in windows:
-        constants |= {now_group * c.bank_slots + neuron.lane: neuron for neuron in window}
+        constants |= {row + neuron.lane: neuron.parameters(mode) for neuron in window}
         slots += slots_of(c, mode, window)
-        now_group += window[-1].how.get("group_last", 0)
+        row += len(window) * window[-1].how.get("group_last", 0)
 
-    always = {"mode": mode.signal(c), "parameter_group": group}
     cycles: list[dict] = [
-        {
-            "write_enable": 1,
-            "write_address": address,
-            "write_data": {"bias": neuron.bias, "threshold": neuron.threshold},
-        }
-        for address, neuron in constants.items()
+        {"write_enable": 1, "write_address": address, "write_data": data}
+        for address, data in constants.items()
     ]
     cycles += [always | {"load": 1}, always]
     given_at = []
@@ -151,11 +186,11 @@ def results(
             given_at.append(len(cycles))
         sums_at[len(cycles) + SUMS_LATENCY] = slot_sums
         cycles.append(always | {"slot_valid": 1, "slot": slot})
-    cycles += [dict(always) for _ in range(dut.latency_pixels + 6)]
+    cycles += [dict(always) for _ in range(dut.latency_numbers + 6)]
     for now, sums in sums_at.items():
         cycles[now]["sums"] = sums
 
-    promised = dut.latency_pixels if mode.pixels else dut.latency
+    promised = dut.latency_numbers if mode.numbers else dut.latency
     seen = trace(dut, cycles, ["result_valid", "result", "train", "potential"])
     answers = [(now, cycle) for now, cycle in enumerate(seen) if cycle["result_valid"]]
     return [
@@ -171,45 +206,54 @@ def seen_and_expected(c: EngineConfig, mode: Mode, windows: list[list[Neuron]], 
     for neuron, (_, result) in zip(neurons, results(c, mode, windows, **options), strict=True):
         life = live(c, mode, neuron)
         assert fits(c, life)
-        unused = c.steps - mode.tau - mode.inference
         train = [result["train"] >> t & 1 for t in range(c.steps + 1)]
         slot = result["result"]
-        place = (neuron.lane, neuron.last, {name: neuron.how.get(name, 0) for name in HOW[2:]})
-        seen_place = (slot["lane"], slot["last"], {name: slot["how"][name] for name in HOW[2:]})
+        place = (neuron.lane, neuron.last, {name: neuron.how.get(name, 0) for name in KEPT})
+        seen_place = (slot["lane"], slot["last"], {name: slot["how"][name] for name in KEPT})
         if mode.output:
             seen.append((seen_place, train[:-1], result["potential"]))
-            expected.append((place, [0] * c.steps, life.potential))
+            expected.append((place, life.train, life.potential))
         else:
             seen.append((seen_place, train))
-            expected.append((place, [0] * unused + life.spikes + [life.silenced]))
+            expected.append((place, [*life.train, life.silenced]))
     return seen, expected
 
 
-def random_neuron(c: EngineConfig, mode: Mode, rng: random.Random, constants: dict) -> Neuron:
+def random_neuron(
+    c: EngineConfig, mode: Mode, rng: random.Random, constants: dict, planes: int
+) -> Neuron:
     """A neuron in range, whose sums make it fire often, rarely or never."""
     size = rng.choice([3, 40, 500])
-    count = PIXEL_PLANES if mode.pixels else c.steps
-    sums = [rng.randint(-size, size) for _ in range(count)]
-    return Neuron(**constants, sums=sums)
+    sums = [rng.randint(-size, size) for _ in range(planes if mode.numbers else c.steps)]
+    neuron = Neuron(**constants, sums=sums)
+    if not fits(c, live(c, mode, neuron)):
+        return random_neuron(c, mode, rng, constants, planes)
+    return neuron
 
 
-def random_windows(c: EngineConfig, mode: Mode, rng: random.Random) -> list[list[Neuron]]:
+def random_windows(
+    c: EngineConfig, mode: Mode, rng: random.Random, *, planes: int = PIXEL_PLANES
+) -> list[list[Neuron]]:
     lanes = rng.randint(1, c.tile_lanes)
-    unit = 1 if mode.pixels else 1 << c.fraction_bits
+    unit = 1 if mode.numbers and not mode.fraction else 1 << c.fraction_bits
+    thresholds = [1, 2, 7 * unit, 200 * unit + 1]
+    if mode.bits:
+        # Quotients from all of 0 .. 2**K - 1.
+        thresholds.append(max(1, 9000 * unit >> mode.bits))
     windows = []
     for _ in range(3):
         constants = [
             {
                 "bias": rng.randint(-60, 60) * unit // 4,
-                "threshold": 0 if mode.output else rng.choice([1, 2, 7 * unit, 200 * unit + 1]),
+                "threshold": 0 if mode.output else rng.choice(thresholds),
             }
             for _ in range(lanes)
         ]
         for number in range(2):
-            window = [random_neuron(c, mode, rng, constants[lane]) for lane in range(lanes)]
+            window = [random_neuron(c, mode, rng, constants[lane], planes) for lane in range(lanes)]
             for lane, neuron in enumerate(window):
                 neuron.lane = lane
-                neuron.how = {"group_last": number, "layer_last": rng.randrange(2)}
+                neuron.how = {name: rng.randrange(2) for name in KEPT} | {"group_last": number}
             window[-1].last = 1
             windows.append(window)
     return windows
@@ -225,35 +269,80 @@ CASES = pytest.mark.parametrize(
     ("steps", "tau", "inference"),
     [(steps, *mode) for steps in (1, 3, 8) for mode in modes(steps)] + [(12, 2, 7), (4, 1, 2)],
 )
+KINDS = {
+    "plain": {},
+    "output": {"output": True},
+    "from zero": {"start_zero": True},
+    "strict": {"strict": True},
+    "strict from zero": {"strict": True, "start_zero": True},
+    "carry": {"carry": True},
+}
 
 
 @CASES
-@pytest.mark.parametrize("output", [False, True], ids=["hidden", "output"])
-@pytest.mark.parametrize("pixels", [False, True], ids=["spikes", "pixels"])
-def test_the_equations(steps, tau, inference, pixels, output):
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("numbers", [False, True], ids=["spikes", "pixels"])
+def test_the_equations(steps, tau, inference, kind, numbers):
     c = config(steps)
-    mode = Mode(tau, inference, pixels=pixels, output=output)
-    rng = random.Random(steps)
-    seen, expected = seen_and_expected(c, mode, random_windows(c, mode, rng))
+    mode = Mode(tau, inference, numbers=numbers, **kind)
+    seen, expected = seen_and_expected(c, mode, random_windows(c, mode, random.Random(steps)))
     assert seen == expected
 
 
-@settings(max_examples=15)
+@pytest.mark.parametrize(
+    ("steps", "bits"), [(s, k) for s in (1, 2, 3, 8, 9) for k in range(1, min(s, 8) + 1)]
+)
+@pytest.mark.parametrize("fraction", [False, True], ids=["whole", "fraction"])
+@pytest.mark.parametrize("pixels", [False, True], ids=["radix map", "pixels"])
+def test_the_division(steps, bits, fraction, pixels):
+    c = config(steps, potential_bits=30)
+    mode = radix(bits, fraction=fraction)
+    planes = PIXEL_PLANES if pixels else min(steps, PIXEL_PLANES)
+    windows = random_windows(c, mode, random.Random(steps + bits), planes=planes)
+    seen, expected = seen_and_expected(c, mode, windows)
+    assert seen == expected
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8])
+@pytest.mark.parametrize("fraction", [False, True], ids=["whole", "fraction"])
+def test_logits_in_radix_code_are_currents(steps, fraction):
+    c = config(steps, potential_bits=30)
+    mode = radix(1, fraction=fraction, output=True)
+    seen, expected = seen_and_expected(c, mode, random_windows(c, mode, random.Random(steps)))
+    assert seen == expected
+
+
+@pytest.mark.parametrize("threshold", [1, 2, 5])
+def test_every_quotient_of_a_small_division(threshold):
+    bits = 3
+    c = config(4, tile_lanes=1, parameter_rows=1)
+    currents = range(-2 * threshold, 10 * threshold)
+    neurons = [Neuron(0, threshold, [value, 0, 0, 0], last=1) for value in currents]
+    found = results(c, radix(bits), [[neuron] for neuron in neurons])
+    quotients = [(value + threshold // 2) // threshold for value in currents]
+    assert [r["train"] for _, r in found] == [min(max(q, 0), 7) for q in quotients]
+
+
+@settings(max_examples=20)
 @given(st.integers(0, 1 << 32))
 def test_random_engines(seed):
     rng = random.Random(seed)
     steps = rng.randint(1, 10)
     tau = rng.randrange(steps)
-    mode = Mode(
-        tau,
-        rng.randint(1, steps - tau),
-        pixels=rng.random() < 0.5,
-        output=rng.random() < 0.3,
-    )
-    c = config(steps, tile_lanes=rng.randint(1, 5), groups=6)
+    fraction = rng.random() < 0.5
+    if rng.random() < 0.5:
+        kind = rng.choice(list(KINDS.values()))
+        inference = rng.randint(1, steps - tau)
+        mode = Mode(tau, inference, numbers=rng.random() < 0.5, fraction=fraction, **kind)
+    else:
+        output = rng.random() < 0.3
+        bits = 1 if output else rng.randint(1, min(steps, PIXEL_PLANES))
+        mode = radix(bits, fraction=fraction, output=output)
+    sizes = {"fraction_bits": rng.choice([0, 4]), "potential_bits": 30}
+    c = config(steps, tile_lanes=rng.randint(1, 5), **sizes)
     windows = random_windows(c, mode, rng)
     seen, expected = seen_and_expected(
-        c, mode, windows, group=rng.randrange(3), gaps=lambda: rng.choice([0, 0, 1, 4])
+        c, mode, windows, row=rng.randrange(3), gaps=lambda: rng.choice([0, 0, 1, 4])
     )
     assert seen == expected
 
@@ -282,9 +371,18 @@ def test_without_a_probe_nothing_is_silenced():
 
 def test_the_potential_starts_again_with_the_inference():
     c = config(2)
-    # 8 + 7 is below 16 in both stages; without the restart of v, the neuron would fire.
+    # 8 + 7 is below 16 in both stages; without the restart of v, the neuron fires.
     seen, _ = alone(c, Mode(1, 1), (7, 16, [0, 0]))
-    assert [train for _, train in seen] == [[0, 0, 0]]
+    carried, _ = alone(c, Mode(1, 1, carry=True), (7, 16, [0, 0]))
+    assert [train for _, train in seen + carried] == [[0, 0, 0], [0, 1, 0]]
+
+
+def test_a_strict_neuron_does_not_fire_at_its_threshold():
+    c = config(3)
+    # It starts at 8: v + I is 16, 17 and, after a spike and 1 + 15 = 16, 32 and a spike.
+    neurons = [(8, 16, [0] * 3), (9, 16, [0] * 3), (15, 16, [0] * 3)]
+    seen, _ = alone(c, Mode(0, 3, strict=True), *neurons)
+    assert [train for _, train in seen] == [[0, 1, 0, 0], [1, 0, 1, 0], [1, 1, 1, 0]]
 
 
 @pytest.mark.parametrize("steps", [1, 3, 8])
@@ -316,7 +414,7 @@ def test_a_logit_at_the_ends_of_the_range(bias):
 def test_bit_planes_at_the_ends_of_the_accumulators(steps, value):
     c = config(steps)
     neuron = (-255 * value + 3, 5, [value] * PIXEL_PLANES)
-    seen, expected = alone(c, Mode(0, steps, pixels=True), neuron)
+    seen, expected = alone(c, Mode(0, steps, numbers=True), neuron)
     assert seen == expected
 
 
@@ -324,17 +422,17 @@ def test_bit_planes_at_the_ends_of_the_accumulators(steps, value):
 @pytest.mark.parametrize("gap", [0, 2])
 def test_bit_planes_of_many_windows(steps, gap):
     c = config(steps, tile_lanes=2)
-    mode = Mode(0, steps, pixels=True, output=True)
+    mode = Mode(0, steps, numbers=True, output=True)
     rng = random.Random(steps)
     seen, expected = seen_and_expected(c, mode, random_windows(c, mode, rng), gaps=lambda: gap)
     assert seen == expected
 
 
-@pytest.mark.parametrize("pixels", [False, True], ids=["spikes", "pixels"])
+@pytest.mark.parametrize("numbers", [False, True], ids=["spikes", "numbers"])
 @pytest.mark.parametrize("steps", [1, 3, 8])
-def test_results_come_after_the_promised_latency(steps, pixels):
+def test_results_come_after_the_promised_latency(steps, numbers):
     c = config(steps)
-    mode = Mode(0, steps, pixels=pixels)
+    mode = Mode(0, steps, numbers=numbers)
     windows = random_windows(c, mode, random.Random(1))
     cycles = {late for late, _ in results(c, mode, windows)}
     assert cycles == {0}
@@ -354,23 +452,22 @@ def test_windows_without_events_pass_through_in_order():
 
 def test_a_load_goes_back_to_the_first_group():
     c = config(1)
-    mode = Mode(0, 1, output=True)
-    always = {"mode": mode.signal(c), "parameter_group": 1}
+    always = {"mode": Mode(output=True).signal(c), "parameter_row": 1, "last_lane": 1}
     slot = {"lane": 0, "last": 1, "empty": 0, "how": {"group_last": 1}}
     writes = [
-        {"write_enable": 1, "write_address": g * c.bank_slots, "write_data": {"bias": 10 * g}}
-        for g in range(4)
+        {"write_enable": 1, "write_address": row, "write_data": {"bias": 10 * row}}
+        for row in range(5)
     ]
     layer = [always | {"load": 1}, *[always | {"slot_valid": 1, "slot": slot}] * 2]
     layer += [always] * 20
     seen = trace(NeuronPipeline(c), writes + layer + layer, ["result_valid", "potential"])
-    assert [cycle["potential"] for cycle in seen if cycle["result_valid"]] == [10, 20, 10, 20]
+    assert [cycle["potential"] for cycle in seen if cycle["result_valid"]] == [10, 30, 10, 30]
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 6])
 def test_a_load_forgets_neurons_on_their_way(after):
     c = config(1)
-    always = {"mode": Mode(0, 1).signal(c)}
+    always = {"mode": Mode().signal(c)}
     slot = {"lane": 0, "last": 1, "empty": 0, "how": {}}
     given = always | {"slot_valid": 1, "slot": slot}
     cycles = [given, *[always] * after, always | {"load": 1}, *[always] * 20]

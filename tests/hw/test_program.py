@@ -27,15 +27,18 @@ from residuum.hw.isa.host_map import (
     host_words,
     split_words,
 )
+from residuum.hw.isa.presets import PRESETS
 
 SMALL = EngineConfig(
     lanes=3,
     tile_lanes=3,
     steps=2,
     weight_bits=16,
+    shift_bits=0,
     weight_rows=5,
     feature_rows=6,
-    channel_groups=3,
+    parameter_rows=7,
+    logit_rows=3,
     table_entries=5,
     layers=3,
 )
@@ -46,24 +49,50 @@ ONE = EngineConfig(
     steps=1,
     weight_rows=1,
     feature_rows=2,
-    channel_groups=1,
+    parameter_rows=1,
+    logit_rows=1,
     table_entries=2,
     layers=1,
 )
-CONFIGS = pytest.mark.parametrize("c", [SMALL, TILES, ONE, EngineConfig()])
+LARGEST = EngineConfig(
+    lanes=1024,
+    tile_lanes=16,
+    steps=31,
+    weight_rows=1 << 20,
+    feature_rows=1 << 20,
+    parameter_rows=1 << 16,
+    logit_rows=1 << 12,
+    table_entries=1 << 16,
+    layers=64,
+)
+CONFIGS = pytest.mark.parametrize(
+    "c", [SMALL, TILES, ONE, EngineConfig(), LARGEST, *PRESETS.values()]
+)
 
 
 def descriptor(**changes) -> LayerDescriptor:
     return LayerDescriptor(**{**dict.fromkeys(FIELDS, 0), **changes})
 
 
-def test_words_are_the_fields_in_order():
-    values = {name: index % 2 for index, name in enumerate(FIELDS)}
-    assert descriptor(**values).words(SMALL) == [index % 2 for index in range(len(FIELDS))]
+@CONFIGS
+def test_a_field_is_whole_in_one_word_and_shares_no_bit(c):
+    widths = LayerDescriptor.widths(c)
+    places = LayerDescriptor.places(c)
+    assert [name for place in places for name in place] == list(FIELDS)
+    for place in places:
+        taken = [low + bit for name, low in place.items() for bit in range(widths[name])]
+        assert taken == list(range(len(taken)))
+        assert len(taken) <= HOST_WORD_BITS
 
 
-def test_a_descriptor_fits_the_words_that_it_has():
-    assert len(FIELDS) <= DESCRIPTOR_WORDS
+@CONFIGS
+def test_a_descriptor_fits_the_words_that_it_has(c):
+    assert len(LayerDescriptor.places(c)) <= DESCRIPTOR_WORDS
+
+
+def test_a_descriptor_takes_few_words():
+    """The fetch of a descriptor takes a cycle per word."""
+    assert len(LayerDescriptor.places(EngineConfig())) == 7
 
 
 def test_scanner_and_drain_fields_are_all_fields():
@@ -73,8 +102,16 @@ def test_scanner_and_drain_fields_are_all_fields():
 @CONFIGS
 def test_every_field_takes_its_largest_value_and_no_larger(c):
     widths = LayerDescriptor.widths(c)
-    largest = {name: (1 << width) - 1 for name, width in widths.items()}
-    assert descriptor(**largest).words(c) == list(largest.values())
+    for name, width in widths.items():
+        (index, low) = next(
+            (index, place[name])
+            for index, place in enumerate(LayerDescriptor.places(c))
+            if name in place
+        )
+        largest = (1 << width) - 1
+        words = [0] * len(LayerDescriptor.places(c))
+        words[index] = largest << low
+        assert descriptor(**{name: largest}).words(c) == words
     for name, width in widths.items():
         with pytest.raises(ValueError, match="must fit") as error:
             descriptor(**{name: 1 << width}).words(c)
@@ -82,11 +119,25 @@ def test_every_field_takes_its_largest_value_and_no_larger(c):
 
 
 def test_a_negative_field_is_refused():
-    with pytest.raises(ValueError, match="^groups must fit 2 bits, not -1$"):
+    with pytest.raises(ValueError, match="^groups must fit 3 bits, not -1$"):
         descriptor(groups=-1).words(SMALL)
 
 
-ENTRY = {"row": 6, "weight": 8, "count": 200, "span": 100, "head": 4, "tail": 6}
+def test_the_layout_of_a_descriptor():
+    """A host that packs descriptors itself relies on these places."""
+    words = descriptor(windows_y=31, windows_x=15, max_y=2, max_x=1, table_y=3, output=1).words(
+        EngineConfig()
+    )
+    assert words[0] == 31 | 15 << 8 | 2 << 16 | 1 << 20
+    assert words[1] == 3
+    assert LayerDescriptor.places(EngineConfig())[1] == {
+        "table_y": 0,
+        "table_x": 9,
+        "table_group": 18,
+    }
+
+
+ENTRY = {name: 6 + 17 * index for index, name in enumerate(AxisEntry.widths(SMALL))}
 
 
 @pytest.mark.parametrize("c", [SMALL.with_changes(weight_rows=9, feature_rows=8), EngineConfig()])
@@ -100,11 +151,22 @@ def test_a_packed_entry_reads_back_field_by_field(c):
 
 @pytest.mark.parametrize(
     ("field", "value", "bits"),
-    [("row", 8, 3), ("weight", 8, 3), ("count", 256, 8), ("span", -1, 8), ("tail", 4, 2)],
+    [("row", 8, 3), ("weight", 8, 3), ("count", 256, 8), ("span", -1, 8), ("tail", 4, 2)]
+    + [("second_row", 8, 3), ("second_head", 5, 2)],
 )
 def test_an_entry_that_does_not_fit_names_the_field(field, value, bits):
     with pytest.raises(ValueError, match=f"^{field} must fit {bits} bits, not {value}$"):
-        AxisEntry(**{"row": 0, "weight": 0, "count": 0, field: value}).pack(SMALL)
+        AxisEntry(**{field: value}).pack(SMALL)
+
+
+def test_an_entry_is_zero_unless_said_otherwise():
+    assert AxisEntry().pack(EngineConfig()) == 0
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_entry_fits_two_block_memories(name):
+    """A DP16KD holds 512 words of 36 bits."""
+    assert AxisEntry.width(PRESETS[name]) <= 72
 
 
 @pytest.mark.parametrize(("width", "words"), [(1, 1), (32, 1), (33, 2), (64, 2), (65, 3)])
@@ -126,12 +188,7 @@ def places(c: EngineConfig) -> list[tuple[Region, dict[str, int]]]:
         Region.CONTROL: {"word": 4},
         Region.DESCRIPTORS: {"word": DESCRIPTOR_WORDS, "layer": c.layers},
         Region.TABLES: {"part": host_words(AxisEntry.width(c)), "entry": c.table_entries},
-        Region.PARAMETERS: {
-            "part": 2,
-            "lane": c.tile_lanes,
-            "bank": c.tiles,
-            "group": c.channel_groups,
-        },
+        Region.PARAMETERS: {"part": 2, "bank": c.tiles, "row": c.parameter_rows},
         Region.WEIGHTS: {
             "part": host_words(c.tile_lanes * c.weight_bits),
             "bank": c.tiles,
@@ -139,7 +196,7 @@ def places(c: EngineConfig) -> list[tuple[Region, dict[str, int]]]:
         },
         Region.TRAINS: {"lane": c.tile_lanes, "bank": c.tiles, "row": c.feature_rows},
         Region.OCCUPANCY: {"bank": c.tiles, "row": c.feature_rows},
-        Region.LOGITS: {"lane": c.tile_lanes, "bank": c.tiles, "group": c.channel_groups},
+        Region.LOGITS: {"bank": c.tiles, "row": c.logit_rows},
         Region.COUNTERS: {"word": COUNTER_WORDS, "layer": c.layers},
     }
     return [
@@ -164,7 +221,7 @@ def test_the_highest_four_bits_are_the_region(c):
 
 
 def test_an_unknown_address_field_is_refused():
-    with pytest.raises(ValueError, match="^region LOGITS has no field 'row'$"):
+    with pytest.raises(ValueError, match="^region LOGITS has no field 'lane'$"):
         HostMap(SMALL).address(Region.LOGITS, lane=1, row=1)
 
 
@@ -172,22 +229,18 @@ def test_counters_fit_the_words_of_a_layer():
     assert sorted(Counter) == list(range(2, COUNTER_WORDS))
 
 
-def test_a_host_word_holds_every_field():
-    assert max(LayerDescriptor.widths(EngineConfig()).values()) <= HOST_WORD_BITS
-
-
 def test_sizes_of_regions():
-    # 6 rows of 2 lanes (1 bit) in 3 banks (2 bits), 3 layers of 32 and of 8 words, and so on.
+    # 6 rows of 2 lanes (1 bit) in 3 banks (2 bits), 3 layers of 16 and of 8 words, and so on.
     sizes = {region.name: HostMap(TILES).size(region) for region in Region}
     assert sizes == {
         "CONTROL": 4,
-        "DESCRIPTORS": 3 * 32,
-        "TABLES": 5,
-        "PARAMETERS": 3 * 2 * 2 * 4,
+        "DESCRIPTORS": 3 * 16,
+        "TABLES": 5 * 2,
+        "PARAMETERS": 7 * 2 * 4,
         "WEIGHTS": 5 * 4,
         "TRAINS": 6 * 2 * 4,
         "OCCUPANCY": 6 * 4,
-        "LOGITS": 3 * 2 * 4,
+        "LOGITS": 3 * 4,
         "COUNTERS": 3 * 8,
     }
 

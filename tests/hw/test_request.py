@@ -11,10 +11,24 @@ from residuum.hw.link.request import RequestCheck
 from tests.hw.simulation import simulate
 
 SMALL = EngineConfig(
-    lanes=6, tile_lanes=2, steps=3, weight_rows=5, feature_rows=6, channel_groups=3, layers=3
+    lanes=6,
+    tile_lanes=2,
+    steps=3,
+    weight_rows=5,
+    feature_rows=6,
+    parameter_rows=6,
+    logit_rows=2,
+    layers=3,
 )
 ONE = EngineConfig(
-    lanes=1, tile_lanes=1, steps=1, weight_rows=1, feature_rows=2, channel_groups=1, layers=1
+    lanes=1,
+    tile_lanes=1,
+    steps=1,
+    weight_rows=1,
+    feature_rows=2,
+    parameter_rows=1,
+    logit_rows=1,
+    layers=1,
 )
 CONFIGS = pytest.mark.parametrize("c", [SMALL, ONE, EngineConfig()], ids=["small", "one", "usual"])
 LATENCY = 4
@@ -29,11 +43,11 @@ def rows(c: EngineConfig, region: Region) -> int:
     return {
         "DESCRIPTORS": c.layers,
         "TABLES": c.table_entries,
-        "PARAMETERS": c.channel_groups,
+        "PARAMETERS": c.parameter_rows,
         "WEIGHTS": c.weight_rows,
         "TRAINS": c.feature_rows,
         "OCCUPANCY": c.feature_rows,
-        "LOGITS": c.channel_groups,
+        "LOGITS": c.logit_rows,
         "COUNTERS": c.layers,
         "CONTROL": 4,
     }[region.name]

@@ -10,7 +10,6 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import (
     DESCRIPTOR_WORDS,
     DRAIN_FIELDS,
-    FIELDS,
     SCAN_FIELDS,
     LayerDescriptor,
 )
@@ -18,7 +17,7 @@ from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.hw.sequencer.sequencer import Sequencer
 from tests.hw.simulation import plain, simulate
 
-CONFIG = EngineConfig(lanes=6, tile_lanes=2, layers=5, weight_rows=99, channel_groups=3)
+CONFIG = EngineConfig(lanes=6, tile_lanes=2, layers=5, weight_rows=99)
 FETCH_LATENCY = 2
 PULSES = ("begin", "prepare", "start", "load", "finish")
 
@@ -68,9 +67,9 @@ def run_layers(
     reset = Signal()
     layers = descriptors(seed)
     memory = {
-        layer * DESCRIPTOR_WORDS + index: values[name]
+        layer * DESCRIPTOR_WORDS + index: word
         for layer, values in enumerate(layers)
-        for index, name in enumerate(FIELDS)
+        for index, word in enumerate(LayerDescriptor(**values).words(CONFIG))
     }
     done: list[Run] = []
 

@@ -10,14 +10,19 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.scanner.walker import RowWalker
 from tests.hw.simulation import plain, simulate
 
-NAMES = ("passes", "pool_y", "pool_x", "pass_pitch", "pitch_y", "pitch_x", "weight_x", "weight_y")
+NAMES = (
+    *("parts", "two_sources", "pool_y", "pool_x"),
+    *("pass_pitch", "pitch_y", "pitch_x", "weight_x", "weight_y"),
+)
+FLAGS = ("shift", "continues", "shared", "later", "more", "line_last", "group_last", "layer_last")
 CONFIG = EngineConfig(lanes=3, tile_lanes=3, steps=3, weight_rows=50, feature_rows=30)
 
 
 def requests(layer: dict, window: dict) -> list[dict]:
     """The rows of one window. Counts of layers and windows are stored minus one."""
     rows, weights = 1 << CONFIG.feature_row_bits, 1 << CONFIG.weight_row_bits
-    counts = (layer["passes"], window["count_y"], window["count_x"], window["span"])
+    passes = 0 if layer["two_sources"] else layer["parts"]
+    counts = (passes, window["count_y"], window["count_x"], window["span"])
     result = []
     for p, y, x, index in itertools.product(*(range(count + 1) for count in counts)):
         row = p * layer["pass_pitch"] + y * layer["pitch_y"] + x * layer["pitch_x"] + index
@@ -30,19 +35,20 @@ def requests(layer: dict, window: dict) -> list[dict]:
             {
                 "row": (window["row"] + row) % rows,
                 "weight": (window["weight"] + weight) % weights,
-                "index": index,
+                "empty_row": (window["empty_row"] + index) % rows,
                 "head": window["head"],
                 "tail": window["tail"],
+                "shift": window["shift"],
                 "first": int(index == 0),
                 "last": int(index == window["span"]),
-                "end": int((y, x, index) == counts[1:]),
+                # A window that continues ends with the last row of the next one.
+                "end": int((y, x, index) == counts[1:] and not window["continues"]),
                 "how": {
-                    "partial": int(p < layer["passes"]),
+                    "partial": int(p < passes),
                     "first": int(p == 0),
-                    "shared": window["shared"],
-                    # Only the last pass ends a group or a layer.
-                    "group_last": int(window["group_last"] and p == layer["passes"]),
-                    "layer_last": int(window["layer_last"] and p == layer["passes"]),
+                    **{name: window[name] for name in ("shared", "later", "more")},
+                    # Only the last pass ends a line, a group or a layer.
+                    **{name: int(window[name] and p == passes) for name in FLAGS[-3:]},
                 },
             }
         )
@@ -62,9 +68,8 @@ def random_window(rng: random.Random, *, largest: int = 3) -> dict:
         "span": rng.randint(0, largest),
         "head": rng.randrange(3),
         "tail": rng.randrange(3),
-        "shared": rng.randrange(2),
-        "group_last": rng.randrange(2),
-        "layer_last": rng.randrange(2),
+        "empty_row": rng.randrange(32),
+        **{name: rng.randrange(2) for name in FLAGS},
     }
 
 
@@ -122,8 +127,9 @@ POOLED = layer_of(pool_y=1, pool_x=3, pitch_y=11, pitch_x=2, weight_y=9, weight_
 LAYERS = {
     "plain": layer_of(pitch_y=7, pitch_x=3, weight_y=31, weight_x=6),
     "pooled": POOLED,
-    "passes": layer_of(passes=2, pass_pitch=13, pitch_y=4, pitch_x=1, weight_y=12, weight_x=3),
-    "pooled, in passes": POOLED | {"passes": 2, "pass_pitch": 17},
+    "passes": layer_of(parts=2, pass_pitch=13, pitch_y=4, pitch_x=1, weight_y=12, weight_x=3),
+    "pooled, in passes": POOLED | {"parts": 2, "pass_pitch": 17},
+    "two sources": POOLED | {"parts": 1, "two_sources": 1},
 }
 
 

@@ -34,7 +34,8 @@ class NaiveLayer:
 
     A ``strict`` neuron fires above its threshold, not at it. ``bits`` is K in radix code.
     ``max_pool`` is (kernel, stride, padding) or None. ``seen`` collects what the run met: "largest
-    sum" of a source, "clip low" and "clip high" of the numbers.
+    sum" of a source, "clip low" and "clip high" of the numbers, and what `NaiveNeuron.end_probe`
+    returns.
     """
 
     sources: list[NaiveSource]
@@ -123,25 +124,39 @@ def currents(layer: NaiveLayer, signals: list) -> list:
 
 
 class NaiveNeuron:
-    """One integrate-and-fire neuron with the two stages of SRP."""
+    """One integrate-and-fire neuron with two stages."""
 
     def __init__(self, threshold: float, start: float, strict: bool) -> None:
         self.threshold, self.start, self.strict = threshold, start, strict
         self.potential = start
         self.residual = start
         self.silenced = False
+        self.count = 0
 
-    def end_probe(self) -> None:
+    def end_probe(self, correction: str) -> str:
+        """Between the stages; returns what the correction does to this neuron."""
         self.residual = self.potential
-        if self.potential < 0:
-            self.silenced = True
+        if correction == "carry":
+            return "carried"
         self.potential = self.start
+        if correction == "mask" and self.residual < 0:
+            self.silenced = True
+            return "silenced"
+        if correction == "offset":
+            # Spikes that the probe should have sent, less those that it has sent.
+            missing = 1 if self.residual >= self.threshold else 0
+            if self.residual < 0 < self.count:
+                missing = -1
+            self.potential += missing * self.threshold
+            return ("one spike less", "no offset", "one spike more")[missing + 1]
+        return "restarted"
 
     def step(self, current: float) -> bool:
         self.potential += current
         fires = self.potential > self.threshold if self.strict else self.potential >= self.threshold
         if fires:
             self.potential -= self.threshold
+            self.count += 1
             return not self.silenced
         return False
 
@@ -169,7 +184,13 @@ def fire(neurons: list, current: list) -> list:
 
 
 def run(
-    layers: list[NaiveLayer], signal: list, tau: int, T: int, *, spikes: bool = False
+    layers: list[NaiveLayer],
+    signal: list,
+    tau: int,
+    T: int,
+    *,
+    correction: str = "mask",
+    spikes: bool = False,
 ) -> tuple[list, list]:
     """Simulate one image ``signal[c][y][x]``, or spike trains ``signal[t][c][y][x]``, step by step.
 
@@ -186,9 +207,9 @@ def run(
     logits = [0 for _ in layers[-1].bias]
     for step in range(tau + T):
         if step == tau and tau > 0:
-            for grid in filter(None, neurons):
-                for neuron in (n for plane in grid for row in plane for n in row):
-                    neuron.end_probe()
+            for layer, grid in zip(layers, neurons, strict=True):
+                for neuron in (n for plane in grid or [] for row in plane for n in row):
+                    layer.seen[neuron.end_probe(correction)] = True
         maps = {-1: signal[step] if spikes else signal}
         for index, layer in enumerate(layers):
             current = currents(layer, [maps[source.map] for source in layer.sources])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.float_snn import simulate_float
+from residuum.sw.network.corrections import CARRY, MASK, OFFSET
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.graph import INPUT, SPIKES, ZERO, MaxPool, Pad, Source
 from tests.sw.naive import run
@@ -80,23 +81,63 @@ def test_hand_computed_with_probe() -> None:
     assert trace.prediction.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    ("correction", "after_probe"),
+    [
+        (MASK, [[0, 0, 0, 0], [0, 0, 0, 0]]),
+        (CARRY, [[0, 0, 1, 1], [1, 1, 0, 0]]),
+        (OFFSET, [[0, 1, 1, 1], [1, 0, 0, 0]]),
+    ],
+)
+def test_hand_computed_corrections(correction: str, after_probe: list[list[int]]) -> None:
+    """theta = 1, v(0) = 1/2, four steps of probe. Neuron a has fired too often, b too rarely.
+
+    a: I                     1, -1, -1, 0, then 1, 1, 1, 1
+    a: v in the probe      0.5, -0.5, -1.5, -1.5              one spike
+    a: v + I with carry        -0.5, 0.5, 1.5, 1.5            from -1.5
+    a: v + I with offset        0.5, 1.5, 1.5, 1.5            from 0.5 - 1
+    b: I                     0, 0, 2, 2, then 0, 0, 0, 0
+    b: v in the probe      0.5, 0.5, 1.5, 2.5                 two spikes
+    b: v + I with carry         2.5, 1.5, 0.5, 0.5            from 2.5
+    b: v + I with offset        1.5, 0.5, 0.5, 0.5            from 0.5 + 1
+    """
+    layers = (
+        FloatLayer("ab", pointwise([[1, -1, 0], [0, 0, 2]]), np.zeros(2), 1.0),
+        FloatLayer("out", pointwise([[1, 0], [0, 1]], 0), np.zeros(2), None),
+    )
+    network = FloatNetwork("ab", (3, 1, 1), layers, 4, input=SPIKES)
+    spikes = [[1, 0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0, 0, 0]]
+    trains = np.array(spikes, np.float64).T[None, :, :, None, None]
+    trace = simulate_float(network, trains, tau=4, T=4, correction=correction)
+    (ab,) = trace.layers
+    assert ab.residual.flatten().tolist() == [-1.5, 2.5]
+    assert ab.trains[0, :4, :, 0, 0].astype(int).T.tolist() == [[1, 0, 0, 0], [0, 0, 1, 1]]
+    assert ab.trains[0, 4:, :, 0, 0].astype(int).T.tolist() == after_probe
+    assert ab.silenced.flatten().tolist() == [correction == MASK, False]
+    assert trace.logits.tolist() == [[float(sum(train)) for train in after_probe]]
+
+
 @pytest.mark.parametrize("make", [random_float_network, random_float_graph])
-@given(seed=st.integers(0, 2**32), tau=st.integers(0, 5), T=st.integers(1, 5))
-@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32),
+    tau=st.integers(0, 5),
+    T=st.integers(1, 5),
+    correction=st.sampled_from([MASK, CARRY, OFFSET]),
+)
+@settings(max_examples=60)
 def test_equals_naive_two_stages(
-    make: Callable[[int], FloatNetwork], seed: int, tau: int, T: int
+    make: Callable[[int], FloatNetwork], seed: int, tau: int, T: int, correction: str
 ) -> None:
     """All numbers are multiples of small powers of 1/2, so both simulators are exact."""
     network = make(seed)
     if any(layer.strict for layer in network.layers):
-        tau = 0
+        correction = CARRY
     images = np.random.default_rng(seed + 1).integers(0, 17, (1, *network.input_shape)) / 16
     if network.input == SPIKES:
         images = random_trains(seed, network, 1, tau + T).astype(np.float64)
-    trace = simulate_float(network, images, tau=tau, T=T)
-    hidden, logits = run(
-        naive_float(network), images[0].tolist(), tau, T, spikes=network.input == SPIKES
-    )
+    trace = simulate_float(network, images, tau=tau, T=T, correction=correction)
+    how = {"correction": correction, "spikes": network.input == SPIKES}
+    hidden, logits = run(naive_float(network), images[0].tolist(), tau, T, **how)
     for layer, (trains, residual, silenced) in zip(trace.layers, hidden, strict=True):
         assert layer.trains[0].tolist() == trains
         assert layer.residual[0].tolist() == residual

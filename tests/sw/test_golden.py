@@ -25,6 +25,7 @@ from residuum.sw.golden.golden_model import (
     simulate,
     simulate_batches,
 )
+from residuum.sw.network.corrections import CARRY, MASK, NONE, OFFSET
 from residuum.sw.network.graph import INPUT, SPIKES, MaxPool, Pad, Source
 from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork, Layer
 from tests.sw.naive import NaiveLayer, number, run, run_radix
@@ -40,17 +41,18 @@ from tests.sw.networks import (
 
 
 def assert_equal_to_naive(
-    network: IntegerNetwork, images: np.ndarray, tau: int, T: int
+    network: IntegerNetwork, images: np.ndarray, tau: int, T: int, correction: str | None = None
 ) -> list[NaiveLayer]:
     """Every value of a run of one image equals the scalar simulation; returns its layers."""
-    trace = simulate(network, images, tau=tau, T=T)
+    trace = simulate(network, images, tau=tau, T=T, correction=correction)
     naive = naive_integer(network)
     signal = images if network.input == SPIKES else network.with_border(images)
     if network.code == RADIX:
         numbers, logits = run_radix(naive, signal[0].tolist())
         assert [layer.values[0].tolist() for layer in trace.layers] == numbers
     else:
-        hidden, logits = run(naive, signal[0].tolist(), tau, T, spikes=network.input == SPIKES)
+        how = {"correction": correction or MASK, "spikes": network.input == SPIKES}
+        hidden, logits = run(naive, signal[0].tolist(), tau, T, **how)
         for found, layer, (trains, residual, silenced) in zip(
             trace.layers, network.layers, hidden, strict=False
         ):
@@ -62,20 +64,36 @@ def assert_equal_to_naive(
     return naive
 
 
-@given(seed=st.integers(0, 2**32), tau=st.integers(0, 5), T=st.integers(1, 5))
-@example(seed=0, tau=4, T=4)
-@settings(max_examples=60)
-def test_equals_naive_step_by_step_simulation(seed: int, tau: int, T: int) -> None:
+@given(
+    seed=st.integers(0, 2**32),
+    tau=st.integers(0, 5),
+    T=st.integers(1, 5),
+    correction=st.sampled_from([None, MASK, CARRY, OFFSET]),
+)
+@example(seed=0, tau=4, T=4, correction=None)
+@settings(max_examples=80)
+def test_equals_naive_step_by_step_simulation(
+    seed: int, tau: int, T: int, correction: str | None
+) -> None:
     """The golden model (layer by layer, matrices) equals the scalar step-by-step simulation."""
     network = random_network(seed)
-    assert_equal_to_naive(network, random_images(seed, network, 1), tau, T)
+    assert_equal_to_naive(network, random_images(seed, network, 1), tau, T, correction)
+
+
+CLIPS = ("clip low", "clip high")
+AFTER_PROBE = (
+    *("restarted", "silenced", "carried", "no offset", "one spike more", "one spike less"),
+    "strict, carried",
+)
 
 
 def seen_in(network: IntegerNetwork, naive: list[NaiveLayer]) -> set[str]:
     """Corners of a network, and those that its run met."""
     seen = set(corners(network)) | {network.code}
     for layer in naive:
-        seen |= {name for name in ("clip low", "clip high") if name in layer.seen}
+        seen |= {name for name in (*CLIPS, *AFTER_PROBE) if name in layer.seen}
+        if layer.strict and "carried" in layer.seen:
+            seen.add("strict, carried")
         if layer.seen["largest sum"] > 1 << 24:
             seen.add("|sum| > 2**24")
     return seen
@@ -87,11 +105,12 @@ def test_equals_naive_on_random_graphs_with_every_corner() -> None:
         network = random_graph(seed)
         rng = np.random.default_rng(seed + 2)
         tau, T = (0, 1) if network.code == RADIX else (int(rng.integers(0, 4)), 3)
-        if any(layer.strict for layer in network.layers):
-            tau = 0
+        correction = str(rng.choice([MASK, CARRY, OFFSET])) if tau else NONE
+        if tau and any(layer.strict for layer in network.layers):
+            correction = CARRY
         images = random_input(seed, network, 1, tau + T)
-        met.update(seen_in(network, assert_equal_to_naive(network, images, tau, T)))
-    wanted = {*CORNERS, RATE, RADIX, "clip low", "clip high", "|sum| > 2**24"}
+        met.update(seen_in(network, assert_equal_to_naive(network, images, tau, T, correction)))
+    wanted = {*CORNERS, RATE, RADIX, *CLIPS, *AFTER_PROBE, "|sum| > 2**24"}
     assert wanted == set(met)
 
 

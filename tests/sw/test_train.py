@@ -177,6 +177,7 @@ def test_training_and_fine_tuning_learn(tmp_path: Path, changes: dict[str, objec
 def test_bfloat16_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's compiler fuses and differentiates as in a real run, but generates no C++, which would
     take a minute. Parameters stay float32."""
+    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: True)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     assert learns(with_recipe(SMALL, epochs=10, precision="bfloat16"), tmp_path)
     state = read_checkpoint(tmp_path / "1.pt")["network"]
@@ -187,12 +188,31 @@ def test_interrupted_bfloat16_run_goes_on_to_the_same_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs without the compiler, which is slow and does not affect resuming."""
+    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: True)
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
     definition = with_recipe(SMALL, precision="bfloat16")
     whole = train(definition, small_data(), seed=3, checkpoint=tmp_path / "whole.pt")
     stop_after_first_epoch(definition, tmp_path / "cut.pt", monkeypatch)
     resumed = train(definition, small_data(), seed=3, checkpoint=tmp_path / "cut.pt")
     assert weights_of(resumed) == weights_of(whole)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_bfloat16_is_used_only_where_the_cpu_has_it(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the network is compiled too, gives the weights of a training in float32, and the
+    command says so."""
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: there)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: compiled.append(module) or module)
+    lines, plain, fast = Lines(), with_recipe(SMALL), with_recipe(SMALL, precision="bfloat16")
+    of_plain = train(plain, small_data(), seed=3, checkpoint=tmp_path / "plain.pt")
+    of_fast = train(fast, small_data(), seed=3, checkpoint=tmp_path / "fast.pt", reporter=lines)
+    pairs = zip(of_plain.parameters(), of_fast.parameters(), strict=True)
+    difference = max((one - other).abs().max().item() for one, other in pairs)
+    said = "this CPU has no bfloat16 arithmetic: trained in float32" in lines.said
+    assert (difference < 1e-5, said, len(compiled)) == (not there, not there, 1)
 
 
 def test_activity_weighs_neurons_by_the_synapses_they_feed() -> None:

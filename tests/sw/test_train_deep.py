@@ -14,7 +14,7 @@ from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.data.data_sets import ImageSet
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
-from residuum.sw.train import fine_tuning
+from residuum.sw.train import fine_tuning, training
 from residuum.sw.train.augment import CropAndFlip
 from residuum.sw.train.deep import ARCHITECTURES, deep_definition
 from residuum.sw.train.fine_tuning import FoldedModule, fine_tune, float_accuracy
@@ -184,6 +184,7 @@ def test_small_residual_networks_learn(kind: ShortcutKind, tmp_path: Path) -> No
 # Torch's compiler uses deprecated functions of torch.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_residual_network_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: True)
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     definition = replace(small(), recipe=replace(RECIPE, epochs=10, precision="bfloat16"))
     reporter = Lines()

@@ -1,0 +1,403 @@
+"""Layout of a network on an engine: how its layers read their maps, and where their weights,
+parameters and tables go. The memories may be of any size; `residuum.sw.compiler.fit` compares.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.descriptors import AxisEntry
+from residuum.sw.compiler.axes import axis_entries, max_positions
+from residuum.sw.compiler.blocks import stack_columns, stack_height
+from residuum.sw.compiler.exact import as_run
+from residuum.sw.compiler.maps import (
+    MapPlan,
+    PackedMap,
+    Placement,
+    Plan,
+    dense_weight,
+    lanes_used,
+    neuron_shapes,
+    place_maps,
+    skips_empty,
+)
+from residuum.sw.network.graph import Shape, Source
+from residuum.sw.network.integer_network import IntegerNetwork, Layer
+
+Entries = tuple[AxisEntry, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a group of output channels reads of each position of a map: ``channels`` channels from
+    slot 0 of row ``row`` on. All its other weights are zero."""
+
+    row: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a layer reads one of its sources.
+
+    Attributes
+    ----------
+    plan
+        The map.
+    parts
+        Of each group of output channels. In a packed map all groups read whole positions.
+    """
+
+    source: Source
+    plan: Plan
+    parts: tuple[Part, ...]
+
+    @property
+    def column(self) -> int:
+        """Weight rows of a position of the kernel; of a whole kernel column, if the lines of the
+        map are interleaved. The same for all groups."""
+        if isinstance(self.plan, PackedMap):
+            return self.plan.column
+        return max(part.channels for part in self.parts)
+
+    @property
+    def line(self) -> int:
+        """Weight rows of a kernel line."""
+        return self.source.kernel[1] * self.column
+
+    @property
+    def weight_rows(self) -> int:
+        """Weight rows of a group."""
+        interleaved = isinstance(self.plan, PackedMap) and self.plan.interleaved
+        return self.line if interleaved else self.source.kernel[0] * self.line
+
+    def weights(self, group: int, lanes: int) -> np.ndarray:
+        """Weight rows of a group in the order of the walk, int (weight_rows, channels of the
+        group): kernel line, kernel column, input channel. For interleaved lines the kernel column
+        is outside the kernel line."""
+        weight = dense_weight(self.source)[group * lanes : (group + 1) * lanes]
+        part = self.parts[group]
+        if isinstance(self.plan, MapPlan):
+            first = part.row * lanes
+            weight = weight[:, first : first + part.channels]
+        interleaved = isinstance(self.plan, PackedMap) and self.plan.interleaved
+        # (out, in, y, x) -> (y, x, in, out)
+        ordered = weight.transpose((3, 2, 1, 0) if interleaved else (2, 3, 1, 0))
+        if interleaved:
+            return ordered.reshape(self.weight_rows, -1)
+        spare = self.column - ordered.shape[2]
+        return np.pad(ordered, ((0, 0), (0, 0), (0, spare), (0, 0))).reshape(self.weight_rows, -1)
+
+    def group_entry(self, group: int, weight: int, *, second: bool) -> AxisEntry:
+        """The entry of a group whose weights start in row ``weight``."""
+        plan, part = self.plan, self.parts[group]
+        shared = 0 if plan.empty_row is None else plan.empty_row + part.row
+        span, tail = divmod(part.channels - 1, plan.lanes)
+        if isinstance(plan, PackedMap) and not second:
+            # They depend on the position: the horizontal entry has them.
+            span = tail = 0
+        return AxisEntry(
+            row=plan.row + part.row, weight=weight, span=span, tail=tail, second_row=shared
+        )
+
+    def windows(self, axis: int, outputs: int) -> list[tuple[int, int, int]]:
+        """`axis_entries` of the layer's neurons along an axis."""
+        read = self.source
+        return axis_entries(
+            size=self.plan.shape[1 + axis],
+            pool=read.pool[axis],
+            kernel=read.kernel[axis],
+            stride=read.stride[axis],
+            padding=read.padding[2 * axis],
+            outputs=outputs,
+            dilation=read.dilation[axis],
+        )
+
+    def lines(self, outputs: int) -> list[tuple[int, int, int]]:
+        """Row, weight row and input lines of the windows of each output line; rows count from the
+        start of the map, and weight rows from those of the group."""
+        if isinstance(self.plan, PackedMap) and self.plan.interleaved:
+            return [(band * self.plan.pitch, 0, 1) for band in range(outputs)]
+        return [
+            (low * self.plan.pitch, kernel * self.line, count)
+            for low, kernel, count in self.windows(0, outputs)
+        ]
+
+    def columns(self, outputs: int) -> list[AxisEntry]:
+        """The windows along a line."""
+        plan = self.plan
+        return [
+            AxisEntry(row=low * plan.groups, weight=kernel * self.column, count=count - 1)
+            if isinstance(plan, MapPlan)
+            else self._segment(plan, low, kernel, count)
+            for low, kernel, count in self.windows(1, outputs)
+        ]
+
+    def _segment(self, plan: PackedMap, low: int, kernel: int, count: int) -> AxisEntry:
+        """The single segment of a line of a window in a packed map: positions low .. low + count -
+        1, of the last one only the channels."""
+        blank = plan.column - plan.lines * plan.shape[0]
+        first_row, head = divmod(low * plan.column, plan.lanes)
+        last_row, tail = divmod((low + count) * plan.column - 1 - blank, plan.lanes)
+        # `weight` is the weight row of slot 0 of the first row, a slot that may precede the window.
+        weight = kernel * plan.column - head
+        return AxisEntry(row=first_row, weight=weight, span=last_row - first_row, head=head, tail=tail)
+
+    def second_row(self, line: int) -> int:
+        """Row of a line of windows in a second source, from the start of the map."""
+        return line * self.source.stride[0] * self.plan.pitch
+
+    def second_column(self, position: int) -> tuple[int, int]:
+        """Row in its line, and first slot, of a window in a second source."""
+        x = position * self.source.stride[1]
+        if isinstance(self.plan, MapPlan):
+            return x * self.plan.groups, 0
+        return divmod(x * self.plan.column, self.plan.lanes)
+
+
+@dataclass(frozen=True)
+class LayerLayout:
+    """A layer on an engine.
+
+    Attributes
+    ----------
+    layer
+        In the terms of the engine (`residuum.sw.compiler.exact`).
+    readings
+        One for each source, in the order of the walk.
+    output
+        The map that it writes; None for the output layer.
+    lines, columns, groups
+        Tables; weight rows are not reduced to the engine's address space.
+    steps
+        Neurons along each axis in a window of the max-pooling.
+    windows
+        (h, w) of the map that it writes.
+    lanes
+        Lanes of each tile that it uses.
+    weight_row, first_lane, parameter_row
+        Where its weights and parameters start.
+    skip_empty
+        Windows without events share one result.
+    """
+
+    layer: Layer
+    readings: tuple[Reading, ...]
+    output: Plan | None
+    groups: Entries
+    lines: Entries
+    columns: Entries
+    steps: tuple[int, int]
+    windows: tuple[int, int]
+    lanes: int
+    weight_row: int
+    first_lane: int
+    parameter_row: int
+    skip_empty: bool
+
+    @property
+    def group_count(self) -> int:
+        """Groups of output channels."""
+        return len(self.groups) // len(self.readings)
+
+    @property
+    def group_rows(self) -> int:
+        """Weight rows of a group."""
+        return sum(reading.weight_rows for reading in self.readings)
+
+    @property
+    def weight_rows(self) -> int:
+        """Weight rows of all groups."""
+        return self.group_count * self.group_rows
+
+    @property
+    def parameter_rows(self) -> int:
+        return self.group_count * self.lanes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A network on an engine.
+
+    Attributes
+    ----------
+    network
+        In the terms of the engine.
+    placement
+        Of the maps.
+    weight_rows, table_entries
+        Rows and entries that all layers take together.
+    tables
+        First entry of the tables of each layer: groups, lines, columns. Equal tables are stored
+        once, also if one is a part of another.
+    entries
+        All tables.
+    """
+
+    network: IntegerNetwork
+    placement: Placement
+    layers: tuple[LayerLayout, ...]
+    weight_rows: int
+    tables: tuple[tuple[int, int, int], ...]
+    entries: Entries
+
+    @property
+    def parameter_rows(self) -> int:
+        return sum(layer.parameter_rows for layer in self.layers)
+
+    @property
+    def logit_rows(self) -> int:
+        return self.layers[-1].parameter_rows
+
+
+@lru_cache(maxsize=16)
+def lay_out(network: IntegerNetwork, config: EngineConfig) -> Layout:
+    """The layout of a network that the engine can run, but for the sizes of its memories."""
+    network = as_run(network, config)
+    placement = place_maps(network, config)
+    plans = placement.maps
+    readings = [
+        tuple(_reading(source, plans[source.map], config.lanes) for source in layer.sources)
+        for layer in network.layers
+    ]
+    lanes = [lanes_used(layer.out_channels, config) for layer in network.layers]
+    groups = [-(-layer.out_channels // config.lanes) for layer in network.layers]
+    rows = [
+        count * sum(reading.weight_rows for reading in of_layer)
+        for count, of_layer in zip(groups, readings, strict=True)
+    ]
+    sizes = list(zip(rows, lanes, strict=True))
+    places = stack_columns(sizes, config.tile_lanes)
+    layers, parameter_row = [], 0
+    for index, layer in enumerate(network.layers):
+        first, first_lane = places[index]
+        steps, lines, columns = _windows(layer, readings[index], neuron_shapes(network)[index])
+        layers.append(
+            LayerLayout(
+                layer,
+                readings[index],
+                plans.get(index),
+                _group_entries(readings[index], groups[index], first),
+                lines,
+                columns,
+                steps,
+                (len(lines) // steps[0], len(columns) // steps[1]),
+                lanes[index],
+                first,
+                first_lane,
+                parameter_row,
+                skips_empty(network, index, plans),
+            )
+        )
+        parameter_row += layers[-1].parameter_rows
+    tables = [table for layer in layers for table in (layer.groups, layer.lines, layer.columns)]
+    entries, starts = share_tables(tables)
+    return Layout(
+        network,
+        placement,
+        tuple(layers),
+        stack_height(sizes, places),
+        tuple((starts[i], starts[i + 1], starts[i + 2]) for i in range(0, len(starts), 3)),
+        entries,
+    )
+
+
+def _reading(source: Source, plan: Plan, lanes: int) -> Reading:
+    groups = -(-source.out_channels // lanes)
+    if isinstance(plan, PackedMap):
+        return Reading(source, plan, (Part(0, source.in_channels),) * groups)
+    return Reading(source, plan, parts_read(source, lanes))
+
+
+@lru_cache(maxsize=256)
+def parts_read(source: Source, lanes: int) -> tuple[Part, ...]:
+    """For each group of output channels, the rows of a position from the first to the last one with
+    a weight that is not zero, up to the last such channel.
+
+    A group without any weight reads one channel, of the row that it would have in an identity.
+    """
+    used = dense_weight(source).any(axis=(2, 3))
+    parts = []
+    for group in range(-(-source.out_channels // lanes)):
+        channels = np.flatnonzero(used[group * lanes : (group + 1) * lanes].any(axis=0))
+        if not len(channels):
+            parts.append(Part(min(group, (source.in_channels - 1) // lanes), 1))
+            continue
+        row = int(channels[0]) // lanes
+        parts.append(Part(row, int(channels[-1]) + 1 - row * lanes))
+    return tuple(parts)
+
+
+def _group_entries(readings: Sequence[Reading], groups: int, first: int) -> Entries:
+    """The table of groups; the weights of a group are those of its first source, then those of its
+    second one."""
+    entries = []
+    for group in range(groups):
+        row = first + group * sum(reading.weight_rows for reading in readings)
+        for number, reading in enumerate(readings):
+            entries.append(reading.group_entry(group, row, second=number == 1))
+            row += reading.weight_rows
+    return tuple(entries)
+
+
+def _windows(
+    layer: Layer, readings: Sequence[Reading], neurons: Shape
+) -> tuple[tuple[int, int], Entries, Entries]:
+    """Neurons in a window of the max-pooling along each axis, and both axis tables of a layer."""
+    orders, steps = [], []
+    for axis, size in enumerate(neurons[1:]):
+        windows = [[position] for position in range(size)]
+        if pool := layer.max_pool:
+            windows = max_positions(
+                size=size,
+                kernel=pool.kernel[axis],
+                stride=pool.stride[axis],
+                padding=pool.padding[2 * axis],
+                outputs=pool.output_shape(neurons)[1 + axis],
+            )
+        steps.append(len(windows[0]))
+        orders.append([position for window in windows for position in window])
+    first = readings[0]
+    second = readings[1] if len(readings) > 1 else None
+    of_lines, of_columns = first.lines(neurons[1]), first.columns(neurons[2])
+    lines = []
+    for y in orders[0]:
+        row, weight, count = of_lines[y]
+        second_row = second.second_row(y) if second else 0
+        lines.append(AxisEntry(row=row, weight=weight, count=count - 1, second_row=second_row))
+    columns = []
+    for x in orders[1]:
+        entry = of_columns[x]
+        if second:
+            second_row, second_head = second.second_column(x)
+            entry = replace(entry, second_row=second_row, second_head=second_head)
+        columns.append(entry)
+    return (steps[0], steps[1]), tuple(lines), tuple(columns)
+
+
+def share_tables(tables: Sequence[Entries]) -> tuple[Entries, list[int]]:
+    """All entries of some tables, and the first entry of each; equal runs are stored once."""
+    numbers: dict[AxisEntry, int] = {}
+    coded = [
+        b"".join(numbers.setdefault(entry, len(numbers)).to_bytes(4, "little") for entry in table)
+        for table in tables
+    ]
+    stored = b""
+    starts = [0] * len(tables)
+    for index in sorted(range(len(tables)), key=lambda i: -len(tables[i])):
+        place = stored.find(coded[index])
+        while place % 4 and place >= 0:
+            place = stored.find(coded[index], place + 1)
+        if place < 0:
+            place = len(stored)
+            stored += coded[index]
+        starts[index] = place // 4
+    entries = list(numbers)
+    words = np.frombuffer(stored, "<u4").tolist()
+    return tuple(entries[word] for word in words), starts
+
+
+__all__ = ["LayerLayout", "Layout", "Part", "Reading", "lay_out", "share_tables"]
