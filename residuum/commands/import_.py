@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from residuum.commands.arguments import (
     LARGEST_SEED,
     add_allow_modified,
+    engines_of,
     image_count,
     positive_number,
     whole_number,
@@ -345,7 +346,7 @@ class _Work:
         """The import; with ``engines``, of the widest weights that fit them."""
         if engines is None:
             return options, self.imported(options)
-        from residuum.sw.importing.choice import choose, widths
+        from residuum.sw.importing.choice import Rough, choose, widths
 
         if self.exact is not None:
             raise ResiduumError(
@@ -354,9 +355,8 @@ class _Work:
             )
         args = self.args
         tried = widths(options.code, args.bits, args.bits_per_activation)
-        choice, imported = choose(
-            self.calibrated(options), options, engines, tried, lambda each: self.rounded(each)
-        )
+        rough = Rough(self.calibrated(options), options)
+        choice, imported = choose(rough, engines, tried, self.rounded)
         self.reporter.say(f"{engines.board}: {choice} fit")
         if choice.options.fine_tune:
             imported = self.imported(choice.options)
@@ -408,8 +408,6 @@ class _Work:
 def _engines(args: argparse.Namespace) -> Engines | None:
     """The engines of ``--board``."""
     from residuum.boards.catalogue import find
-    from residuum.sw.compiler.fit import device_of, preset_named
-    from residuum.sw.importing.choice import Engines
 
     if args.board is None:
         if args.preset is not None:
@@ -417,10 +415,7 @@ def _engines(args: argparse.Namespace) -> Engines | None:
         return None
     if args.potential_bits is not None:
         raise ResiduumError("the bits of the potential are those of --board; leave one of them out")
-    board = find(args.board)
-    names = board.presets if args.preset is None else [args.preset]
-    presets = {name: preset_named(name) for name in names}
-    return Engines(board.name, presets, device_of(board.preset))
+    return engines_of(find(args.board), args.preset)
 
 
 def _given(model: Model, network: FloatNetwork) -> list[Step]:

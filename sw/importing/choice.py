@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 from residuum.hw.isa.config import PIXEL_BITS, EngineConfig
 from residuum.sw.compiler.fit import Need, fit
@@ -13,12 +12,17 @@ from residuum.sw.importing.pipeline import Imported, Options
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.integer_network import MIN_WEIGHT_BITS, RADIX, IntegerNetwork
 
+# Bits of the weights, and K.
+Widths = tuple[int, int]
+
 MOST_BITS = 8
 # The least bits of weights and of numbers that are tried first, then, and so on. Each of them costs
 # accuracy: a network with wide weights and numbers of 2 bits is worse than one with less of both.
 _LEAST = ((4, 6), (4, 4), (MIN_WEIGHT_BITS, 4), (MIN_WEIGHT_BITS, 1))
-# Needs that depend on the widths. All others are the same for each choice.
-_OF_WIDTHS = ("weight_bits", "accumulator_bits", "potential_bits", "steps", "fraction_bits")
+# Needs that depend on K, and on K and the bits of the weights. The others are the same for each
+# choice.
+_OF_NUMBERS = ("potential_bits", "steps")
+_OF_WIDTHS = (*_OF_NUMBERS, "weight_bits", "accumulator_bits", "fraction_bits")
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Choice:
         return f"{self.options.bits} bits, {numbers}preset {self.preset}"
 
 
-def widths(code: str, bits: int | None = None, map_bits: int | None = None) -> list[Sequence[int]]:
+def widths(code: str, bits: int | None = None, map_bits: int | None = None) -> list[Widths]:
     """Bits of the weights and K to try, the best first; ``bits`` and ``map_bits`` are given ones.
 
     The widest weights come first, and with them the largest K. Weights of 4 bits and more, and K of
@@ -72,7 +76,7 @@ def widths(code: str, bits: int | None = None, map_bits: int | None = None) -> l
     numbers = [map_bits] if map_bits else range(PIXEL_BITS, 0, -1)
     if code != RADIX:
         return [(width, 1) for width in weights]
-    found: list[Sequence[int]] = []
+    found: list[Widths] = []
     for least_bits, least_numbers in _LEAST:
         found += [
             (width, number)
@@ -84,13 +88,10 @@ def widths(code: str, bits: int | None = None, map_bits: int | None = None) -> l
     return found
 
 
-def rough_choices(
-    network: FloatNetwork, options: Options, engines: Engines, tried: Sequence[Sequence[int]]
-) -> Iterator[Choice]:
-    """Choices that fit, the best first, if weights are rounded to the nearest.
+class Rough:
+    """Integer networks of all widths, with weights rounded to the nearest and without images.
 
-    Compensation changes weights a little, so a network that needs the last bit of a register may
-    still not fit. It takes seconds for a deep network, and no images.
+    Compensation changes weights a little, so the final network may need a bit more in a register.
 
     Parameters
     ----------
@@ -98,78 +99,87 @@ def rough_choices(
         With finite thresholds.
     options
         Everything but the widths.
-    tried
-        From `widths`.
-
-    Raises
-    ------
-    ResiduumError
-        If no choice fits: the need of the narrowest widths, and what helps. Also if no engine of
-        any size runs the network.
     """
 
-    @cache
-    def rounded(bits: int, map_bits: int, potential_bits: int) -> IntegerNetwork:
-        return convert(
-            network,
-            bits=bits,
-            code=options.code,
-            map_bits=map_bits,
-            potential_bits=potential_bits,
-            steps=None if options.code == RADIX else max(options.stages),
-        ).network
+    def __init__(self, network: FloatNetwork, options: Options) -> None:
+        self.network, self.options = network, options
+        self._made: dict[tuple[int, int, int], IntegerNetwork] = {}
 
-    def on(preset: str, bits: int, map_bits: int) -> IntegerNetwork:
-        return rounded(bits, map_bits, engines.presets[preset].potential_bits)
+    def choices(self, engines: Engines, tried: Sequence[Widths]) -> Iterator[Choice]:
+        """Choices that fit, the best first; ``tried`` is from `widths`.
 
-    steps = sum(options.stages)
-    if steps > max(engine.steps for engine in engines.presets.values()):
-        raise ResiduumError(
-            f"tau {options.tau} and T {options.T} are {steps} steps, more than the engines of "
-            f"{engines.board} have"
+        Raises ``ResiduumError`` if none fits: names the need of the narrowest widths, and what
+        helps. Also if no engine of any size runs the network.
+        """
+        self._check_steps(engines)
+        narrowest = {preset: self._on(engines, preset, tried[-1]) for preset in engines.presets}
+        if refused := not_runnable(next(iter(narrowest.values()))):
+            raise ResiduumError(refused[0])
+        exceeded = {preset: engines.exceeded(preset, net) for preset, net in narrowest.items()}
+        large_enough = [
+            preset
+            for preset, needs in exceeded.items()
+            if all(need.parameter in _OF_WIDTHS for need in needs)
+        ]
+        found = False
+        # Weights that are too wide for an engine, whatever K is.
+        too_wide: set[tuple[str, int]] = set()
+        for widths in tried:
+            for preset in large_enough:
+                engine, bits = engines.presets[preset], widths[0]
+                if bits > engine.weight_bits or (preset, bits) in too_wide:
+                    continue
+                needs = engines.exceeded(preset, self._on(engines, preset, widths))
+                if any(need.parameter not in _OF_NUMBERS for need in needs):
+                    too_wide.add((preset, bits))
+                if not needs:
+                    found = True
+                    yield Choice(preset, self._with(widths, engine))
+        if not found:
+            raise _refusal(engines, narrowest)
+
+    def _on(self, engines: Engines, preset: str, widths: Widths) -> IntegerNetwork:
+        options = self._with(widths, engines.presets[preset])
+        key = (*widths, options.potential_bits)
+        if key not in self._made:
+            self._made[key] = convert(
+                self.network,
+                bits=options.bits,
+                code=options.code,
+                map_bits=options.map_bits,
+                potential_bits=options.potential_bits,
+                steps=None if options.code == RADIX else max(options.stages),
+            ).network
+        return self._made[key]
+
+    def _with(self, widths: Widths, engine: EngineConfig) -> Options:
+        bits, map_bits = widths
+        return replace(
+            self.options, bits=bits, map_bits=map_bits, potential_bits=engine.potential_bits
         )
-    narrowest = {preset: on(preset, *tried[-1]) for preset in engines.presets}
-    if refused := not_runnable(next(iter(narrowest.values()))):
-        raise ResiduumError(refused[0])
-    large_enough = [
-        preset
-        for preset, engine in engines.presets.items()
-        if steps <= engine.steps
-        and all(
-            need.parameter in _OF_WIDTHS for need in engines.exceeded(preset, narrowest[preset])
-        )
-    ]
-    any_fits = False
-    for bits, map_bits in tried:
-        for preset in large_enough:
-            engine = engines.presets[preset]
-            if bits > engine.weight_bits or engines.exceeded(preset, on(preset, bits, map_bits)):
-                continue
-            any_fits = True
-            yield Choice(
-                preset,
-                replace(
-                    options, bits=bits, map_bits=map_bits, potential_bits=engine.potential_bits
-                ),
+
+    def _check_steps(self, engines: Engines) -> None:
+        options, most = self.options, max(engine.steps for engine in engines.presets.values())
+        if sum(options.stages) > most:
+            raise ResiduumError(
+                f"tau {options.tau} and T {options.T} are {sum(options.stages)} steps; the engines "
+                f"of {engines.board} have {most}"
             )
-    if not any_fits:
-        raise _refusal(engines, narrowest)
 
 
 def choose(
-    network: FloatNetwork,
-    options: Options,
+    rough: Rough,
     engines: Engines,
-    tried: Sequence[Sequence[int]],
+    tried: Sequence[Widths],
     to_integers: Callable[[Options], Imported],
 ) -> tuple[Choice, Imported]:
-    """The first of `rough_choices` that fits with its final weights too, and the import.
+    """The first of `Rough.choices` that fits with its final weights too, and the import.
 
-    ``to_integers`` converts the network without fine-tuning. Errors are those of `rough_choices`.
+    ``to_integers`` converts the network without fine-tuning. Errors are those of `Rough.choices`.
     """
     imported: Imported | None = None
     preset = ""
-    for choice in rough_choices(network, options, engines, tried):
+    for choice in rough.choices(engines, tried):
         preset, imported = choice.preset, to_integers(choice.options)
         if not engines.exceeded(preset, imported.conversion.network):
             return choice, imported
