@@ -109,7 +109,11 @@ def importer(digits: FloatNetwork, wider: int) -> Callable[[Options], Imported]:
 
     def to_integers(options: Options) -> Imported:
         conversion = convert(
-            digits, bits=options.bits + wider, code="radix", map_bits=options.map_bits
+            digits,
+            bits=options.bits + wider,
+            code="radix",
+            map_bits=options.map_bits,
+            potential_bits=options.potential_bits,
         )
         return Imported(digits, digits, conversion)
 
