@@ -226,13 +226,11 @@ def _transfer(task: Task, baud: int) -> Json:
 def memory(program: Program) -> Json:
     """Rows of weight and feature memory: used by the network, and in the engine."""
     config = program.config
-    weight_rows = max(plan.descriptor.weight_row + plan.weight_rows for plan in program.layers)
-    maps = [plan.input for plan in program.layers]
     return {
-        "weight_rows": weight_rows,
+        "weight_rows": program.weight_rows,
         "weight_rows_there": config.weight_rows,
-        "weight_kbit": weight_rows * config.lanes * config.weight_bits / 1024,
-        "feature_rows": max(plan.row + plan.rows_taken for plan in maps),
+        "weight_kbit": program.weight_rows * config.lanes * config.weight_bits / 1024,
+        "feature_rows": program.feature_rows,
         "feature_rows_there": config.feature_rows,
     }
 

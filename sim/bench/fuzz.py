@@ -50,7 +50,8 @@ CONFIG = EngineConfig(
     steps=4,
     weight_rows=100,
     feature_rows=28,
-    channel_groups=3,
+    parameter_rows=12,
+    logit_rows=6,
     table_entries=24,
     layers=3,
 )
@@ -350,7 +351,7 @@ class Session:
         network = program.network
         generator = np.random.default_rng(seed)
         image = generator.integers(0, 256, network.input_shape, dtype=np.uint8)
-        for addresses, words in ((program.addresses, program.words), program.image_writes(image)):
+        for addresses, words in ((program.addresses, program.words), program.input_writes(image)):
             order = np.argsort(addresses, kind="stable")
             for run in np.split(order, np.flatnonzero(np.diff(addresses[order]) != 1) + 1):
                 for part in np.split(run, range(256, len(run), 256)):

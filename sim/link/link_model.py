@@ -97,8 +97,11 @@ class Memory:
         highest = {
             "layer": c.layers,
             "entry": c.table_entries,
-            "group": c.channel_groups,
-            "row": c.weight_rows if region == Region.WEIGHTS else c.feature_rows,
+            "row": {
+                Region.WEIGHTS: c.weight_rows,
+                Region.PARAMETERS: c.parameter_rows,
+                Region.LOGITS: c.logit_rows,
+            }.get(region, c.feature_rows),
         }
         *rest, last = lower
         size = highest[last]

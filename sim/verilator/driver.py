@@ -47,7 +47,7 @@ class EngineDriver:
 
     def queue_image(self, image: np.ndarray) -> None:
         """Write one image, uint8 (C, H, W), into the feature memory."""
-        self.bulk.queue_write_scattered(*self.program.image_writes(image))
+        self.bulk.queue_write_scattered(*self.program.input_writes(image))
 
     def queue_run(self, first: int, last: int, *, tau: int, T: int, correction: str) -> None:
         """Run layers first..last and wait until the run ends."""

@@ -226,10 +226,13 @@ def compile_network(
             f"tau = {tau} and T = {T} do not fit this engine: tau must be at least 0, T at least "
             f"1, and tau + T at most {config.steps}"
         )
-    correction = check_correction(network, correction, tau, engine=True)
-    hidden, output = (
-        longest_stage(layer, correction, tau, T) for layer in (network.layers[0], network.layers[-1])
-    )
+    hidden = output = 1
+    if network.code != RADIX:
+        correction = check_correction(network, correction, tau, engine=True)
+        hidden, output = (
+            longest_stage(layer, correction, tau, T)
+            for layer in (network.layers[0], network.layers[-1])
+        )
     _refuse(network, needs(network, config, hidden, output_steps=output))
     return _Assembler(network, config, lay_out(network, config)).program()
 

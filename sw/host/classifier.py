@@ -100,8 +100,7 @@ class Classifier:
 
     def logits(self) -> np.ndarray:
         """The logits of the last image of `classify`, int64 (classes,)."""
-        words = self.device.read_scattered(self.program.logit_reads())
-        return words.astype(np.int32).astype(np.int64)
+        return self.program.decode_logits(self.device.read_scattered(self.program.logit_reads()))
 
     def trace(self, image: np.ndarray) -> EngineTrace:
         """The engine's trace of one image; see `classify`.
@@ -141,7 +140,7 @@ class Classifier:
                 f"{self.device.link.name} is not known to hold {self.program.network.name} with "
                 f"{self.program.network.weight_bits}-bit weights; load() it first"
             )
-        self.device.write_scattered(*self.program.image_writes(image))
+        self.device.write_scattered(*self.program.input_writes(image))
 
     def _run(self, first: int, last: int) -> RunResult:
         code = engine_code(self.correction)

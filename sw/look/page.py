@@ -12,12 +12,12 @@ import numpy as np
 
 from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.sw.compiler.cycles import predict
-from residuum.sw.compiler.program import MapPlan, PackedImage, Program
+from residuum.sw.compiler.program import Program
 from residuum.sw.data.classes import class_name
 from residuum.sw.golden.golden_model import Trace, batch_size, simulate_batches
 from residuum.sw.golden.reference import Reference
 from residuum.sw.network.bounds import bounds, signed_bits
-from residuum.sw.network.graph import IMAGE, INPUT, Source
+from residuum.sw.network.graph import IMAGE, INPUT, Source, last_readers
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 from residuum.sw.progress import SILENT, Reporter
 
@@ -317,19 +317,23 @@ def _span(low: int, high: int) -> str:
 def _memory(program: Program) -> dict[str, Any]:
     """Use of the engine's memories, and the rows and layers in which each map is in use."""
     config, plans = program.config, program.layers
-    tables = [len(plan.lines) + len(plan.columns) for plan in plans]
-    rows = [plan.weight_rows for plan in plans]
-    groups = [plan.groups for plan in plans]
+    parameters = [plan.groups * (plan.descriptor.last_lane + 1) for plan in plans]
     names = [plan.layer.name for plan in plans]
-    used = max(plan.row + plan.rows_taken for _, plan in _placed(program))
+    used = program.feature_rows
     return {
         "bars": [
             _bar(
                 "feature rows, at most in use", ["maps"], [used], config.feature_rows, color="blue"
             ),
-            _bar("weight rows", names, rows, config.weight_rows),
-            _bar("axis table entries", names, tables, config.table_entries),
-            _bar("channel groups", names, groups, config.channel_groups),
+            _bar("weight rows", ["weights"], [program.weight_rows], config.weight_rows, "blue"),
+            _bar(
+                "axis table entries",
+                ["tables"],
+                [program.table_entries],
+                config.table_entries,
+                "blue",
+            ),
+            _bar("parameter rows", names, parameters, config.parameter_rows),
             _bar("layer descriptors", names, [1] * len(plans), config.layers),
         ],
         "maps": _maps(program, used),
@@ -362,27 +366,24 @@ def _bar(
     return {"title": title, "segments": segments, "used": start, "size": size}
 
 
-def _placed(program: Program) -> list[tuple[str, MapPlan | PackedImage]]:
-    """The image and the map of every hidden layer, by name."""
-    outputs = ((plan.layer.name, plan.output) for plan in program.layers)
-    maps = [(name, plan) for name, plan in outputs if plan is not None]
-    return [("image", program.layers[0].input), *maps]
-
-
 def _maps(program: Program, size: int) -> list[dict[str, Any]]:
     """The maps in the first ``size`` rows of the feature memory, as boxes.
 
     x is the layer, in percent of the width; y is the row, in pixels.
     """
-    column = 100 / len(program.layers)
+    layers = program.network.layers
+    column, last = 100 / len(layers), last_readers(layers)
     boxes = []
-    for index, (name, plan) in enumerate(_placed(program)):
-        first = max(index - 1, 0)
+    for number, plan in program.maps.items():
+        first = max(number, 0)
+        name = "input" if number == INPUT else layers[number].name
+        if number == INPUT and program.network.input == IMAGE:
+            name = "image"
         boxes.append(
             {
                 "name": name,
                 "x": column * first,
-                "width": column * (index - first + 1),
+                "width": column * (last[number] - first + 1),
                 "y": _MEMORY_HEIGHT * plan.row / size,
                 "height": max(_MEMORY_HEIGHT * plan.rows_taken / size, 2),
                 "row": plan.row,

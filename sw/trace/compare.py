@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from residuum.sw.golden.golden_model import Trace
-from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.network.integer_network import RATE, IntegerNetwork
 from residuum.sw.trace.engine_trace import EngineTrace
 
 
@@ -45,9 +45,12 @@ def compare(
             layer.trains.transpose(0, 1, 3, 4, 2),
             where + "position ({2}, {3}), channel {4}, step {1}: the spike",
         )
+        # In radix code nobody is silenced, and the trace of the model is that of the neurons.
+        silenced = engine.silenced[index]
+        masks = layer.silenced if network.code == RATE else np.zeros_like(silenced)
         note(
-            engine.silenced[index].transpose(0, 2, 3, 1),
-            layer.silenced.transpose(0, 2, 3, 1),
+            silenced.transpose(0, 2, 3, 1),
+            masks.transpose(0, 2, 3, 1),
             where + "position ({1}, {2}), channel {3}: silenced",
         )
     where = f"layer {network.layers[-1].name!r}, image {{0}}"

@@ -99,7 +99,7 @@ class EngineTrace:
         ResiduumError
             If the logits of the two runs differ.
         """
-        whole, again = (words.astype(np.int32).astype(np.int64) for words in (logits, layered))
+        whole, again = (program.decode_logits(words) for words in (logits, layered))
         if not np.array_equal(whole, again):
             raise ResiduumError(
                 f"one run gave the logits {whole.tolist()}, the same layer by layer "

@@ -131,7 +131,7 @@ def random_graph_cases(
         network = random_engine_graph(rng, config, depth=depth)
         if max(np.prod(shape) for shape in (*network.shapes, *network.neuron_shapes)) > MAX_NEURONS:
             continue
-        tau, T, correction = 0, 1, MASK
+        tau, T, correction = 0, 1, None
         if network.code == RATE:
             steps = int(rng.choice([rng.integers(1, config.steps + 1), config.steps]))
             T = steps if rng.random() < 0.25 else int(rng.integers(1, steps + 1))
