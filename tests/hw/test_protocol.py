@@ -142,9 +142,9 @@ CONFIG = EngineConfig(lanes=6, tile_lanes=2, weight_rows=5)
 
 def test_the_words_of_an_identity():
     identity = Identity(config=CONFIG, clock_hz=25_000_000, digest=b"\1\2", name="digits")
-    sizes = [6, 2, 8, 8, 16, 24, 4, 5, 512, 32, 512, 16]
+    sizes = [6, 2, 8, 8, 16, 24, 4, 4, 5, 512, 512, 64, 512, 16]
     name = [int.from_bytes(b"digi", "little"), int.from_bytes(b"ts", "little"), 0, 0]
-    assert list(identity.words()) == [1, *sizes, 25_000_000, 0x0201, 0, 0, 0, *name]
+    assert list(identity.words()) == [2, *sizes, 25_000_000, 0x0201, 0, 0, 0, *name]
 
 
 def test_an_identity_reads_back():

@@ -347,20 +347,14 @@ def test_wrong_steps_get_a_sentence(tau, T, sentence):
 
 
 @pytest.mark.parametrize(
-    ("correction", "tau", "steps"),
-    [
-        (None, 1, (1, 2, 0)),
-        ("mask", 1, (1, 2, 0)),
-        ("carry", 1, (1, 2, 1)),
-        ("carry", 0, (0, 2, 0)),
-    ],
+    ("correction", "tau", "code"), [(None, 1, 0), ("mask", 1, 0), ("carry", 1, 1), ("carry", 0, 0)]
 )
-def test_the_correction_is_asked_of_the_device(correction, tau, steps):
+def test_the_correction_is_asked_of_the_device(correction, tau, code):
     found, link = device()
     classifier = Classifier(found, small(), tau=tau, T=2, correction=correction)
     classifier.load()
     classifier.classify(PIXEL)
-    assert link.steps == steps
+    assert link.steps == (tau, 2, code)
 
 
 def test_wrong_corrections_get_a_sentence():
