@@ -103,6 +103,7 @@ class Rough:
 
     def __init__(self, network: FloatNetwork, options: Options) -> None:
         self.network, self.options = network, options
+        self._steps = 1 if options.code == RADIX else options.tau + options.T
         self._made: dict[tuple[int, int, int], IntegerNetwork] = {}
 
     def choices(self, engines: Engines, tried: Sequence[Widths]) -> Iterator[Choice]:
@@ -119,7 +120,8 @@ class Rough:
         large_enough = [
             preset
             for preset, needs in exceeded.items()
-            if all(need.parameter in _OF_WIDTHS for need in needs)
+            if engines.presets[preset].steps >= self._steps
+            and all(need.parameter in _OF_WIDTHS for need in needs)
         ]
         found = False
         # Weights that are too wide for an engine, whatever K is.
@@ -148,7 +150,7 @@ class Rough:
                 code=options.code,
                 map_bits=options.map_bits,
                 potential_bits=options.potential_bits,
-                steps=None if options.code == RADIX else max(options.stages),
+                steps=None if options.code == RADIX else options.steps,
             ).network
         return self._made[key]
 
@@ -159,11 +161,12 @@ class Rough:
         )
 
     def _check_steps(self, engines: Engines) -> None:
-        options, most = self.options, max(engine.steps for engine in engines.presets.values())
-        if sum(options.stages) > most:
+        options = self.options
+        most = max(engine.steps for engine in engines.presets.values())
+        if self._steps > most:
             raise ResiduumError(
-                f"tau {options.tau} and T {options.T} are {sum(options.stages)} steps; the engines "
-                f"of {engines.board} have {most}"
+                f"tau {options.tau} and T {options.T} are {self._steps} steps; the engines of "
+                f"{engines.board} have {most}"
             )
 
 

@@ -50,7 +50,7 @@ def random_engine_graph(
         general=False,
         image_in_pairs=code == RADIX and config.steps >= 8,
     )
-    structure.build(int(rng.integers(0, 7)) if depth is None else depth)
+    structure.build(int(rng.integers(0, 9)) if depth is None else depth)
     strict = code == RATE and rng.random() < 0.3
     most_bits = min(config.steps, 8)
     equal = int(rng.integers(1, most_bits + 1)) if rng.random() < 0.5 else None
@@ -131,7 +131,7 @@ def random_graph_cases(
         network = random_engine_graph(rng, config, depth=depth)
         if max(np.prod(shape) for shape in (*network.shapes, *network.neuron_shapes)) > MAX_NEURONS:
             continue
-        tau, T, correction = 0, 1, MASK
+        tau, T, correction = 0, 1, None
         if network.code == RATE:
             steps = int(rng.choice([rng.integers(1, config.steps + 1), config.steps]))
             T = steps if rng.random() < 0.25 else int(rng.integers(1, steps + 1))
