@@ -86,8 +86,8 @@ def test_a_row_written_again_forgets_its_spikes():
 
 
 def test_a_packed_row_gathers_its_positions():
-    """Rows of three positions and of one, of two lanes each, with pauses and with a lane between two
-    positions. That lane, and the lanes above the last position, have no spikes."""
+    """Rows of three positions and of one, of two lanes each, with pauses and with an unused lane
+    between two positions. That lane, and the lanes above the last position, have no spikes."""
     c = config(8, 2)
     rows = {
         3: {0: 1, 1: 2, 3: 0, 4: 3, 6: 2, 7: 4},
