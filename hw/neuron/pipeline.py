@@ -284,9 +284,9 @@ class NeuronPipeline(wiring.Component):
             kept = register(f"kept_{step}", keeping)
             silenced = register(f"verdict_{step}", verdict, 1)
 
-        # In radix code the first step gives the highest bit. The bits of all steps but the first and
-        # the last are put in order before their registers, which keeps the multiplexer off the path
-        # to the maximum.
+        # In radix code the first step gives the highest bit. The bits between those of the first and
+        # the last step are put in order before their registers, which keeps the multiplexer off the
+        # path to the maximum.
         slots: Value = spike & spoken
         if c.steps > 1:
             first = register("train_first", train_here[0], 1)
