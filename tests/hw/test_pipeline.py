@@ -288,7 +288,9 @@ def test_the_equations(steps, tau, inference, numbers, output):
     assert seen == expected
 
 
-@pytest.mark.parametrize(("steps", "tau", "inference"), [(1, 0, 1), (3, 1, 2), (5, 2, 2), (8, 0, 8)])
+@pytest.mark.parametrize(
+    ("steps", "tau", "inference"), [(1, 0, 1), (3, 1, 2), (5, 2, 2), (8, 0, 8)]
+)
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 def test_kinds_of_neurons(steps, tau, inference, kind):
     c = config(steps)

@@ -87,12 +87,12 @@ MUTANTS = [
         (
             "mask-applied-to-the-probe",
             "self.train",
-            Operand("Cat", ("train",), "Mux(silenced, 0, _)"),
+            Operand("Cat", ("slots",), "Mux(silenced, 0, _)"),
         ),
-        ("no-restart-after-the-probe", "restart", drop("|", "then")),
-        ("no-start-behind-unused-slots", "restart", drop("|", "now")),
+        ("no-restart-after-the-probe", "restart", drop("|", "mask_begins")),
+        ("no-start-behind-unused-slots", "restart", drop("|", "run_begins")),
         ("start-potential-TH", "kept", drop(">>", "1")),
-        ("start-potential-rounded-up", "keeping", Operand(">>", ("threshold_here",), "_ + 1")),
+        ("start-potential-rounded-up", "start", Operand(">>", ("threshold_here",), "_ + 1")),
         ("residual-0-silences", "verdict", Node("[-1]", ("before",), "_0 <= 0")),
         ("bias-dropped", "constant", drop("+", "bias")),
         ("bit-planes-reversed", "terms", Node("range", ("planes",), "reversed(_)")),
@@ -193,7 +193,7 @@ MUTANTS = [
     ),
     *_in(
         "",  # the engine, which connects the rooms
-        ("stages-swapped", "mode.inference", Exchange("inference", "tau")),
+        ("stages-swapped", "inference", Exchange("self.inference", "tau")),
         ("steps-left-aligned", "mode.active", Exchange("left", "step")),
         (
             "scan-before-the-results",
