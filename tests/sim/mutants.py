@@ -150,7 +150,7 @@ MUTANTS = [
         "scanner",
         ("head-mask-off-by-one", "after_head", Node(">=", ("head",), "_0 > _1")),
         ("tail-mask-off-by-one", "before_tail", Node("<=", ("tail",), "_0 < _1")),
-        ("shared-train-of-group-0", "row", drop("+", "index")),
+        ("shared-train-of-group-0", "empty_row", drop("+", "1")),
         ("end-given-to-a-bank-with-an-end", "merge", drop("&", "end")),
         ("end-never-merged", "merge", Whole("_ & 0"), Oracle.COUNTERS),
         ("ticket-waits-for-the-drain", "ticket", Node("Mux", ("room",), "_1"), Oracle.COUNTERS),
@@ -184,12 +184,12 @@ MUTANTS = [
         ),
         (
             "layer-ends-with-a-partial-pass",
-            "layer_last",
+            "how",
             drop("&", "last_pass"),
             Oracle.COUNTERS,
         ),
-        ("weights-of-the-first-group", "base_weight", drop("+", "weight_group")),
-        ("axis-tables-swapped", ANYWHERE, Exchange("layer.table_y", "table_x")),
+        ("weights-of-the-first-group", "entry_group", drop("+", "1")),
+        ("axis-tables-swapped", "entry_y", Exchange("layer.table_y", "table_x")),
     ),
     *_in(
         "",  # the engine, which connects the rooms
