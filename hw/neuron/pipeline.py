@@ -284,7 +284,7 @@ class NeuronPipeline(wiring.Component):
             kept = register(f"kept_{step}", keeping)
             silenced = register(f"verdict_{step}", verdict, 1)
 
-        # In radix code the first step gives the highest bit. The bits between those of the first and
+        # In radix code the first step gives the highest bit. All bits but those of the first and
         # the last step are put in order before their registers, which keeps the multiplexer off the
         # path to the maximum.
         slots: Value = spike & spoken
