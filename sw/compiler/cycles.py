@@ -11,18 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig, bits_for_count
-from residuum.hw.isa.descriptors import FIELDS
+from residuum.hw.isa.descriptors import LayerDescriptor
 from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.sw.compiler.program import LayerPlan, Program
 from residuum.sw.golden.golden_model import Trace
+from residuum.sw.network.graph import INPUT
 
 WINDOW_QUEUE = 16
 ROW_QUEUE = 16
 MAX_TICKETS = 15
 # Cycles from a write into a queue until the reader sees the entry.
 QUEUE_LATENCY = 2
-# Cycles from an axis table read to the write of the window into the window queue.
+# Cycles from a table read to the write of the window into the window queue.
 TABLE_LATENCY = 4
+# Cycles of the window generator for a group of output channels: its entries are read and arrive,
+# and its weights are announced.
+GROUP_CYCLES = 5
 # Cycles from a row request to the write of the row's occupancy into the row queue.
 ROW_LATENCY = 6
 # Registers for banks between the row queue and the picker.
@@ -38,7 +42,7 @@ class Request:
     events
         Number of spiking neurons in each bank, without the banks that have none.
     end
-        Last row of a pass over its window.
+        Last row of a pass over its window, or of its last source.
     shared
         The window is the one without input, which computes the group's shared result.
     group_last, layer_last
@@ -52,25 +56,30 @@ class Request:
     layer_last: bool = False
 
 
-def predict(program: Program, image: np.ndarray, golden: Trace, index: int) -> np.ndarray:
+# A row that the scanner reads, within its map: number, first and last slot.
+Row = tuple[int, int, int]
+
+
+def predict(program: Program, values: np.ndarray, golden: Trace, index: int) -> np.ndarray:
     """The counters of a run, int64 (layers, COUNTER_WORDS).
 
     Parameters
     ----------
-    image
-        uint8 (C, H, W).
+    values
+        The input, as in `Program.input_writes`.
     golden, index
-        Trace of all layers, and the number of the image in it.
+        Trace of all layers, and the number of the input in it.
     """
     config = program.config
     counters = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
+    spikes = _spike_counts(program, values, golden, index)
     # Cycle 0 takes the run command. `finish`: cycle of the previous layer's last result.
     # `fetched`: cycle in which the descriptor of the layer is complete.
-    finish, fetched = -1, len(FIELDS) + 3
+    words = len(LayerDescriptor.places(config))
+    finish, fetched = -1, words + 3
     for number, plan in enumerate(program.layers):
-        spikes = _spike_counts(program, number, image, golden, index)
-        scanned = _scanned_rows(plan, config.lanes)
-        windows = list(_windows(plan, scanned, spikes > 0, config))
+        maps = [spikes[source.map] for source in plan.layer.sources]
+        windows = list(_windows(plan, maps, config))
         start = max(fetched + 2, finish + 3)
         front = _FrontEnd(windows, plan, config, prepare=fetched, start=start)
         last_flush, lanes = front.run()
@@ -80,83 +89,98 @@ def predict(program: Program, image: np.ndarray, golden: Trace, index: int) -> n
         row[Counter.WINDOWS] = front.windows
         row[Counter.DRAIN_STALLS] = front.drain_stalls
         row[Counter.SCAN_STALLS] = front.scan_stalls
-        row[Counter.SPIKES] = _spikes_taken(plan, scanned, spikes)
+        row[Counter.SPIKES] = _spikes_taken(plan, maps)
         row[Counter.CYCLES] = result - max(finish, 0)
-        finish, fetched = result, last_flush + 2 + len(FIELDS) + 2
+        finish, fetched = result, last_flush + 2 + words + 2
     return counters
 
 
 def _spike_counts(
-    program: Program, number: int, image: np.ndarray, golden: Trace, index: int
-) -> np.ndarray:
-    """Number of spikes of each neuron in a layer's input map, by row and slot: (rows, lanes)."""
-    plan = program.layers[number].input
-    if number > 0:
-        return plan.scatter(golden.layers[number - 1].trains[index].sum(axis=0))
-    words = program.image_writes(image)[1].reshape(-1, program.config.lanes)
-    return np.bitwise_count(words)
+    program: Program, values: np.ndarray, golden: Trace, index: int
+) -> dict[int, np.ndarray]:
+    """Number of spikes of each neuron by map, row and slot: (rows, lanes) each."""
+    words = program.input_writes(values)[1].reshape(-1, program.config.lanes)
+    counts = {INPUT: np.bitwise_count(words).astype(np.int64)}
+    for number, layer in enumerate(golden.layers):
+        plan = program.maps[number]
+        counts[number] = plan.scatter(layer.trains[index].sum(axis=0)).astype(np.int64)
+    return counts
 
 
-def _scanned_rows(plan: LayerPlan, lanes: int) -> list[list[list[tuple[int, int, int]]]]:
-    """Rows that the scanner reads for one group of output channels, in the order of the engine.
-
-    Indexed by window, pass and row; each row has its number, its first and its last slot.
-    """
+def _group_rows(plan: LayerPlan, group: int, lanes: int) -> Iterator[list[list[Row]]]:
+    """The rows of each window of a group, in the order of the engine: a list for each pass, or for
+    each source."""
     d = plan.descriptor
-    return [
+    sources = d.two_sources + 1
+    first = plan.group_entries[group * sources]
+    tall, wide = d.max_y + 1, d.max_x + 1
+    passes = 1 if d.two_sources else d.parts + 1
+    # Rows and slots of a window of the first source that depend on the position along a line.
+    columns = [
         [
-            [
-                (
-                    index * d.pass_pitch
-                    + line.row
-                    + column.row
-                    + dy * d.pitch_y
-                    + dx * d.pitch_x
-                    + dr,
-                    column.head if dr == 0 else 0,
-                    column.tail if dr == column.span else lanes - 1,
-                )
-                for dy in range(line.count + 1)
-                for dx in range(column.count + 1)
-                for dr in range(column.span + 1)
-            ]
-            for index in range(d.passes + 1)
+            (
+                column.row + dx * d.pitch_x + dr,
+                column.head if dr == 0 else 0,
+                column.tail + first.tail if dr == column.span + first.span else lanes - 1,
+            )
+            for dx in range(column.count + 1)
+            for dr in range(column.span + first.span + 1)
         ]
-        for line in plan.lines
         for column in plan.columns
     ]
+    offset = first.row - plan.inputs[0].row
+    for y, x, dy, dx in np.ndindex(d.windows_y + 1, d.windows_x + 1, tall, wide):
+        line, across = plan.lines[y * tall + dy], x * wide + dx
+        parts = []
+        for index in range(passes):
+            start = offset + line.row + index * d.pass_pitch
+            parts.append(
+                [
+                    (start + inner * d.pitch_y + row, head, tail)
+                    for inner in range(line.count + 1)
+                    for row, head, tail in columns[across]
+                ]
+            )
+        if d.two_sources:
+            second, column = plan.group_entries[group * sources + 1], plan.columns[across]
+            start = second.row - plan.inputs[1].row + line.second_row + column.second_row
+            head, tail = column.second_head, second.tail + column.second_head
+            parts.append(
+                [
+                    (start + dr, head if dr == 0 else 0, tail if dr == second.span else lanes - 1)
+                    for dr in range(second.span + 1)
+                ]
+            )
+        yield parts
 
 
 def _windows(
-    plan: LayerPlan,
-    scanned: list[list[list[tuple[int, int, int]]]],
-    occupied: np.ndarray,
-    config: EngineConfig,
+    plan: LayerPlan, maps: list[np.ndarray], config: EngineConfig
 ) -> Iterator[list[Request]]:
-    """The requests of every window, in the order of the engine."""
-    bank = np.arange(config.lanes) % config.tiles
-    # below[row, s, b]: occupied slots of bank b among slots 0 .. s-1, so that a range of slots
-    # costs one subtraction.
-    below = np.zeros((len(occupied), config.lanes + 1, config.tiles), np.int64)
-    for b in range(config.tiles):
-        below[:, 1:, b] = np.cumsum(occupied & (bank == b), axis=1)
-
-    def events(row: int, head: int, tail: int) -> tuple[int, ...]:
-        counts = below[row, tail + 1] - below[row, head]
-        return tuple(int(n) for n in counts if n)
-
-    found = [[[events(*row) for row in rows] for rows in window] for window in scanned]
+    """The requests of every window, in the order of the engine; each source has a window."""
+    d = plan.descriptor
+    found = [_by_bank(counts > 0, config) for counts in maps]
     for group in range(plan.groups):
-        if plan.descriptor.skip_empty:
+        if d.skip_empty:
             yield [Request((), end=True, shared=True)]
-        for number, window in enumerate(found):
-            requests = []
-            for index, rows in enumerate(window):
-                last = number == len(found) - 1 and index == len(window) - 1
-                requests += [Request(counts) for counts in rows[:-1]]
+        windows = list(_group_rows(plan, group, config.lanes))
+        events = [
+            iter([tuple(n for n in banks if n) for banks in counts.tolist()])
+            for counts in _counts(windows, found, d.two_sources)
+        ]
+        for number, parts in enumerate(windows, start=1):
+            requests: list[Request] = []
+            for index, rows in enumerate(parts):
+                found_here = events[index if d.two_sources else 0]
+                requests += [Request(next(found_here)) for _ in rows[1:]]
+                if d.two_sources and index == 0:
+                    yield [*requests, Request(next(found_here))]
+                    requests = []
+                    continue
+                last = number == len(windows) and index == len(parts) - 1
                 requests.append(
                     Request(
-                        rows[-1],
+                        next(found_here),
                         end=True,
                         group_last=last,
                         layer_last=last and group == plan.groups - 1,
@@ -165,19 +189,44 @@ def _windows(
             yield requests
 
 
-def _spikes_taken(
-    plan: LayerPlan, scanned: list[list[list[tuple[int, int, int]]]], spikes: np.ndarray
-) -> int:
-    """Spike bits of all events; a neuron counts once per window and group that contains it."""
-    below = np.zeros((len(spikes), spikes.shape[1] + 1), np.int64)
-    below[:, 1:] = np.cumsum(spikes, axis=1)
-    taken = (
-        int(below[row, tail + 1] - below[row, head])
-        for window in scanned
-        for rows in window
-        for row, head, tail in rows
+def _counts(
+    windows: list[list[list[Row]]], below: list[np.ndarray], two_sources: int
+) -> Iterator[np.ndarray]:
+    """What each row of the windows has, from counts ``below`` each slot of each map; the rows of a
+    source in the order of the engine."""
+    for index, counts in enumerate(below):
+        rows = np.array(
+            [
+                row
+                for parts in windows
+                for part in (parts[index : index + 1] if two_sources else parts)
+                for row in part
+            ]
+        )
+        yield counts[rows[:, 0], rows[:, 2] + 1] - counts[rows[:, 0], rows[:, 1]]
+
+
+def _by_bank(occupied: np.ndarray, config: EngineConfig) -> np.ndarray:
+    """[row, s, b]: occupied slots of bank b among slots 0 .. s-1, so that a range of slots costs one
+    subtraction."""
+    bank = np.arange(config.lanes) % config.tiles
+    below = np.zeros((len(occupied), config.lanes + 1, config.tiles), np.int64)
+    for b in range(config.tiles):
+        below[:, 1:, b] = np.cumsum(occupied & (bank == b), axis=1)
+    return below
+
+
+def _spikes_taken(plan: LayerPlan, maps: list[np.ndarray]) -> int:
+    """Spike bits of all events; a neuron counts once per window and group that reads it."""
+    lanes = maps[0].shape[1]
+    below = [np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0))) for counts in maps]
+    return sum(
+        int(counts.sum())
+        for group in range(plan.groups)
+        for counts in _counts(
+            list(_group_rows(plan, group, lanes)), below, plan.descriptor.two_sources
+        )
     )
-    return sum(taken) * plan.groups
 
 
 def _tail(plan: LayerPlan, config: EngineConfig) -> int:
@@ -186,11 +235,12 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     d = plan.descriptor
     token, train, add, slot = 1, 6, 2, 1
     neuron = 4 + 2 + 2 * config.steps
-    if d.pixels:
-        neuron += max(0, bits_for_count(config.planes) - 2 + (config.passes > 1))
+    if d.numbers:
+        neuron += bits_for_count(config.planes) - 1 + (config.passes > 1)
+    maximum = 1
     ripple = config.tiles - 1
     stored = 1
-    total = token + train + add + slot + neuron + ripple + stored
+    total = token + train + add + slot + neuron + maximum + ripple + stored
     return total + (2 * d.classes + 8 if d.output else 0)
 
 
@@ -215,14 +265,17 @@ class _FrontEnd:
 
     def _tags(self) -> Iterator[str]:
         """States of the window generator, one per cycle if it never waits."""
+        d = self.plan.descriptor
+        windows = (d.max_x + 1) * (d.two_sources + 1)
+        line = ["line", *["window"] * windows * (d.windows_x + 1)]
+        if d.max_y:
+            line = ["line", *["window"] * windows] * (d.max_y + 1) * (d.windows_x + 1)
         for _ in range(self.plan.groups):
-            yield "group"
-            if self.plan.descriptor.skip_empty:
+            yield from ["group"] * GROUP_CYCLES
+            if d.skip_empty:
                 yield "window"
-            for _ in self.plan.lines:
-                yield "line"
-                for _ in self.plan.columns:
-                    yield "window"
+            for _ in range(d.windows_y + 1):
+                yield from line
 
     def run(self) -> tuple[int, int]:
         """Simulates the layer.
