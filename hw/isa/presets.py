@@ -23,8 +23,8 @@ PRESETS: Mapping[str, EngineConfig] = {
         layers=_DEEP,
         memory="ecp5",
     ),
-    # Deep networks of 32 x 32 pixels. The three maps of 16 channels that a residual block needs at a
-    # time take 768 rows, if they are packed. Numbers of 6 bits need potentials of 24 bits. 8,192
+    # Deep networks of 32 x 32 pixels. The three maps of 16 channels that a residual block needs at
+    # a time take 768 rows, if they are packed. Numbers of 6 bits need potentials of 24 bits. 8,192
     # weight rows of 4 bits: in the geometry 8192 x 2, no multiplexer follows the block memories.
     "85f-4bit-deep": EngineConfig.for_lanes(
         64,
@@ -55,8 +55,8 @@ PRESETS: Mapping[str, EngineConfig] = {
         layers=_DEEP,
         memory="ecp5",
     ),
-    # A ResNet-20 takes 4,432 weight rows, because narrow layers share them. 4,608 of 8 bits are nine
-    # rows of block memories of 512 x 36: 206 of the 208 block memories.
+    # A ResNet-20 takes 4,432 weight rows, because narrow layers share them. 4,608 rows of 8 bits
+    # fill block memories of 512 x 36, and the whole engine takes 206 of the 208.
     "85f-8bit": EngineConfig.for_lanes(
         64,
         accumulator_bits=18,

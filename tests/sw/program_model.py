@@ -121,9 +121,7 @@ class ProgramModel:
         widths = LayerDescriptor.widths(self.config)
         found = {}
         for index, word in enumerate(LayerDescriptor.places(self.config)):
-            value = self.words[
-                self.host_map.address(Region.DESCRIPTORS, layer=layer, word=index)
-            ]
+            value = self.words[self.host_map.address(Region.DESCRIPTORS, layer=layer, word=index)]
             for name, low in word.items():
                 found[name] = value >> low & (1 << widths[name]) - 1
         return LayerDescriptor(**found)
