@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.host_map import HOST_WORD_BITS
+from residuum.hw.isa.host_map import HOST_WORD_BITS, Correction
 
-VERSION = 1
+VERSION = 2
 
 # SLIP (RFC 1055): END delimits a frame, ESC escapes END and ESC inside a frame.
 END, ESC, ESC_END, ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
@@ -51,7 +51,7 @@ class Status(enum.IntEnum):
     LENGTH = 2  # count and payload contradict each other or the limits
     RANGE = 3  # addresses or layers that do not exist or may not be accessed
     BUSY = 4  # a run is in progress
-    REFUSED = 5  # the engine cannot run these steps: T = 0 or tau + T > S
+    REFUSED = 5  # the engine cannot run this: T = 0, tau + T > S, or no such correction
 
 
 class FrameError(ValueError):
@@ -127,9 +127,12 @@ def write_bytes(address: int, data: bytes) -> Frame:
     )
 
 
-def run(first: int, last: int, *, tau: int, T: int) -> Frame:
-    """Layers `first` to `last` with tau probe steps and T steps of inference."""
-    return Frame(command=Command.RUN, address=first | last << 8, count=1, payload=(tau | T << 8,))
+def run(
+    first: int, last: int, *, tau: int, T: int, correction: Correction = Correction.MASK
+) -> Frame:
+    """Layers `first` to `last` with tau probe steps, T steps of inference, and a correction."""
+    steps = tau | T << 8 | correction << 16
+    return Frame(command=Command.RUN, address=first | last << 8, count=1, payload=(steps,))
 
 
 def status() -> Frame:

@@ -24,7 +24,7 @@ from residuum.hw.link.registers import (
     Source,
     buffer_address,
 )
-from residuum.hw.link.request import RequestCheck
+from residuum.hw.link.request import STEPS_BITS, RequestCheck
 from residuum.hw.memory.block import BlockMemory
 
 
@@ -161,7 +161,7 @@ class HostLink(wiring.Component):
                         request.count_plain.eq(high_plain & ~word[bits:half].any()),
                     ]
                 with m.Case(6):
-                    m.d.sync += request.steps_plain.eq(high_plain)
+                    m.d.sync += request.steps_plain.eq(~word[STEPS_BITS:].any())
                 with m.Case(7):
                     m.d.sync += [difference.eq(word ^ data), r.cursor.of_run.eq(0)]
                     m.next = "CHECK"

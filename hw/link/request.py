@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.host_map import READABLE, WRITABLE, HostMap
+from residuum.hw.isa.host_map import READABLE, WRITABLE, Correction, HostMap
 from residuum.hw.isa.protocol import (
     MAX_BYTES,
     MAX_WORDS,
@@ -17,6 +17,8 @@ from residuum.hw.isa.protocol import (
 from residuum.hw.link.frames import INDEX_BITS
 
 LAYER_BITS = 8
+# The steps of a RUN request: tau and T, a byte each, and the correction.
+STEPS_BITS = 2 * 8 + max(Correction).bit_length()
 
 
 def request_layout(config: EngineConfig) -> data.StructLayout:

@@ -122,7 +122,7 @@ def add_stages(parser: argparse.ArgumentParser) -> None:
     add_correction(parser)
 
 
-def add_correction(parser: argparse.ArgumentParser) -> None:
+def add_correction(parser: argparse._ActionsContainer) -> None:
     """``--correction``, None if not given."""
     parser.add_argument(
         "--correction",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from residuum.commands.arguments import add_images_on_device, set_stages
+from residuum.commands.arguments import add_images_on_device, set_stages, stages
 
 DESCRIPTION = """\
 Compare every spike train, mask, logit and class of a device with the integer golden model, layer by
@@ -17,6 +17,7 @@ examples:
   residuum check --device serial:/dev/ttyUSB0        the same on a board
   residuum check --model mnist --images 20           MNIST
   residuum check --tau 0 --T 8                       plain conversion without the probe
+  residuum check --correction carry                  the residual potential goes on
   residuum check --model my.npz --data photos/       your own network and pictures
   residuum check --device serial:/dev/ttyUSB0 --loaded  the network in the bitstream
 """
@@ -33,11 +34,12 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.devices import describe_device, open_device, prepare
     from residuum.commands.images import chosen_images
     from residuum.sw.host.check import check
+    from residuum.sw.network.corrections import describe_run
     from residuum.sw.network.library import load_network
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
-    set_stages(args, network)
+    set_stages(args, network, engine=True)
     images = chosen_images(args, network, default=IMAGES).images
     with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
         classifier = prepare(device, network, args, reporter)
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         words = classifier.differing_words()
         print(describe_device(device))
     print(
-        f"{network.name}: {len(images)} images, tau {args.tau}, T {args.T}: "
+        f"{network.name}: {len(images)} images, {describe_run(network, **stages(args))}: "
         f"{found.mismatches} mismatches, {words} of {len(classifier.program.words)} words of the "
         f"program differ"
     )

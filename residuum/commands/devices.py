@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from residuum.commands.arguments import stages
 from residuum.sw.errors import ResiduumError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def prepare(
     """A classifier whose network is in the device: loads it, or with ``--loaded`` verifies it."""
     from residuum.sw.host.classifier import Classifier
 
-    classifier = Classifier(device, network, tau=args.tau, T=args.T)
+    classifier = Classifier(device, network, **stages(args))
     words = len(classifier.program.words)
     doing = "checking" if args.loaded else "loading"
     with reporter.task(f"{doing} {network.name}", total=words, unit="words") as task:

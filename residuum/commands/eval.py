@@ -13,6 +13,7 @@ from residuum.commands.arguments import (
     add_network,
     add_stages,
     set_stages,
+    stages,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ examples:
   residuum eval digits                      8-bit weights, tau 4, T 4, all held-out digits
   residuum eval mnist --bits 4              4-bit weights, all 10,000 test images
   residuum eval mnist --tau 0 --T 8         plain conversion without the probe
+  residuum eval cifar10 --tau 2 --T 2 --correction carry   the residual potential goes on
   residuum eval digits --images 50          the first 50 images only
   residuum eval build/zoo/digits-8bit.npz   a newly trained network
   residuum eval my.npz --data photos/       photos/cat/*.jpg, photos/dog/*.jpg and so on
@@ -69,17 +71,16 @@ def run(args: argparse.Namespace) -> int:
     report: dict[str, object] = {
         "model": name,
         "bits": network.weight_bits,
-        "tau": args.tau,
-        "T": args.T,
+        **stages(args),
         "images": len(data),
     }
     if data.labels is None:
         report |= _without_labels(args, network, data, access.reporter)
     else:
         tally = evaluate(
-            network, data.images, data.labels, tau=args.tau, T=args.T, reporter=access.reporter
+            network, data.images, data.labels, **stages(args), reporter=access.reporter
         )
-        print(describe(network, tally, args.tau, args.T))
+        print(describe(network, tally, **stages(args)))
         report["accuracy"] = round(tally.accuracy, 4)
     write_report(path, report)
     return 0
@@ -93,13 +94,12 @@ def _without_labels(
     from residuum.sw.golden.golden_model import batch_size, simulate_batches
     from residuum.sw.golden.reference import find_reference
 
-    stages = {"tau": args.tau, "T": args.T}
     reference = find_reference(network, args.model, against=None, T=args.T)
     theirs = reference.batches(data.images, batch_size(network, args.tau + args.T))
     counts: Counter[int] = Counter()
     agreed = 0
     with reporter.task(network.name, total=len(data), unit="images") as task:
-        for trace in simulate_batches(network, data.images, **stages, keep_layers=False):
+        for trace in simulate_batches(network, data.images, **stages(args), keep_layers=False):
             counts.update(trace.prediction.tolist())
             if not reference.own:
                 agreed += int((trace.prediction == next(theirs)).sum())

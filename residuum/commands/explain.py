@@ -10,10 +10,12 @@ from residuum.commands.arguments import (
     add_stages,
     image_count,
     set_stages,
+    stages,
 )
 
 if TYPE_CHECKING:
     from residuum.sw.look.explain import Explanation
+    from residuum.sw.network.integer_network import IntegerNetwork
 
 DESCRIPTION = """\
 Find the layer in which a conversion loses its accuracy, and the cause. Runs hybrids of spikes and
@@ -83,27 +85,28 @@ def run(args: argparse.Namespace) -> int:
     path = args.json or build_folder() / "explain" / f"{name}.json"
     require_writable(path)
     found = explain(
-        network, reference, data.images, labels, tau=args.tau, T=args.T, reporter=ConsoleReporter()
+        network, reference, data.images, labels, **stages(args), reporter=ConsoleReporter()
     )
-    _print(network.name, found)
+    _print(network, found)
     Console().print("\n".join(sentences(found)), markup=False, highlight=False)
     write_report(path, {"model": name, **found.to_json()})
     return 0
 
 
-def _print(name: str, found: "Explanation") -> None:
+def _print(network: "IntegerNetwork", found: "Explanation") -> None:
     """Print two tables: loss of accuracy by layer, and errors of each layer by cause."""
     from rich.text import Text
 
     from residuum.commands.tables import print_records
     from residuum.sw.look.explain import CAUSES
+    from residuum.sw.network.corrections import MASK, describe_run
 
     def percent(share: float | None, digits: int = 1, sign: str = "") -> str:
         return "" if share is None else f"{100 * share:{sign}.{digits}f}"
 
     radix = found.code == "radix"
-    run = "radix code" if radix else f"tau {found.tau}, T {found.T}"
-    print(f"{name}, {found.weight_bits}-bit weights, {run}\n")
+    run = describe_run(network, found.tau, found.T, found.correction)
+    print(f"{network.name}, {found.weight_bits}-bit weights, {run}\n")
     spiking = "numbers\nto here" if radix else "SNN to\nhere"
     where: list[dict[str, str | Text]] = [
         {
@@ -114,7 +117,7 @@ def _print(name: str, found: "Explanation") -> None:
             "rate\nerror": percent(layer.rate_error),
             "rate\nbias": percent(layer.rate_bias, sign="+"),
             "full\nrate": percent(layer.saturated),
-            **({} if radix else {"silenced": percent(layer.silenced)}),
+            **({"silenced": percent(layer.silenced)} if found.correction == MASK else {}),
             "dead": percent(layer.dead),
         }
         for layer in found.layers

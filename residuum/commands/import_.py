@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from residuum.commands.arguments import (
     LARGEST_SEED,
     add_allow_modified,
+    add_correction,
     image_count,
     positive_number,
     whole_number,
@@ -153,6 +154,7 @@ def _configure_integers(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--tau", type=whole_number, help="probe steps of rate code (default 0)")
     group.add_argument("--T", type=positive_number, help="inference steps of rate code (default 8)")
+    add_correction(group)
     group.add_argument(
         "--potential-bits",
         type=_between(8, 40),
@@ -280,10 +282,11 @@ def _given(model: Model, network: FloatNetwork) -> list[Step]:
 def _options(args: argparse.Namespace) -> Options:
     from residuum.sw.importing.pipeline import Options
 
-    if args.code == "radix" and (args.tau is not None or args.T is not None):
+    given = (args.tau, args.T, args.correction)
+    if args.code == "radix" and given != (None, None, None):
         raise ResiduumError(
-            "--tau and --T are the steps of rate code; give --code rate with them, or leave them "
-            "out"
+            "--tau, --T and --correction are for rate code; give --code rate with them, or leave "
+            "them out"
         )
     if args.code == "rate" and args.bits_per_activation is not None:
         raise ResiduumError(
@@ -296,6 +299,7 @@ def _options(args: argparse.Namespace) -> Options:
         map_bits=args.bits_per_activation or standard.map_bits,
         tau=standard.tau if args.tau is None else args.tau,
         T=args.T or standard.T,
+        correction=args.correction,
         potential_bits=args.potential_bits,
         compensate=not args.nearest,
         fine_tune=args.fine_tune,

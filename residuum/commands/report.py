@@ -14,6 +14,7 @@ from residuum.commands.arguments import (
     add_stages,
     positive_number,
     set_stages,
+    stages,
 )
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
     name = network_name(args.model, args.bits)
     path = args.out or build_folder() / "report" / f"{name}.html"
     network = load_network(args.model, args.bits)
-    set_stages(args, network)
-    stages = {"tau": args.tau, "T": args.T}
+    set_stages(args, network, engine=args.sim)
     reference = find_reference(network, args.model, against=args.against, T=args.T)
     images = labels = None
     wanted = args.data is not None or args.images is not None or args.sim
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         images, labels = data.images, data.need_labels("the page")
     config, program, reason = _config(args), None, ""
     try:
-        program = compile_network(network, grow_to_fit(network, config), **stages)
+        program = compile_network(network, grow_to_fit(network, config), **stages(args))
     except ResiduumError as error:
         if args.sim:
             raise
@@ -97,19 +97,19 @@ def run(args: argparse.Namespace) -> int:
     require_writable(path)
     activity = cycles = None
     if images is not None and labels is not None:
-        activity = run_golden(network, reference, images, labels, **stages, reporter=reporter)
+        activity = run_golden(network, reference, images, labels, **stages(args), reporter=reporter)
         if program is not None:
             few = images[:CYCLE_IMAGES]
-            cycles = predict_cycles(program, few, **stages, reporter=reporter)
+            cycles = predict_cycles(program, few, **stages(args), reporter=reporter)
             if args.sim:
                 from residuum.sim.bench.page_cycles import measure_cycles
 
-                cycles = measure_cycles(program, few, cycles, **stages, reporter=reporter)
+                cycles = measure_cycles(program, few, cycles, **stages(args), reporter=reporter)
     boards, timing = board_reports(build_folder())
     page = render(
         network,
         command=_command(args),
-        **stages,
+        **stages(args),
         program=program,
         no_program=reason,
         images=images,
@@ -138,11 +138,13 @@ def _config(args: argparse.Namespace) -> EngineConfig:
 
 def _command(args: argparse.Namespace) -> str:
     """The command line that makes the page again, without local folder names."""
+    from residuum.sw.network.corrections import MASK, NONE
     from residuum.sw.network.library import is_path
 
     words = [f"residuum report {Path(args.model).name if is_path(args.model) else args.model}"]
     words += [] if args.bits is None else [f"--bits {args.bits}"]
     words += [f"--tau {args.tau} --T {args.T}"]
+    words += [] if args.correction in (NONE, MASK) else [f"--correction {args.correction}"]
     words += [] if args.data is None else [f"--data {Path(args.data).name}"]
     words += [] if args.split == HELD_OUT else [f"--split {args.split}"]
     words += [] if args.images is None else [f"--images {args.images}"]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from residuum.commands.arguments import (
     GOLDEN,
     add_images_on_device,
-    describe_stages,
     set_stages,
+    stages,
 )
 
 if TYPE_CHECKING:
@@ -78,11 +78,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter, write_report
     from residuum.sw.files import require_writable
+    from residuum.sw.network.corrections import describe_run
     from residuum.sw.network.library import load_network, network_name
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
-    set_stages(args, network)
+    set_stages(args, network, engine=args.device != GOLDEN)
     data = _images(args, network)
     if args.json is not None:
         require_writable(args.json)
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{network.name}: {right} of {len(answers)} images right "
             f"({100 * right / len(answers):.2f} %), {network.weight_bits}-bit weights, "
-            f"{describe_stages(network, args.tau, args.T)}"
+            f"{describe_run(network, **stages(args))}"
         )
     for line in lines[1:]:
         print(line)
@@ -112,8 +113,7 @@ def run(args: argparse.Namespace) -> int:
         report = {
             "model": network_name(args.model, args.bits),
             "device": args.device,
-            "tau": args.tau,
-            "T": args.T,
+            **stages(args),
             "images": entries,
         }
         write_report(args.json, report)
@@ -149,7 +149,7 @@ def _on_golden_model(
     if args.loaded:
         raise ResiduumError(f"--loaded is for a device, and {GOLDEN} is none")
     answers: list[Answer] = []
-    traces = simulate_batches(network, data.images, tau=args.tau, T=args.T, keep_layers=False)
+    traces = simulate_batches(network, data.images, **stages(args), keep_layers=False)
     with reporter.task("classifying", total=len(data), unit="images") as task:
         for trace in traces:
             found = zip(trace.prediction, trace.logits, strict=True)

@@ -8,6 +8,7 @@ from residuum.commands.arguments import (
     add_network,
     add_stages,
     set_stages,
+    stages,
     whole_number,
 )
 
@@ -82,8 +83,7 @@ def run(args: argparse.Namespace) -> int:
             data.images[args.image],
             index=args.image,
             label=None if data.labels is None else int(data.labels[args.image]),
-            tau=args.tau,
-            T=args.T,
+            **stages(args),
         )
         write_whole(path, draw(scene, file_format))
     name = data.names[args.image]

@@ -12,6 +12,7 @@ from residuum.commands.arguments import (
     add_stages,
     positive_number,
     set_stages,
+    stages,
 )
 
 DESCRIPTION = """\
@@ -23,6 +24,7 @@ examples:
   residuum sim digits                        100 held-out digits on 16 lanes, tau 4, T 4
   residuum sim mnist --images 50 --lanes 32  MNIST on 32 lanes
   residuum sim digits --tau 0 --T 8          plain conversion without the probe
+  residuum sim digits --correction carry     the residual potential goes on after the probe
   residuum sim digits --images 1 --waves     one image, with every signal in build/waves
   residuum sim my.npz --data photos/         your own network and pictures
 
@@ -89,16 +91,16 @@ def run(args: argparse.Namespace) -> int:
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
-    set_stages(args, network)
+    set_stages(args, network, engine=True)
     name = network_name(args.model, args.bits)
     data = chosen_images(args, network, default=DEFAULT_IMAGES)
     all_images, all_labels = data.images, data.labels_or_unknown()
     config = engine_for(network, args.lanes, steps=max(DEFAULT_STEPS, args.tau + args.T))
-    program = compile_network(network, config, tau=args.tau, T=args.T)
+    program = compile_network(network, config, **stages(args))
     path = args.json or build_folder() / "sim" / "report.json"
     require_writable(path)
     if args.waves:
-        megabytes = waves_bytes(program, all_images[0], tau=args.tau, T=args.T) / 1e6
+        megabytes = waves_bytes(program, all_images[0], **stages(args)) / 1e6
         expected = f"the waves will take about {megabytes * len(data):,.0f} MB"
         if megabytes * len(data) > args.waves_mb:
             raise ResiduumError(
@@ -119,12 +121,12 @@ def run(args: argparse.Namespace) -> int:
     for first in range(0, len(data), chunk):
         last = min(first + chunk, len(data))
         images, labels = all_images[first:last], all_labels[first:last]
-        golden = simulate(network, images, tau=args.tau, T=args.T)
-        case = Case(network, images, args.tau, args.T)
+        golden = simulate(network, images, **stages(args))
+        case = Case(network, images, **stages(args))
         (engine,) = run_engine(config, [case], simulation=simulation, reporter=reporter)
         totals.add(compared(program, images, labels, engine, golden, first=first))
 
-    result = report(name, program, totals, tau=args.tau, T=args.T)
+    result = report(name, program, totals, **stages(args))
     if data.labels is None:
         result = without_labels(result)
     status = print_report(result)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from residuum.commands.arguments import (
     TRAINING,
+    add_correction,
     add_data,
     add_network,
     image_count,
@@ -23,6 +24,7 @@ EXAMPLES = """\
 examples:
   residuum suggest mnist              8 steps in total, on the first 2,000 training images
   residuum suggest cifar10 --steps 12
+  residuum suggest cifar10 --steps 4 --correction carry
   residuum suggest digits --bits 4 --images all
   residuum suggest my.npz --data photos/
 """
@@ -48,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help='use the first N images, or "all" '
         f"(default {DEFAULT_IMAGES}, or all if there are fewer)",
     )
+    add_correction(parser)
     add_data(parser, split=TRAINING)
 
 
@@ -56,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     from residuum.commands.console import data_access
     from residuum.commands.images import chosen_images
+    from residuum.sw.network.corrections import MASK
     from residuum.sw.network.library import load_network
     from residuum.sw.study.suggest import divisions
 
@@ -65,12 +69,13 @@ def run(args: argparse.Namespace) -> int:
     data = chosen_images(args, network, default=DEFAULT_IMAGES, access=access)
     labels = data.need_labels("the choice of tau and T")
     torch.set_num_threads(1)
-    rows = divisions(network, data.images, labels, args.steps, access.reporter)
-    _show(network, rows, args.steps, len(labels))
+    correction = args.correction or MASK
+    rows = divisions(network, data.images, labels, args.steps, correction, reporter=access.reporter)
+    _show(network, rows, f"{args.steps} steps, {correction}", len(labels))
     return 0
 
 
-def _show(network: "IntegerNetwork", rows: list[dict[str, Any]], steps: int, images: int) -> None:
+def _show(network: "IntegerNetwork", rows: list[dict[str, Any]], run: str, images: int) -> None:
     from residuum.commands.tables import print_records
     from residuum.sw.study.suggest import advice, best
 
@@ -84,7 +89,7 @@ def _show(network: "IntegerNetwork", rows: list[dict[str, Any]], steps: int, ima
             }
             for row in rows
         ],
-        title=f"{network.name}, {network.weight_bits}-bit weights, {steps} steps",
+        title=f"{network.name}, {network.weight_bits}-bit weights, {run}",
         numbers=("tau", "T", "accuracy", "less plain"),
     )
     chosen = best(rows)

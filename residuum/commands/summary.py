@@ -3,7 +3,7 @@
 import argparse
 import shutil
 
-from residuum.commands.arguments import add_network, add_stages, set_stages
+from residuum.commands.arguments import add_network, add_stages, set_stages, stages
 
 DESCRIPTION = "Print a network's layers, shapes, bits, memory and the bounds of its sums."
 EXAMPLES = """\
@@ -28,5 +28,5 @@ def run(args: argparse.Namespace) -> int:
     width = shutil.get_terminal_size((10_000, 0)).columns
     network = load_network(args.model, args.bits)
     set_stages(args, network)
-    print(summary(network, tau=args.tau, T=args.T, width=width))
+    print(summary(network, **stages(args), width=width))
     return 0

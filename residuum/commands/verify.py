@@ -14,6 +14,7 @@ from residuum.commands.arguments import (
     add_stages,
     positive_number,
     set_stages,
+    stages,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ examples:
   residuum verify mnist                   all 10,000 test images
   residuum verify mnist --preset 85f      the engine of a board, see `residuum boards`
   residuum verify mnist --tau 0 --T 8     plain conversion without the probe
+  residuum verify cifar10 --tau 2 --T 2 --correction carry   the residual potential goes on
   residuum verify mnist --images 1000     the first thousand; a later run can add more
   residuum verify my.npz --data photos/   your own network, the held-out pictures of a folder
 
@@ -76,22 +78,27 @@ def run(args: argparse.Namespace) -> int:
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
-    set_stages(args, network)
+    set_stages(args, network, engine=True)
     digest = digest_of_file(network_file(args.model, args.bits))
-    program = compile_network(network, _engine(args, network), tau=args.tau, T=args.T)
+    program = compile_network(network, _engine(args, network), **stages(args))
     data = chosen_images(args, network)
     name = network_name(args.model, args.bits)
     folder = build_folder() / "verify"
     path = args.json or folder / f"{name}.json"
     require_writable(path)
     task = measure.Task(
-        name, digest, program, args.tau, args.T, data.images, data.labels_or_unknown()
+        name,
+        digest,
+        program,
+        **stages(args),
+        images=data.images,
+        labels=data.labels_or_unknown(),
     )
     lanes, steps = program.config.lanes, program.config.steps
     with reporter.task(f"building the engine: {lanes} lanes x {steps} steps"):
         simulation = build_engine(program.config)
     totals = measure.measure(task, simulation, folder, jobs=args.jobs, reporter=reporter)
-    report = measure.report(name, program, totals, tau=args.tau, T=args.T)
+    report = measure.report(name, program, totals, **stages(args))
     if data.labels is None:
         report = without_labels(report)
     status = print_report(report)

@@ -110,7 +110,9 @@ class Frames:
         if kind in (WRITE, WRITE_BYTES):
             return self.write(as_bytes=kind == WRITE_BYTES)
         if kind == RUN:
-            return self.request(RUN, rng.choice((0, 0x100, 0x101)), 1, TAU | T << 8)
+            correction = rng.getrandbits(1) << 16
+            layers = rng.choice((0, 0x100, 0x101))
+            return self.request(RUN, layers, 1, TAU | T << 8 | correction)
         # These commands ignore the address; the reply repeats it.
         return self.request(kind, rng.getrandbits(32) if rng.random() < 0.5 else 0)
 
@@ -179,7 +181,9 @@ class Frames:
     def bad_run(self) -> bytes:
         rng = self.rng
         if rng.random() < 0.5:
-            steps = rng.choice((0, TAU, 5 << 8, 4 | 1 << 8, 255 | 255 << 8, 1 << 16 | T << 8))
+            steps = rng.choice((0, TAU, 5 << 8, 4 | 1 << 8, 255 | 255 << 8))
+            if rng.random() < 0.3:
+                steps = T << 8 | 1 << rng.randint(17, 31)
             return self.request(RUN, 0x100, 1, steps)
         layers = rng.choice((0x001, 0x300, 0x303, 0xFFFF, 0x1_0100, 0x8000_0100))
         return self.request(RUN, layers, 1, TAU | T << 8)
@@ -463,7 +467,7 @@ def _difference(answer: bytes, expected: bytes) -> str:
     return f"{len(answer)} bytes came, the model has {len(expected)}"
 
 
-def _no_engine(first: int, last: int, tau: int, T: int) -> tuple[int, int]:
+def _no_engine(first: int, last: int, tau: int, T: int, correction: int) -> tuple[int, int]:
     raise FuzzError(f"layers {first}..{last} would have been run")
 
 

@@ -17,7 +17,7 @@ from residuum.hw.isa.host_map import HostMap, Region
 
 IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET = range(1, 8)
 OK, UNKNOWN, LENGTH, RANGE, BUSY, REFUSED = range(6)
-VERSION = 1
+VERSION = 2
 
 LONGEST = 260 * 4
 READ_ONLY = (Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
@@ -144,8 +144,8 @@ class Memory:
             self.words[place] = self._gathered[bank]
 
 
-# Engine(first, last, tau, T) runs layers first..last and returns class and cycles.
-Engine = Callable[[int, int, int, int], tuple[int, int]]
+# Engine(first, last, tau, T, correction) runs layers first..last and returns class and cycles.
+Engine = Callable[[int, int, int, int, int], tuple[int, int]]
 
 
 class LinkModel:
@@ -194,8 +194,8 @@ class LinkModel:
             first_layer, last_layer = address & 0xFF, address >> 8
             if not first_layer <= last_layer < self.memory.config.layers:
                 return RANGE
-            tau, T = payload[0] & 0xFF, payload[0] >> 8
-            if T == 0 or T > 0xFF or tau + T > self.memory.config.steps:
+            tau, T, correction = _steps(payload[0])
+            if T == 0 or correction > 1 or tau + T > self.memory.config.steps:
                 return REFUSED
         return OK
 
@@ -230,13 +230,18 @@ class LinkModel:
             self.busy = False
         if command == RUN:
             if not repeated:
-                steps = payload[0] & 0xFF, payload[0] >> 8
+                steps = _steps(payload[0])
                 self._last_run = frame, self.engine(address & 0xFF, address >> 8, *steps)
             assert self._last_run is not None
             return 0, *self._last_run[1]
         if command == STATUS:
             return int(self.busy), self.scanner.dropped, self.refused
         return ()
+
+
+def _steps(word: int) -> tuple[int, int, int]:
+    """tau, T and correction of a RUN request."""
+    return word & 0xFF, word >> 8 & 0xFF, word >> 16
 
 
 def encode(frame: bytes) -> bytes:

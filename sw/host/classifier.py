@@ -10,6 +10,7 @@ from residuum.hw.isa.host_map import COUNTER_WORDS, Region
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.host.device import Device, Done, RunResult, ignore
+from residuum.sw.network.corrections import check_correction, engine_code
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.trace.engine_trace import EngineTrace
 
@@ -23,7 +24,8 @@ class Classification:
 
 
 class Classifier:
-    """Runs one network, with tau probe steps and T steps of inference.
+    """Runs one network, with tau probe steps, T steps of inference, and a correction (one of
+    `residuum.sw.network.corrections`; None: mask, or none if tau = 0).
 
     The device must hold the network before images run: `load` writes it, and `differing_words`
     checks whether it is already there. Several classifiers may share a device; a classifier refuses
@@ -37,14 +39,26 @@ class Classifier:
     Raises
     ------
     ResiduumError
-        If the network does not fit the device: names the need and the size.
+        If the network does not fit the device, which names the need and the size, or has no such
+        correction on an engine.
     """
 
-    def __init__(self, device: Device, network: IntegerNetwork, *, tau: int, T: int):
+    def __init__(
+        self,
+        device: Device,
+        network: IntegerNetwork,
+        *,
+        tau: int,
+        T: int,
+        correction: str | None = None,
+    ):
         self.device = device
         self.tau, self.T = network.check_stages(tau, T)
+        self.correction = check_correction(network, correction, self.tau, engine=True)
         try:
-            self.program: Program = compile_network(network, device.identity.config, tau=tau, T=T)
+            self.program: Program = compile_network(
+                network, device.identity.config, tau=tau, T=T, correction=self.correction
+            )
         except ResiduumError as error:
             raise ResiduumError(
                 f"{network.name} does not fit {device.link.name}: {error}"
@@ -129,4 +143,5 @@ class Classifier:
         self.device.write_scattered(*self.program.input_writes(image))
 
     def _run(self, first: int, last: int) -> RunResult:
-        return self.device.run(first, last, tau=self.tau, T=self.T)
+        code = engine_code(self.correction)
+        return self.device.run(first, last, tau=self.tau, T=self.T, correction=code)

@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from residuum.hw.isa import protocol
-from residuum.hw.isa.host_map import HostMap, Region
+from residuum.hw.isa.host_map import Correction, HostMap, Region
 from residuum.hw.isa.protocol import (
     MAX_BYTES,
     MAX_WORDS,
@@ -209,13 +209,16 @@ class Device:
             if len(run):
                 self.write(int(run[0]), values, done=done)
 
-    def run(self, first: int, last: int, *, tau: int, T: int) -> RunResult:
+    def run(
+        self, first: int, last: int, *, tau: int, T: int, correction: Correction = Correction.MASK
+    ) -> RunResult:
         """Run layers first..last and wait until the run ends."""
         first = whole_number("the first layer", first, least=0, most=_MAX_FIELD)
         last = whole_number("the last layer", last, least=0, most=_MAX_FIELD)
         tau = whole_number("tau", tau, least=0, most=_MAX_FIELD)
         T = whole_number("T", T, least=1, most=_MAX_FIELD)
-        frame = protocol.run(first, last, tau=tau, T=T)
+        code = whole_number("the correction", correction, least=0, most=max(Correction))
+        frame = protocol.run(first, last, tau=tau, T=T, correction=Correction(code))
         reply = self._request(frame, protocol.RUN_WORDS, patience=self.link.run_seconds)
         _, best, cycles = reply.payload
         return RunResult(best, cycles)

@@ -164,24 +164,26 @@ def float_steps(
     return steps
 
 
-def integer_step(network: IntegerNetwork, *, tau: int, T: int) -> Step:
+def integer_step(
+    network: IntegerNetwork, *, tau: int, T: int, correction: str | None = None
+) -> Step:
     """The last step: the golden model."""
     cure = "more --potential-bits" if network.code == RADIX else "another --tau and --T"
 
     def predict(images: np.ndarray) -> Iterator[np.ndarray]:
-        for trace in simulate_batches(network, images, tau=tau, T=T):
+        for trace in simulate_batches(network, images, tau=tau, T=T, correction=correction):
             yield trace.prediction
 
     return Step("integers", predict, cure=cure)
 
 
-def spiking_step(network: FloatNetwork, *, tau: int, T: int) -> Step:
+def spiking_step(network: FloatNetwork, *, tau: int, T: int, correction: str | None = None) -> Step:
     """The float spiking network, for networks that read spikes."""
 
     def predict(trains: np.ndarray) -> Iterator[np.ndarray]:
         for first in range(0, len(trains), _FLOAT_BATCH):
             part = trains[first : first + _FLOAT_BATCH]
-            yield simulate_float(network, part, tau=tau, T=T).prediction
+            yield simulate_float(network, part, tau=tau, T=T, correction=correction).prediction
 
     return Step("float spikes", predict)
 

@@ -19,6 +19,7 @@ from residuum.sw.importing.ladder import (
     integer_step,
     spiking_step,
 )
+from residuum.sw.network.corrections import CARRY
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.graph import SPIKES
 from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork
@@ -41,8 +42,8 @@ class Options:
         "radix" or "rate".
     map_bits
         K of the maps, in radix code.
-    tau, T
-        Steps of the runs, in rate code.
+    tau, T, correction
+        Steps and correction (`residuum.sw.network.corrections`) of the runs, in rate code.
     potential_bits
         Bits of the membrane potential of the engine.
     compensate
@@ -60,6 +61,7 @@ class Options:
     map_bits: int = MAP_BITS
     tau: int = 0
     T: int = 8
+    correction: str | None = None
     potential_bits: int = POTENTIAL_BITS
     compensate: bool = True
     fine_tune: int = 0
@@ -67,9 +69,16 @@ class Options:
     augment: bool = False
 
     @property
-    def stages(self) -> tuple[int, int]:
-        """tau and T of a run."""
-        return (0, 1) if self.code == RADIX else (self.tau, self.T)
+    def stages(self) -> dict[str, Any]:
+        """tau, T and correction of a run, as keyword arguments."""
+        if self.code == RADIX:
+            return {"tau": 0, "T": 1}
+        return {"tau": self.tau, "T": self.T, "correction": self.correction}
+
+    @property
+    def steps(self) -> int:
+        """Most steps of a run in rate code in which a potential does not restart."""
+        return self.tau + self.T if self.correction == CARRY else max(self.tau, self.T)
 
     @property
     def levels(self) -> int:
@@ -138,7 +147,7 @@ def to_integers(
             bits=options.bits,
             code=RATE,
             potential_bits=options.potential_bits,
-            steps=max(options.stages),
+            steps=1 if options.code == RADIX else options.steps,
             metadata=metadata,
             reporter=reporter,
         )
@@ -153,7 +162,7 @@ def to_integers(
         "code": options.code,
         "map_bits": options.map_bits,
         "potential_bits": options.potential_bits,
-        "steps": None if options.code == RADIX else max(options.stages),
+        "steps": None if options.code == RADIX else options.steps,
         "images": calibration,
         "metadata": metadata,
         "reporter": reporter,
@@ -197,13 +206,15 @@ def ladder(
 ) -> list[Rung]:
     """The rungs of an import on held-out images; ``before`` are the steps of the front end."""
     network = imported.conversion.network
-    tau, T = options.stages
     if network.input == SPIKES:
-        steps = [spiking_step(imported.folded, tau=tau, T=T)]
+        steps = [spiking_step(imported.folded, **options.stages)]
     else:
         steps = float_steps(
             imported.folded, imported.calibrated, imported.conversion, levels=options.levels
         )
     return climb(
-        [*before, *steps, integer_step(network, tau=tau, T=T)], images, labels, reporter=reporter
+        [*before, *steps, integer_step(network, **options.stages)],
+        images,
+        labels,
+        reporter=reporter,
     )

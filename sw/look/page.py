@@ -17,6 +17,7 @@ from residuum.sw.data.classes import class_name
 from residuum.sw.golden.golden_model import Trace, batch_size, simulate_batches
 from residuum.sw.golden.reference import Reference
 from residuum.sw.network.bounds import bounds, signed_bits
+from residuum.sw.network.corrections import MASK, check_correction, longest_stage
 from residuum.sw.network.graph import IMAGE, INPUT, Source, last_readers
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 from residuum.sw.progress import SILENT, Reporter
@@ -90,6 +91,7 @@ def run_golden(
     *,
     tau: int,
     T: int,
+    correction: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Activity:
     """Golden model and reference on uint8 images (N, C, H, W) with labels (N,).
@@ -102,7 +104,7 @@ def run_golden(
         [0] * hidden, [0] * hidden, [0] * hidden, np.zeros((classes, classes), np.int64)
     )
     expected = reference.batches(images, batch_size(network, tau + T))
-    traces = simulate_batches(network, images, tau=tau, T=T)
+    traces = simulate_batches(network, images, tau=tau, T=T, correction=correction)
     name = f"{network.name}, golden model"
     with reporter.task(name, total=len(images), unit="images") as task:
         for trace, theirs in zip(traces, expected, strict=True):
@@ -128,13 +130,20 @@ def _count(found: Activity, trace: Trace, theirs: np.ndarray, labels: np.ndarray
 
 
 def predict_cycles(
-    program: Program, images: np.ndarray, *, tau: int, T: int, reporter: Reporter = SILENT
+    program: Program,
+    images: np.ndarray,
+    *,
+    tau: int,
+    T: int,
+    correction: str | None = None,
+    reporter: Reporter = SILENT,
 ) -> Cycles:
     """Mean counters per image in the cycle model."""
+    steps = {"tau": tau, "T": T}
     total = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
     first = 0
     with reporter.task("cycle model", total=len(images), unit="images") as task:
-        for trace in simulate_batches(program.network, images, tau=tau, T=T):
+        for trace in simulate_batches(program.network, images, **steps, correction=correction):
             for index in range(len(trace.prediction)):
                 total += predict(program, images[first + index], trace, index)
                 task.advance()
@@ -185,6 +194,7 @@ def render(
     command: str,
     tau: int,
     T: int,
+    correction: str | None = None,
     program: Program | None,
     no_program: str = "",
     images: np.ndarray | None = None,
@@ -207,6 +217,8 @@ def render(
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    correction = check_correction(network, correction, tau)
+    layers = _layers(network, tau, T, correction)
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -223,13 +235,15 @@ def render(
         command=command,
         tau=tau,
         T=T,
-        layers=_layers(network, tau, T),
+        steps=longest_stage(network.layers[0], correction, tau, T),
+        layers=layers,
         stages="radix code"
         if network.code == RADIX
-        else f"tau = {tau} probe steps, T = {T} inference steps",
+        else f"tau = {tau} probe steps, T = {T} inference steps, correction {correction}",
+        masked=correction == MASK,
         medium="numbers" if network.code == RADIX else "spikes",
         radix=network.code == RADIX,
-        weights=sum(row["weights"] for row in _layers(network, tau, T)),
+        weights=sum(row["weights"] for row in layers),
         memory=_memory(program) if program else None,
         no_program=no_program,
         config=program.config if program else None,
@@ -246,12 +260,12 @@ def render(
     return page.encode()
 
 
-def _layers(network: IntegerNetwork, tau: int, T: int) -> list[dict[str, Any]]:
+def _layers(network: IntegerNetwork, tau: int, T: int, correction: str) -> list[dict[str, Any]]:
     rows = []
     for index, (layer, shape, written) in enumerate(
         zip(network.layers, network.neuron_shapes, network.shapes, strict=True)
     ):
-        limits = bounds(network, layer, max(tau, T))
+        limits = bounds(network, layer, longest_stage(layer, correction, tau, T))
         threshold, reads = layer.threshold, layer.sources
         rows.append(
             {

@@ -21,6 +21,7 @@ from residuum.sw.data.classes import class_name
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import LayerTrace, Trace, simulate
 from residuum.sw.golden.reference import Reference
+from residuum.sw.network.corrections import MASK, check_correction
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork
 
 FORMATS = ("png", "svg", "pdf")
@@ -68,6 +69,7 @@ class Scene:
     source: str
     tau: int
     T: int
+    correction: str
 
     @classmethod
     def of(
@@ -80,21 +82,24 @@ class Scene:
         label: int | None,
         tau: int,
         T: int,
+        correction: str | None = None,
     ) -> "Scene":
         """Run an image, uint8 (C, H, W), through the golden model and the reference."""
         rates, logits = reference.rates(image[None])
+        correction = check_correction(network, correction, tau)
         return cls(
             network,
             image,
             index,
             label,
-            simulate(network, image[None], tau=tau, T=T),
+            simulate(network, image[None], tau=tau, T=T, correction=correction),
             [rate[0].numpy() for rate in rates],
             int(logits.argmax()),
             reference.levels,
             reference.source,
             tau,
             T,
+            correction,
         )
 
     @property
@@ -217,7 +222,7 @@ def _head(figure: Any, place: Any, scene: Scene) -> None:
         + (
             "radix code"
             if scene.radix
-            else f"τ = {scene.tau} probe steps   T = {scene.T} inference steps"
+            else f"τ = {scene.tau} probe steps   T = {scene.T} inference steps   {scene.correction}"
         ),
         fontsize=10,
         color=SOFT,
@@ -276,13 +281,15 @@ def _words(axes: Any, scene: Scene) -> None:
         (SILENCED, "silenced: v(τ) < 0; maps: pale where it had not fired in the probe"),
         (ACTIVATION, f"{what} activation, L = {scene.levels} levels, of {scene.source}"),
     ]
-    if not scene.tau:
+    if scene.correction != MASK:
         del lines[1]
     for row, (color, text) in enumerate(lines):
         y = 0.93 - 0.17 * row
         axes.scatter([0.015], [y], s=46, color=color, marker="s", transform=axes.transAxes)
         axes.text(0.045, y, text, transform=axes.transAxes, va="center")
-    counts = f"{spikes:,} spikes, {silenced:,} silenced ({share:.1f} %)"
+    counts = f"{spikes:,} spikes"
+    if scene.correction == MASK:
+        counts += f", {silenced:,} silenced ({share:.1f} %)"
     if scene.radix:
         counts = f"{spikes:,} bits of 1"
     instead = "numbers" if scene.radix else "spikes"
@@ -318,7 +325,7 @@ def _layer(figure: Any, place: Any, scene: Scene, index: int, layer: LayerTrace)
         _raster(axes[0], trains[:tau, chosen], None, "probe", 1)
         threshold = np.repeat(_threshold(scene, index), math.prod(shape[1:]))
         residual = layer.residual[0].reshape(-1) / threshold
-        _residual(axes[1], residual[chosen], silenced[chosen])
+        _residual(axes[1], residual[chosen], silenced[chosen], scene.correction == MASK)
     masked = silenced[chosen] if tau else None
     if scene.radix:
         _raster(axes[-2], trains[:, chosen], None, "bits of the number", 0, "bit")
@@ -415,14 +422,15 @@ def _raster(
     _panel(axes, title)
 
 
-def _residual(axes: Any, residual: np.ndarray, silenced: np.ndarray) -> None:
-    """v(tau) / TH, one dot per neuron."""
+def _residual(axes: Any, residual: np.ndarray, silenced: np.ndarray, masked: bool) -> None:
+    """v(tau) / TH, one dot per neuron; what is below 0 is marked if it is ``masked``."""
     rows = np.arange(1, residual.size + 1)
     # Outliers are drawn at the border, so that the scale fits the other neurons.
     low = max(min(float(np.quantile(residual, 0.05, method="lower")), -0.5), -4.0)
     high = min(max(float(np.quantile(residual, 0.95, method="higher")), 1.0), 4.0)
     shown = np.clip(residual, low, high)
-    axes.axvspan(-1e6, 0, color=SILENCED, alpha=0.07, linewidth=0)
+    if masked:
+        axes.axvspan(-1e6, 0, color=SILENCED, alpha=0.07, linewidth=0)
     axes.axvline(0, color=SOFT, linewidth=0.9)
     for mask, color, marker in ((~silenced, SPIKE, "o"), (silenced, SILENCED, "s")):
         axes.hlines(rows[mask], 0, shown[mask], color=color, linewidth=0.7, alpha=0.5)

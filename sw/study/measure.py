@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from residuum.sw.network.corrections import CARRY, MASK
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.study.simulator import Inference, PlainRun, Reset, Simulator, qcfs_levels
 from residuum.sw.study.store import Arrays
@@ -33,6 +34,7 @@ def right_images(
     *,
     plain_steps: int,
     stages: Mapping[int, int],
+    correction: str = MASK,
     record: bool = False,
 ) -> Arrays:
     """The images that each setting of tau and T classifies correctly.
@@ -42,7 +44,10 @@ def right_images(
     plain_steps
         Longest run without a probe.
     stages
-        Largest T for each tau >= 1; neither tau nor T exceeds ``plain_steps``.
+        Largest T for each tau >= 1; neither tau nor T exceeds ``plain_steps``, and with the
+        correction carry tau + T does not.
+    correction
+        Mask, carry or offset, for tau >= 1.
     record
         Also return the smallest and largest potentials of all runs.
 
@@ -61,8 +66,13 @@ def right_images(
             probe = simulator.plain(batch, plain_steps, keep=stages)
             result["plain"][:, place] = _right(probe.logits, labels[place])
             for tau, T in stages.items():
-                inference = simulator.inference(batch, probe, tau=tau, T=T)
-                result[f"srp_{tau}"][:, place] = _right(inference.logits, labels[place])
+                if correction == CARRY:
+                    logits = simulator.carried(probe, tau=tau)[:T]
+                else:
+                    steps = {"tau": tau, "T": T}
+                    inference = simulator.inference(batch, probe, **steps, correction=correction)
+                    logits = inference.logits
+                result[f"srp_{tau}"][:, place] = _right(logits, labels[place])
     if extremes is not None:
         result |= {"low": extremes.low, "high": extremes.high}
     return result

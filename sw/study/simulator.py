@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.bounds import bounds
+from residuum.sw.network.corrections import MASK
 from residuum.sw.network.forward import convolve, padded, pooled
 from residuum.sw.network.graph import IMAGE, INPUT, Source
 from residuum.sw.network.integer_network import LARGEST_PIXEL, RATE, IntegerNetwork, Layer
@@ -74,7 +75,7 @@ class Inference:
     Attributes
     ----------
     silenced
-        bool (N, C, H, W) per hidden layer: v(tau) < 0.
+        bool (N, C, H, W) per hidden layer: v(tau) < 0 with the correction mask; else all False.
     unmasked
         Spikes before the mask, 0 or 1 (T, N, C, H, W) per hidden layer. The next layer receives
         them without the silenced neurons.
@@ -178,27 +179,38 @@ class Simulator:
         logits = self.network.walk(images[None], step)
         return PlainRun(tuple(layers), logits)
 
-    def inference(self, images: Tensor, probe: PlainRun, *, tau: int, T: int) -> Inference:
-        """T steps of inference; neurons with v(tau) < 0 are silenced.
+    def inference(
+        self, images: Tensor, probe: PlainRun, *, tau: int, T: int, correction: str = MASK
+    ) -> Inference:
+        """T steps of inference with the correction mask or offset; see `carried` for carry.
 
-        ``probe`` is a plain run of the same images with at least T steps, which kept the potentials
-        of ``tau`` >= 1.
+        ``probe`` is a plain run of the same images with at least tau and T steps, which kept the
+        potentials of ``tau`` >= 1.
         """
-        silenced = tuple(layer.potentials[tau] < 0 for layer in probe.layers)
+        masked = correction == MASK
+        silenced = tuple((layer.potentials[tau] < 0) & masked for layer in probe.layers)
         unmasked = []
 
         def step(index: int, layer: Layer, inputs: list[Tensor]) -> Tensor:
             if layer.threshold is None:
                 return self._logits(self._current(index, inputs), T)
-            if all(source.map == INPUT for source in layer.sources):
+            if masked and all(source.map == INPUT for source in layer.sources):
                 spikes = probe.layers[index].spikes[:T]
             else:
-                spikes = self._fire(index, self._current(index, inputs), T).spikes
+                offset = 0 if masked else _offset(probe.layers[index], layer, tau)
+                current = self._current(index, inputs)
+                spikes = self._fire(index, current, T, offset=offset).spikes
             unmasked.append(spikes)
             return spikes * ~silenced[index]
 
         logits = self.network.walk(images[None], step)
         return Inference(silenced, tuple(unmasked), logits)
+
+    @staticmethod
+    def carried(run: PlainRun, *, tau: int) -> Tensor:
+        """Logits (steps - tau, N, classes) of T = 1 .. steps - tau with the correction carry, whose
+        layers run as without a probe."""
+        return run.logits[tau:] - run.logits[tau - 1]
 
     def _current(self, index: int, inputs: list[Tensor]) -> Tensor:
         """I(t), (steps or 1, N, C, H, W); an axis of length 1 is a constant current."""
@@ -217,7 +229,9 @@ class Simulator:
         steps: int,
         keep: Collection[int] = (),
         reset: Reset = "subtraction",
+        offset: Tensor | int = 0,
     ) -> Fired:
+        """``offset`` is the number of spikes (N, C, H, W) that the neurons owe at the start."""
         layer = self.network.layers[index]
         assert layer.threshold is not None
         limit = torch.from_numpy(layer.threshold.copy()).to(current.dtype)[:, None, None]
@@ -226,7 +240,7 @@ class Simulator:
         # Channels innermost: the fastest memory format for convolutions.
         spikes = current.new_empty(steps, n, height, width, channels).permute(0, 1, 4, 2, 3)
         potentials = {}
-        potential: Tensor = start
+        potential: Tensor = start + offset * limit
         for step in range(steps):
             before = potential + current[step if len(current) > 1 else 0]
             spike = before >= limit
@@ -248,6 +262,16 @@ class Simulator:
             last = len(self.network.layers) - 1
             self.extremes.see(last, logits.min().item(), logits.max().item())
         return logits
+
+
+def _offset(fired: Fired, layer: Layer, tau: int) -> Tensor:
+    """Spikes that the neurons owe after ``tau`` steps of probe with the correction offset: 1, 0, or
+    -1 of those that have fired."""
+    assert layer.threshold is not None
+    potential = fired.potentials[tau]
+    limit = torch.from_numpy(layer.threshold.copy()).to(potential.dtype)[:, None, None]
+    surplus = (potential < 0) & (fired.spikes[:tau] > 0).any(dim=0)
+    return (potential >= limit).to(potential.dtype) - surplus.to(potential.dtype)
 
 
 def _check_probe(network: IntegerNetwork) -> None:
@@ -368,14 +392,16 @@ def check_images(network: IntegerNetwork, images: np.ndarray) -> None:
 
 
 def _largest_value(network: IntegerNetwork, layer: Layer, steps: int) -> int:
-    """Largest possible magnitude of any sum, current or potential in ``steps`` steps."""
+    """Largest possible magnitude of any sum, current or potential in ``steps`` steps, also if they
+    start a threshold higher or lower."""
     limits = bounds(network, layer, steps)
+    offset = 0 if layer.threshold is None else int(layer.threshold.max())
     values = [
         _reach(network, layer, 1),
         *(int(np.abs(part).max()) for part in (limits.current_min, limits.current_max)),
         *(int(np.abs(part).max()) for part in (limits.potential_min, limits.potential_max)),
     ]
-    return max(values)
+    return max(values) + offset
 
 
 def _reach(network: IntegerNetwork, layer: Layer, largest_number: int) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from residuum.sw.network.corrections import MASK, check_correction
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.study.measure import right_images
@@ -18,13 +19,18 @@ def divisions(
     images: np.ndarray,
     labels: np.ndarray,
     steps: int,
+    correction: str = MASK,
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
     """Accuracy of tau = 0 .. steps-1 with T = steps - tau, on uint8 images (N, C, H, W).
 
     Each row has ``tau``, ``T``, ``accuracy``, and ``difference`` and ``error`` against plain
-    conversion with the same total; the last three in percent.
+    conversion with the same total; the last three in percent. ``correction`` is that of the runs
+    with tau > 0.
+
+    Raises ``ResiduumError`` if the network has no such correction.
     """
+    check_correction(network, correction, 1)
     stages = {tau: steps - tau for tau in range(1, steps)}
     parts = []
     with reporter.task(f"{network.name}, {steps} steps", total=len(labels), unit="images") as task:
@@ -32,7 +38,12 @@ def divisions(
             place = slice(first, first + PORTION)
             parts.append(
                 right_images(
-                    network, images[place], labels[place], plain_steps=steps, stages=stages
+                    network,
+                    images[place],
+                    labels[place],
+                    plain_steps=steps,
+                    stages=stages,
+                    correction=correction,
                 )
             )
             task.advance(len(labels[place]))

@@ -67,5 +67,8 @@ REFUSED = {
         "layers in the wrong order": run(2, 1, tau=1, T=1),
         "layers with a high bit": run(0, 1 << 8, tau=1, T=1),
     },
-    Status.REFUSED: {"steps with a high bit": run(0, 1, tau=1, T=1 << 8)},
+    Status.REFUSED: {
+        "no such correction": run(0, 1, tau=1, T=2 << 8 | 1),
+        "steps with a high bit": run(0, 1, tau=1, T=1 << 23 | 1),
+    },
 }

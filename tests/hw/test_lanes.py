@@ -12,12 +12,13 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.layouts import MAX_TICKETS
 from tests.hw.simulation import trace
 
-HOW = ("partial", "first", "shared", "group_last", "layer_last")
-Event = tuple[int, list[int]]  # train, weights
+HOW = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
+Event = tuple[int, list[int], int]  # train, weights, shift
 
 
-def config(tile_lanes: int, steps: int) -> EngineConfig:
-    return EngineConfig(lanes=tile_lanes, tile_lanes=tile_lanes, steps=steps, weight_bits=6)
+def config(tile_lanes: int, steps: int, **sizes: int) -> EngineConfig:
+    sizes = {"weight_bits": 6, "shift_bits": 3} | sizes
+    return EngineConfig(lanes=tile_lanes, tile_lanes=tile_lanes, steps=steps, **sizes)
 
 
 def how(rng: random.Random) -> dict[str, int]:
@@ -27,8 +28,9 @@ def how(rng: random.Random) -> dict[str, int]:
 class Drive:
     """Makes cycles as from a scanner, and the expected slots and sums."""
 
-    def __init__(self, c: EngineConfig, last_lane: int):
-        self.c, self.last_lane = c, last_lane
+    def __init__(self, c: EngineConfig, last_lane: int, first_lane: int = 0):
+        self.c, self.last_lane, self.first_lane = c, last_lane, first_lane
+        self.idle = {"last_lane": last_lane, "first_lane": first_lane}
         self.cycles: list[dict] = []
         self.slots: list[dict] = []
         self.sums = np.zeros((c.tile_lanes, c.steps), np.int64)
@@ -36,7 +38,7 @@ class Drive:
         self.tickets = 0
 
     def cycle(self, *, event: Event | None = None, **action) -> None:
-        train, weights = event or (0, [-1] * self.c.tile_lanes)
+        train, weights, shift = event or (0, [-1] * self.c.tile_lanes, 0)
         if self.lanes_left:
             self.lanes_left -= 1
         elif self.tickets:
@@ -50,16 +52,17 @@ class Drive:
         bits = (1 << self.c.weight_bits) - 1
         self.cycles.append(
             {
-                "last_lane": self.last_lane,
+                **self.idle,
                 "weights": [weight & bits for weight in weights],
-                "action": {"how": {}, "train": train, **action},
+                "action": {"how": {}, "train": train, "shift": shift, **action},
             }
         )
 
     def add(self, event: Event) -> None:
-        train, weights = event
+        train, weights, shift = event
         steps = [train >> step & 1 for step in range(self.c.steps)]
-        self.sums += np.outer(np.array(weights), np.array(steps))
+        worth = 2**self.c.shift_bits if shift else 1
+        self.sums += np.outer(np.array(weights) * worth, np.array(steps))
 
     def event(self, event: Event) -> None:
         self.cycle(event=event)
@@ -76,7 +79,7 @@ class Drive:
         for lane in range(self.last_lane + 1):
             last = int(lane == self.last_lane)
             slot = {"lane": lane, "last": last, "empty": 0, "how": how}
-            self.slots.append(slot | {"sums": self.sums[lane].tolist()})
+            self.slots.append(slot | {"sums": self.sums[self.first_lane + lane].tolist()})
         self.sums[:] = 0
         if event:
             self.add(event)
@@ -99,7 +102,7 @@ def given_out(drive: Drive, *, before: list[dict] | None = None) -> list[dict]:
     """The slots with their sums, which follow two cycles later."""
     before = before or []
     # Long enough for all slots, and to catch extra ones.
-    tail = [{"last_lane": drive.last_lane}] * (drive.last_lane + MAX_TICKETS + 6)
+    tail = [drive.idle] * (drive.last_lane + MAX_TICKETS + 6)
     seen = trace(LaneArray(drive.c), before + drive.cycles + tail, ["slot_valid", "slot", "sums"])[
         len(before) :
     ]
@@ -116,18 +119,19 @@ def given_out(drive: Drive, *, before: list[dict] | None = None) -> list[dict]:
 
 
 def valid(drive: Drive) -> list[int]:
-    cycles = drive.cycles + [{"last_lane": drive.last_lane}] * (drive.last_lane + 4)
+    cycles = drive.cycles + [drive.idle] * (drive.last_lane + 4)
     return [cycle["slot_valid"] for cycle in trace(LaneArray(drive.c), cycles, ["slot_valid"])]
 
 
 def random_event(c: EngineConfig, rng: random.Random) -> Event:
     low, high = -(1 << c.weight_bits - 1), (1 << c.weight_bits - 1) - 1
     extremes = rng.choice([[low], [high], range(low, high + 1)])
-    return rng.randrange(1 << c.steps), [rng.choice(extremes) for _ in range(c.tile_lanes)]
+    weights = [rng.choice(extremes) for _ in range(c.tile_lanes)]
+    return rng.randrange(1 << c.steps), weights, rng.randrange(2)
 
 
-def random_drive(c: EngineConfig, last_lane: int, rng: random.Random) -> Drive:
-    drive = Drive(c, last_lane)
+def random_drive(c: EngineConfig, last_lane: int, rng: random.Random, first_lane: int = 0) -> Drive:
+    drive = Drive(c, last_lane, first_lane)
     for _ in range(12):
         for _ in range(rng.randint(0, 5)):
             drive.event(random_event(c, rng))
@@ -149,12 +153,17 @@ def random_drive(c: EngineConfig, last_lane: int, rng: random.Random) -> Drive:
     return drive
 
 
-SIZES = [(1, 1, 0), (1, 3, 0), (3, 1, 2), (3, 3, 0), (4, 2, 3), (5, 4, 4), (8, 8, 7)]
+SIZES = [
+    *[(1, 1, 0, 0), (1, 3, 0, 0), (3, 1, 0, 2), (3, 3, 0, 0), (3, 3, 2, 0), (4, 2, 0, 3)],
+    *[(5, 4, 0, 4), (5, 2, 1, 1), (8, 8, 0, 7), (8, 2, 6, 1), (8, 2, 4, 3)],
+]
 
 
-@pytest.mark.parametrize(("tile_lanes", "steps", "last_lane"), SIZES)
-def test_sums_and_their_order(tile_lanes, steps, last_lane):
-    drive = random_drive(config(tile_lanes, steps), last_lane, random.Random(tile_lanes))
+@pytest.mark.parametrize(("tile_lanes", "steps", "first_lane", "last_lane"), SIZES)
+@pytest.mark.parametrize("shift_bits", [0, 3])
+def test_sums_and_their_order(tile_lanes, steps, first_lane, last_lane, shift_bits):
+    c = config(tile_lanes, steps, shift_bits=shift_bits)
+    drive = random_drive(c, last_lane, random.Random(tile_lanes), first_lane)
     assert given_out(drive) == drive.slots
 
 
@@ -163,14 +172,15 @@ def test_sums_and_their_order(tile_lanes, steps, last_lane):
 def test_random_sizes(seed):
     rng = random.Random(seed)
     c = config(rng.randint(1, 6), rng.randint(1, 4))
-    drive = random_drive(c, rng.randrange(c.tile_lanes), rng)
+    first_lane = rng.randrange(c.tile_lanes)
+    drive = random_drive(c, rng.randrange(c.tile_lanes - first_lane), rng, first_lane)
     assert given_out(drive) == drive.slots
 
 
 def test_an_event_beside_a_flush_belongs_to_the_next_window():
     c = config(2, 2)
     drive = Drive(c, 1)
-    for event in [(0b01, [1, 2]), (0b11, [10, 20])]:
+    for event in [(0b01, [1, 2], 0), (0b11, [10, 20], 0)]:
         drive.flush({}, event=event)
     drive.wait()
     drive.flush({})
@@ -183,9 +193,9 @@ def test_windows_as_fast_as_the_drain_allows():
     c = config(4, 2)
     drive = Drive(c, 3)
     for number in range(5):
-        drive.flush({}, event=(0b11, [number] * 4))
+        drive.flush({}, event=(0b11, [number] * 4, 0))
         for _ in range(3):
-            drive.event((0b01, [1] * 4))
+            drive.event((0b01, [1] * 4, 0))
     drive.flush({})
     assert valid(drive) == [0, 0] + [1] * 4 * 6 + [0] * 2
 
@@ -197,12 +207,11 @@ def test_the_first_slot_comes_two_cycles_after_the_flush():
 
 
 def test_the_largest_sums():
-    c = EngineConfig(lanes=1, tile_lanes=1, steps=2, weight_bits=4, accumulator_bits=6)
+    c = config(1, 2, weight_bits=4, shift_bits=1, accumulator_bits=6)
     drive = Drive(c, 0)
-    for _ in range(4):
-        drive.event((0b01, [-8]))
-    for _ in range(4):
-        drive.event((0b10, [7]))
+    for _ in range(2):
+        drive.event((0b01, [-8], 1))
+        drive.event((0b10, [7], 1))
     drive.flush({})
     assert given_out(drive)[0]["sums"] == [-32, 28]
 

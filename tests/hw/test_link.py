@@ -7,7 +7,7 @@ from amaranth.hdl import Signal
 
 from residuum.hw.isa import protocol
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.host_map import Control, HostMap, Region
+from residuum.hw.isa.host_map import Control, Correction, HostMap, Region
 from residuum.hw.isa.protocol import Command, Frame, Identity, Status
 from residuum.hw.link.link import HostLink
 from tests.hw.bad_frames import DAMAGED, MAP, REFUSED, TRAINS, WIRE, WRITE
@@ -96,6 +96,13 @@ def test_a_run():
     steps, run = (MAP.address(Region.CONTROL, word=word) for word in (Control.STEPS, Control.RUN))
     assert engine.writes == [(steps, 2 << 8 | 1), (run, 2 << 8)]
     assert replies == [reply(RUN, [0, 0, 123])]
+
+
+def test_the_correction_is_handed_to_the_engine():
+    request = protocol.run(0, 2, tau=1, T=2, correction=Correction.CARRY)
+    replies, engine = asked(request)
+    assert replies == [reply(request, [0, 0, 40])]
+    assert engine.writes[0] == (engine.control[Control.STEPS], 1 << 16 | 2 << 8 | 1)
 
 
 def test_the_class_comes_with_the_reply():

@@ -271,7 +271,6 @@ CASES = pytest.mark.parametrize(
 )
 KINDS = {
     "plain": {},
-    "output": {"output": True},
     "from zero": {"start_zero": True},
     "strict": {"strict": True},
     "strict from zero": {"strict": True, "start_zero": True},
@@ -280,31 +279,38 @@ KINDS = {
 
 
 @CASES
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+@pytest.mark.parametrize("output", [False, True], ids=["hidden", "output"])
 @pytest.mark.parametrize("numbers", [False, True], ids=["spikes", "pixels"])
-def test_the_equations(steps, tau, inference, kind, numbers):
+def test_the_equations(steps, tau, inference, numbers, output):
     c = config(steps)
-    mode = Mode(tau, inference, numbers=numbers, **kind)
+    mode = Mode(tau, inference, numbers=numbers, output=output)
+    seen, expected = seen_and_expected(c, mode, random_windows(c, mode, random.Random(steps)))
+    assert seen == expected
+
+
+@pytest.mark.parametrize(("steps", "tau", "inference"), [(1, 0, 1), (3, 1, 2), (5, 2, 2), (8, 0, 8)])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_kinds_of_neurons(steps, tau, inference, kind):
+    c = config(steps)
+    mode = Mode(tau, inference, **kind)
     seen, expected = seen_and_expected(c, mode, random_windows(c, mode, random.Random(steps)))
     assert seen == expected
 
 
 @pytest.mark.parametrize(
-    ("steps", "bits"), [(s, k) for s in (1, 2, 3, 8, 9) for k in range(1, min(s, 8) + 1)]
+    ("steps", "bits"), [(s, k) for s in (1, 2, 3, 8) for k in range(1, s + 1)] + [(9, 1), (9, 8)]
 )
-@pytest.mark.parametrize("fraction", [False, True], ids=["whole", "fraction"])
 @pytest.mark.parametrize("pixels", [False, True], ids=["radix map", "pixels"])
-def test_the_division(steps, bits, fraction, pixels):
+def test_the_division(steps, bits, pixels):
     c = config(steps, potential_bits=30)
-    mode = radix(bits, fraction=fraction)
+    mode = radix(bits, fraction=bits % 2 > 0)
     planes = PIXEL_PLANES if pixels else min(steps, PIXEL_PLANES)
     windows = random_windows(c, mode, random.Random(steps + bits), planes=planes)
     seen, expected = seen_and_expected(c, mode, windows)
     assert seen == expected
 
 
-@pytest.mark.parametrize("steps", [1, 3, 8])
-@pytest.mark.parametrize("fraction", [False, True], ids=["whole", "fraction"])
+@pytest.mark.parametrize(("steps", "fraction"), [(1, True), (3, False), (8, True)])
 def test_logits_in_radix_code_are_currents(steps, fraction):
     c = config(steps, potential_bits=30)
     mode = radix(1, fraction=fraction, output=True)
@@ -331,7 +337,7 @@ def test_random_engines(seed):
     tau = rng.randrange(steps)
     fraction = rng.random() < 0.5
     if rng.random() < 0.5:
-        kind = rng.choice(list(KINDS.values()))
+        kind = rng.choice([*KINDS.values(), {"output": True}])
         inference = rng.randint(1, steps - tau)
         mode = Mode(tau, inference, numbers=rng.random() < 0.5, fraction=fraction, **kind)
     else:
@@ -379,10 +385,10 @@ def test_the_potential_starts_again_with_the_inference():
 
 def test_a_strict_neuron_does_not_fire_at_its_threshold():
     c = config(3)
-    # It starts at 8: v + I is 16, 17 and, after a spike and 1 + 15 = 16, 32 and a spike.
-    neurons = [(8, 16, [0] * 3), (9, 16, [0] * 3), (15, 16, [0] * 3)]
+    # From 8 on, v + I is 16, 24, 16 for the first neuron and 17, 10, 19 for the second one.
+    neurons = [(8, 16, [0] * 3), (9, 16, [0] * 3)]
     seen, _ = alone(c, Mode(0, 3, strict=True), *neurons)
-    assert [train for _, train in seen] == [[0, 1, 0, 0], [1, 0, 1, 0], [1, 1, 1, 0]]
+    assert [train for _, train in seen] == [[0, 1, 0, 0], [1, 0, 1, 0]]
 
 
 @pytest.mark.parametrize("steps", [1, 3, 8])

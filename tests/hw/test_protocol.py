@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from residuum.hw.isa import protocol
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.host_map import Correction
 from residuum.hw.isa.protocol import Frame, FrameError, FrameReader, Identity
 
 WORD = st.integers(0, 0xFFFF_FFFF)
@@ -124,6 +125,10 @@ def test_endless_noise_takes_no_room():
         (protocol.write(7, [1, 2]), (3, 7, 2, (1, 2))),
         (protocol.write_bytes(7, b"\1\2\3\4\5"), (4, 7, 5, (0x04030201, 5))),
         (protocol.run(1, 3, tau=4, T=8), (5, 0x301, 1, (0x804,))),
+        (
+            protocol.run(1, 3, tau=4, T=8, correction=Correction.CARRY),
+            (5, 0x301, 1, (0x1_0804,)),
+        ),
         (protocol.status(), (6, 0, 0, ())),
         (protocol.reset(), (7, 0, 0, ())),
     ],
@@ -137,9 +142,9 @@ CONFIG = EngineConfig(lanes=6, tile_lanes=2, weight_rows=5)
 
 def test_the_words_of_an_identity():
     identity = Identity(config=CONFIG, clock_hz=25_000_000, digest=b"\1\2", name="digits")
-    sizes = [6, 2, 8, 8, 16, 24, 4, 5, 512, 32, 512, 16]
+    sizes = [6, 2, 8, 8, 16, 24, 4, 4, 5, 512, 512, 64, 512, 16]
     name = [int.from_bytes(b"digi", "little"), int.from_bytes(b"ts", "little"), 0, 0]
-    assert list(identity.words()) == [1, *sizes, 25_000_000, 0x0201, 0, 0, 0, *name]
+    assert list(identity.words()) == [2, *sizes, 25_000_000, 0x0201, 0, 0, 0, *name]
 
 
 def test_an_identity_reads_back():
@@ -166,10 +171,10 @@ def test_what_cannot_be_told_is_refused(changes, error, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "protocol version none is not 1"),
-        ((2, 3), "protocol version 2 is not 1"),
-        ((1, 3), "an identity has 22 words, not 2"),
-        ((1,) + (0,) * 21, "lanes must be in 1..1024, not 0"),
+        ((), "protocol version none is not 2"),
+        ((1, 3), "protocol version 1 is not 2"),
+        ((2, 3), "an identity has 24 words, not 2"),
+        ((2,) + (0,) * 23, "lanes must be in 1..1024, not 0"),
     ],
 )
 def test_what_is_no_identity_is_refused(words, message):

@@ -84,7 +84,7 @@ def expected(c: EngineConfig, request: dict, words: int, running: bool) -> Statu
         first, last = address & 0xFF, address >> 8
         if not first <= last < c.layers:
             return Status.RANGE
-        if request["steps"] >> 16:
+        if request["steps"] >> 17:
             return Status.REFUSED
     return Status.OK
 
@@ -95,7 +95,7 @@ def check(c: EngineConfig, cases: list[tuple[dict, int, bool]]) -> list[Status]:
 
     async def testbench(ctx):
         for request, words, running in cases:
-            fields = {"steps_plain": request["steps"] >> 16 == 0}
+            fields = {"steps_plain": request["steps"] >> 17 == 0}
             for name in ("command", "address", "count"):
                 value, width = request[name], dut.request.shape()[name].width
                 if name == "address":
@@ -135,7 +135,7 @@ def random_case(rng: random.Random, c: EngineConfig) -> tuple[dict, int, bool]:
     count = near(rng, count)
     payload = {Command.WRITE: count, Command.WRITE_BYTES: -(-count // 4), Command.RUN: 1}
     words = max(4, min(260, 4 + payload.get(command, 0) + rng.choice([0] * 9 + [1])))
-    steps = rng.choice([0x301, 0x1_0301, rng.getrandbits(16)])
+    steps = rng.choice([0x301, 0x1_0301, 0x2_0301, rng.getrandbits(16)])
     request = {"command": command, "address": address, "count": count, "steps": steps}
     return request, words, rng.random() < 0.1
 

@@ -85,6 +85,11 @@ def test_radix_networks_need_no_stages(
         "residuum: network 'radix' is in radix code, which runs once: tau must be 0 and T 1, not 0 "
         "and 4\n"
     )
+    assert main([command, radix, "--correction", "carry"]) == 1
+    assert capsys.readouterr().err == (
+        "residuum: network 'radix' is in radix code, which has no probe and so no correction "
+        "'carry'; leave the correction out\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["sim", "verify", "suggest"])
@@ -125,4 +130,7 @@ def test_strict_networks_run_without_a_probe(
     assert main(["summary", "strict.npz"]) == 0
     assert "tau 0, T 4" in capsys.readouterr().out
     assert main(["summary", "strict.npz", "--tau", "1"]) == 1
+    assert "or the correction carry" in capsys.readouterr().err
+    assert main(["summary", "strict.npz", "--correction", "carry"]) == 0
+    assert "tau 4, T 4, carry" in capsys.readouterr().out
     load_network("strict.npz")

@@ -95,6 +95,7 @@ def module(in_tmp: Path) -> Path:
         (["net.py:small"], "name them with --data"),
         (["net.py:small", "--data", "nowhere"], "there is no data set, folder or file 'nowhere'"),
         (["net.py:small", "--data", "digits", "--tau", "2"], "give --code rate"),
+        (["net.py:small", "--data", "digits", "--correction", "carry"], "give --code rate"),
         (["net.py:small", "--data", "digits", "-o", "a.onnx"], "-o names a.onnx"),
         (["net.py:small", "--data", "digits", "--mean", "0.1", "0.2"], "--mean has 2 values"),
         (["net.py:small", "--data", "digits", "--reset", "subtract"], "are for .nir files"),

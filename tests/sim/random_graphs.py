@@ -50,7 +50,7 @@ def random_engine_graph(
         general=False,
         image_in_pairs=code == RADIX and config.steps >= 8,
     )
-    structure.build(int(rng.integers(0, 7)) if depth is None else depth)
+    structure.build(int(rng.integers(0, 9)) if depth is None else depth)
     strict = code == RATE and rng.random() < 0.3
     most_bits = min(config.steps, 8)
     equal = int(rng.integers(1, most_bits + 1)) if rng.random() < 0.5 else None

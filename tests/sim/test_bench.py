@@ -157,7 +157,7 @@ def test_a_cycle_model_that_is_off_is_told(again, monkeypatch, capsys):
 def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys):
     """A golden model without silencing differs from the engine."""
 
-    def unmasked(network, images, *, tau, T):
+    def unmasked(network, images, *, tau, T, correction):
         return simulate(network, images, tau=0, T=tau + T)
 
     work_in(tmp_path, monkeypatch)

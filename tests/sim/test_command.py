@@ -45,7 +45,7 @@ def test_plain_conversion_and_other_lanes(tmp_path):
 def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys):
     """A golden model without silencing differs from the engine."""
 
-    def unmasked(network, images, *, tau, T):
+    def unmasked(network, images, *, tau, T, correction):
         return simulate(network, images, tau=0, T=tau + T)
 
     monkeypatch.setattr("residuum.sw.golden.golden_model.simulate", unmasked)

@@ -157,7 +157,7 @@ def test_a_second_ctrl_c_drops_it(in_tmp):
 
 
 def test_a_mismatch_is_told_and_ends_with_status_1(parts, monkeypatch, capsys):
-    def unmasked(network, images, *, tau, T):
+    def unmasked(network, images, *, tau, T, correction):
         return simulate(network, images, tau=0, T=tau + T)
 
     monkeypatch.setattr("residuum.sw.golden.golden_model.simulate", unmasked)

@@ -16,11 +16,12 @@ CONFIG = EngineConfig(lanes=4, tile_lanes=2, steps=4, weight_rows=1000, feature_
 CLOCK_HZ = 50_000_000
 
 
-def identity(config: EngineConfig = CONFIG, *, version: int = 1) -> tuple[int, ...]:
+def identity(config: EngineConfig = CONFIG, *, version: int = 2) -> tuple[int, ...]:
     """The words of a reply to IDENTIFY."""
     c = config
     sizes = (c.lanes, c.tile_lanes, c.steps, c.weight_bits, c.accumulator_bits, c.potential_bits)
-    sizes += (c.fraction_bits, c.weight_rows, c.feature_rows, c.channel_groups, c.table_entries)
+    sizes += (c.fraction_bits, c.shift_bits, c.weight_rows, c.feature_rows, c.parameter_rows)
+    sizes += (c.logit_rows, c.table_entries)
     name = struct.unpack("<4I", b"digits-8bit".ljust(16, b"\0"))
     return (version, *sizes, c.layers, CLOCK_HZ, *struct.unpack("<4I", bytes(range(16))), *name)
 
@@ -38,6 +39,8 @@ class FakeLink:
         Sent requests, in order.
     runs : int
         Number of finished runs.
+    steps : tuple[int, int, int]
+        tau, T and correction of the last run.
     rates : int
         Number of bit rates left, including the current one.
     """
@@ -53,6 +56,7 @@ class FakeLink:
         self.model = LinkModel(words or identity(), Memory(CONFIG), self._engine)
         self.requests: list[bytes] = []
         self.runs = 0
+        self.steps = 0, 0, 0
         self.rates = 1
         self.closed = False
         self._coming: list[bytes] = []
@@ -112,8 +116,9 @@ class FakeLink:
         place = self._random.randrange(1, len(data) - 1)
         return data[:place] + bytes([data[place] ^ 0x01]) + data[place + 1 :]
 
-    def _engine(self, first: int, last: int, tau: int, T: int) -> tuple[int, int]:
+    def _engine(self, first: int, last: int, tau: int, T: int, correction: int) -> tuple[int, int]:
         self.runs += 1
+        self.steps = tau, T, correction
         return self.runs - 1, 1000 + self.runs
 
 

@@ -68,7 +68,8 @@ def test_eval_writes_the_report(in_tmp: Path, capsys: pytest.CaptureFixture[str]
     assert main(["eval", "digits", "--images", "40", "--tau", "2", "--T", "3", "--bits", "4"]) == 0
     report = json.loads((in_tmp / "build/eval/digits-4bit.json").read_text())
     accuracy = report.pop("accuracy")
-    assert report == {"model": "digits-4bit", "bits": 4, "tau": 2, "T": 3, "images": 40}
+    steps = {"tau": 2, "T": 3, "correction": "mask"}
+    assert report == {"model": "digits-4bit", "bits": 4, **steps, "images": 40}
     assert 90 <= accuracy <= 100
     out = capsys.readouterr().out
     assert f"digits: {accuracy:.2f} % of 40 images right (4-bit weights, tau 2, T 3)" in out

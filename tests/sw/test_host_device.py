@@ -124,8 +124,8 @@ def test_pulled_cable():
 
 
 def test_another_protocol_version():
-    with pytest.raises(DeviceError, match="protocol version 2 is not 1.; build its bitstream anew"):
-        Device(FakeLink(words=identity(version=2) + (0, 0)))
+    with pytest.raises(DeviceError, match="protocol version 1 is not 2.; build its bitstream anew"):
+        Device(FakeLink(words=identity(version=1) + (0, 0)))
 
 
 @pytest.mark.parametrize(
@@ -343,6 +343,26 @@ def test_wrong_steps_get_a_sentence(tau, T, sentence):
         Classifier(found, small(), tau=tau, T=T)
     with pytest.raises(ResiduumError, match=sentence):
         found.run(0, 0, tau=tau, T=T)
+    assert link.requests == []
+
+
+@pytest.mark.parametrize(
+    ("correction", "tau", "code"), [(None, 1, 0), ("mask", 1, 0), ("carry", 1, 1), ("carry", 0, 0)]
+)
+def test_the_correction_is_asked_of_the_device(correction, tau, code):
+    found, link = device()
+    classifier = Classifier(found, small(), tau=tau, T=2, correction=correction)
+    classifier.load()
+    classifier.classify(PIXEL)
+    assert link.steps == (tau, 2, code)
+
+
+def test_wrong_corrections_get_a_sentence():
+    found, link = device()
+    with pytest.raises(ResiduumError, match="the engine does not have the correction 'offset'"):
+        Classifier(found, small(), tau=1, T=2, correction="offset")
+    with pytest.raises(ResiduumError, match="the correction must be at most 1, not 2"):
+        found.run(0, 0, tau=1, T=2, correction=2)
     assert link.requests == []
 
 

@@ -17,6 +17,7 @@ from residuum.sw.data.data_sets import load_dataset
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.bounds import bounds, signed_bits
+from residuum.sw.network.corrections import CARRY
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.graph import INPUT, Source
 from residuum.sw.network.integer_network import IntegerNetwork
@@ -416,6 +417,23 @@ def test_suggest_prints_the_best_division(zoo: Path, capsys: pytest.CaptureFixtu
     assert re.search(r"best on 40 training images: tau \d, T \d with", capsys.readouterr().out)
 
 
+def test_suggest_finds_the_division_for_another_correction(
+    zoo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With carry, each row is what the golden model has."""
+    path, data = str(zoo / "digits-8bit.npz"), load_dataset("digits")
+    images, labels = data.train_images[:40], data.train_labels[:40]
+    words = ["--steps", "3", "--images", "40", "--correction", "carry"]
+    assert main(["suggest", path, *words]) == 0
+    said = capsys.readouterr().out
+    assert "8-bit weights, 3 steps, carry" in said
+    network = IntegerNetwork.load(path)
+    for tau in (1, 2):
+        golden = simulate(network, images, tau=tau, T=3 - tau, correction=CARRY)
+        share = 100 * float((golden.prediction == labels).mean())
+        assert re.search(rf"{tau} +\W* *{3 - tau} +\W* *{share:.2f} %", said)
+
+
 @pytest.mark.parametrize("words", [[], ["--images", "all"], ["--images", "1437"]])
 def test_suggest_takes_all_images_of_a_small_set(
     zoo: Path, capsys: pytest.CaptureFixture[str], words: list[str]
@@ -438,6 +456,8 @@ def test_suggest_prints_a_name_as_it_is(
     [
         (["--steps", "32"], 1, "--steps must be at most 31, not 32"),
         (["--steps", "0"], 2, "0 is too small"),
+        (["--correction", "most"], 1, "there is no correction 'most'"),
+        (["--correction", "none"], 1, "the correction 'none' is for runs without a probe"),
         (["--images", "many"], 2, "'many' is not a number"),
         (["--images", "1438"], 1, "1438 images are wanted, but digits has 1437 training images"),
     ],

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.bounds import bounds
+from residuum.sw.network.corrections import CARRY, MASK, OFFSET
 from residuum.sw.network.forward import convolve
 from residuum.sw.network.graph import INPUT
 from residuum.sw.network.integer_network import IntegerNetwork
@@ -65,6 +66,26 @@ def test_every_tau_and_T_equals_the_golden_model(seed: int) -> None:
             assert np.array_equal(probe.layers[index].potentials[tau].numpy(), traced.residual)
             passed = (inference.unmasked[index] * ~silenced).transpose(0, 1).bool()
             assert np.array_equal(passed.numpy(), traced.trains[:, tau:])
+
+
+@given(seed=st.integers(0, 2**32))
+@example(seed=0)
+@settings(max_examples=10, deadline=None)
+def test_carry_and_offset_equal_the_golden_model(seed: int) -> None:
+    network = any_network(seed)
+    images = random_images(seed, network, 2)
+    simulator = Simulator(network, STEPS)
+    (_, batch), *_ = simulator.batches(images)
+    run = simulator.plain(batch, STEPS, keep=range(1, STEPS + 1))
+    for tau in range(1, STEPS):
+        carried = simulator.carried(run, tau=tau)
+        offset = simulator.inference(batch, run, tau=tau, T=STEPS - tau, correction=OFFSET)
+        assert not any(silenced.any() for silenced in offset.silenced)
+        for found, correction in ((carried, CARRY), (offset.logits, OFFSET)):
+            assert len(found) == STEPS - tau
+            for T in range(1, STEPS - tau + 1):
+                golden = simulate(network, images, tau=tau, T=T, correction=correction)
+                assert np.array_equal(found[T - 1].numpy(), golden.logits)
 
 
 def test_batches_cover_all_images_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,14 +254,18 @@ def test_silenced_neurons_that_would_have_fired() -> None:
     assert counts["srp"][0, 1].tolist() == [0, 0, 0, 0, 1, 0]
 
 
-def test_right_images_are_those_of_the_golden_model() -> None:
+@pytest.mark.parametrize("correction", [MASK, CARRY, OFFSET])
+def test_right_images_are_those_of_the_golden_model(correction: str) -> None:
     network = random_network(11)
     images = random_images(11, network, 40)
     labels = np.arange(40) % network.classes
-    right = right_images(network, images, labels, plain_steps=6, stages={1: 2, 4: 3})
-    assert right["plain"].shape == (6, 40)
+    stages = {1: 2, 4: 3}
+    right = right_images(
+        network, images, labels, plain_steps=7, stages=stages, correction=correction
+    )
+    assert right["plain"].shape == (7, 40)
     for tau, T, row in ((0, 1, 0), (0, 6, 5), (1, 2, 1), (4, 1, 0), (4, 3, 2)):
-        golden = simulate(network, images, tau=tau, T=T).prediction == labels
+        golden = simulate(network, images, tau=tau, T=T, correction=correction).prediction == labels
         found = right["plain" if tau == 0 else f"srp_{tau}"][row]
         assert np.array_equal(found, golden)
 
