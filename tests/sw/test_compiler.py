@@ -104,7 +104,7 @@ def test_fits():
         ),
         (
             {"table_entries": 6},
-            "layer 'conv' takes 8 table entries, all layers take 9; this engine has 6",
+            "layer 'conv' takes 8 table entries, all layers take 10; this engine has 6",
         ),
         (
             {"feature_rows": 20},
@@ -133,7 +133,7 @@ def test_refuses_for_want_of_room(change, sentence):
 def test_refuses_too_long_sums():
     weight = np.zeros((10, 2, 3, 3), np.int32)
     weight[3] = 127
-    config = CONFIG.with_changes(accumulator_bits=11)
+    config = CONFIG.with_changes(accumulator_bits=11, shift_bits=0)
     assert refusal(config=config, weight=weight) == (
         "layer 'conv', channel 3: accumulators need 13 bits; this engine has 11"
     )
@@ -388,16 +388,44 @@ def test_windows_cover_what_a_convolution_reads(size, pool, kernel, stride, dila
     ]
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    size=st.integers(1, 12),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    data=st.data(),
+)
+def test_max_pooling_reads_each_neuron_of_its_window(size, kernel, stride, data):
+    padding, after = (data.draw(st.integers(0, kernel - 1)) for _ in range(2))
+    if size + padding + after < kernel:
+        return
+    outputs = (size + padding + after - kernel) // stride + 1
+    windows = max_positions(
+        size=size, kernel=kernel, stride=stride, padding=padding, outputs=outputs
+    )
+    inside = [
+        {x for x in range(size) if 0 <= x + padding - stride * output < kernel}
+        for output in range(outputs)
+    ]
+    assert [set(window) for window in windows] == inside
+    assert {len(window) for window in windows} == {max(map(len, inside))}
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     shape=st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 6)),
     lanes=st.integers(1, 9),
 )
 def test_every_neuron_has_a_place_of_its_own(shape, lanes):
-    plan = MapPlan(shape, lanes)
     values = np.arange(1, np.prod(shape) + 1).reshape(shape)
-    words = plan.scatter(values)
-    assert sorted(words[words > 0]) == sorted(values.reshape(-1))
+    column = next(n for n in range(1, lanes + 1) if lanes % n == 0 and n >= min(shape[0], lanes))
+    plans: list = [MapPlan(shape, lanes)]
+    if shape[0] <= lanes:
+        plans.append(PackedMap(shape, lanes, column, shape[1]))
+    for plan in plans:
+        words = plan.scatter(values)
+        assert sorted(words[words > 0]) == sorted(values.reshape(-1))
+        assert np.array_equal(words[plan.slots()], values)
 
 
 @settings(deadline=None, max_examples=50)
