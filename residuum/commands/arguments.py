@@ -7,6 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from residuum.boards.board import Board
+    from residuum.sw.importing.choice import Engines
     from residuum.sw.network.integer_network import IntegerNetwork
 
 # Address of the golden model, for the commands that can do without an engine.
@@ -185,6 +187,17 @@ def engine_sizes(args: argparse.Namespace) -> dict[str, int]:
     """The given arguments of `add_engine_sizes`, by the names of `EngineConfig`."""
     given = {name: getattr(args, name) for name in ENGINE_SIZES}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def engines_of(board: Board, preset: str | None = None) -> Engines:
+    """The engines that a board may have: those for its size of device, or the one called
+    ``preset``."""
+    from residuum.sw.compiler.fit import device_of, preset_named
+    from residuum.sw.importing.choice import Engines
+
+    names = board.presets if preset is None else (preset,)
+    presets = {name: preset_named(name) for name in names}
+    return Engines(board.name, presets, device_of(board.preset))
 
 
 def add_data(parser: argparse.ArgumentParser, *, split: str = HELD_OUT) -> None:
