@@ -4,7 +4,8 @@ The caller passes a `Reporter`. The commands pass one that draws progress bars; 
 nothing.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -67,3 +68,28 @@ class _Silent:
 
 
 SILENT: Reporter = _Silent()
+
+
+class Dropped(Exception):
+    """Ends work whose result is no longer wanted."""
+
+
+_watchers = threading.local()
+
+
+def watch(done: float) -> None:
+    """Called by long work, in the units of its caller: tells who watches this thread.
+
+    Raises `Dropped` if the result is no longer wanted.
+    """
+    getattr(_watchers, "watcher", lambda done: None)(done)
+
+
+@contextmanager
+def watched(watcher: Callable[[float], None]) -> Iterator[None]:
+    """In the block, `watch` in this thread calls ``watcher``."""
+    _watchers.watcher = watcher
+    try:
+        yield
+    finally:
+        del _watchers.watcher
