@@ -74,22 +74,35 @@ class Dropped(Exception):
     """Ends work whose result is no longer wanted."""
 
 
-_watchers = threading.local()
+class _Here(threading.local):
+    """Who follows the work in a thread."""
+
+    reporter: Reporter = SILENT
+    watcher: Callable[[float], None] = staticmethod(lambda share: None)
 
 
-def watch(done: float) -> None:
-    """Called by long work, in the units of its caller: tells who watches this thread.
+_here = _Here()
 
-    Raises `Dropped` if the result is no longer wanted.
+
+def watch(share: float) -> None:
+    """Called by work with the share of it that is done, 0..1, for who follows it.
+
+    Raises `Dropped` if its result is no longer wanted.
     """
-    getattr(_watchers, "watcher", lambda done: None)(done)
+    _here.watcher(share)
+
+
+def reporter_here() -> Reporter:
+    """The reporter of who follows the work in this thread."""
+    return _here.reporter
 
 
 @contextmanager
-def watched(watcher: Callable[[float], None]) -> Iterator[None]:
-    """In the block, `watch` in this thread calls ``watcher``."""
-    _watchers.watcher = watcher
+def followed(watcher: Callable[[float], None], reporter: Reporter) -> Iterator[None]:
+    """In the block, `watch` and `reporter_here` in this thread lead to these."""
+    before = _here.watcher, _here.reporter
+    _here.watcher, _here.reporter = watcher, reporter
     try:
         yield
     finally:
-        del _watchers.watcher
+        _here.watcher, _here.reporter = before

@@ -28,7 +28,7 @@ from concurrent.futures import (
 )
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice, repeat
+from itertools import repeat
 from threading import Event
 from typing import Any
 
@@ -36,7 +36,7 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.files import build_folder, shown
 from residuum.sw.pieces.depends import code_digest
 from residuum.sw.pieces.store import Store, decode, digest_of, encode
-from residuum.sw.progress import SILENT, Dropped, Reporter, Task, watched
+from residuum.sw.progress import SILENT, Dropped, Reporter, Task, followed
 
 # Seconds between two looks at the progress, and between two looks at the workers of a cluster.
 POLL = 0.25
@@ -154,7 +154,7 @@ def run(
     keys = [_key(piece, memory) for piece in pieces]
     work = dict(zip(keys, pieces, strict=True))
     total = sum(piece.size for piece in work.values())
-    runner = _Runner(store, work, pool, title, reporter)
+    runner = _Runner(store, work, pool, reporter)
     left = sum(work[key].size for key in runner.waiting)
     if 0 < left < total:
         reporter.say(f"{title}: {total - left:,.0f} of {total:,.0f} {unit} were done before")
@@ -197,26 +197,22 @@ class _Runner:
     """Runs the pieces that are not kept, in batches: a few more than there are workers."""
 
     def __init__(
-        self, store: Store, work: Mapping[str, Piece], pool: Pool, title: str, reporter: Reporter
+        self, store: Store, work: Mapping[str, Piece], pool: Pool, reporter: Reporter
     ) -> None:
-        self._store, self._work, self._pool = store, work, pool
-        self._title, self._reporter = title, reporter
+        self._store, self._work, self._pool, self._reporter = store, work, pool, reporter
         self.results: dict[str, Any] = {}
         self.failed: dict[str, str] = {}
         self.waiting = deque(key for key in work if not self._kept(key))
         # Pieces that ran when a process was killed: they run again, one at a time. Then the piece
         # that runs alone is to blame.
         self._suspects: deque[str] = deque()
-        self._alone = ""
-        # Pieces that another command computes.
-        self._elsewhere: list[str] = []
-        self._told = False
+        self._alone: list[str] = []
         self._running: dict[Future[Outcome], list[str]] = {}
         self._batch = 1
-        # Parts of the running pieces that are done, in threads.
+        # Work that is done: of the finished pieces, and of each that runs in a thread.
+        self._done = 0.0
         self._steps: dict[str, float] = {}
         self._drop = Event()
-        self._done = 0.0
 
     def _kept(self, key: str) -> bool:
         try:
@@ -233,74 +229,45 @@ class _Runner:
         """Run all pieces. The first Ctrl-C lets the running ones finish, the second drops them."""
         workers = _Workers(self._pool, self._reporter)
         try:
-            while self.waiting or self._suspects or self._elsewhere or self._running:
+            while self.waiting or self._suspects or self._running:
                 self._start(workers)
                 self._keep_finished(task, workers)
         except KeyboardInterrupt:
             self._reporter.say(f"finishing what is being {doing}; interrupt again to drop it")
             if self._pool.cluster is None:
                 for future in [each for each in self._running if each.cancel()]:
-                    self._free(self._running.pop(future))
+                    del self._running[future]
             while self._running:
                 self._keep_finished(task, workers)
             raise
         finally:
             self._drop.set()
             workers.close(drop=bool(self._running))
-            for keys in self._running.values():
-                self._free(keys)
 
     def _start(self, workers: "_Workers") -> None:
-        """Start as many pieces as there is room for; a suspect only if no other piece runs."""
+        """Start as many batches as there is room for; a suspect only if no other piece runs."""
+        queue, room, size = self.waiting, workers.room(), self._batch
         if self._suspects:
-            queue, room = self._suspects, 1
-            if not self._running:
-                self._alone = queue[0]
-        else:
-            queue, room = self.waiting, workers.room()
-            queue.extend(self._elsewhere)
-            self._elsewhere.clear()
+            queue, room, size = self._suspects, 1, 1
         while queue and len(self._running) < room:
-            size = 1 if queue is self._suspects else min(self._batch, -(-len(queue) // room))
-            keys = [key for key in islice(_popped(queue), size) if self._claim(key)]
-            if keys:
-                batch = [self._work[key] for key in keys]
-                watchers = [partial(self._watch, key) for key in keys]
-                self._running[workers.submit(batch, watchers)] = keys
+            keys = [queue.popleft() for _ in range(min(size, -(-len(queue) // room)))]
+            if queue is self._suspects:
+                self._alone = keys
+            watchers = [partial(self._watch, key) for key in keys]
+            self._running[workers.submit([self._work[key] for key in keys], watchers)] = keys
 
-    def _claim(self, key: str) -> bool:
-        """Whether this command is to compute a piece; another one may do it, or may have done it
-        since the start."""
-        if not self._store.claim(key):
-            self._elsewhere.append(key)
-            return False
-        if self._kept(key):
-            self._finish(key)
-            return False
-        return True
-
-    def _watch(self, key: str, done: float) -> None:
+    def _watch(self, key: str, share: float) -> None:
         if self._drop.is_set():
             raise Dropped
-        self._steps[key] = done
+        self._steps[key] = share * self._work[key].size
 
     def _keep_finished(self, task: Task, workers: "_Workers") -> None:
         """Wait up to `POLL` seconds, keep what is finished, and report the progress."""
-        if self._running:
-            done, _ = wait(self._running, timeout=POLL, return_when=FIRST_COMPLETED)
-        else:
-            done = set()
-            self._wait_for_others()
+        done, _ = wait(self._running, timeout=POLL, return_when=FIRST_COMPLETED)
         for future in done:
             keys = self._running[future]
             try:
                 seconds, found = future.result()
-                for key, (how, what) in zip(keys, found, strict=True):
-                    self._take(key, how, what)
-                if seconds < SHORT:
-                    self._batch = min(2 * len(keys), LARGEST_BATCH)
-                else:
-                    self._batch = max(1, int(len(keys) * SHORT / seconds))
             except CancelledError:
                 raise ResiduumError(
                     f"the connection to the Dask scheduler at {self._pool.cluster} is lost; what "
@@ -309,44 +276,32 @@ class _Runner:
             except Exception as error:
                 if not _was_killed(error):
                     raise
-                if keys == [self._alone]:
-                    self._take(self._alone, "failed", _killed(error))
+                if keys == self._alone:
+                    self._take(keys[0], "failed", _killed(error))
                 else:
                     self._suspects.extend(keys)
                 workers.mend()
+            else:
+                for key, (how, what) in zip(keys, found, strict=True):
+                    self._take(key, how, what)
+                self._batch = max(1, min(LARGEST_BATCH, int(len(keys) * SHORT / (seconds + 1e-9))))
             # This comes last: after a Ctrl-C before it, the batch still counts as running and is
             # kept again.
             del self._running[future]
         task.update(done=self._done + sum(list(self._steps.values())))
 
-    def _wait_for_others(self) -> None:
-        if self._elsewhere and not self._told:
-            self._reporter.say(
-                f"{self._title}: another command computes {len(self._elsewhere):,} pieces; waiting"
-            )
-            self._told = True
-        time.sleep(POLL if self._elsewhere else 0)
-
-    def _take(self, key: str, how: str, found: Any) -> None:
+    def _take(self, key: str, how: str, what: Any) -> None:
         """Keep the result of a piece, or remember why there is none."""
         if how == "other sources":
             raise ResiduumError(
-                f"{found} has other sources or tools than this command: stop its workers, bring "
+                f"{what} has other sources or tools than this command: stop its workers, bring "
                 "it to the same commit and the same set-up, and start them again"
             )
         if how == "failed":
-            self.failed[key] = found
+            self.failed[key] = what
         else:
-            self._store.put(key, found)
-            self.results[key] = decode(found)
-        self._finish(key)
-
-    def _free(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            self._store.free(key)
-
-    def _finish(self, key: str) -> None:
-        self._store.free(key)
+            self._store.put(key, what)
+            self.results[key] = decode(what)
         self._steps.pop(key, None)
         self._done += self._work[key].size
 
@@ -360,25 +315,26 @@ class _Workers:
         self._client: Any = None
         self._known: dict[str, int] = {}
         self._looked = 0.0
-        self._executor = self._open()
-
-    def _open(self) -> Executor:
-        pool = self._pool
         if pool.cluster is not None:
             self._client = self._exits.enter_context(_client(pool))
-            executor: Executor = self._client.get_executor(pure=False)
+            self._executor: Executor = self._client.get_executor(pure=False)
         elif pool.in_threads:
-            executor = ThreadPoolExecutor(pool.jobs)
+            self._executor = ThreadPoolExecutor(pool.jobs)
         else:
+            self.mend()
+
+    def mend(self) -> None:
+        """Start processes, also in place of killed ones; a cluster does that by itself."""
+        if self._client is None:
             from joblib.externals.loky import get_reusable_executor
 
-            executor = get_reusable_executor(
-                pool.jobs, env={"OMP_NUM_THREADS": str(pool.threads)}, initializer=_ignore_ctrl_c
+            threads = {"OMP_NUM_THREADS": str(self._pool.threads)}
+            self._executor = get_reusable_executor(
+                self._pool.jobs, env=threads, initializer=_ignore_ctrl_c
             )
-        return executor
 
     def room(self) -> int:
-        """How many pieces to have started: enough that no worker waits for the next one."""
+        """How many batches to have started: enough that no worker waits for the next one."""
         if self._client is None:
             return self._pool.jobs if self._pool.in_threads else 2 * self._pool.jobs
         if time.monotonic() > self._looked + LOOK:
@@ -390,12 +346,12 @@ class _Workers:
             self._known, self._looked = now, time.monotonic()
         return 2 * sum(self._known.values()) or 1
 
-    def submit(self, batch: list[Piece], watchers: list[Watcher]) -> Future[Outcome]:
+    def submit(self, batch: Sequence[Piece], watchers: Sequence[Watcher]) -> Future[Outcome]:
         """Start pieces."""
         threads = self._pool.threads
         if self._client is None and self._pool.in_threads:
             calls = [(piece.function, piece.arguments) for piece in batch]
-            return self._executor.submit(_execute, calls, threads, watchers)
+            return self._executor.submit(_execute, calls, threads, watchers, self._reporter)
         names = [(each.module, each.function.__qualname__, each.code) for each in batch]
         packed = pickle.dumps([dict(piece.arguments) for piece in batch])
         try:
@@ -404,18 +360,14 @@ class _Workers:
             self.mend()
             return self._executor.submit(_execute_packed, names, packed, threads)
 
-    def mend(self) -> None:
-        """Replace processes that were killed; a cluster does that by itself."""
-        if self._client is None:
-            self._executor = self._open()
-
     def close(self, *, drop: bool) -> None:
         """Leave the workers; ``drop`` ends what still runs."""
-        if self._client is None and not self._pool.in_threads:
-            if drop:
-                self._executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
-        else:
-            self._executor.shutdown(wait=not drop or self._client is None)
+        if self._client is not None:
+            self._executor.shutdown(wait=not drop)
+        elif self._pool.in_threads:
+            self._executor.shutdown()
+        elif drop:
+            self._executor.shutdown(kill_workers=True)  # type: ignore[call-arg]
         self._exits.close()
 
 
@@ -465,11 +417,6 @@ def _killed(error: Exception) -> str:
     return f"its process was killed{how}, as when memory runs out"
 
 
-def _popped(queue: deque[str]) -> Iterator[str]:
-    while queue:
-        yield queue.popleft()
-
-
 def _execute_packed(names: list[tuple[str, str, str]], arguments: bytes, threads: int) -> Outcome:
     """In a worker process: run pieces if the sources here are those of the command."""
     if any(code_digest(module) != code for module, _, code in names):
@@ -481,7 +428,8 @@ def _execute_packed(names: list[tuple[str, str, str]], arguments: bytes, threads
 def _execute(
     calls: Sequence[tuple[Callable[..., Any], Mapping[str, Any]]],
     threads: int,
-    watchers: Iterable[Watcher] = repeat(lambda done: None),
+    watchers: Iterable[Watcher] = repeat(lambda share: None),
+    reporter: Reporter = SILENT,
 ) -> Outcome:
     """Run pieces one after another."""
     if torch := sys.modules.get("torch"):
@@ -489,7 +437,7 @@ def _execute(
     started = time.monotonic()
     found = []
     for (function, arguments), watcher in zip(calls, watchers, strict=False):
-        with watched(watcher):
+        with followed(watcher, reporter):
             found.append(_outcome(function, arguments))
     return time.monotonic() - started, found
 

@@ -1,12 +1,11 @@
 """Keeps the result of every finished piece in a file of its own, named by a digest.
 
 A file appears whole or not at all, so a command may end at any moment, and several commands share
-the store: the one that claims a piece computes it, and the others take its result. Nothing is
-forced onto the disk: after a power cut, a file may be damaged, and its piece is computed again.
+the store: at worst, two of them compute the same piece at the same time. Nothing is forced onto the
+disk: after a power cut, a file may be damaged, and its piece is computed again.
 """
 
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
@@ -23,8 +22,6 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.files import shown, told
 
 _ARRAY = "an array"
-# Lock files, opened once: to close one ends all claims of this process.
-_LOCKS: dict[Path, int] = {}
 
 
 def encode(value: Any) -> bytes:
@@ -115,12 +112,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        lock = folder / "lock"
-        with told(lock):
+        with told(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            if lock not in _LOCKS:
-                _LOCKS[lock] = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        self._lock = _LOCKS[lock]
         self._made: set[Path] = set()
 
     def path(self, key: str) -> Path:
@@ -153,18 +146,3 @@ class Store:
             with open(part, "wb", 0) as file:
                 file.write(content)
             os.replace(part, path)
-
-    def claim(self, key: str) -> bool:
-        """Whether no other process has claimed this piece; then this process has, until `free`.
-
-        The claims of a process end with it: they are locks on single bytes of one file.
-        """
-        try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(key[:15], 16))
-        except BlockingIOError:
-            return False
-        return True
-
-    def free(self, key: str) -> None:
-        """End the claim on a piece."""
-        fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, int(key[:15], 16))
