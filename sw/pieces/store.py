@@ -58,8 +58,8 @@ def decode(content: bytes) -> Any:
             return arrays[found[_ARRAY]] if found.keys() == {_ARRAY} else found
 
         return json.loads(line, object_hook=whole)
-    except (zlib.error, EOFError, IndexError, TypeError) as error:
-        raise ValueError(str(error)) from None
+    except (zlib.error, EOFError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"the bytes are damaged: {error}") from None
 
 
 def digest_of(value: Any, memory: dict[int, bytes]) -> bytes:
