@@ -58,8 +58,8 @@ def measure(
     for board in boards:
         aim = GOALS[board.name].aim_mhz if board.name in GOALS else None
         wanted = options | {"freq": aim if freq is None else freq}
-        given = {"board": board.name, "options": wanted, "network": network_digest(**wanted)}
-        designs.append(Piece(synthesised, given, f"{board.name}: synthesis"))
+        ordered = {"board": board.name, "options": wanted, "network": network_digest(**wanted)}
+        designs.append(Piece(synthesised, ordered, f"{board.name}: synthesis"))
     netlists = run(designs, pool, title="synthesis", unit="boards", reporter=reporter)
     orders = [
         Order(board=board, seed=seeds[0], **netlist["order"])
@@ -67,8 +67,8 @@ def measure(
     ]
     pieces = []
     for order, netlist in zip(orders, netlists, strict=True):
-        given = {"board": order.board.name, "target_mhz": order.target_mhz}
-        given |= {key: netlist[key] for key in ("netlist", "constraints")}
+        given: dict[str, Any] = {key: netlist[key] for key in ("netlist", "constraints")}
+        given |= {"board": order.board.name, "target_mhz": order.target_mhz}
         pieces += [
             Piece(placed, given | {"seed": seed}, f"{order.board.name}, seed {seed}")
             for seed in seeds
