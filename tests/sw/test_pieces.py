@@ -1,6 +1,7 @@
 """Pieces of work: what is kept and when it counts, errors, killed processes, and Dask clusters."""
 
-import logging
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -321,19 +323,51 @@ def test_many_failures_are_counted():
 # Clusters
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A scheduler and two workers, each a program of its own, as docs/cluster.md starts them."""
+
+    address: str
+    workers: list[subprocess.Popen]
+
+
 @pytest.fixture
-def dask():
-    """A Dask cluster of two workers on this machine."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-    ) as found:
-        yield found
+def dask(tmp_path_factory):
+    pytest.importorskip("distributed")
+    place = tmp_path_factory.mktemp("cluster")
+    file = place / "scheduler.json"
+    where = ["--scheduler-file", str(file), "--no-dashboard"]
+    with contextlib.ExitStack() as exits:
+
+        def start(*words: str) -> subprocess.Popen:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dask", *words, *where],
+                cwd=place,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            exits.callback(process.wait)
+            exits.callback(kill, process)
+            return process
+
+        start("scheduler", "--port", "0")
+        while not file.exists():
+            time.sleep(0.1)
+        workers = [start("worker", "--nthreads", "1") for _ in range(2)]
+        yield Cluster(json.loads(file.read_text())["address"], workers)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """End a program and all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.long
 def test_a_cluster_computes_the_same(dask, folder):
-    check_bad(60, Pool(cluster=dask.scheduler_address), folder)
+    check_bad(60, Pool(cluster=dask.address), folder)
 
 
 @pytest.mark.long
@@ -343,18 +377,17 @@ def test_a_study_on_a_cluster_of_which_a_worker_is_killed_is_the_same(dask, fold
     assert main([*words, "--out", "here", "--jobs", "1"]) == 0
     shutil.move("build/pieces", "before")
     shutil.move("build/study/report.json", "report.json")
-    victim = next(iter(dask.workers.values())).pid
     killed = []
 
-    def kill() -> None:
+    def kill_one() -> None:
         while len(list(Path("build/pieces").rglob("*"))) < 6:
             time.sleep(0.02)
+        kill(dask.workers[0])
         killed.append(len(list(Path("build/pieces").rglob("*"))))
-        os.kill(victim, signal.SIGKILL)
 
-    thread = threading.Thread(target=kill)
+    thread = threading.Thread(target=kill_one)
     thread.start()
-    assert main([*words, "--out", "there", "--cluster", dask.scheduler_address]) == 0
+    assert main([*words, "--out", "there", "--cluster", dask.address]) == 0
     thread.join()
     pieces = sorted(path.name for path in Path("before").rglob("*") if path.is_file())
     assert killed[0] < len(pieces)
@@ -369,7 +402,7 @@ def test_a_study_on_a_cluster_of_which_a_worker_is_killed_is_the_same(dask, fold
 def test_a_worker_with_other_sources_is_refused(dask, monkeypatch):
     monkeypatch.setattr("residuum.sw.pieces.run.code_digest", lambda module: "of another commit")
     with pytest.raises(ResiduumError, match=r"has other sources or tools than this command: stop"):
-        run(doubles(4), Pool(cluster=dask.scheduler_address), title="doubles")
+        run(doubles(4), Pool(cluster=dask.address), title="doubles")
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch, capsys):
