@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from residuum.boards.board import Board
     from residuum.sw.importing.choice import Engines
     from residuum.sw.network.integer_network import IntegerNetwork
+    from residuum.sw.pieces.run import Pool
 
 # Address of the golden model, for the commands that can do without an engine.
 GOLDEN = "golden:"
@@ -54,15 +55,28 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_jobs(parser: argparse.ArgumentParser) -> None:
-    """``--jobs``: number of parallel simulations."""
+def add_pool(parser: argparse.ArgumentParser, *, what: str = "parallel simulations") -> None:
+    """``--jobs`` and ``--cluster``, for `pool`."""
     parser.add_argument(
         "--jobs",
         type=positive_number,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="parallel simulations (default: one for each core, here %(default)s)",
+        help=f"{what} (default: one for each core, here %(default)s)",
     )
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="compute on a Dask cluster: the address of its scheduler, as in tcp://host:8786, or "
+        "local for one on this machine (docs/cluster.md)",
+    )
+
+
+def pool(args: argparse.Namespace, *, in_threads: bool = False, threads: int = 1) -> Pool:
+    """Where the pieces of a command run, from the arguments of `add_pool`."""
+    from residuum.sw.pieces.run import Pool
+
+    return Pool(args.jobs, args.cluster, in_threads=in_threads, threads=threads)
 
 
 def add_device(parser: argparse.ArgumentParser, *, golden: bool = False) -> None:
