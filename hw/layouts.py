@@ -126,7 +126,8 @@ def target_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def parameter_layout(config: EngineConfig) -> data.StructLayout:
-    """Bias and threshold of a channel: B and TH, or in radix code B + (TH >> 1) and TH << (K-1)."""
+    """Bias and threshold of a channel: B and TH; of strict neurons B - 1 and TH; in radix code
+    B + (TH >> 1) and TH << (K-1)."""
     return data.StructLayout(
         {"bias": signed(config.potential_bits), "threshold": signed(config.potential_bits)}
     )

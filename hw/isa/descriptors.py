@@ -58,7 +58,7 @@ class LayerDescriptor:
     fraction: int  # 1: the sum over numbers counts 2**fraction_bits times
     bits: int  # K of the map in radix code; 1 for the output layer; 0: rate code
     start_zero: int  # 1: potentials start at 0 instead of TH >> 1; always in radix code
-    strict: int  # 1: neurons fire at v > TH instead of v >= TH
+    strict: int  # 1: neurons fire at v > TH instead of v >= TH; their bias is stored less 1
     output: int  # 1: sum currents, find the largest
     output_row: int  # row where the output map starts
     output_empty_row: int  # row of the result of windows without events, in the output map

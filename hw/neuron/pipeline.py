@@ -32,7 +32,7 @@ class NeuronPipeline(wiring.Component):
         V0 = TH >> 1, or 0 with ``start_zero``
         v starts as V0 at the first active step, and, without ``carry``, again at the first
         inference step
-        a = v + I[t];  b = a - TH;  spike s[t] = (b >= 0), if ``strict`` (b > 0)
+        a = v + I[t];  b = a - TH;  spike s[t] = (b >= 0)
         v = b if s[t] else a
         silenced = (v < 0) at the end of the probe, if there is one, and without ``carry``
         train[t] = s[t] and active[t] and not (inference[t] and silenced)
@@ -41,6 +41,9 @@ class NeuronPipeline(wiring.Component):
     after every active step: with B + (TH >> 1) and TH << (K-1) as parameters, K active steps and
     ``start_zero``, the steps are a restoring division. The highest bit is found first; bit k of the
     quotient is in slot k of the train.
+
+    With ``strict`` and B - 1 as the bias, neurons fire at v > TH: v starts one lower. The bias enters
+    in every step, so all steps but the first add 1 to it.
 
     In an output layer, neurons never fire, TH = 0 makes V0 = 0, and v after the last step is the
     logit.
@@ -223,8 +226,7 @@ class NeuronPipeline(wiring.Component):
             return signal
 
         # After a step, v is `reduced` if the neuron has fired, else `kept`. The comparison is at
-        # the end of one cycle, the multiplexer at the start of the next. Of a strict neuron,
-        # `reduced` is one too low, and the next addition takes a carry in.
+        # the end of one cycle, the multiplexer at the start of the next.
         kept = register("start", Mux(mode.start_zero, 0, threshold >> 1))
         reduced = Signal(shape, name="none_reduced")
         fired = Signal(name="not_fired")
@@ -244,16 +246,19 @@ class NeuronPipeline(wiring.Component):
                     with m.If(mode.numbers):
                         m.d.sync += held.eq(0)
                 waiting = held
-            current = register(f"current_{step}", (waiting << c.fraction_bits) + constant_next)
+            earlier = mode.active[step - 1] if step else Const(0)
+            one_more = register(f"one_more_{step}", mode.strict & earlier, 1)
+            current = register(
+                f"current_{step}", _scaled(waiting, c.fraction_bits, one_more) + constant_next
+            )
 
-            potential = Mux(fired, reduced, kept)
-            before = register(f"before_{step}", _add(potential, current, fired & mode.strict))
+            before = register(f"before_{step}", Mux(fired, reduced, kept) + current)
             threshold_here = register(f"threshold_{step}", threshold_now)
             silenced_here = register(f"silenced_{step}", silenced, 1)
             train_here = register(f"train_{step}", train, step)
 
             after = Signal(shape, name=f"after_{step}")
-            m.d.comb += after.eq(_subtract(before, threshold_here, mode.strict))
+            m.d.comb += after.eq(before - threshold_here)
             spike = register(f"spike_{step}", ~after[-1] & ~mode.output, 1)
             spoken = register(
                 f"spoken_{step}",
@@ -310,11 +315,8 @@ class NeuronPipeline(wiring.Component):
         return stages
 
 
-def _add(a: Value, b: Value, carry: Value) -> Value:
-    """a + b + carry, modulo 2**width, in one carry chain: its lowest bit makes the carry."""
-    return (Cat(Const(1, 1), a) + Cat(carry, b))[1 : len(a) + 1]
-
-
-def _subtract(a: Value, b: Value, borrow: Value) -> Value:
-    """a - b - borrow, modulo 2**width, in one carry chain."""
-    return (Cat(Const(0, 1), a) - Cat(borrow, b))[1 : len(a) + 1]
+def _scaled(total: Value, bits: int, one_more: Value) -> Value:
+    """total * 2**bits + one_more. The shift leaves the lowest bit free for it."""
+    if bits == 0:
+        return total + one_more
+    return Cat(one_more, Const(0, bits - 1), total).as_signed()

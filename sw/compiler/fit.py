@@ -257,14 +257,14 @@ def _bits_of(network: IntegerNetwork, layer: Layer, steps: int) -> list[tuple[st
     threshold = layer.bias if layer.threshold is None else layer.threshold
     if layer.bits is not None:
         threshold = threshold << layer.bits - 1
-    # The potential of strict neurons is larger by 1 in the engine than in the golden model.
-    potential_max = limits.potential_max + int(layer.strict)
+    # The engine holds the bias of strict neurons less 1.
+    less = int(layer.strict)
     ranges: list[tuple[str, str, np.ndarray, np.ndarray]] = [
         ("weights", "weight_bits", weight.min(axis=1), weight.max(axis=1)),
         ("accumulators", "accumulator_bits", limits.acc_min, limits.acc_max),
-        ("currents", "potential_bits", limits.current_min, limits.current_max),
-        ("potentials", "potential_bits", limits.potential_min, potential_max),
-        ("biases", "potential_bits", layer.bias, layer.bias),
+        ("currents", "potential_bits", limits.current_min - less, limits.current_max),
+        ("potentials", "potential_bits", limits.potential_min, limits.potential_max),
+        ("biases", "potential_bits", layer.bias - less, layer.bias),
         ("thresholds", "potential_bits", threshold, threshold),
     ]
     return [

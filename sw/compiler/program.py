@@ -469,6 +469,8 @@ class _Assembler:
             if bits:
                 bias[: layer.out_channels] += layer.threshold >> 1
                 bias[layer.out_channels :] = -1
+            # All steps but the first add 1 again.
+            bias -= int(layer.strict)
         for index in range(count):
             row, bank = divmod(index, config.tiles)
             for part, values in enumerate((bias, threshold)):

@@ -73,7 +73,7 @@ class Neuron:
     def parameters(self, mode: Mode) -> dict[str, int]:
         """Both constants, as the engine stores them."""
         if not mode.bits or mode.output:
-            return {"bias": self.bias, "threshold": self.threshold}
+            return {"bias": self.bias - mode.strict, "threshold": self.threshold}
         half = self.threshold // 2
         return {"bias": self.bias + half, "threshold": self.threshold * 2 ** (mode.bits - 1)}
 
@@ -123,7 +123,7 @@ def live(c: EngineConfig, mode: Mode, neuron: Neuron) -> Life:
             silenced = int(v < 0)
             v = start
         v += value
-        seen += [value, v, v - neuron.threshold - mode.strict]
+        seen += [value - mode.strict, v, v - neuron.threshold]
         fires = v > neuron.threshold if mode.strict else v >= neuron.threshold
         if fires and not mode.output:
             v -= neuron.threshold
@@ -273,8 +273,9 @@ CASES = pytest.mark.parametrize(
 KINDS = {
     "plain": {},
     "from zero": {"start_zero": True},
-    "strict": {"strict": True},
-    "strict from zero": {"strict": True, "start_zero": True},
+    # Strict neurons are never masked.
+    "strict": {"strict": True, "carry": True},
+    "strict from zero": {"strict": True, "start_zero": True, "carry": True},
     "carry": {"carry": True},
 }
 

@@ -321,15 +321,15 @@ class ProgramModel:
                     v = 0
                 elif correction == MASK:
                     silenced, v = v < 0, start
-            v += currents[slot]
+            v += currents[slot] + (d.strict and step > 0)
             self.check(v)
             if d.output:
                 continue
-            if v - threshold - d.strict >= 0:
+            if v - threshold >= 0:
                 v -= threshold
                 train |= int(step < tau or not silenced) << slot
             else:
-                self.check(v - threshold - d.strict)
+                self.check(v - threshold)
         return v if d.output else train | int(silenced) << self.config.steps
 
     def divide(
