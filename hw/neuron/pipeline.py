@@ -42,8 +42,8 @@ class NeuronPipeline(wiring.Component):
     ``start_zero``, the steps are a restoring division. The highest bit is found first; bit k of the
     quotient is in slot k of the train.
 
-    With ``strict`` and B - 1 as the bias, neurons fire at v > TH: v starts one lower. The bias enters
-    in every step, so all steps but the first add 1 to it.
+    With ``strict`` and B - 1 as the bias, neurons fire at v > TH: v starts one lower. The bias
+    enters in every step, so all steps but the first add 1 to it.
 
     In an output layer, neurons never fire, TH = 0 makes V0 = 0, and v after the last step is the
     logit.
