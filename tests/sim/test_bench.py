@@ -42,6 +42,10 @@ BUILD = {
 }
 
 
+def already_routed(**_) -> dict:
+    return BUILD
+
+
 def run(*arguments: str) -> tuple[int, dict, str]:
     status = cli.main(["bench", "--models", "digits", *arguments])
     folder = Path("build/bench")
@@ -59,7 +63,7 @@ def measured(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         work_in(folder, patch)
         patch.setattr(bench, "STAGES", ((4, 4),))
-        patch.setattr(routing, "routed", lambda **_: BUILD)
+        patch.setattr(routing, "routed", already_routed)
         return folder, run("--images", "3")
 
 
@@ -73,7 +77,7 @@ def again(measured, monkeypatch):
     monkeypatch.chdir(measured[0])
     monkeypatch.setenv("RESIDUUM_BUILD", str(measured[0] / "build"))
     monkeypatch.setattr(bench, "STAGES", ((4, 4),))
-    monkeypatch.setattr(routing, "routed", lambda **_: BUILD)
+    monkeypatch.setattr(routing, "routed", already_routed)
     monkeypatch.setattr(pieces, "_execute", fail)
     return measured[1]
 
