@@ -27,6 +27,7 @@ from residuum.sim.verilator.build import Simulation, scratch_folder
 from residuum.sw.compiler.program import Program, grow_to_fit
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import shown, told, write_json
+from residuum.sw.network.corrections import describe_run
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.progress import Task as Progress
@@ -194,6 +195,7 @@ def report(
         "tau": tau,
         "T": T,
         "correction": correction,
+        "run": describe_run(network, tau, T, correction),
         "lanes": program.config.lanes,
         "steps": program.config.steps,
         "images": images,
@@ -419,8 +421,8 @@ def measure(
         At Ctrl-C, after the running parts are finished and stored; a second Ctrl-C drops them.
     """
     parts, count = task.parts(), len(task.images)
-    stages = f"tau {task.tau}, T {task.T}, {task.correction}"
-    name = f"{task.name}, {stages}, {task.program.config.lanes} lanes"
+    steps = describe_run(task.program.network, **task.steps)
+    name = f"{task.name}, {steps}, {task.program.config.lanes} lanes"
     with Store(folder / task.file_name, task.key(simulation)) as store:
         missing = {part: span for part, span in parts.items() if part not in store.parts}
         left = sum(last - first for first, last in missing.values())
