@@ -23,9 +23,7 @@ class Block:
 
 def rows_in_use(blocks: Sequence[Block]) -> dict[int, int]:
     """Rows of the blocks that are in use, by layer."""
-    layers = range(
-        min(block.first for block in blocks), max(block.last for block in blocks) + 1
-    )
+    layers = range(min(block.first for block in blocks), max(block.last for block in blocks) + 1)
     return {
         layer: sum(block.rows for block in blocks if block.first <= layer <= block.last)
         for layer in layers

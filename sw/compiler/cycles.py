@@ -207,7 +207,7 @@ def _counts(
 
 
 def _by_bank(occupied: np.ndarray, config: EngineConfig) -> np.ndarray:
-    """[row, s, b]: occupied slots of bank b among slots 0 .. s-1, so that a range of slots costs one
+    """[row, s, b]: occupied slots of bank b among slots 0 .. s-1. A range of slots costs one
     subtraction."""
     bank = np.arange(config.lanes) % config.tiles
     below = np.zeros((len(occupied), config.lanes + 1, config.tiles), np.int64)

@@ -118,7 +118,9 @@ def fault_of_shift(layer: Layer, config: Terms) -> str | None:
     if len(layer.sources) == 1 or _shifted(layer, config) is not None:
         return None
     shifts = f"0 or {config.shift_bits}" if config.shift_bits else "0"
-    return f"layer {layer.name!r} has a second source with h = {layer.shift}; this engine has {shifts}"
+    return (
+        f"layer {layer.name!r} has a second source with h = {layer.shift}; this engine has {shifts}"
+    )
 
 
 def _layer_as_run(network: IntegerNetwork, layer: Layer, config: Terms) -> Layer:

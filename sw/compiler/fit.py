@@ -28,6 +28,8 @@ LARGEST = "the largest engine"
 # Widest weights, accumulators (without fraction bits) and potentials of an engine.
 _WIDEST = {"weight_bits": 16, "accumulator_bits": 32, "potential_bits": 32}
 _BIT_PARAMETERS = tuple(_WIDEST)
+# Needs that no size of the engine holds.
+_ADDRESS_BITS, _IMAGE_BITS = "host address bits", "steps of an image in a sum"
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def needs(
         sentence = (
             f"host addresses of {engine} need {bits} bits; the host link has {HOST_WORD_BITS}"
         )
-        yield _need("host address bits", "", bits, HOST_WORD_BITS, sentence)
+        yield _need(_ADDRESS_BITS, "", bits, HOST_WORD_BITS, sentence)
     count = len(network.layers)
     sentence = (
         f"the network {network.name} has {count} layers; {engine} holds {config.layers} layer "
@@ -208,7 +210,7 @@ def _shift(network: IntegerNetwork, config: EngineConfig) -> Need:
     sentences = [fault_of_shift(layer, config) for layer in network.layers]
     most = max(layer.shift for layer in network.layers)
     sentence = next((fault for fault in sentences if fault), "")
-    return Need("shift of second sources", "", most, config.shift_bits, sentence)
+    return Need("shift of second sources", "shift_bits", most, config.shift_bits, sentence)
 
 
 def _image_bits(network: IntegerNetwork, config: EngineConfig) -> Need:
@@ -227,7 +229,7 @@ def _image_bits(network: IntegerNetwork, config: EngineConfig) -> Need:
         if mixed
         else ""
     )
-    return _need("steps of an image in a sum", "steps", needed, config.steps, sentence)
+    return _need(_IMAGE_BITS, "", needed, config.steps, sentence)
 
 
 # A table over all presets asks for the same bits again and again.
@@ -372,8 +374,12 @@ def _cures(network: IntegerNetwork, config: EngineConfig, need: Need) -> Iterato
             yield f"--bits-per-activation {need.available} when the network is converted"
         case "fraction_bits":
             yield f"{need.available} fraction bits when the network is converted"
+        case "shift_bits":
+            yield f"h = 0 or {need.available} when the network is converted"
         case "feature_rows" | "":
-            if need.what != "host address bits" and (size := largest_size(network, config)):
+            if need.what == _IMAGE_BITS:
+                yield f"an engine of {PIXEL_BITS} steps"
+            elif need.what != _ADDRESS_BITS and (size := largest_size(network, config)):
                 yield f"pictures of about {size[0]} x {size[1]} (--size)"
     yield from _larger_engine(network, config, need)
 
@@ -390,7 +396,7 @@ def _smaller_memories(config: EngineConfig, found: list[Need]) -> Iterator[str]:
 
 def _larger_engine(network: IntegerNetwork, config: EngineConfig, need: Need) -> Iterator[str]:
     """Engines that have what is missing: another preset, other options."""
-    if not need.parameter or need.parameter == "fraction_bits":
+    if need.parameter in ("", "fraction_bits", "shift_bits"):
         return
     others = [
         name

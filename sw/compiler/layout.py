@@ -142,9 +142,14 @@ class Reading:
         blank = plan.column - plan.lines * plan.shape[0]
         first_row, head = divmod(low * plan.column, plan.lanes)
         last_row, tail = divmod((low + count) * plan.column - 1 - blank, plan.lanes)
-        # `weight` is the weight row of slot 0 of the first row, a slot that may precede the window.
-        weight = kernel * plan.column - head
-        return AxisEntry(row=first_row, weight=weight, span=last_row - first_row, head=head, tail=tail)
+        return AxisEntry(
+            row=first_row,
+            # Of slot 0 of the first row, a slot that may precede the window.
+            weight=kernel * plan.column - head,
+            span=last_row - first_row,
+            head=head,
+            tail=tail,
+        )
 
     def second_row(self, line: int) -> int:
         """Row of a line of windows in a second source, from the start of the map."""
@@ -319,7 +324,7 @@ def parts_read(source: Source, lanes: int) -> tuple[Part, ...]:
 
     A group without any weight reads one channel, of the row that it would have in an identity.
     """
-    used = dense_weight(source).any(axis=(2, 3))
+    used = (dense_weight(source) != 0).any(axis=(2, 3))
     parts = []
     for group in range(-(-source.out_channels // lanes)):
         channels = np.flatnonzero(used[group * lanes : (group + 1) * lanes].any(axis=0))
@@ -398,6 +403,3 @@ def share_tables(tables: Sequence[Entries]) -> tuple[Entries, list[int]]:
     entries = list(numbers)
     words = np.frombuffer(stored, "<u4").tolist()
     return tuple(entries[word] for word in words), starts
-
-
-__all__ = ["LayerLayout", "Layout", "Part", "Reading", "lay_out", "share_tables"]

@@ -149,9 +149,9 @@ class PackedMap:
         inside = (source >= 0) & (source < height)
         # (C, bands, lines, W) -> (bands, W, lines, C)
         lines = values[:, np.clip(source, 0, height - 1)] * inside[None, :, :, None]
-        packed = lines.transpose(1, 3, 2, 0).reshape(self.bands, width, self.lines * channels)
-        packed = np.pad(packed, ((0, 0), (0, 0), (0, self.column - packed.shape[2])))
-        packed = packed.reshape(self.bands, width * self.column)
+        columns = lines.transpose(1, 3, 2, 0).reshape(self.bands, width, self.lines * channels)
+        columns = np.pad(columns, ((0, 0), (0, 0), (0, self.column - columns.shape[2])))
+        packed = columns.reshape(self.bands, width * self.column)
         blank = self.pitch * self.lanes - packed.shape[1]
         result: np.ndarray = np.pad(packed, ((0, 0), (0, blank))).astype(np.uint32)
         return result.reshape(self.rows, self.lanes)
@@ -204,11 +204,7 @@ def skips_empty(network: IntegerNetwork, index: int, plans: Mapping[int, Plan]) 
     if index == INPUT or not isinstance(plans.get(index), MapPlan):
         return False
     layer, (_, height, width) = network.layers[index], neuron_shapes(network)[index]
-    return (
-        layer.max_pool is None
-        and plans[layer.source.map].passes == 1
-        and height * width > 1
-    )
+    return layer.max_pool is None and plans[layer.source.map].passes == 1 and height * width > 1
 
 
 def plan_input(network: IntegerNetwork, config: EngineConfig) -> Plan:
@@ -314,16 +310,12 @@ def _place(network: IntegerNetwork, plans: Mapping[int, Plan], config: EngineCon
             shared[number] = len(blocks), 0
             blocks.append(Block(empty, number, last[number]))
     rows = place_blocks(blocks, config.feature_rows)
-    placed = {
-        number: replace(plan, row=rows[places[first_of[number]]])
-        if number not in shared
-        else replace(
-            plan,
-            row=rows[places[first_of[number]]],
-            empty_row=rows[shared[number][0]] + shared[number][1],
-        )
-        for number, plan in plans.items()
-    }
+    placed: dict[int, Plan] = {}
+    for number, plan in plans.items():
+        placed[number] = moved = replace(plan, row=rows[places[first_of[number]]])
+        if number in shared and isinstance(moved, MapPlan):
+            block, offset = shared[number]
+            placed[number] = replace(moved, empty_row=rows[block] + offset)
     used = rows_in_use(blocks)
     return Placement(placed, end_of(blocks, rows), max(used, key=lambda layer: used[layer]))
 

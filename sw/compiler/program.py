@@ -18,11 +18,10 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
 from residuum.hw.isa.host_map import HostMap, Region, split_words
 from residuum.sw.checks import whole_number
-from residuum.sw.compiler.axes import axis_entries
 from residuum.sw.compiler.exact import logit_shift, reads_numbers
 from residuum.sw.compiler.fit import LARGEST, Need, needs
 from residuum.sw.compiler.layout import LayerLayout, Layout, lay_out
-from residuum.sw.compiler.maps import MapPlan, PackedMap, Plan
+from residuum.sw.compiler.maps import PackedMap, Plan
 from residuum.sw.compiler.runnable import not_runnable
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.corrections import check_correction, longest_stage
@@ -207,13 +206,18 @@ class Program:
 
 
 def compile_network(
-    network: IntegerNetwork, config: EngineConfig, *, tau: int, T: int, correction: str | None = None
+    network: IntegerNetwork,
+    config: EngineConfig,
+    *,
+    tau: int,
+    T: int,
+    correction: str | None = None,
 ) -> Program:
     """Compile a network for an engine.
 
-    tau, T and the correction (by default that of `check_correction`) only bound the potentials. The program also runs with any other tau
-    and T whose maximum (with the correction "carry": whose sum) is not larger. A network in radix
-    code runs once, whatever they are.
+    tau, T and the correction (None: that of `default_correction`) only bound the potentials. The
+    program also runs with any other tau and T whose maximum (with the correction "carry": whose
+    sum) is not larger. A network in radix code runs once, whatever they are.
 
     Raises
     ------
@@ -316,21 +320,21 @@ class _Assembler:
         for index, layer in enumerate(layout.layers):
             descriptor = self._descriptor(index, layer)
             self._parameters(layer)
-            first = layout.tables[index]
-            lengths = len(layer.groups), len(layer.lines), len(layer.columns)
-            tables = [
-                tuple(entries[start : start + length])
-                for start, length in zip(first, lengths, strict=True)
-            ]
+            groups, lines, columns = (
+                tuple(self._wrapped(entry) for entry in table)
+                for table in (layer.groups, layer.lines, layer.columns)
+            )
             plans.append(
                 LayerPlan(
                     layer.layer,
                     tuple(reading.plan for reading in layer.readings),
                     layer.output,
                     descriptor,
-                    *tables,
-                    groups=layer.group_count,
-                    weight_rows=layer.weight_rows,
+                    groups,
+                    lines,
+                    columns,
+                    layer.group_count,
+                    layer.weight_rows,
                 )
             )
         addresses, words = self._weights()
@@ -368,7 +372,7 @@ class _Assembler:
         numbers = reads_numbers(self.network, layer)
         row_space, weight_space = 1 << config.feature_row_bits, 1 << config.weight_row_bits
         radix = self.network.code == RADIX
-        packed = isinstance(target, PackedMap)
+        position_lanes = target.column // config.tiles if isinstance(target, PackedMap) else 0
         # A kernel with a single position along an axis never adds a pitch that wraps.
         descriptor = LayerDescriptor(
             windows_y=layout.windows[0] - 1,
@@ -401,7 +405,7 @@ class _Assembler:
             output_row=target.row if target else 0,
             output_empty_row=(target.empty_row or 0) if target else 0,
             output_pitch=target.groups if target else 0,
-            position_lanes=target.column // config.tiles if packed else 0,
+            position_lanes=position_lanes,
             parameter_row=layout.parameter_row,
             classes=layer.out_channels - 1 if layer.output else 0,
         )
@@ -420,8 +424,9 @@ class _Assembler:
         store = np.zeros((self.layout.weight_rows, config.tiles, config.tile_lanes), np.int64)
         for layer in self.layout.layers:
             for group in range(layer.group_count):
-                parts = [reading.weights(group, config.lanes) for reading in layer.readings]
-                weights = np.concatenate(parts)
+                weights = np.concatenate(
+                    [reading.weights(group, config.lanes) for reading in layer.readings]
+                )
                 spare = layer.lanes * config.tiles - weights.shape[1]
                 slots = np.pad(weights, ((0, 0), (0, spare)))
                 first = layer.weight_row + group * layer.group_rows
@@ -477,6 +482,3 @@ class _Assembler:
 
     def _write(self, region: Region, value: int, /, **fields: int) -> None:
         self.writes.append((self.host_map.address(region, **fields), value))
-
-
-__all__ = ["LayerPlan", "MapPlan", "PackedMap", "Program", "axis_entries", "compile_network"]

@@ -6,6 +6,7 @@ Slow and plain: numpy integers without widths, so that every overflow shows.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -38,6 +39,9 @@ class ProgramModel:
         self.config = config
         self.host_map = HostMap(config)
         self.words = dict(writes)
+        # The program does not change: decode each of its words once.
+        self.entry = cache(self._entry)
+        self.weights = cache(self._weights)
         lanes = config.tiles, config.tile_lanes
         self.trains = np.zeros((config.feature_rows, *lanes), np.int64)
         self.spiking = np.zeros((config.feature_rows, *lanes), bool)
@@ -121,14 +125,12 @@ class ProgramModel:
         widths = LayerDescriptor.widths(self.config)
         found = {}
         for index, word in enumerate(LayerDescriptor.places(self.config)):
-            value = self.words[
-                self.host_map.address(Region.DESCRIPTORS, layer=layer, word=index)
-            ]
+            value = self.words[self.host_map.address(Region.DESCRIPTORS, layer=layer, word=index)]
             for name, low in word.items():
                 found[name] = value >> low & (1 << widths[name]) - 1
         return LayerDescriptor(**found)
 
-    def entry(self, index: int) -> AxisEntry:
+    def _entry(self, index: int) -> AxisEntry:
         count = host_words(AxisEntry.width(self.config))
         value = 0
         for part in range(count):
@@ -151,7 +153,7 @@ class ProgramModel:
             values.append((value ^ sign) - sign)
         return values[0], values[1]
 
-    def weights(self, row: int) -> np.ndarray:
+    def _weights(self, row: int) -> np.ndarray:
         """A weight row, int64 (tiles, tile_lanes)."""
         c = self.config
         row %= 1 << c.weight_row_bits
@@ -263,12 +265,14 @@ class ProgramModel:
         limit = 1 << c.accumulator_bits - 1
         for part, train, weight, shift in events:
             row = self.weights(weight)[:, lanes] << shift * c.shift_bits
+            # Both sources of a window have the same accumulators.
+            into = sums[0 if d.two_sources else part]
             for step in range(c.steps):
                 if train >> step & 1:
-                    sums[part, step] += row
-                    total = sums.sum(axis=0) if d.two_sources else sums
-                    assert np.abs(total).max() <= limit
-        return sums.sum(axis=0, keepdims=True) if d.two_sources else sums
+                    into[step] += row
+            assert -limit <= into.min()
+            assert into.max() < limit
+        return sums[:1] if d.two_sources else sums
 
     def neurons(
         self,

@@ -10,13 +10,9 @@ from hypothesis import strategies as st
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.presets import PRESETS
-from residuum.sw.compiler.program import (
-    MapPlan,
-    PackedImage,
-    axis_entries,
-    compile_network,
-    grow_to_fit,
-)
+from residuum.sw.compiler.axes import axis_entries, max_positions
+from residuum.sw.compiler.maps import MapPlan, PackedMap
+from residuum.sw.compiler.program import compile_network, grow_to_fit
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
@@ -50,26 +46,27 @@ def refusal(config=CONFIG, tau=4, T=4, **changes) -> str:
 # sha256 over addresses and words (little-endian, 32 bits) of the programs for tau 4, T 4, by
 # network, weight bits and preset. The cycles and bitstreams of the README are of these programs.
 PROGRAMS = {
-    ("cifar10", 4, "85f-4bit"): "049e086efc43a07d",
-    ("digits", 4, "12f"): "4f2d37188b919867",
-    ("digits", 4, "25f"): "7288563689ed2f5d",
-    ("digits", 4, "45f"): "7ba069f5828cfe30",
-    ("digits", 4, "85f"): "d08d41a198f3abe7",
-    ("digits", 4, "85f-4bit"): "6db5c9678e78bfef",
-    ("digits", 8, "12f"): "d25abfbc4a2b8989",
-    ("digits", 8, "25f"): "588ca3201fdbc8ca",
-    ("digits", 8, "45f"): "25e50d618bb875b4",
-    ("digits", 8, "85f"): "7048119a0b00380c",
-    ("fashion", 4, "85f-4bit"): "c46144e63ec8dd01",
-    ("mnist", 4, "12f"): "a33a231a8520f599",
-    ("mnist", 4, "25f"): "2446225bfafdb65e",
-    ("mnist", 4, "45f"): "ef631473cf115116",
-    ("mnist", 4, "85f"): "7f93ea41a424c135",
-    ("mnist", 4, "85f-4bit"): "84312c2cb7282af8",
-    ("mnist", 8, "12f"): "8a6afb1ad259d8bc",
-    ("mnist", 8, "25f"): "f7e8d6528cb0b101",
-    ("mnist", 8, "45f"): "d1244153470dd1ce",
-    ("mnist", 8, "85f"): "b05568e4a18a9d01",
+    ("cifar10", 4, "85f-4bit"): "9e7980efd8b954da",
+    ("digits", 4, "12f"): "4187ac851e1ccf94",
+    ("digits", 4, "25f"): "0e0c261adf9bb91b",
+    ("digits", 4, "45f"): "a0fcb880284b084c",
+    ("digits", 4, "85f"): "8cb88c353f7f0d43",
+    ("digits", 4, "85f-4bit"): "25bdbca2bf3bc041",
+    ("digits", 8, "12f"): "e9cdb109528db973",
+    ("digits", 8, "25f"): "2af918d43ed5a715",
+    ("digits", 8, "45f"): "19cdbef15a074369",
+    ("digits", 8, "85f"): "faa6185d64d29b70",
+    ("fashion", 4, "85f-4bit"): "7bd3578cbe2fd10b",
+    ("mnist", 4, "12f"): "8e48d48ed0a6c96c",
+    ("mnist", 4, "25f"): "fbd510923573e529",
+    ("mnist", 4, "45f"): "a7e7ca0d377d9511",
+    ("mnist", 4, "85f"): "a668daad45444f82",
+    ("mnist", 4, "85f-4bit"): "4778c181f3eb9766",
+    ("mnist", 8, "12f"): "d95195658091440c",
+    ("mnist", 8, "25f"): "cf33c1c821d0b27d",
+    ("mnist", 8, "45f"): "add38f4517f42957",
+    ("mnist", 8, "85f"): "db9b18545a7168db",
+    ("resnet20-cifar10", 8, "85f-8bit"): "4a3636511de62cd5",
 }
 
 
@@ -95,20 +92,23 @@ def test_fits():
     [
         (
             {"weight_rows": 100},
-            "layer 'classes': 126 weight rows are needed up to this layer; this engine has 100",
+            "layer 'classes' takes 90 weight rows, all layers take 126; this engine has 100",
         ),
         (
-            {"channel_groups": 2},
-            "layer 'classes': 3 channel groups are needed up to this layer; this engine has 2",
+            {"parameter_rows": 9},
+            "layer 'conv' takes 8 parameter rows, all layers take 10; this engine has 9",
+        ),
+        (
+            {"logit_rows": 1},
+            "layer 'classes' takes 2 logit rows; this engine has 1",
         ),
         (
             {"table_entries": 6},
-            "layer 'classes': 8 table entries are needed up to this layer; this engine has 6",
+            "layer 'conv' takes 8 table entries, all layers take 10; this engine has 6",
         ),
         (
             {"feature_rows": 20},
-            "layer 'conv': its input and output maps need 35 rows of feature memory; "
-            "this engine has 20",
+            "layer 'conv': the maps in use need 35 rows of feature memory; this engine has 20",
         ),
         ({"feature_rows": 8}, "the image needs 15 rows of feature memory; this engine has 8"),
         (
@@ -117,7 +117,7 @@ def test_fits():
         ),
         (
             {"fraction_bits": 3},
-            "layer 'classes' has 4 fraction bits; this engine has 3 for spikes",
+            "layer 'classes' has 4 fraction bits; this engine has 3",
         ),
         (
             {"steps": 7},
@@ -133,7 +133,7 @@ def test_refuses_for_want_of_room(change, sentence):
 def test_refuses_too_long_sums():
     weight = np.zeros((10, 2, 3, 3), np.int32)
     weight[3] = 127
-    config = CONFIG.with_changes(accumulator_bits=11)
+    config = CONFIG.with_changes(accumulator_bits=11, shift_bits=0)
     assert refusal(config=config, weight=weight) == (
         "layer 'conv', channel 3: accumulators need 13 bits; this engine has 11"
     )
@@ -224,11 +224,11 @@ def dense(shape: tuple[int, int, int], weight: int, classes: int = 2) -> Integer
         (dense((3, 128, 128), 127), 16, "layer 'dense', channel 0: potentials need 35 bits; the"),
         (dense((3, 128, 128), 1), 1, "layer 'dense' has window lines of 384 rows of feature memo"),
         (dense((1, 1, 257), 1), 16, "layer 'dense' has an input width of 257; an engine takes 256"),
-        (dense((1, 1, 1), 1, 4097), 1, "4097 channel groups are needed up to this layer; the larg"),
+        (dense((1, 1, 1), 1, 4097), 1, "takes 4097 logit rows; the largest engine has 4096"),
         (
             dense((99, 6, 6), 1, 300),
             1,
-            "layer 'dense': 1069200 weight rows are needed up to this layer; the largest engine",
+            "layer 'dense' takes 1069200 weight rows; the largest engine has 1048576",
         ),
         (network(threshold=np.full(10, 1 << 40)), 16, "potentials need 41 bits; the largest engi"),
         (
@@ -250,7 +250,8 @@ def test_the_largest_engine_is_the_largest_that_can_be_built():
     for name, most in {
         "weight_rows": 1 << 20,
         "feature_rows": 1 << 20,
-        "channel_groups": 1 << 12,
+        "parameter_rows": 1 << 16,
+        "logit_rows": 1 << 12,
         "table_entries": 1 << 16,
         "layers": 64,
         "potential_bits": 32,
@@ -312,7 +313,8 @@ def test_any_network_on_any_engine_ends_in_a_program_or_a_sentence(data):
         steps=draw(st.sampled_from([1, 3, 8, 31])),
         fraction_bits=draw(st.sampled_from([4, 4, 4, 12])),
         potential_bits=draw(st.sampled_from([28, 32])),
-        channel_groups=draw(few),
+        parameter_rows=draw(few),
+        logit_rows=draw(few),
         table_entries=1 + draw(few),
         feature_rows=1 + draw(few),
         weight_rows=draw(few),
@@ -330,14 +332,18 @@ def test_any_network_on_any_engine_ends_in_a_program_or_a_sentence(data):
 def test_refuses_a_foreign_image():
     program = compile_network(network(), CONFIG, tau=4, T=4)
     with pytest.raises(ResiduumError, match=r"takes images of shape \(2, 6, 6\), not"):
-        program.image_writes(np.zeros((1, 6, 6), np.uint8))
+        program.input_writes(np.zeros((1, 6, 6), np.uint8))
 
 
 def test_grows_what_is_too_small():
-    small = CONFIG.with_changes(weight_rows=2, feature_rows=2, channel_groups=1, table_entries=2)
+    small = CONFIG.with_changes(
+        weight_rows=2, feature_rows=2, parameter_rows=1, logit_rows=1, table_entries=2
+    )
     grown = grow_to_fit(network(), small)
     assert dataclasses.asdict(grown) == dataclasses.asdict(
-        small.with_changes(weight_rows=128, feature_rows=64, channel_groups=4, table_entries=8)
+        small.with_changes(
+            weight_rows=128, feature_rows=64, parameter_rows=16, logit_rows=2, table_entries=16
+        )
     )
 
 
@@ -382,16 +388,44 @@ def test_windows_cover_what_a_convolution_reads(size, pool, kernel, stride, dila
     ]
 
 
+@settings(deadline=None, max_examples=100)
+@given(
+    size=st.integers(1, 12),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    data=st.data(),
+)
+def test_max_pooling_reads_each_neuron_of_its_window(size, kernel, stride, data):
+    padding, after = (data.draw(st.integers(0, kernel - 1)) for _ in range(2))
+    if size + padding + after < kernel:
+        return
+    outputs = (size + padding + after - kernel) // stride + 1
+    windows = max_positions(
+        size=size, kernel=kernel, stride=stride, padding=padding, outputs=outputs
+    )
+    inside = [
+        {x for x in range(size) if 0 <= x + padding - stride * output < kernel}
+        for output in range(outputs)
+    ]
+    assert [set(window) for window in windows] == inside
+    assert {len(window) for window in windows} == {max(map(len, inside))}
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     shape=st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 6)),
     lanes=st.integers(1, 9),
 )
 def test_every_neuron_has_a_place_of_its_own(shape, lanes):
-    plan = MapPlan(shape, lanes)
     values = np.arange(1, np.prod(shape) + 1).reshape(shape)
-    words = plan.scatter(values)
-    assert sorted(words[words > 0]) == sorted(values.reshape(-1))
+    column = next(n for n in range(1, lanes + 1) if lanes % n == 0 and n >= min(shape[0], lanes))
+    plans: list = [MapPlan(shape, lanes)]
+    if shape[0] <= lanes:
+        plans.append(PackedMap(shape, lanes, column, shape[1]))
+    for plan in plans:
+        words = plan.scatter(values)
+        assert sorted(words[words > 0]) == sorted(values.reshape(-1))
+        assert np.array_equal(words[plan.slots()], values)
 
 
 @settings(deadline=None, max_examples=50)
@@ -408,7 +442,7 @@ def test_interleaved_lines(shape, lanes, lines, step, data):
     padding = data.draw(st.integers(0, lines - 1))
     bands = 1 + (height - 1) // step
     image = np.random.default_rng(0).integers(1, 256, shape)
-    plan = PackedImage(shape, lanes, 1, True, bands, lines, step, padding)
+    plan = PackedMap(shape, lanes, lines * channels, bands, lines, step, padding)
     flat = plan.scatter(image).reshape(bands, -1)
     expected = np.zeros_like(flat)
     for band in range(bands):
