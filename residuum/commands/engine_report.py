@@ -24,8 +24,8 @@ def print_report(report: Mapping[str, Any]) -> int:
         numbers=COLUMNS[1:],
     )
     print(
-        f"{report['images']} images, tau {report['tau']}, T {report['T']}, {report['correction']}, "
-        f"{report['lanes']} lanes x {report['steps']} steps: {report['mismatches']} mismatches"
+        f"{report['images']} images, {report['run']}, {report['lanes']} lanes "
+        f"x {report['steps']} steps: {report['mismatches']} mismatches"
     )
     if report["rtl_accuracy"] is not None:
         print(

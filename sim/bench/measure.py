@@ -16,6 +16,7 @@ from residuum.hw.isa.host_map import Counter
 from residuum.sim.bench.compared import Json, Totals, on_engine
 from residuum.sw.compiler.program import Program, grow_to_fit
 from residuum.sw.errors import ResiduumError
+from residuum.sw.network.corrections import describe_run
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.pieces.run import Piece
 
@@ -68,6 +69,7 @@ def report(
         "tau": tau,
         "T": T,
         "correction": correction,
+        "run": describe_run(network, tau, T, correction),
         "lanes": program.config.lanes,
         "steps": program.config.steps,
         "images": images,
@@ -140,7 +142,7 @@ class Task:
     @property
     def title(self) -> str:
         """Network, stages and engine."""
-        stages = f"tau {self.tau}, T {self.T}, {self.correction}"
+        stages = describe_run(self.program.network, **self.steps)
         return f"{self.name}, {stages}, {self.program.config.lanes} lanes"
 
     @property

@@ -28,6 +28,7 @@ from residuum.sw.look.page import (
     render,
     run_golden,
 )
+from residuum.sw.network.corrections import CARRY, MASK
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
 from tests.folders import work_in
@@ -272,10 +273,36 @@ def test_any_graph_gets_a_page(seed: int, code: str, kind: str) -> None:
         reference=reference,
     ).decode()
     assert ("numbers, golden model" in page) == ("radix code" in page) == (code == "radix")
-    assert ("silenced" in page) == (code == "rate")
+    assert "silenced" not in page
     assert "kind 0" in page
     assert "which the engine cannot run yet" in page
     assert len(re.findall(" \\+ ", page.split("</tbody>")[0])) >= 4
+
+
+@pytest.mark.parametrize("correction", [MASK, CARRY])
+def test_the_page_of_a_run_with_a_probe_names_the_correction(correction: str) -> None:
+    """Only mask silences neurons; carry has bounds for all steps."""
+    network = random_graph(1, "rate", "image")
+    stages = {"tau": 3, "T": 2, "correction": correction}
+    images, labels = random_input(1, network, 3, 5), np.zeros(3, np.int64)
+    reference = from_integers(network, 4, "", own=True)
+    activity = run_golden(network, reference, images, labels, **stages)
+    assert activity.fired == [
+        int(layer.trains.any(axis=1).sum()) for layer in simulate(network, images, **stages).layers
+    ]
+    page = render(
+        network,
+        command="",
+        **stages,
+        program=None,
+        no_program="it is a test",
+        images=images,
+        activity=activity,
+        reference=reference,
+    ).decode()
+    assert f"T = 2 inference steps, correction {correction}" in page
+    assert ("silenced" in page) == (correction == MASK)
+    assert f"for {5 if correction == CARRY else 3} steps" in page
 
 
 def test_classes_are_named() -> None:
