@@ -163,7 +163,7 @@ $(READY): pyproject.toml constraints.txt
 	mkdir -p $(VENV) && touch $(VENV)/.unfinished && rm -f $(READY) && \
 	"$$python" -m venv $(VENV)
 	$(PY) -m pip install --constraint constraints.txt $(PIP_ARGS) setuptools
-	$(PY) -m pip install --constraint constraints.txt $(PIP_ARGS) --no-build-isolation --editable '.[dev,nir,onnx]'
+	$(PY) -m pip install --constraint constraints.txt $(PIP_ARGS) --no-build-isolation --editable '.[cluster,dev,nir,onnx]'
 	@$(PY) -c 'import find_libpython, sys; sys.exit(find_libpython.find_libpython() is None)' || \
 	{ echo "residuum: the shared library of Python is missing here, which cocotb loads; install" \
 	    "python3-dev (apt-get), python3-devel (dnf), or a Python built with --enable-shared" >&2; exit 1; }

@@ -7,6 +7,8 @@ from typing import Any
 
 from amaranth.build import Resource
 
+from residuum.hw.isa.presets import PRESETS
+
 MHZ = 1_000_000
 
 
@@ -95,6 +97,13 @@ class Board:
             platform._nextpnr_device_options[platform.device],
             *("--package", package, "--speed", platform.speed),
         ]
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        """Names of all engines for the board's size of device, its own first."""
+        size = self.preset.partition("-")[0]
+        others = (name for name in PRESETS if name.partition("-")[0] == size)
+        return tuple(dict.fromkeys((self.preset, *others)))
 
     def uart_pins(self) -> tuple[str, str]:
         """The package balls for receive and send."""

@@ -4,7 +4,8 @@ The caller passes a `Reporter`. The commands pass one that draws progress bars; 
 nothing.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -67,3 +68,41 @@ class _Silent:
 
 
 SILENT: Reporter = _Silent()
+
+
+class Dropped(Exception):
+    """Ends work whose result is no longer wanted."""
+
+
+class _Here(threading.local):
+    """Who follows the work in a thread."""
+
+    reporter: Reporter = SILENT
+    watcher: Callable[[float], None] = staticmethod(lambda share: None)
+
+
+_here = _Here()
+
+
+def watch(share: float) -> None:
+    """Called by work with the share of it that is done, 0..1, for who follows it.
+
+    Raises `Dropped` if its result is no longer wanted.
+    """
+    _here.watcher(share)
+
+
+def reporter_here() -> Reporter:
+    """The reporter of who follows the work in this thread."""
+    return _here.reporter
+
+
+@contextmanager
+def followed(watcher: Callable[[float], None], reporter: Reporter) -> Iterator[None]:
+    """In the block, `watch` and `reporter_here` in this thread lead to these."""
+    before = _here.watcher, _here.reporter
+    _here.watcher, _here.reporter = watcher, reporter
+    try:
+        yield
+    finally:
+        _here.watcher, _here.reporter = before

@@ -1,175 +1,34 @@
 """Published models imported without training: ``make imports`` prints their accuracy as a table.
 
-The models lie in ../shared/models, or in the folder that ``RESIDUUM_MODELS`` names; they are not
-part of the project. Every row is the command ``residuum import`` with the options that it shows, in
-exact integers. The goals are what an independent reference reaches.
+Each row (`tests.import_rows`) is a piece of work, whose result is kept.
 """
 
 import argparse
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from torch import nn
-
-from residuum.commands.arguments import image_count
+from residuum.commands.arguments import add_pool, image_count, pool
 from residuum.commands.console import ConsoleReporter, write_report
 from residuum.commands.tables import print_records
-from residuum.sw.data.data_sets import Access
-from residuum.sw.data.images import load_images
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import build_folder
-from residuum.sw.frontend.models import open_model
-from residuum.sw.golden.accuracy import evaluate
-from residuum.sw.importing.pipeline import Options, to_integers
-from residuum.sw.network.graph import Preprocessing
-from tests.sw.frontend.modules import ResNet
-
-ROOT = Path(__file__).resolve().parents[1]
-CALIBRATION = 512
+from residuum.sw.files import build_folder, digest_of_file
+from residuum.sw.pieces.run import Interrupted, Piece, Pool, run
+from tests.import_rows import MODELS, row
 
 
-def cifar10_resnet20() -> nn.Module:
-    return ResNet(3, 10, shortcut="skip")
-
-
-def cifar10_resnet56() -> nn.Module:
-    return ResNet(9, 10, shortcut="skip")
-
-
-def cifar100_resnet20() -> nn.Module:
-    return ResNet(3, 100, option="B", shortcut="downsample", head="fc")
-
-
-CIFAR10 = Preprocessing(
-    channels="RGB", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), scale=1 / 255
-)
-CIFAR100 = Preprocessing(
-    channels="RGB", mean=(0.5070, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2761), scale=1 / 255
-)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model, its published accuracy in percent, and the (options, goal in percent) to import it
-    with."""
-
-    name: str
-    published: float
-    make: Callable[[], nn.Module] | None
-    file: str
-    data: str
-    preprocessing: Preprocessing
-    rows: tuple[tuple[Options, float], ...]
-
-
-def _radix(bits: int, K: int = 6, potential_bits: int = 24, **more: int) -> Options:
-    return Options(bits=bits, map_bits=K, potential_bits=potential_bits, **more)  # type: ignore[arg-type]
-
-
-MODELS = (
-    Model(
-        "ResNet-20, CIFAR-10",
-        91.73,
-        cifar10_resnet20,
-        "resnet20-12fca82f.th",
-        "cifar10",
-        CIFAR10,
-        (
-            (_radix(8), 91.5),
-            (_radix(6), 91.5),
-            (_radix(5), 91.4),
-            (_radix(4), 91.2),
-            (_radix(3), 90.2),
-            (_radix(4, 4), 89.9),
-            (_radix(4, fine_tune=1, augment=True), 91.5),
-        ),
-    ),
-    Model(
-        "ResNet-56, CIFAR-10",
-        93.39,
-        cifar10_resnet56,
-        "resnet56-4bfd9763.th",
-        "cifar10",
-        CIFAR10,
-        ((_radix(8), 93.1), (_radix(4), 92.9)),
-    ),
-    Model(
-        "ResNet-20, CIFAR-100",
-        68.83,
-        cifar100_resnet20,
-        "cifar100_resnet20.pth",
-        "cifar100",
-        CIFAR100,
-        ((_radix(8, 8, 25), 68.2), (_radix(5, 8, 25), 67.4), (_radix(4, 8, 25), 64.5)),
-    ),
-    Model(
-        "CNN, MNIST",
-        98.91,
-        None,
-        "mnist-12.onnx",
-        "mnist",
-        Preprocessing(channels="grey", scale=1.0),
-        ((_radix(8), 98.7),),
-    ),
-)
-
-
-def run(names: str, images: int | None, fine_tune: bool) -> list[dict[str, object]]:
+def table(names: str, images: int | None, fine_tune: bool, where: Pool) -> list[dict[str, Any]]:
     """One record per row, in the order of `MODELS`; ``names`` is a part of the models' names."""
-    reporter = ConsoleReporter()
-    access = Access(False, reporter)
-    records = []
+    pieces = []
     for model in MODELS:
         if names.lower() not in model.name.lower():
             continue
-        path = _folder() / model.file
-        source = str(path) if model.make is None else f"tests.import_table:{model.make.__name__}"
-        given = open_model(source, weights=None if model.make is None else path)
-        held_out = load_images(model.data, split="held-out", at_most=images, access=access)
-        training = load_images(model.data, split="training", access=access)
-        network = given.network(
-            input_shape=held_out.images.shape[1:], preprocessing=model.preprocessing
-        )
-        calibration = load_images(model.data, split="training", at_most=CALIBRATION, access=access)
+        digest = digest_of_file(model.path)
         for options, goal in model.rows:
             if options.fine_tune and not fine_tune:
                 continue
-            imported = to_integers(
-                network,
-                options,
-                calibration=calibration.images,
-                training=training,
-                checkpoint=build_folder() / "imports" / f"{path.stem}-{options.bits}bit.pt",
-                reporter=reporter,
-            )
-            integers = imported.conversion.network
-            labels = held_out.need_labels("the table")
-            tally = evaluate(integers, held_out.images, labels, tau=0, T=1, reporter=reporter)
-            record = {
-                "model": model.name,
-                "float": model.published,
-                "bits": options.bits,
-                "K": options.map_bits,
-                "potential bits": options.potential_bits,
-                "fine-tuned": options.fine_tune,
-                "images": tally.images,
-                "integers": round(tally.accuracy, 2),
-                "goal": goal,
-            }
-            reporter.say(" ".join(f"{key} {value}" for key, value in record.items()))
-            records.append(record)
-    return records
-
-
-def _folder() -> Path:
-    folder = Path(os.environ.get("RESIDUUM_MODELS", ROOT.parent / "shared" / "models"))
-    if not folder.is_dir():
-        raise ResiduumError(
-            f"the models of others are not in {folder}; name their folder in RESIDUUM_MODELS"
-        )
-    return folder
+            given = {"name": model.name, "options": options, "goal": goal, "images": images}
+            title = f"{model.name}, {options.bits} bits"
+            pieces.append(Piece(row, given | {"digest": digest}, title))
+    return run(pieces, where, title="imports", unit="rows", reporter=ConsoleReporter())
 
 
 def main() -> None:
@@ -177,11 +36,14 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="TEXT", help="models whose name has this")
     parser.add_argument("--images", type=image_count, metavar="N", help="images of each (all)")
     parser.add_argument("--no-fine-tuning", action="store_true", help="leave these rows out")
+    add_pool(parser, what="rows in parallel")
     args = parser.parse_args()
     try:
-        records = run(args.only, args.images, not args.no_fine_tuning)
+        records = table(args.only, args.images, not args.no_fine_tuning, pool(args))
     except ResiduumError as error:
         raise SystemExit(f"residuum: {error}") from None
+    except Interrupted as interrupted:
+        raise SystemExit(f"residuum: interrupted; {interrupted}") from None
     shown = [{key: str(value) for key, value in record.items()} for record in records]
     print_records(shown, numbers=list(shown[0])[1:])
     write_report(build_folder() / "imports" / "table.json", records)

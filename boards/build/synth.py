@@ -61,6 +61,7 @@ UNITS: Mapping[str, Callable[[EngineConfig], Any]] = {
     "tile": _unit("residuum.hw.array.tile", "Tile"),
     "lanes": _unit("residuum.hw.array.lanes", "LaneArray"),
     "neurons": _unit("residuum.hw.neuron.pipeline", "NeuronPipeline"),
+    "maximum": _unit("residuum.hw.neuron.maximum", "Maximum"),
     "argmax": _unit("residuum.hw.neuron.argmax", "ArgMax"),
 }
 

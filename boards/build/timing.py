@@ -1,17 +1,16 @@
 """The clock of the engine on boards, over several seeds of place and route."""
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 from residuum.boards.board import Board
-from residuum.boards.build.bitstream import prepare
-from residuum.boards.build.layout import Build, Layout, Order
+from residuum.boards.build.layout import Layout, Order
+from residuum.boards.build.placed import network_digest, placed, synthesised
 from residuum.boards.build.synth import Resources
-from residuum.boards.build.toolchain import alone_in
 from residuum.sw.files import build_folder, write_json
+from residuum.sw.pieces.run import Piece, Pool, run
 from residuum.sw.progress import SILENT, Reporter
 
 
@@ -42,6 +41,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Place and route each board with each seed; writes and returns one row per board.
 
+    Netlists and layouts are kept as pieces of work.
+
     Parameters
     ----------
     jobs
@@ -51,33 +52,37 @@ def measure(
     options
         Options of `residuum.boards.build.bitstream.prepare`.
     """
-    folder = build_folder() / "timing"
-    with alone_in(folder, reporter):
-        orders, builds = [], []
-        for board in dict.fromkeys(boards):
-            aim = GOALS[board.name].aim_mhz if board.name in GOALS else None
-            with reporter.task(f"{board.name}: elaboration"):
-                order, design = prepare(board, freq=aim if freq is None else freq, **options)
-            orders.append(order)
-            builds.append(Build(board, design, folder / board.name, reporter))
-        with ThreadPoolExecutor(jobs) as pool:
-            try:
-                netlists = list(pool.map(Build.synthesise, builds))
-                layouts = [
-                    {seed: pool.submit(build.place, seed, order.target_mhz) for seed in seeds}
-                    for build, order in zip(builds, orders, strict=True)
-                ]
-                rows = [
-                    summarise(
-                        order, netlist, {seed: done.result() for seed, done in placed.items()}
-                    )
-                    for order, netlist, placed in zip(orders, netlists, layouts, strict=True)
-                ]
-            except BaseException:
-                # Running tools finish; waiting ones do not start.
-                pool.shutdown(cancel_futures=True)
-                raise
-        write_json(folder / "report.json", rows)
+    boards, seeds = list(dict.fromkeys(boards)), list(seeds)
+    pool = Pool(jobs, in_threads=True)
+    designs = []
+    for board in boards:
+        aim = GOALS[board.name].aim_mhz if board.name in GOALS else None
+        wanted = options | {"freq": aim if freq is None else freq}
+        ordered = {"board": board.name, "options": wanted, "network": network_digest(**wanted)}
+        designs.append(Piece(synthesised, ordered, f"{board.name}: synthesis"))
+    netlists = run(designs, pool, title="synthesis", unit="boards", reporter=reporter)
+    orders = [
+        Order(board=board, seed=seeds[0], **netlist["order"])
+        for board, netlist in zip(boards, netlists, strict=True)
+    ]
+    pieces = []
+    for order, netlist in zip(orders, netlists, strict=True):
+        given: dict[str, Any] = {key: netlist[key] for key in ("netlist", "constraints")}
+        given |= {"board": order.board.name, "target_mhz": order.target_mhz}
+        pieces += [
+            Piece(placed, given | {"seed": seed}, f"{order.board.name}, seed {seed}")
+            for seed in seeds
+        ]
+    layouts = iter(run(pieces, pool, title="place and route", unit="seeds", reporter=reporter))
+    rows = [
+        summarise(
+            order,
+            Resources(**netlist["resources"]),
+            {seed: Layout(**next(layouts)) for seed in seeds},
+        )
+        for order, netlist in zip(orders, netlists, strict=True)
+    ]
+    write_json(build_folder() / "timing" / "report.json", rows)
     return rows
 
 

@@ -222,13 +222,10 @@ class NeuronPipeline(wiring.Component):
             m.d.sync += signal.eq(value)
             return signal
 
-        def start(threshold: Value) -> Value:
-            return Mux(mode.start_zero, 0, threshold >> 1)
-
         # After a step, v is `reduced` if the neuron has fired, else `kept`. The comparison is at
         # the end of one cycle, the multiplexer at the start of the next. Of a strict neuron,
         # `reduced` is one too low, and the next addition takes a carry in.
-        kept = register("start", start(threshold))
+        kept = register("start", Mux(mode.start_zero, 0, threshold >> 1))
         reduced = Signal(shape, name="none_reduced")
         fired = Signal(name="not_fired")
         train = Signal(0, name="no_train")
@@ -266,12 +263,13 @@ class NeuronPipeline(wiring.Component):
             keeping, verdict = before, silenced_here
             if step + 1 < c.steps:
                 now, then = mode.active[step : step + 2], mode.inference[step : step + 2]
-                begins = ~now[0] & now[1]
-                ends = now[0] & ~then[0] & then[1] & ~mode.carry
-                probe_ends = register(f"probe_ends_{step}", ends, 1)
-                restart = register(f"restart_{step}", begins | ends, 1)
+                run_begins = ~now[0] & now[1]
+                mask_begins = now[0] & ~then[0] & then[1] & ~mode.carry
+                probe_ends = register(f"probe_ends_{step}", mask_begins, 1)
+                restart = register(f"restart_{step}", run_begins | mask_begins, 1)
                 divides = register(f"divides_{step}", mode.radix & now[0], 1)
-                keeping = Mux(restart, start(threshold_here), before)
+                start = Mux(mode.start_zero, 0, threshold_here >> 1)
+                keeping = Mux(restart, start, before)
                 verdict = Mux(probe_ends, before[-1], silenced_here)
                 fired = spike & ~restart
                 reduced = register(f"reduced_{step}", after)
@@ -286,18 +284,17 @@ class NeuronPipeline(wiring.Component):
             kept = register(f"kept_{step}", keeping)
             silenced = register(f"verdict_{step}", verdict, 1)
 
-        # In radix code the first step gives the highest bit. The last step is not yet in a register
-        # here; all others are put in order in front of theirs.
-        ordered = [spike & spoken]
+        # In radix code the first step gives the highest bit. All bits but those of the first and
+        # the last step are put in order before their registers, which keeps the multiplexer off the
+        # path to the maximum.
+        slots: Value = spike & spoken
         if c.steps > 1:
             first = register("train_first", train_here[0], 1)
             between = Mux(mode.radix, train_here[:0:-1], train_here[1:])
-            middle = register("train_between", between, c.steps - 2)
-            ends = Cat(first, spike & spoken)
-            low, high = Mux(mode.radix, ends[::-1], ends)
-            ordered = [low, middle, high]
+            low, high = Mux(mode.radix, Cat(slots, first), Cat(first, slots))
+            slots = Cat(low, register("train_between", between, c.steps - 2), high)
         # The neurons of an output layer never fire.
-        m.d.comb += [self.potential.eq(kept), self.train.eq(Cat(*ordered, silenced))]
+        m.d.comb += [self.potential.eq(kept), self.train.eq(Cat(slots, silenced))]
 
     def _delayed(
         self, m: Module, name: str, valid: Value, slot: data.View, cycles: int

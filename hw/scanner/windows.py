@@ -178,7 +178,6 @@ class WindowGenerator(wiring.Component):
                     m.next = "GROUP"
             with m.State("GROUP"):
                 m.d.comb += kind.group.eq(1)
-                m.d.sync += [self.table_address.eq(entry_group), entry_group.eq(entry_group + 1)]
                 m.d.sync += [*start_line, *start_pool, pool_positions.eq(layer.max_x - 1)]
                 m.d.sync += [lines.eq(layer.windows_y - 1), whole.eq(~layer.two_sources)]
                 m.d.sync += [entry_y.eq(layer.table_y), pool_y.eq(layer.table_y)]
@@ -187,7 +186,6 @@ class WindowGenerator(wiring.Component):
                     m.next = "SECOND"
             with m.State("SECOND"):
                 m.d.comb += [kind.group.eq(1), tag.second.eq(1)]
-                m.d.sync += [self.table_address.eq(entry_group), entry_group.eq(entry_group + 1)]
                 m.next = "REFILL"
             with m.State("REFILL"), m.If(self.refill.valid & self.refill.ready):
                 m.next = "LINE"
@@ -254,6 +252,8 @@ class WindowGenerator(wiring.Component):
                         m.next = "GROUP"
                     with m.If(layer_last):
                         m.next = "IDLE"
+        with m.If(kind.group):
+            m.d.sync += [self.table_address.eq(entry_group), entry_group.eq(entry_group + 1)]
 
     def _sources(self, m: Module, kind: data.View, tag: data.View) -> list[data.View]:
         """Stores the arriving entries of a group: its first source, and its second one. The weight

@@ -7,7 +7,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from residuum.boards.board import Board
+    from residuum.sw.importing.choice import Engines
     from residuum.sw.network.integer_network import IntegerNetwork
+    from residuum.sw.pieces.run import Pool
 
 # Address of the golden model, for the commands that can do without an engine.
 GOLDEN = "golden:"
@@ -52,15 +55,28 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_jobs(parser: argparse.ArgumentParser) -> None:
-    """``--jobs``: number of parallel simulations."""
+def add_pool(parser: argparse.ArgumentParser, *, what: str = "parallel simulations") -> None:
+    """``--jobs`` and ``--cluster``, for `pool`."""
     parser.add_argument(
         "--jobs",
         type=positive_number,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="parallel simulations (default: one for each core, here %(default)s)",
+        help=f"{what} (default: one for each core, here %(default)s)",
     )
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="compute on a Dask cluster: the address of its scheduler, as in tcp://host:8786, or "
+        "local for one on this machine (docs/cluster.md)",
+    )
+
+
+def pool(args: argparse.Namespace, *, in_threads: bool = False, threads: int = 1) -> Pool:
+    """Where the pieces of a command run, from the arguments of `add_pool`."""
+    from residuum.sw.pieces.run import Pool
+
+    return Pool(args.jobs, args.cluster, in_threads=in_threads, threads=threads)
 
 
 def add_device(parser: argparse.ArgumentParser, *, golden: bool = False) -> None:
@@ -185,6 +201,17 @@ def engine_sizes(args: argparse.Namespace) -> dict[str, int]:
     """The given arguments of `add_engine_sizes`, by the names of `EngineConfig`."""
     given = {name: getattr(args, name) for name in ENGINE_SIZES}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def engines_of(board: Board, preset: str | None = None) -> Engines:
+    """The engines that a board may have: those for its size of device, or the one called
+    ``preset``."""
+    from residuum.sw.compiler.fit import device_of, preset_named
+    from residuum.sw.importing.choice import Engines
+
+    names = board.presets if preset is None else (preset,)
+    presets = {name: preset_named(name) for name in names}
+    return Engines(board.name, presets, device_of(board.preset))
 
 
 def add_data(parser: argparse.ArgumentParser, *, split: str = HELD_OUT) -> None:

@@ -6,21 +6,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from residuum.commands.arguments import add_allow_modified, add_jobs, positive_number
+from residuum.commands.arguments import add_allow_modified, add_pool, pool, positive_number
 
 DESCRIPTION = """\
 Measure the committed networks: accuracy of the integer network on all held-out images; cycles on
 the simulated engine of a board, with every spike compared, and in the cycle model; clock and area
 of the engine after place and route; bytes between host and board. Writes build/bench/report.json
 and docs/results.md; ends with status 1 if a value differs or the error of the cycle model exceeds
-1 %. Finished parts are kept in build/bench, so the command may be interrupted at any time (Ctrl-C).
-They run again if network, engine or sources have changed."""
+1 %. Finished parts are kept in build/pieces, so the command may be interrupted at any time
+(Ctrl-C). They run again if network, engine or sources have changed."""
 EXAMPLES = """\
 examples:
   residuum bench                               all networks; an hour on two cores
   residuum bench --models digits               one network; the page is build/bench/results.md
   residuum bench --models digits,mnist --page docs/results.md
   residuum bench --images 20 --no-build        quick: few images, no clock and no area
+  residuum bench --cluster tcp://host:8786     on a Dask cluster, see docs/cluster.md
 
 `make bench` does the same as the first example, from a fresh clone.
 """
@@ -54,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "(default %(default)s)",
     )
     add_allow_modified(parser)
-    add_jobs(parser)
+    add_pool(parser)
     parser.add_argument(
         "--json",
         type=Path,
@@ -92,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
     rows = chosen(args.models)
     for path in (report_path, page):
         require_writable(path)
-    results = bench(rows, images=args.images, jobs=args.jobs, tries=tries, access=data_access(args))
+    where = pool(args, in_threads=True)
+    results = bench(rows, images=args.images, pool=where, tries=tries, access=data_access(args))
 
     options = (f" --models {args.models}" if args.models else "") + (
         " --no-build" if args.no_build else ""

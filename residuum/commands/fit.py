@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from residuum.commands.arguments import add_engine_sizes, add_network, engine_sizes
+from residuum.commands.arguments import (
+    DEFAULT_T,
+    DEFAULT_TAU,
+    add_engine_sizes,
+    add_network,
+    engine_sizes,
+    engines_of,
+)
+from residuum.sw.errors import ResiduumError
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from residuum.boards.board import Board
     from residuum.sw.compiler.fit import Need
     from residuum.sw.network.integer_network import IntegerNetwork
 
@@ -25,6 +36,9 @@ examples:
   residuum fit my.npz --board ulx3s-12f        one board
   residuum fit my.npz --preset 85f-4bit --weight-rows 8192 --feature-rows 1024
                                                an engine of other sizes
+
+With --board, and the float network beside the file, where `residuum import` and `residuum train`
+leave it, the last line is what `residuum import --board` would take: the widest weights that fit.
 
 `residuum bitstream` takes the same sizes, and refuses a network with the same words.
 """
@@ -53,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     from residuum.hw.isa.presets import PRESETS
     from residuum.sw.compiler.fit import describe_sizes, device_of, engine_named, fit
     from residuum.sw.compiler.runnable import not_runnable
-    from residuum.sw.network.library import load_network, network_name
+    from residuum.sw.network.graph import IMAGE
+    from residuum.sw.network.library import float_file_of, load_network, network_name
 
     network = load_network(args.model, args.bits)
     boards = [find(name) for name in args.board] if args.board else list(BOARDS.values())
@@ -71,6 +86,11 @@ def run(args: argparse.Namespace) -> int:
     print_records(records, title=title, numbers=[key for key in records[0] if key != "preset"])
     for line in _lines(engines, {board.name: board.preset for board in boards}, refused):
         print(line)
+    floats = float_file_of(network, args.model)
+    if args.board and not (sizes or refused) and network.input == IMAGE and floats.exists():
+        print()
+        for sentence in _proposals(network, floats, boards):
+            print(sentence)
     if args.json is not None:
         report = _report(network_name(args.model, args.bits), engines, refused)
         write_report(args.json, report)
@@ -133,6 +153,32 @@ def _lines(
         yield ""
         yield "no engine runs it (the needs are an estimate):"
         yield from (f"  {sentence}" for sentence in refused)
+
+
+def _proposals(network: IntegerNetwork, floats: Path, boards: Sequence[Board]) -> Iterator[str]:
+    """What `residuum import --board` would take for each board that holds the network with some
+    width of its weights; ``floats`` is the file of the float network."""
+    from residuum.sw.files import shown
+    from residuum.sw.importing.choice import Rough, widths
+    from residuum.sw.importing.pipeline import Options
+    from residuum.sw.network.float_network import FloatNetwork
+    from residuum.sw.network.integer_network import RATE
+
+    code = ""
+    options = Options(code=network.code)
+    if network.code == RATE:
+        options = replace(options, tau=DEFAULT_TAU, T=DEFAULT_T)
+        code = f" --code rate --tau {DEFAULT_TAU} --T {DEFAULT_T}"
+    data = network.metadata.get("dataset", "...")
+    rough = Rough(FloatNetwork.load(floats), options)
+    for board in boards:
+        try:
+            choice = next(rough.choices(engines_of(board), widths(network.code)))
+        except ResiduumError:
+            # The lines above say what is missing.
+            continue
+        words = f"residuum import {shlex.quote(shown(floats))} --data {data}{code}"
+        yield f"`{words} --board {board.name}` would take {choice}"
 
 
 def _report(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from residuum.commands.arguments import (
     LARGEST_SEED,
     add_allow_modified,
     add_correction,
+    engines_of,
     image_count,
     positive_number,
     whole_number,
@@ -22,16 +24,18 @@ if TYPE_CHECKING:
     from residuum.sw.data.data_sets import Access
     from residuum.sw.data.images import Images
     from residuum.sw.frontend.models import Model
+    from residuum.sw.importing.choice import Engines
     from residuum.sw.importing.ladder import Rung, Step
     from residuum.sw.importing.pipeline import Imported, Options
     from residuum.sw.network.float_network import FloatNetwork
     from residuum.sw.network.graph import Preprocessing
+    from residuum.sw.network.integer_network import IntegerNetwork
     from residuum.sw.progress import Reporter
 
 DESCRIPTION = """\
-Take in a trained classifier from PyTorch, ONNX or NIR and convert it to an integer network. Prints
-the accuracy after every step of the way, names the layers that lose it, and writes the network.
-No training is needed."""
+Take in a trained classifier from PyTorch, ONNX or NIR, or a float network of this project, and
+convert it to an integer network. Prints the accuracy after every step of the way, names the layers
+that lose it, and writes the network. No training is needed."""
 EXAMPLES = """\
 examples:
   residuum import mynet.py:make --weights mynet.pt --data photos/ -o mynet.npz
@@ -43,6 +47,10 @@ examples:
   residuum import exported.pt2 --data photos/ --size 64
   residuum import mnist-12.onnx --data mnist -o lenet.npz
   residuum import model.nir --reset subtract --code rate --T 16 --data events.npz -o snn.npz
+  residuum import mynet-float.npz --data photos/ --bits 5 -o mynet-5bit.npz
+        the float network that an earlier import, or a training, wrote
+  residuum import mynet-float.npz --data photos/ --board ulx3s -o mynet.npz
+        the widest weights and the largest numbers that fit the board
 
 then:
   residuum fit mynet.npz                       the boards that it fits
@@ -51,6 +59,10 @@ then:
 """
 # Images of the ladder, unless the user says otherwise.
 LADDER_IMAGES = 1000
+# Bits of the weights without --bits and --board, and those that others are compared with.
+BITS = 8
+# Bits of the potential of the largest engine.
+LARGEST_POTENTIAL = 32
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source",
         metavar="MODEL",
         help="FILE.py:FUNCTION or PACKAGE.MODULE:FUNCTION that returns a torch.nn.Module, or a "
-        "file .pt2 (torch.export), .onnx or .nir",
+        "file .pt2 (torch.export), .onnx or .nir, or a float network of this project (.npz)",
     )
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="state_dict of the module, saved by torch.save"
@@ -135,15 +147,15 @@ def _configure_integers(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--bits",
         type=_between(2, 8),
-        default=8,
         metavar="N",
-        help="bits of a weight, 2 .. 8 (default %(default)s)",
+        help=f"bits of a weight, 2 .. 8 (default {BITS}, or the most that fit --board)",
     )
     group.add_argument(
         "--bits-per-activation",
         type=_between(1, 8),
         metavar="K",
-        help="bits of a number in a map in radix code, 1 .. 8 (default 6)",
+        help="bits of a number in a map in radix code, 1 .. 8 (default 6, or the most that fit "
+        "--board)",
     )
     group.add_argument(
         "--code",
@@ -158,9 +170,19 @@ def _configure_integers(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--potential-bits",
         type=_between(8, 40),
-        default=24,
         metavar="N",
-        help="bits of the membrane potential of the engine (default %(default)s)",
+        help="bits of the membrane potential of the engine (default 24, or those of --board)",
+    )
+    group.add_argument(
+        "--board",
+        metavar="BOARD",
+        help="choose the widest weights and the largest numbers with which the network fits this "
+        "board (see `residuum boards`)",
+    )
+    group.add_argument(
+        "--preset",
+        metavar="PRESET",
+        help="with --board: this engine, instead of the best of those for the board",
     )
     group.add_argument(
         "--fine-tune",
@@ -205,70 +227,197 @@ def _configure_nir(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import data_access, say_written, write_report
-    from residuum.sw.files import build_folder, require_writable
+    from residuum.sw.files import require_writable
     from residuum.sw.frontend.models import open_model
-    from residuum.sw.importing.pipeline import ladder, to_integers
-    from residuum.sw.network.library import float_file
+    from residuum.sw.importing.pipeline import ladder
+    from residuum.sw.network.library import FLOAT_NETWORK, float_file
 
     options = _options(args)
+    engines = _engines(args)
     access = data_access(args)
     model = open_model(args.source, weights=args.weights, reset=args.reset, start=args.start)
-    output = args.output or Path(f"{args.name or model.name}.npz")
+    output = args.output or _output(args, model, options)
     if output.suffix != ".npz":
         raise ResiduumError(f"the network is an .npz file; -o names {output}")
-    for path in (output, float_file(str(output)), args.json):
+    floats, shared = _float_file(args, model, output)
+    for path in (output, *([] if shared else [floats]), args.json):
         if path is not None:
             require_writable(path)
-
     network, calibration = _float_network(args, model, access)
     say = access.reporter.say
     for note in network.metadata.get("notes", "").split("; "):
         if note:
             say(f"note: {note}")
-    training = checkpoint = None
-    if options.fine_tune:
-        training = _load(args, network, access, split="training")
-        checkpoint = build_folder() / "import" / f"{output.stem}.pt"
-        require_writable(checkpoint)
-        if args.restart:
-            checkpoint.unlink(missing_ok=True)
-    try:
-        imported = to_integers(
-            network,
-            options,
-            calibration=None if calibration is None else calibration.images,
-            training=training,
-            checkpoint=checkpoint,
-            exact=model.integers(args.name),
-            metadata={"command": _command_line(args)},
-            reporter=access.reporter,
-        )
-    except KeyboardInterrupt:
-        if checkpoint is not None and checkpoint.exists():
-            raise KeyboardInterrupt(
-                f"the finished epochs are kept in {checkpoint}, and the same command goes on there"
-            ) from None
-        raise
+
+    work = _Work(args, model, network, calibration, output, access)
+    options, imported = work.convert(options, engines)
     integers = imported.conversion.network
     held_out = _load(args, network, access, split="held-out", at_most=args.images)
     if held_out is not None:
+        chosen = engines is not None and args.bits is None
+        wider = work.wider(options) if chosen and options.bits < BITS else None
         rungs = ladder(
             imported,
             options,
             held_out.images,
             held_out.labels,
             before=_given(model, network),
+            beside=wider,
             reporter=access.reporter,
         )
         _print_ladder(rungs, held_out)
+        if wider is not None:
+            lost = 100 * (rungs[-1].share - rungs[-2].share)
+            print(
+                f"weights of {options.bits} bits cost {lost:.2f} % of the images, against weights "
+                f"of {BITS} bits"
+            )
         if args.json is not None:
             write_report(args.json, _report(integers.name, rungs, held_out))
     _print_losses(imported)
+    if floats != float_file(str(output)):
+        integers = replace(integers, metadata={**integers.metadata, FLOAT_NETWORK: floats.name})
     integers.save(output)
-    imported.calibrated.save(float_file(str(output)))
-    say_written(output, float_file(str(output)))
+    if not shared:
+        imported.calibrated.save(floats)
+    say_written(output, *([] if shared else [floats]))
     print(f"next: residuum fit {shlex.quote(str(output))}")
     return 0
+
+
+def _output(args: argparse.Namespace, model: Model, options: Options) -> Path:
+    """The file of the network, unless the user names it."""
+    name = args.name or model.name
+    if not model.finished:
+        return Path(f"{name}.npz")
+    # Several widths of a float network may stand side by side.
+    return Path(f"{name}-{args.board or f'{options.bits}bit'}.npz")
+
+
+def _float_file(args: argparse.Namespace, model: Model, output: Path) -> tuple[Path, bool]:
+    """The file of the float network beside the integers, and whether it is the one that came in and
+    stays as it is."""
+    from residuum.sw.network.library import float_file
+
+    usual, source = float_file(str(output)), Path(args.source)
+    if not model.finished:
+        return usual, False
+    if not (args.fine_tune or model.measured) and _same(source.parent, output.parent):
+        return output.with_name(source.name), True
+    if not _same(source, usual):
+        return usual, False
+    other = output.with_name(f"{output.stem}-float.npz")
+    if _same(source, other):
+        raise ResiduumError(
+            f"this would write another float network over {source}; name another file with -o"
+        )
+    return other, False
+
+
+def _same(path: Path, other: Path) -> bool:
+    return path.resolve() == other.resolve()
+
+
+class _Work:
+    """The conversion of one model, with several widths."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        model: Model,
+        network: FloatNetwork,
+        calibration: Images | None,
+        output: Path,
+        access: Access,
+    ) -> None:
+        from residuum.sw.files import build_folder, require_writable
+
+        self.args, self.network, self.reporter = args, network, access.reporter
+        self.images = None if calibration is None else calibration.images
+        self.exact = model.integers(args.name)
+        self.training: Images | None = None
+        self.checkpoint: Path | None = None
+        if args.fine_tune:
+            self.training = _load(args, network, access, split="training")
+            self.checkpoint = build_folder() / "import" / f"{output.stem}.pt"
+            require_writable(self.checkpoint)
+            if args.restart:
+                self.checkpoint.unlink(missing_ok=True)
+
+    def convert(self, options: Options, engines: Engines | None) -> tuple[Options, Imported]:
+        """The import; with ``engines``, of the widest weights that fit them."""
+        if engines is None:
+            return options, self.imported(options)
+        from residuum.sw.importing.choice import Rough, choose, widths
+
+        if self.exact is not None:
+            raise ResiduumError(
+                f"{self.args.source} has its integers already, so --board has nothing to choose; "
+                "see `residuum fit`"
+            )
+        args = self.args
+        tried = widths(options.code, args.bits, args.bits_per_activation)
+        rough = Rough(self.calibrated(options), options)
+        choice, imported = choose(rough, engines, tried, self.rounded)
+        self.reporter.say(f"{engines.board}: {choice} fit")
+        if choice.options.fine_tune:
+            imported = self.imported(choice.options)
+            for need in engines.exceeded(choice.preset, imported.conversion.network):
+                raise ResiduumError(
+                    f"{need.sentence} after the fine-tuning; give --bits {choice.options.bits - 1}"
+                )
+        return choice.options, imported
+
+    def calibrated(self, options: Options) -> FloatNetwork:
+        from residuum.sw.convert.calibrate import calibrate
+
+        if self.images is None:
+            return self.network
+        return calibrate(self.network, self.images, bits=options.map_bits, reporter=self.reporter)
+
+    def rounded(self, options: Options) -> Imported:
+        """Without fine-tuning."""
+        return self.imported(replace(options, fine_tune=0))
+
+    def wider(self, options: Options) -> IntegerNetwork:
+        """With weights of `BITS` bits, for an engine of any width."""
+        wide = replace(options, bits=BITS, potential_bits=LARGEST_POTENTIAL)
+        return self.rounded(wide).conversion.network
+
+    def imported(self, options: Options) -> Imported:
+        from residuum.sw.importing.pipeline import to_integers
+
+        try:
+            return to_integers(
+                self.network,
+                options,
+                calibration=self.images,
+                training=self.training,
+                checkpoint=self.checkpoint,
+                exact=self.exact,
+                metadata={"command": _command_line(self.args, options)},
+                reporter=self.reporter,
+            )
+        except KeyboardInterrupt:
+            if self.checkpoint is not None and self.checkpoint.exists():
+                raise KeyboardInterrupt(
+                    f"the finished epochs are kept in {self.checkpoint}, and the same command goes "
+                    "on there"
+                ) from None
+            raise
+
+
+def _engines(args: argparse.Namespace) -> Engines | None:
+    """The engines of ``--board``."""
+    from residuum.boards.catalogue import find
+
+    if args.board is None:
+        if args.preset is not None:
+            raise ResiduumError("--preset goes with --board")
+        return None
+    if args.potential_bits is not None:
+        raise ResiduumError("the bits of the potential are those of --board; leave one of them out")
+    return engines_of(find(args.board), args.preset)
 
 
 def _given(model: Model, network: FloatNetwork) -> list[Step]:
@@ -294,13 +443,13 @@ def _options(args: argparse.Namespace) -> Options:
         )
     standard = Options()
     return Options(
-        bits=args.bits,
+        bits=args.bits or BITS,
         code=args.code,
         map_bits=args.bits_per_activation or standard.map_bits,
         tau=standard.tau if args.tau is None else args.tau,
         T=args.T or standard.T,
         correction=args.correction,
-        potential_bits=args.potential_bits,
+        potential_bits=args.potential_bits or standard.potential_bits,
         compensate=not args.nearest,
         fine_tune=args.fine_tune,
         seed=args.seed,
@@ -323,6 +472,13 @@ def _float_network(
         raise ResiduumError(
             "the ranges of the activations are measured on images: name them with --data"
         )
+    if model.finished:
+        _refuse_preparation(args)
+        assert model.input_shape is not None
+        network = model.network(input_shape=model.input_shape, name=args.name, metadata=metadata)
+        return network, load_images(
+            args.data, network, split="training", at_most=args.calibrate, access=access
+        )
     calibration = load_images(
         args.data,
         split="training",
@@ -343,6 +499,16 @@ def _float_network(
         for scale in _scales(args, calibration)
     }
     return _most_accurate(networks, calibration, access.reporter), calibration
+
+
+def _refuse_preparation(args: argparse.Namespace) -> None:
+    """A float network says already how pictures are prepared."""
+    defaults = _defaults()
+    for key in ("size", "crop", "interpolation", "channels", "scale", "mean", "std"):
+        if getattr(args, key) != defaults[key]:
+            raise ResiduumError(
+                f"{args.source} says already how a picture becomes its input; leave out --{key}"
+            )
 
 
 def _scales(args: argparse.Namespace, calibration: Images) -> list[float]:
@@ -472,11 +638,18 @@ def _report(name: str, rungs: list[Rung], held_out: Images) -> dict[str, object]
     }
 
 
-def _command_line(args: argparse.Namespace) -> str:
-    """The command that makes the network again, with the options that matter for it."""
+def _command_line(args: argparse.Namespace, options: Options) -> str:
+    """The command that makes the network again, with the options that matter for it; widths that
+    were chosen for a board stand in its place."""
     words = ["residuum", "import", args.source]
-    left_out = ("source", "run", "output", "json", "images", "restart", "allow_modified")
-    for key, value in vars(args).items():
+    left_out = {"source", "run", "output", "json", "images", "restart", "allow_modified"}
+    given = dict(vars(args))
+    if args.board is not None:
+        left_out |= {"board", "preset"}
+        given |= {"bits": options.bits, "potential_bits": options.potential_bits}
+        if options.code == "radix":
+            given["bits_per_activation"] = options.map_bits
+    for key, value in given.items():
         if key in left_out or value in (None, False, 0) or value == _defaults().get(key):
             continue
         option = f"--{key.replace('_', '-')}"

@@ -10,7 +10,8 @@ from residuum.commands.arguments import add_allow_modified, positive_number
 DESCRIPTION = """\
 Synthesise a small accelerator for ECP5, with a network of 4-bit weights in its memories, place and
 route it, and run both netlists with models of the primitives in Verilator. Images are classified
-with this network, then with a network of 8-bit weights that is loaded over the link. Every spike
+with this network, then with two networks that are loaded over the link: the same with 8-bit
+weights, and a small graph in radix code with shortcuts, max-pooling and a packed map. Every spike
 train, mask, logit and class is compared with the golden model. Writes build/netlist/report.json;
 ends with status 1 if anything differs."""
 EXAMPLES = """\
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     for stage, result in report["netlists"].items():
         print(
             f"{stage} netlist of {sum(result['cells'].values()):,} cells: {len(images)} images "
-            f"each on the network it holds and on one loaded over it, {result['mismatches']} "
+            f"each on the network it holds and on two loaded over it, {result['mismatches']} "
             f"mismatches"
         )
         if result["mismatches"]:

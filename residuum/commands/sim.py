@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter, say_written, write_report
     from residuum.commands.engine_report import print_report, without_labels
     from residuum.commands.images import chosen_images
-    from residuum.sim.bench.measure import Totals, compared, engine_for, report, waves_bytes
+    from residuum.sim.bench.compared import Totals, compared
+    from residuum.sim.bench.measure import engine_for, report, waves_bytes
     from residuum.sim.verilator.engine import Case, build_engine, run_engine
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.errors import ResiduumError

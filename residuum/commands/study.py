@@ -4,7 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from residuum.commands.arguments import add_allow_modified, image_count, positive_number
+from residuum.commands.arguments import (
+    add_allow_modified,
+    add_pool,
+    image_count,
+    pool,
+    positive_number,
+)
 from residuum.sw.errors import ResiduumError
 
 DESCRIPTION = """\
@@ -14,12 +20,14 @@ by weights, fractions and potentials. Writes a page with plots, and build/study/
 EXAMPLES = """\
 examples:
   residuum study                               mnist, fashion and cifar10: docs/study.md; a quarter
-                                               of an hour on an idle core
+                                               of an hour of one core
   residuum study --models mnist --images 500   quicker; the page goes to build/study
   residuum study --images all                  every held-out image
   residuum study --zoo build/zoo --models digits   newly trained networks
 
-Finished portions are kept in build/study. An interrupted study resumes from them, and a study with
+  residuum study --cluster tcp://host:8786     on the workers of a Dask cluster, see docs/cluster.md
+
+Finished portions are kept in build/pieces. An interrupted study resumes from them, and a study with
 more images computes only the new portions.
 """
 
@@ -55,28 +63,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--models, --images or --zoo)",
     )
     parser.add_argument(
-        "--threads", type=positive_number, default=1, metavar="N", help="default %(default)s"
+        "--threads",
+        type=positive_number,
+        default=1,
+        metavar="N",
+        help="threads of each portion (default %(default)s)",
     )
+    add_pool(parser, what="portions measured in parallel")
     add_allow_modified(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import say_written, write_report
-    from residuum.sw.files import build_folder, shown, write_whole
+    from residuum.sw.files import build_folder, write_whole
     from residuum.sw.study.page import render
     from residuum.sw.study.plots import draw
 
     build = build_folder() / "study"
-    parts = build / "parts"
     folder = args.out or _docs(args) or build
     page = folder / "study.md"
-    try:
-        report = _report(args, parts, page)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"the finished portions are kept in {shown(parts)}, and the same command goes on from "
-            "there"
-        ) from None
+    report = _report(args, page)
     write_report(build / "report.json", report)
     write_whole(page, render(report).encode())
     say_written(page, *draw(report, folder))
@@ -91,9 +97,7 @@ def _docs(args: argparse.Namespace) -> Path | None:
     return folder / "docs" if folder and command_line(args) == "residuum study" else None
 
 
-def _report(args: argparse.Namespace, parts: Path, page: Path) -> dict[str, Any]:
-    import torch
-
+def _report(args: argparse.Namespace, page: Path) -> dict[str, Any]:
     from residuum.commands.console import data_access
     from residuum.hw.isa.config import EngineConfig
     from residuum.sw.data.held_out import held_out
@@ -102,7 +106,6 @@ def _report(args: argparse.Namespace, parts: Path, page: Path) -> dict[str, Any]
     from residuum.sw.study.report import Images
     from residuum.sw.study.run import load_subjects, measure
 
-    torch.set_num_threads(args.threads)
     access = data_access(args)
     names = [name.strip() for name in args.models.split(",")]
     if len(set(names)) < len(names):
@@ -119,7 +122,7 @@ def _report(args: argparse.Namespace, parts: Path, page: Path) -> dict[str, Any]
     return {
         "command": command_line(args),
         "engine": {"potential_bits": EngineConfig().potential_bits},
-        "models": measure(subjects, data, parts, access.reporter),
+        "models": measure(subjects, data, pool(args, threads=args.threads), access.reporter),
     }
 
 

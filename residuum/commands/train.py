@@ -42,7 +42,7 @@ deep networks, for 32x32 colour photographs (--data-set cifar10 or cifar100):
   residuum train resnet18 --data-set cifar100 --minutes 30   in parts of half an hour
   residuum train vgg16 --data-set cifar10 --width 0.25       with a quarter of the channels
   residuum train resnet20 --data-set cifar10 --relu          ReLU instead of QCFS
-  residuum train resnet20 --data-set cifar10 --from build/zoo/resnet20-cifar10-relu-float.npz
+  residuum train resnet20 --data-set cifar10 --from build/zoo/resnet20-relu-float.npz
                                      go on with the weights of a trained network
 
 Times are for one core. A GPU that torch can use trains the deep networks much faster. Images are

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from residuum.commands.arguments import (
     add_data,
     add_images,
-    add_jobs,
     add_network,
+    add_pool,
     add_stages,
+    pool,
     positive_number,
     set_stages,
     stages,
@@ -35,8 +36,9 @@ examples:
   residuum verify cifar10 --tau 2 --T 2 --correction carry   the residual potential goes on
   residuum verify mnist --images 1000     the first thousand; a later run can add more
   residuum verify my.npz --data photos/   your own network, the held-out pictures of a folder
+  residuum verify mnist --cluster tcp://host:8786   on a Dask cluster, see docs/cluster.md
 
-Results of finished images are kept in build/verify. They are dropped if the network, the engine or
+Results of finished images are kept in build/pieces. They do not count if the network, the engine or
 the golden model has changed. From a fresh clone: `make verify MODEL=mnist`.
 """
 
@@ -59,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_images(parser)
     add_data(parser)
-    add_jobs(parser)
+    add_pool(parser)
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="report (default build/verify/MODEL-8bit.json)"
     )
@@ -71,34 +73,31 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.engine_report import print_report, without_labels
     from residuum.commands.images import chosen_images
     from residuum.sim.bench import measure
-    from residuum.sim.verilator.engine import build_engine
     from residuum.sw.compiler.program import compile_network
-    from residuum.sw.files import build_folder, digest_of_file, require_writable
-    from residuum.sw.network.library import load_network, network_file, network_name
+    from residuum.sw.files import build_folder, require_writable
+    from residuum.sw.network.library import load_network, network_name
+    from residuum.sw.pieces.run import run as run_pieces
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
     set_stages(args, network, engine=True)
-    digest = digest_of_file(network_file(args.model, args.bits))
     program = compile_network(network, _engine(args, network), **stages(args))
     data = chosen_images(args, network)
     name = network_name(args.model, args.bits)
-    folder = build_folder() / "verify"
-    path = args.json or folder / f"{name}.json"
+    path = args.json or build_folder() / "verify" / f"{name}.json"
     require_writable(path)
     task = measure.Task(
-        name,
-        digest,
-        program,
-        **stages(args),
-        images=data.images,
-        labels=data.labels_or_unknown(),
+        name, program, **stages(args), images=data.images, labels=data.labels_or_unknown()
     )
-    lanes, steps = program.config.lanes, program.config.steps
-    with reporter.task(f"building the engine: {lanes} lanes x {steps} steps"):
-        simulation = build_engine(program.config)
-    totals = measure.measure(task, simulation, folder, jobs=args.jobs, reporter=reporter)
-    report = measure.report(name, program, totals, **stages(args))
+    results = run_pieces(
+        task.pieces(),
+        pool(args, in_threads=True),
+        title=task.title,
+        unit="images",
+        doing="simulated",
+        reporter=reporter,
+    )
+    report = measure.report(name, program, task.totals(results), **stages(args))
     if data.labels is None:
         report = without_labels(report)
     status = print_report(report)

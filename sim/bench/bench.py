@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import build_folder, digest_of_file
-from residuum.sw.progress import Reporter
 
 if TYPE_CHECKING:
     from residuum.sim.bench.measure import Task
     from residuum.sw.compiler.program import Program
     from residuum.sw.data.data_sets import Access
+    from residuum.sw.pieces.run import Piece, Pool
 
 # Images over which the bytes on the wire are averaged; the number of escapes depends on the image.
 TRANSFER_IMAGES = 20
@@ -54,7 +55,7 @@ def bench_folder() -> Path:
 
 
 def bench(
-    rows: Sequence[Row], *, images: int, jobs: int, tries: int | None, access: Access
+    rows: Sequence[Row], *, images: int, pool: Pool, tries: int | None, access: Access
 ) -> list[Json]:
     """Measure rows with all `STAGES`.
 
@@ -62,8 +63,8 @@ def bench(
     ----------
     images
         Number of held-out images on the simulated engine.
-    jobs
-        Number of parallel simulations.
+    pool
+        Where the pieces run.
     tries
         Seeds of place and route; None skips place and route.
     access
@@ -73,20 +74,24 @@ def bench(
     ------
     ResiduumError
         Before the long work if something is missing or does not fit; later if a tool fails.
-    residuum.sim.bench.measure.Interrupted
-        At Ctrl-C; finished parts are kept.
+    residuum.sw.pieces.run.Interrupted
+        At Ctrl-C; finished pieces are kept.
     """
+    from residuum.sw.pieces.run import run
+
     reporter = access.reporter
     with reporter.task("reading networks and images"):
         work = [(row, prepare(row, tau, T, images, access)) for row in rows for tau, T in STAGES]
-    results = [measured(row, task, images, jobs=jobs, reporter=reporter) for row, task in work]
-    builds: dict[tuple[str, str], Json] = {}
-    if tries is not None:
-        pairs = dict.fromkeys((row.board, row.preset) for row in rows)
-        builds = {pair: routed(*pair, tries, reporter) for pair in pairs}
-    for result in results:
+    pairs = list(dict.fromkeys((row.board, row.preset) for row in rows))
+    # Place and route takes longest, so it begins first.
+    pieces = [_build_piece(*pair, tries) for pair in pairs if tries is not None]
+    pieces += [piece for _, task in work for piece in _pieces(task, images)]
+    results = iter(run(pieces, pool, title="bench", doing="simulated", reporter=reporter))
+    builds = {pair: next(results) for pair in pairs if tries is not None}
+    measured = [_result(row, task, images, results) for row, task in work]
+    for result in measured:
         add_build(result, builds.get((result["board"], result["preset"])))
-    return results
+    return measured
 
 
 def chosen(models: str | None) -> list[Row]:
@@ -115,10 +120,9 @@ def prepare(row: Row, tau: int, T: int, count: int, access: Access) -> Task:
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.data.held_out import held_out
     from residuum.sw.network.corrections import default_correction
-    from residuum.sw.network.library import load_network, network_file, network_name
+    from residuum.sw.network.library import load_network, network_name
 
     network = load_network(row.model, row.bits)
-    digest = digest_of_file(network_file(row.model, row.bits))
     # Memory sizes of the board, but behavioural memories for the simulation.
     config = preset_named(row.preset).with_changes(memory="inferred")
     try:
@@ -131,29 +135,56 @@ def prepare(row: Row, tau: int, T: int, count: int, access: Access) -> Task:
             f"{count} images are wanted, but {row.model} has {len(images)} held-out images"
         )
     name, correction = network_name(row.model, row.bits), default_correction(network, tau)
-    return Task(name, digest, program, tau, T, correction, images, labels)
+    return Task(name, program, tau, T, correction, images, labels)
 
 
-def measured(row: Row, task: Task, count: int, *, jobs: int, reporter: Reporter) -> Json:
-    """The results of a row, without place and route; quantities are per image."""
+def _build_piece(board: str, preset: str, tries: int) -> Piece:
+    from residuum.sim.bench.routed import FILLING, routed
+    from residuum.sw.compiler.fit import preset_named
+    from residuum.sw.network.library import zoo_file
+    from residuum.sw.pieces.run import Piece
+
+    digest = digest_of_file(zoo_file(FILLING, preset_named(preset).weight_bits))
+    given = {"board_name": board, "preset_name": preset, "tries": tries, "digits": digest}
+    return Piece(routed, given, f"place and route of {board}, {preset}")
+
+
+def _pieces(task: Task, count: int) -> list[Piece]:
+    """Accuracy, transfer and the first ``count`` images on the engine, in this order."""
+    from residuum.sim.bench.accuracy import accuracy
+    from residuum.sim.bench.transfer import transfer
+    from residuum.sw.pieces.run import Piece
+
+    given = {"network": task.program.network, "images": task.images, "labels": task.labels}
+    wire = {
+        "network": task.program.network,
+        "config": task.program.config,
+        "images": task.images[:TRANSFER_IMAGES],
+    }
+    parts = [dataclasses.replace(piece, size=1) for piece in task.pieces(count)]
+    return [
+        Piece(accuracy, given | task.steps, f"accuracy of {task.title}"),
+        Piece(transfer, wire | task.steps, f"transfer of {task.title}"),
+        *parts,
+    ]
+
+
+def _result(row: Row, task: Task, count: int, results: Iterator[Any]) -> Json:
+    """The results of a row, from those of `_pieces`; quantities are per image."""
     from residuum.boards.catalogue import find
     from residuum.sim.bench import measure
-    from residuum.sim.verilator.engine import build_engine
+    from residuum.sim.bench.transfer import Transfer
 
-    program, tau, T = task.program, task.tau, task.T
-    accuracy = _accuracy(task, reporter)
-    part = replace(task, images=task.images[:count], labels=task.labels[:count])
-    with reporter.task(f"building the engine: {program.config.lanes} lanes"):
-        simulation = build_engine(program.config)
-    totals = measure.measure(part, simulation, bench_folder(), jobs=jobs, reporter=reporter)
+    program = task.program
+    right, counted = next(results), Transfer(**next(results))
+    totals = task.totals(islice(results, len(task.pieces(count))))
     engine = measure.report(task.name, program, totals, **task.steps)
     baud = find(row.board).baud
     return {
         **asdict(row),
         "lanes": program.config.lanes,
-        "tau": tau,
-        "T": T,
-        "accuracy": accuracy,
+        **task.steps,
+        "accuracy": right,
         "test_images": len(task.images),
         "rtl_images": engine["images"],
         "mismatches": engine["mismatches"],
@@ -165,61 +196,15 @@ def measured(row: Row, task: Task, count: int, *, jobs: int, reporter: Reporter)
         "sops": engine["sops_per_image"],
         "utilisation": engine["events_per_image"] / engine["cycles_per_image"],
         "memory": memory(program),
-        "host": {"baud": baud, **_transfer(task, baud)},
+        "host": {
+            "baud": baud,
+            "bytes_sent": counted.sent,
+            "bytes_received": counted.received,
+            "milliseconds": 1e3 * counted.image_seconds(baud),
+            "load_bytes": counted.load,
+            "load_seconds": counted.load_seconds(baud),
+        },
         "layers": engine["layers"],
-    }
-
-
-def _accuracy(task: Task, reporter: Reporter) -> float:
-    """Accuracy of the golden model on all held-out images, in percent."""
-    from residuum.sim.bench.measure import digest_of_arrays, once, one_core, software_digest
-    from residuum.sw.golden.accuracy import evaluate
-
-    network = task.program.network
-    key = {
-        "network": task.network_digest,
-        "images": digest_of_arrays(task.images, task.labels),
-        "software": software_digest(),
-        **task.steps,
-    }
-
-    def compute() -> Json:
-        with (
-            one_core(),
-            reporter.task(f"{task.name}, tau {task.tau}, T {task.T}: accuracy of all images"),
-        ):
-            tally = evaluate(network, task.images, task.labels, **task.steps)
-        return {"accuracy": tally.accuracy}
-
-    name = f"accuracy-{task.name}-tau{task.tau}-T{task.T}"
-    return float(once(bench_folder() / name, key, compute)["accuracy"])
-
-
-def _transfer(task: Task, baud: int) -> Json:
-    """Bytes on the wire, per image and for loading the network, and their transfer time."""
-    from residuum.sim.bench.measure import digest_of_arrays, once, software_digest
-    from residuum.sim.bench.transfer import Transfer, count_transfer
-
-    images = task.images[:TRANSFER_IMAGES]
-    key = {
-        "network": task.network_digest,
-        "engine": asdict(task.program.config),
-        "images": digest_of_arrays(images),
-        "software": software_digest(),
-        **task.steps,
-    }
-    kept = once(
-        bench_folder() / f"transfer-{task.name}-{task.program.config.lanes}lanes",
-        key,
-        lambda: asdict(count_transfer(task.program, images, **task.steps)),
-    )
-    counted = Transfer(**kept)
-    return {
-        "bytes_sent": counted.sent,
-        "bytes_received": counted.received,
-        "milliseconds": 1e3 * counted.image_seconds(baud),
-        "load_bytes": counted.load,
-        "load_seconds": counted.load_seconds(baud),
     }
 
 
@@ -233,55 +218,6 @@ def memory(program: Program) -> Json:
         "feature_rows": program.feature_rows,
         "feature_rows_there": config.feature_rows,
     }
-
-
-def routed(board_name: str, preset_name: str, tries: int, reporter: Reporter) -> Json:
-    """The report (`boards/build/layout.py`) of place and route of an engine on a board.
-
-    Reuses an earlier build of the same design, also one of ``residuum bitstream``. The memories
-    hold the digits network; their contents affect neither clock nor area.
-    """
-    from residuum.boards.build.bitstream import prepare as prepare_design
-    from residuum.boards.build.layout import MISSED, REPORT, build
-    from residuum.boards.catalogue import find
-    from residuum.sw.compiler.fit import preset_named
-
-    board = find(board_name)
-    folder = (bench_folder() / f"{board_name}-{preset_name}").resolve()
-    with reporter.task(f"{board_name}, {preset_name}: elaborating"):
-        order, design = prepare_design(
-            board,
-            model="digits",
-            bits=preset_named(preset_name).weight_bits,
-            preset_name=preset_name,
-            tries=tries,
-        )
-
-    def found(*paths: Path) -> Json | None:
-        reports = (_read(path) for path in paths)
-        return next((r for r in reports if r and r.get("digest") == design.digest.hex()), None)
-
-    report = found(folder / REPORT, build_folder() / board_name / REPORT)
-    if report is None:
-        # A build that misses its clock still reports its Fmax. More seeds may meet the clock.
-        missed = found(folder / MISSED)
-        if missed is not None and missed.get("tries", 0) >= tries:
-            return missed
-        try:
-            report = build(order, design, folder, reporter)
-        except ResiduumError:
-            report = found(folder / MISSED)
-            if report is None:
-                raise
-    return report
-
-
-def _read(path: Path) -> Json | None:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def add_build(result: Json, build: Json | None) -> None:

@@ -14,6 +14,8 @@ TITLES = {
     "mnist": "MNIST",
     "fashion": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
+    "resnet20": "ResNet-20, rate code",
+    "resnet20-radix": "ResNet-20, radix code",
 }
 
 

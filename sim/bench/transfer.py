@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.protocol import Identity
 from residuum.sim.link.link_model import LinkModel, Memory
-from residuum.sw.compiler.program import Program
+from residuum.sw.compiler.program import Program, compile_network
+from residuum.sw.network.integer_network import IntegerNetwork
 
 # A byte with start and stop bit.
 BITS_PER_BYTE = 10
@@ -94,3 +96,16 @@ def count_transfer(
         sent=(link.sent - sent) / len(images),
         received=(link.received - received) / len(images),
     )
+
+
+def transfer(
+    network: IntegerNetwork,
+    config: EngineConfig,
+    images: np.ndarray,
+    tau: int,
+    T: int,
+    correction: str,
+) -> dict[str, float]:
+    """`count_transfer` as a piece of work: the values of the `Transfer` by name."""
+    program = compile_network(network, config, tau=tau, T=T, correction=correction)
+    return asdict(count_transfer(program, images, tau=tau, T=T, correction=correction))

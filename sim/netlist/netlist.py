@@ -24,10 +24,11 @@ from residuum.boards.build.toolchain import alone_in
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.link.simulated import ChildLink, build_link
+from residuum.sim.netlist.graph import graph_network
 from residuum.sw.compiler.program import Program, compile_network, grow_to_fit
 from residuum.sw.host.classifier import Classifier
 from residuum.sw.host.device import Device
-from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.network.integer_network import RADIX, IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -230,31 +231,48 @@ def measure(
     model
         Name for the report.
     held, loaded
-        The network in the memories at power-up, and the network that is loaded afterwards.
+        The network in the memories at power-up, and the network that is loaded afterwards. Last, a
+        `graph_network` is loaded.
 
     Raises
     ------
     ResiduumError
         If a tool is missing or fails, or a device does not answer.
     """
+    with alone_in(folder, reporter):
+        return _measure(model, held, loaded, images, folder, reporter)
+
+
+def _measure(
+    model: str,
+    held: IntegerNetwork,
+    loaded: IntegerNetwork,
+    images: np.ndarray,
+    folder: Path,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """`measure` in a folder that no other command uses."""
     started = time.monotonic()
-    config = small_config(held, loaded)
-    steps = {"tau": config.steps // 2, "T": config.steps - config.steps // 2}
+    graph = graph_network(held.input_shape, small_config(held, loaded))
+    config = small_config(held, loaded, graph)
+    steps: dict[str, Any] = {"tau": config.steps // 2, "T": config.steps - config.steps // 2}
     found: dict[str, dict[str, Any]] = {}
 
     def classify(stage: str, program: Path, network: IntegerNetwork, load: bool) -> Comparison:
         link = ChildLink(program, name=f"the {stage} netlist")
-        what = f"{stage}: {network.weight_bits}-bit weights"
+        what = f"{stage}: {network.name}, {network.weight_bits}-bit weights"
+        run: dict[str, Any] = {"tau": 0, "T": 1} if network.code == RADIX else steps
         with reporter.task(what, total=len(images), unit="images") as task:
-            return check(link, network, images, **steps, load=load, done=task.advance)
+            return check(link, network, images, **run, load=load, done=task.advance)
 
     def simulate(stage: str, netlist: Netlist) -> None:
         with phase(reporter, stage, "compilation"):
             program = build_link(netlist_sources(netlist, folder), name=f"netlist-{stage}")
-        with phase(reporter, stage, f"{len(images)} images on two networks"):
+        with phase(reporter, stage, f"{len(images)} images on three networks"):
             compared = [
                 classify(stage, program, held, False),
                 classify(stage, program, loaded, True),
+                classify(stage, program, graph, True),
             ]
         found[stage] = {
             "cells": cells(netlist),
@@ -262,18 +280,15 @@ def measure(
             "first": next((one.first for one in compared if one.first), ""),
         }
 
-    with alone_in(folder, reporter):
-        with phase(reporter, "netlist", "synthesis") as show:
-            synthesis = SynthesisLog()
-            program = compile_network(held, config, **steps)
-            netlist = synthesise_netlist(
-                program, folder, on_line=lambda line: show(synthesis(line))
-            )
-        simulate("synthesised", netlist)
-        with phase(reporter, "netlist", "placement") as show:
-            layout = LayoutLog()
-            routed = place_and_route(folder, on_line=lambda line: show(layout(line)))
-        simulate("routed", routed)
+    with phase(reporter, "netlist", "synthesis") as show:
+        synthesis = SynthesisLog()
+        program = compile_network(held, config, **steps)
+        netlist = synthesise_netlist(program, folder, on_line=lambda line: show(synthesis(line)))
+    simulate("synthesised", netlist)
+    with phase(reporter, "netlist", "placement") as show:
+        layout = LayoutLog()
+        routed = place_and_route(folder, on_line=lambda line: show(layout(line)))
+    simulate("routed", routed)
     return {
         "model": model,
         "held_bits": held.weight_bits,

@@ -20,7 +20,7 @@ from residuum.sw.frontend.onnx import import_onnx, read_onnx
 from residuum.sw.frontend.operators import OperatorGraph
 from residuum.sw.frontend.torch_model import export, load_module, load_program
 from residuum.sw.network.float_network import FloatNetwork
-from residuum.sw.network.graph import Preprocessing, Shape
+from residuum.sw.network.graph import IMAGE, Preprocessing, Shape
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.threads import no_spinning_threads
 
@@ -40,11 +40,18 @@ class Model(ABC):
         (C, H, W) of the pictures that it takes; None if it takes several sizes.
     spikes
         Whether it reads spike trains instead of pictures.
+    finished
+        Whether it is a float network of this project, which says itself how a picture becomes its
+        input, and which class has which number.
+    measured
+        Whether ranges of its activations have to be measured on images.
     """
 
     name: str
     input_shape: Shape | None = None
     spikes: bool = False
+    finished: bool = False
+    measured: bool = True
 
     def network(
         self,
@@ -167,6 +174,7 @@ class _Onnx(Model):
 
 class _Nir(Model):
     spikes = True
+    measured = False
 
     def __init__(self, path: Path, reset: str | None, start: str | None) -> None:
         self.imported = import_nir(path, reset=reset, start=start)
@@ -184,6 +192,41 @@ class _Nir(Model):
         return replace(self.exact, name=name)
 
 
+class _Float(Model):
+    """A float network that `train` or `import` wrote. Thresholds of QCFS neurons, and ranges that
+    were found on images, stay as they are."""
+
+    finished = True
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.float = path, FloatNetwork.load(path)
+        self.name, self.input_shape = self.float.name, self.float.input_shape
+        self.spikes = self.float.input != IMAGE
+        self.measured = self.float.levels is None and not self.spikes
+
+    def _read(
+        self, shape: Shape, preprocessing: Preprocessing | None, class_names: Sequence[str]
+    ) -> FloatNetwork:
+        if preprocessing is not None:
+            raise ResiduumError(
+                f"{self.path} says already how a picture becomes its input; leave out scale, mean "
+                "and std"
+            )
+        if shape != self.float.input_shape:
+            raise ResiduumError(
+                f"{self.path} reads pictures of the shape {self.float.input_shape}, not {shape}"
+            )
+        metadata = {
+            **self.float.metadata,
+            "source": self.path.name,
+            "source sha256": digest_of_file(self.path),
+        }
+        if command := metadata.pop("command", None):
+            metadata["command of the float network"] = command
+        names = self.float.class_names or tuple(class_names)
+        return replace(self.float, class_names=names, metadata=metadata)
+
+
 def open_model(
     source: str,
     *,
@@ -197,7 +240,7 @@ def open_model(
     ----------
     source
         "file.py:callable" or "package.module:callable", which returns a torch module, or the path
-        of a file .pt2, .onnx or .nir.
+        of a file .pt2, .onnx or .nir, or of a float network of this project, .npz.
     weights
         State dict of a module.
     reset, start
@@ -211,7 +254,7 @@ def open_model(
     suffix = Path(source).suffix
     if suffix != ".nir" and (reset is not None or start is not None):
         raise ResiduumError(f"--reset and --start are for .nir files, and {source} is none")
-    if suffix in (".onnx", ".nir") and weights is not None:
+    if suffix in (".onnx", ".nir", ".npz") and weights is not None:
         raise ResiduumError(f"{source} has its weights already; leave out {weights}")
     if suffix in (".pt2", ".onnx", ".nir"):
         path = Path(source)
@@ -220,6 +263,8 @@ def open_model(
         if suffix == ".nir":
             return _Nir(path, reset, start)
         return _Onnx(path) if suffix == ".onnx" else _Program(path, weights)
+    if suffix == ".npz":
+        return _Float(Path(source))
     if suffix in (".pt", ".pth", ".th"):
         raise ResiduumError(
             f"{source} holds weights; name the function that makes the module, as in "

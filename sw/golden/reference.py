@@ -33,7 +33,7 @@ from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.forward import convolve, max_pooled
 from residuum.sw.network.graph import HALF, IMAGE, INPUT, MaxPool, Pad, Source, as_entry, walk
 from residuum.sw.network.integer_network import LARGEST_PIXEL, RADIX, IntegerNetwork, Layer
-from residuum.sw.network.library import float_file
+from residuum.sw.network.library import float_file_of
 
 # Far above the rounding errors of float64 and below 1/TH: where I/TH is a whole number and a half,
 # as happens in integers, the staircase rounds up.
@@ -279,7 +279,7 @@ def find_reference(
     ResiduumError
         If the file cannot be read, or holds a network with other layers.
     """
-    path = against or float_file(model)
+    path = against or float_file_of(network, model)
     if against is None and not path.exists():
         return from_integers(
             network, own_levels(network, T), "the network's own integers", own=True

@@ -130,7 +130,9 @@ def float_steps(
     names = tuple(layer.name for layer in folded.layers)
     hidden = names[:-1]
     rounding = rounded_to(levels)
-    steps = [Step("folded", ann(folded))]
+    # QCFS activations are rounded from the start.
+    own = clipped if folded.levels is None else rounded_to(folded.levels)
+    steps = [Step("folded", ann(folded, own))]
     if folded.pad is not None and conversion.network.pad is not None:
         pixel = tuple(value / LARGEST_PIXEL for value in conversion.network.pad.pixel)
         folded = replace(folded, pad=replace(folded.pad, pixel=pixel))
@@ -138,7 +140,7 @@ def float_steps(
         steps.append(
             Step(
                 "padding pixel rounded",
-                ann(folded),
+                ann(folded, own),
                 cure="train the network without a mean in the normalisation",
             )
         )
@@ -147,7 +149,7 @@ def float_steps(
             "activations rounded",
             ann(calibrated, rounding),
             hidden,
-            lambda index: ann(_mixed(folded, calibrated, index), _only(index, rounding)),
+            lambda index: ann(_mixed(folded, calibrated, index), _only(index, rounding, own)),
             "more --bits-per-activation, or --fine-tune EPOCHS",
         )
     )
@@ -210,10 +212,10 @@ def _mixed(network: FloatNetwork, other: FloatNetwork, index: int) -> FloatNetwo
     return replace(network, layers=tuple(layers))
 
 
-def _only(number: int, activation: Activation) -> Activation:
-    """An activation that rounds in layer ``number`` only."""
+def _only(number: int, activation: Activation, others: Activation) -> Activation:
+    """``activation`` in layer ``number``, and ``others`` in the others."""
 
     def chosen(index: int, layer: FloatLayer, z: Tensor) -> Tensor:
-        return (activation if index == number else clipped)(index, layer, z)
+        return (activation if index == number else others)(index, layer, z)
 
     return chosen

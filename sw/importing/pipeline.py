@@ -202,9 +202,14 @@ def ladder(
     labels: np.ndarray | None,
     *,
     before: Sequence[Step] = (),
+    beside: IntegerNetwork | None = None,
     reporter: Reporter = SILENT,
 ) -> list[Rung]:
-    """The rungs of an import on held-out images; ``before`` are the steps of the front end."""
+    """The rungs of an import on held-out images.
+
+    ``before`` are the steps of the front end; ``beside`` is the same network with wider weights,
+    which is the last rung.
+    """
     network = imported.conversion.network
     if network.input == SPIKES:
         steps = [spiking_step(imported.folded, **options.stages)]
@@ -212,9 +217,8 @@ def ladder(
         steps = float_steps(
             imported.folded, imported.calibrated, imported.conversion, levels=options.levels
         )
-    return climb(
-        [*before, *steps, integer_step(network, **options.stages)],
-        images,
-        labels,
-        reporter=reporter,
-    )
+    steps.append(integer_step(network, **options.stages))
+    if beside is not None:
+        wider = f"integers, weights of {beside.weight_bits} bits"
+        steps.append(replace(integer_step(beside, **options.stages), name=wider))
+    return climb([*before, *steps], images, labels, reporter=reporter)

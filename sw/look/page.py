@@ -139,11 +139,11 @@ def predict_cycles(
     reporter: Reporter = SILENT,
 ) -> Cycles:
     """Mean counters per image in the cycle model."""
-    steps = {"tau": tau, "T": T}
     total = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
     first = 0
     with reporter.task("cycle model", total=len(images), unit="images") as task:
-        for trace in simulate_batches(program.network, images, **steps, correction=correction):
+        traces = simulate_batches(program.network, images, tau=tau, T=T, correction=correction)
+        for trace in traces:
             for index in range(len(trace.prediction)):
                 total += predict(program, images[first + index], trace, index)
                 task.advance()

@@ -7,6 +7,8 @@ from residuum.sw.network.integer_network import IntegerNetwork
 
 ZOO = Path(__file__).parents[1] / "zoo"
 DEFAULT_BITS = 8
+# Metadata: the file name of the float network, where it is not NAME-float.npz.
+FLOAT_NETWORK = "float network"
 
 
 def zoo_file(model: str, bits: int, folder: Path = ZOO) -> Path:
@@ -25,6 +27,13 @@ def float_file(model: str, folder: Path = ZOO) -> Path:
     name, dash, bits = path.stem.rpartition("-")
     stem = name if dash and bits.endswith("bit") and bits[:-3].isdecimal() else path.stem
     return path.with_name(f"{stem}-float.npz")
+
+
+def float_file_of(network: IntegerNetwork, model: str) -> Path:
+    """Path of the float network that ``network``, which the user calls ``model``, was made from: in
+    the folder of the integer network, the file that its metadata name, else NAME-float.npz."""
+    own = float_file(model)
+    return own.with_name(Path(network.metadata.get(FLOAT_NETWORK, own)).name)
 
 
 def zoo_names() -> dict[str, list[int]]:

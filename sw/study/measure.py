@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from residuum.sw.files import Arrays
 from residuum.sw.network.corrections import CARRY, MASK
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.study.simulator import Inference, PlainRun, Reset, Simulator, qcfs_levels
-from residuum.sw.study.store import Arrays
 
 # Spike count N of a neuron against q, the level of the ANN with L = T. The first four cases are the
 # unevenness error.

@@ -1,8 +1,8 @@
 """All measurements of a study in one report of plain values, the source of page and plots."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ import numpy as np
 
 from residuum.sw.convert.to_integer import SPIKE_FRACTION_BITS, FractionBits, to_integer
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import digest_of_file
+from residuum.sw.files import Arrays
 from residuum.sw.network.bounds import bounds, signed_bits
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import float_file, zoo_file
+from residuum.sw.pieces.run import Piece, Pool, run
+from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.study.measure import CASES, right_ann, right_images, right_with_reset, unevenness
 from residuum.sw.study.simulator import Reset
-from residuum.sw.study.store import Arrays, kept
 from residuum.sw.train.fine_tuning import float_accuracy
 
 TAUS = tuple(range(1, 9))
@@ -32,8 +33,9 @@ STANDARD_BITS = 8
 # Settings (tau, T) for the comparison of bit widths, and their longest stage.
 BITS_STAGES = ((0, 4), (0, 8), (4, 4))
 BITS_STEPS = 8
-# Images per portion; each finished portion is stored.
+# Images per portion; each finished portion is kept.
 PORTION = 250
+ONE_CORE = Pool(jobs=1, in_threads=True)
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,6 @@ class Subject:
         The committed 8-bit and 4-bit networks; the 4-bit network is fine-tuned, and may be None.
     source
         The float network before rounding.
-    digests
-        SHA-256 of the three files, by "eight", "four", "float".
     """
 
     name: str
@@ -57,7 +57,6 @@ class Subject:
     eight: IntegerNetwork
     four: IntegerNetwork | None
     source: FloatNetwork
-    digests: Mapping[str, str]
 
 
 def load_subject(name: str, folder: Path) -> Subject:
@@ -83,8 +82,7 @@ def load_subject(name: str, folder: Path) -> Subject:
     if source.input_shape != eight.input_shape or len(source.layers) != len(eight.layers):
         raise ResiduumError(f"{files['float']} and {files['eight']} are not of the same network")
     four = IntegerNetwork.load(files["four"]) if files["four"].exists() else None
-    digests = {part: digest_of_file(path) for part, path in files.items() if path.exists()}
-    return Subject(name, eight.metadata["dataset"], eight, four, source, digests)
+    return Subject(name, eight.metadata["dataset"], eight, four, source)
 
 
 @dataclass(frozen=True)
@@ -100,43 +98,41 @@ class Images:
         return [(first, min(PORTION, total - first)) for first in range(0, total, PORTION)]
 
 
-Measure = Callable[[np.ndarray, np.ndarray], Arrays]
+@dataclass(frozen=True)
+class _Part:
+    """A measurement of some images, by a function with the arguments network, images, labels and
+    ``settings``; ``steps`` is its work per image."""
+
+    function: Callable[..., Any]
+    network: IntegerNetwork | FloatNetwork
+    steps: int
+    settings: Mapping[str, Any]
 
 
 class Study:
-    """Measures one model, portion by portion, and stores finished portions.
+    """Measures one model, portion by portion; finished portions are kept.
 
     Parameters
     ----------
     subject, data
         The model and the images.
-    folder
-        Folder for finished portions.
-    advance
-        Called with steps * images after every finished portion; ``work`` is the total.
+    pool
+        Where the portions are measured.
     """
 
     def __init__(
-        self, subject: Subject, data: Images, folder: Path, advance: Callable[[int], None]
+        self, subject: Subject, data: Images, pool: Pool = ONE_CORE, reporter: Reporter = SILENT
     ) -> None:
         self.subject = subject
         self.data = data
-        self.folder = folder
-        self.advance = advance
-
-    @staticmethod
-    def work(images: int, *, four: bool) -> int:
-        """Steps * images of a whole study."""
-        conversions = len(WEIGHT_BITS) + len(FRACTION_BITS) - 1 + four
-        unevenness_steps = max(UNEVENNESS_TAUS) + len(UNEVENNESS_TAUS) * UNEVENNESS_T
-        sweep = PLAIN_STEPS + len(TAUS) * LONGEST_T
-        resets = len(RESETS) * LONGEST_T
-        per_image = sweep + resets + LONGEST_T + unevenness_steps + conversions * _BITS_WORK
-        return images * per_image
+        self.pool = pool
+        self.reporter = reporter
+        self._found: dict[str, list[Any]] = {}
 
     def run(self) -> dict[str, Any]:
         """The report of this model, in plain JSON values."""
-        sweep = self._sweep()
+        self._found = self._measured()
+        sweep = _joined(self._found["sweep"])
         right = {0: sweep["plain"], **{tau: sweep[f"srp_{tau}"] for tau in TAUS}}
         return {
             "name": self.subject.name,
@@ -151,127 +147,113 @@ class Study:
             "bits": self._bits(),
         }
 
-    def _measure(
-        self, part: str, network: str, steps: int, measure: Measure, **settings: object
-    ) -> list[Arrays]:
-        results = []
-        for first, count in self.data.portions():
-            place = slice(first, first + count)
-            images, labels = self.data.images[place], self.data.labels[place]
-            key = {
-                "part": part,
-                "network": self.subject.digests[network],
-                "dataset": self.subject.dataset,
-                "first": first,
-                "count": count,
-                **settings,
-            }
-            results.append(kept(self.folder, key, partial(measure, images, labels)))
-            self.advance(steps * count)
-        return results
+    def _parts(self) -> dict[str, _Part]:
+        """All measurements, by the name under which their results are found."""
+        eight, source, levels = self.subject.eight, self.subject.source, range(1, LONGEST_T + 1)
+        sweep = {"plain_steps": PLAIN_STEPS, "stages": dict.fromkeys(TAUS, LONGEST_T)}
+        resets = {"steps": LONGEST_T, "resets": RESETS}
+        uneven = {"T": UNEVENNESS_T, "taus": UNEVENNESS_TAUS}
+        uneven_steps = max(UNEVENNESS_TAUS) + len(UNEVENNESS_TAUS) * UNEVENNESS_T
+        bits = {
+            "plain_steps": BITS_STEPS,
+            "stages": {tau: T for tau, T in BITS_STAGES if tau > 0},
+            "record": True,
+        }
+        return {
+            "sweep": _Part(right_images, eight, PLAIN_STEPS + len(TAUS) * LONGEST_T, sweep),
+            "ann": _Part(right_ann, eight, LONGEST_T, {"levels": tuple(levels)}),
+            "float": _Part(float_accuracy, source, 0, {}),
+            "reset": _Part(right_with_reset, eight, len(RESETS) * LONGEST_T, resets),
+            "unevenness": _Part(unevenness, eight, uneven_steps, uneven),
+            **{
+                name: _Part(right_images, network, _BITS_WORK, bits)
+                for name, network in self._of_all_bits.items()
+            },
+        }
 
-    def _sweep(self) -> Arrays:
-        stages = dict.fromkeys(TAUS, LONGEST_T)
-        network = self.subject.eight
+    @functools.cached_property
+    def _of_all_bits(self) -> dict[str, IntegerNetwork]:
+        """The network with all weight and fraction bits, and the fine-tuned one."""
+        widths = [(bits, SPIKE_FRACTION_BITS) for bits in WEIGHT_BITS]
+        widths += [(STANDARD_BITS, fraction) for fraction in FRACTION_BITS]
+        networks = {
+            f"{bits},{fraction}": to_integer(
+                self.subject.source, bits=bits, fraction_bits=FractionBits(spikes=fraction)
+            )
+            for bits, fraction in dict.fromkeys(widths)
+        }
+        four = self.subject.four
+        return networks if four is None else networks | {"fine-tuned": four}
 
-        def measure(images: np.ndarray, labels: np.ndarray) -> Arrays:
-            return right_images(network, images, labels, plain_steps=PLAIN_STEPS, stages=stages)
+    def _measured(self) -> dict[str, list[Any]]:
+        """The results of all portions of each part."""
+        named = [
+            (name, self._piece(name, part, first, first + count))
+            for name, part in self._parts().items()
+            for first, count in self.data.portions()
+        ]
+        results = run(
+            [piece for _, piece in named],
+            self.pool,
+            title=f"study {self.subject.name}",
+            unit="steps",
+            doing="measured",
+            reporter=self.reporter,
+        )
+        found: dict[str, list[Any]] = {}
+        for (name, _), result in zip(named, results, strict=True):
+            found.setdefault(name, []).append(result)
+        return found
 
-        steps = PLAIN_STEPS + len(TAUS) * LONGEST_T
-        stated = {"taus": list(TAUS), "T": LONGEST_T, "plain": PLAIN_STEPS}
-        return _joined(self._measure("sweep", "eight", steps, measure, **stated))
+    def _piece(self, name: str, part: _Part, first: int, last: int) -> Piece:
+        given: dict[str, Any] = {
+            **part.settings,
+            "network": part.network,
+            "images": self.data.images[first:last],
+        }
+        if part.function is not unevenness:
+            given["labels"] = self.data.labels[first:last]
+        title = f"{self.subject.name}, {name}, images {first} to {last - 1}"
+        return Piece(part.function, given, title, part.steps * (last - first))
 
     def _ann(self) -> dict[str, Any]:
-        network, levels = self.subject.eight, list(range(1, LONGEST_T + 1))
-
-        def rounded(images: np.ndarray, labels: np.ndarray) -> Arrays:
-            return right_ann(network, images, labels, levels=levels)
-
-        right = _joined(self._measure("ann", "eight", LONGEST_T, rounded, levels=levels))["right"]
-
-        def unrounded(images: np.ndarray, labels: np.ndarray) -> Arrays:
-            share = float_accuracy(self.subject.source, images, labels)
-            return {"right": np.array(round(share * len(labels)))}
-
-        float_right = _added(self._measure("float", "float", 0, unrounded))["right"]
+        portions = zip(self._found["float"], self.data.portions(), strict=True)
+        right = sum(round(share * count) for share, (_, count) in portions)
         return {
-            "float": 100 * int(float_right) / len(self.data.labels),
-            "rounded": _percent_rows(right),
+            "float": 100 * right / len(self.data.labels),
+            "rounded": _percent_rows(_joined(self._found["ann"])["right"]),
         }
 
     def _resets(self, subtraction: np.ndarray) -> dict[str, list[float]]:
-        network = self.subject.eight
-
-        def measure(images: np.ndarray, labels: np.ndarray) -> Arrays:
-            return right_with_reset(network, images, labels, steps=LONGEST_T, resets=RESETS)
-
-        steps = len(RESETS) * LONGEST_T
-        stated = {"resets": list(RESETS), "T": LONGEST_T}
-        right = _joined(self._measure("reset", "eight", steps, measure, **stated))
+        right = _joined(self._found["reset"])
         return {
             "subtraction": _percent_rows(subtraction[:LONGEST_T]),
             **{reset: _percent_rows(right[reset]) for reset in RESETS},
         }
 
     def _unevenness(self) -> dict[str, Any]:
-        network, T, taus = self.subject.eight, UNEVENNESS_T, UNEVENNESS_TAUS
-
-        def measure(images: np.ndarray, labels: np.ndarray) -> Arrays:
-            return unevenness(network, images, T=T, taus=taus)
-
-        steps = max(taus) + len(taus) * T
-        counts = _added(self._measure("unevenness", "eight", steps, measure, T=T, taus=list(taus)))
+        counts, taus = _added(self._found["unevenness"]), UNEVENNESS_TAUS
         layers = [
             _unevenness_layer(layer.name, counts, index, taus, len(self.data.labels))
-            for index, layer in enumerate(network.layers[:-1])
+            for index, layer in enumerate(self.subject.eight.layers[:-1])
         ]
-        return {"T": T, "taus": list(taus), "layers": layers}
+        return {"T": UNEVENNESS_T, "taus": list(taus), "layers": layers}
 
     def _bits(self) -> dict[str, Any]:
-        weight, fraction = [], []
-        potentials: list[dict[str, Any]] = []
-        for bits in WEIGHT_BITS:
-            network, seen = self._converted(bits, SPIKE_FRACTION_BITS)
-            row = _bits_row(network, seen)
-            weight.append({"bits": bits, "fine_tuned": False, **row})
-            if bits == STANDARD_BITS:
-                potentials = _potentials(network, seen)
-                standard = row
+        networks = self._of_all_bits
+        seen = {name: _bits_seen(self._found[name]) for name in networks}
+        rows = {name: _bits_row(network, seen[name]) for name, network in networks.items()}
+        weight = [
+            {"bits": bits, "fine_tuned": False, **rows[f"{bits},{SPIKE_FRACTION_BITS}"]}
+            for bits in WEIGHT_BITS
+        ]
         if self.subject.four is not None:
-            network = self.subject.four
-            row = _bits_row(network, self._bits_measured(network, "four"))
-            weight.append({"bits": network.weight_bits, "fine_tuned": True, **row})
-        for bits in FRACTION_BITS:
-            if bits != SPIKE_FRACTION_BITS:
-                network, seen = self._converted(STANDARD_BITS, bits)
-                fraction.append({"bits": bits, **_bits_row(network, seen)})
-            else:
-                fraction.append({"bits": bits, **standard})
+            bits = self.subject.four.weight_bits
+            weight.append({"bits": bits, "fine_tuned": True, **rows["fine-tuned"]})
+        fraction = [{"bits": bits, **rows[f"{STANDARD_BITS},{bits}"]} for bits in FRACTION_BITS]
+        standard = f"{STANDARD_BITS},{SPIKE_FRACTION_BITS}"
+        potentials = _potentials(networks[standard], seen[standard])
         return {"weight": weight, "fraction": fraction, "potentials": potentials}
-
-    def _converted(self, bits: int, fraction: int) -> tuple[IntegerNetwork, Arrays]:
-        network = to_integer(
-            self.subject.source, bits=bits, fraction_bits=FractionBits(spikes=fraction)
-        )
-        return network, self._bits_measured(network, "float", bits=bits, fraction=fraction)
-
-    def _bits_measured(self, network: IntegerNetwork, part: str, **settings: object) -> Arrays:
-        stages = {tau: T for tau, T in BITS_STAGES if tau > 0}
-
-        def measure(images: np.ndarray, labels: np.ndarray) -> Arrays:
-            return right_images(
-                network, images, labels, plain_steps=BITS_STEPS, stages=stages, record=True
-            )
-
-        stated = {"stages": [list(stage) for stage in BITS_STAGES], **settings}
-        parts = self._measure("bits", part, _BITS_WORK, measure, **stated)
-        extremes = {
-            "low": np.min([each["low"] for each in parts], axis=0),
-            "high": np.max([each["high"] for each in parts], axis=0),
-        }
-        return _joined([{k: v for k, v in each.items() if v.dtype == bool} for each in parts]) | (
-            extremes
-        )
 
 
 _BITS_WORK = BITS_STEPS + sum(T for tau, T in BITS_STAGES if tau > 0)
@@ -349,6 +331,16 @@ def _unevenness_layer(
         "srp": {str(tau): shares(counts["srp"][row, index]) for row, tau in enumerate(taus)},
         "silenced": silenced,
     }
+
+
+def _bits_seen(parts: Sequence[Arrays]) -> Arrays:
+    """The correct images of all portions, and the extremes of their potentials."""
+    extremes = {
+        "low": np.min([each["low"] for each in parts], axis=0),
+        "high": np.max([each["high"] for each in parts], axis=0),
+    }
+    right = [{k: v for k, v in each.items() if v.dtype == bool} for each in parts]
+    return _joined(right) | extremes
 
 
 def _bits_row(network: IntegerNetwork, seen: Arrays) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from residuum.sw.errors import ResiduumError
+from residuum.sw.pieces.run import Pool
 from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.study.report import Images, Study, Subject, load_subject
 from residuum.sw.train.models import MODELS
@@ -37,16 +38,14 @@ def load_subjects(names: Sequence[str], zoo: Path, reporter: Reporter = SILENT) 
 def measure(
     subjects: Sequence[Subject],
     data: Mapping[str, Images],
-    parts: Path,
+    pool: Pool,
     reporter: Reporter = SILENT,
 ) -> list[dict[str, Any]]:
-    """The report of each model, by name; finished portions are stored in ``parts``."""
+    """The report of each model; the portions of images are measured where ``pool`` says."""
     results = []
     for subject in subjects:
         images, start = data[subject.name], time.monotonic()
-        count = len(images.labels)
-        work = Study.work(count, four=subject.four is not None)
-        with reporter.task(f"study {subject.name}", total=work, unit="steps") as task:
-            results.append(Study(subject, images, parts, task.advance).run())
-        reporter.say(f"{subject.name}: {count:,} images, {time.monotonic() - start:.0f} s")
+        results.append(Study(subject, images, pool, reporter).run())
+        seconds = time.monotonic() - start
+        reporter.say(f"{subject.name}: {len(images.labels):,} images, {seconds:.0f} s")
     return results

@@ -24,8 +24,8 @@ def compare(
 ) -> Comparison:
     """Compare all trains, masks, logits and classes.
 
-    The first difference is the first in the order layer, image, step, row, column, channel. Image
-    numbers start at ``first_image``.
+    The first difference is the first in the order layer, image, step or bit, row, column, channel.
+    Image numbers start at ``first_image``.
     """
     total, first = 0, ""
 
@@ -38,12 +38,13 @@ def compare(
             values = f"is {int(ours[place])} in the engine, {int(theirs[place])} in the model"
             first = f"{describe.format(place[0] + first_image, *place[1:])} {values}"
 
+    slot = "step" if network.code == RATE else "bit"
     for index, layer in enumerate(golden.layers):
         where = f"layer {network.layers[index].name!r}, image {{0}}, "
         note(
             engine.trains[index].transpose(0, 1, 3, 4, 2),
             layer.trains.transpose(0, 1, 3, 4, 2),
-            where + "position ({2}, {3}), channel {4}, step {1}: the spike",
+            where + f"position ({{2}}, {{3}}), channel {{4}}, {slot} {{1}}: the spike",
         )
         # In radix code nobody is silenced, and the trace of the model is that of the neurons.
         silenced = engine.silenced[index]

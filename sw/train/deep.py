@@ -24,6 +24,8 @@ from residuum.sw.train.models import (
 IMAGE = (3, 32, 32)
 # Classes of the data sets that the deep networks are trained on.
 DEEP_DATA = {"cifar10": 10, "cifar100": 100}
+# Networks for it have the name of their architecture alone.
+FIRST = "cifar10"
 LEVELS = 8
 
 # A small network cannot fit AutoAugment's images in the epochs that a CPU has time for.
@@ -123,7 +125,8 @@ def deep_definition(
     shortcut: ShortcutKind | None = None,
     width: float = 1.0,
 ) -> ModelDefinition:
-    """A deep network for a data set; it is called ``ARCHITECTURE-DATASET``.
+    """A deep network for a data set; for CIFAR-10 it is called as its architecture, else
+    ``ARCHITECTURE-DATASET``.
 
     Raises ``ResiduumError`` if the data set is not one of 32x32 colour images, or an option does
     not suit the architecture.
@@ -137,7 +140,7 @@ def deep_definition(
     if not 0 < width <= 16:
         raise ResiduumError(f"--width must be above 0 and at most 16, not {width}")
     definition = ModelDefinition(
-        name=f"{architecture}-{dataset}",
+        name=architecture if dataset == FIRST else f"{architecture}-{dataset}",
         dataset=dataset,
         input_shape=IMAGE,
         hidden=tuple(made.hidden(Build(width, shortcut or "projection"))),

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from residuum.boards.build import placed as pieces
 from residuum.boards.build import timing
 from residuum.boards.build.layout import Layout, Order
 from residuum.boards.build.synth import count
@@ -60,7 +61,7 @@ def tiny_designs(tmp_path, monkeypatch):
         return replace(order, lanes=64 if board.name == "ulx3s" else 16), design
 
     monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
-    monkeypatch.setattr(timing, "prepare", prepare)
+    monkeypatch.setattr(pieces, "prepare", prepare)
     return tmp_path, asked
 
 

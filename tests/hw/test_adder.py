@@ -94,7 +94,7 @@ def proof(folder: Path, *, width: int, b_width: int) -> tuple[bool, str]:
     return proved, log
 
 
-@pytest.mark.parametrize(("width", "b_width"), [(4, 4), (5, 2), (16, 8), (21, 16)])
+@pytest.mark.parametrize(("width", "b_width"), [(4, 4), (5, 2), (16, 8), (16, 12), (21, 16)])
 def test_carry_cells_are_proved_equal_to_the_behaviour(width, b_width, tmp_path):
     proved, log = proof(tmp_path, width=width, b_width=b_width)
     assert proved, log

@@ -152,7 +152,8 @@ def test_a_run_without_inference_or_with_too_many_steps_is_refused(
 ):
     cycles = [steps(tau, inference, correction), *idle(2), write(Control.RUN, 0)]
     seen = trace(Harness(), [*cycles, *idle(4)], ["start", "refused"])
-    assert (seen[-1]["refused"], sum(cycle["start"] & 1 for cycle in seen)) == (refused, 1 - refused)
+    starts = sum(cycle["start"] & 1 for cycle in seen)
+    assert (seen[-1]["refused"], starts) == (refused, 1 - refused)
 
 
 def test_a_run_is_not_started_while_the_engine_is_busy():

@@ -86,22 +86,23 @@ def test_a_row_written_again_forgets_its_spikes():
 
 
 def test_a_packed_row_gathers_its_positions():
-    """Positions of two lanes with pauses; the last row has one position. The lane between two
-    positions, and the lanes above the last one, have no spikes."""
+    """Rows of three positions and of one, of two lanes each, with pauses and with an unused lane
+    between two positions. That lane, and the lanes above the last position, have no spikes."""
     c = config(8, 2)
-    rows = {3: {0: [1, 2], 3: [0, 3], 6: [2, 4]}, 4: {0: [0, 0], 3: [3, 0], 6: [0, 1]}, 5: {0: [1, 1]}}
+    rows = {
+        3: {0: 1, 1: 2, 3: 0, 4: 3, 6: 2, 7: 4},
+        4: {0: 0, 1: 0, 3: 3, 4: 0, 6: 0, 7: 1},
+        5: {0: 1, 1: 1},
+    }
     writes = [*row_writes(9, [3] * 8), *row_writes(3, [3] * 8)]
-    for row, positions in rows.items():
-        for low, trains in positions.items():
-            for lane, train in enumerate(trains, start=low):
-                last = int(low == max(positions) and train is trains[-1] and lane == low + 1)
-                place = {"row": row, "lane": lane, "train": train, "last": last}
-                writes += [write(**place, empty=0, shared=0), *idle(lane % 3)]
+    for row, trains in rows.items():
+        for lane, train in trains.items():
+            place = {"row": row, "lane": lane, "train": train, "last": int(lane == max(trains))}
+            writes += [write(**place, empty=0, shared=0), *idle(lane % 3)]
     assert occupancies(c, writes, [3, 4, 5, 9]) == [0b0101_0011, 0b1000_1000, 0b11, 0xFF]
-    places = [(row, low + n) for row, positions in rows.items() for low in positions for n in (0, 1)]
+    places = [(row, lane) for row, trains in rows.items() for lane in trains]
     reads = [{"train_address": row * c.bank_slots + lane} for row, lane in places]
-    trains = [train for positions in rows.values() for pair in positions.values() for train in pair]
-    assert answers(c, writes, reads, "train") == trains
+    assert answers(c, writes, reads, "train") == [rows[row][lane] for row, lane in places]
 
 
 def test_a_shorter_row_leaves_no_spikes_of_the_row_before():

@@ -238,8 +238,9 @@ def random_windows(
     unit = 1 if mode.numbers and not mode.fraction else 1 << c.fraction_bits
     thresholds = [1, 2, 7 * unit, 200 * unit + 1]
     if mode.bits:
-        # Quotients from all of 0 .. 2**K - 1.
-        thresholds.append(max(1, 9000 * unit >> mode.bits))
+        # The largest currents are some 2**K times the threshold, for quotients of all sizes.
+        step = 300 * unit << planes >> mode.bits
+        thresholds = [1, max(1, step // 40), step // 5 + 1, step + 1]
     windows = []
     for _ in range(3):
         constants = [
@@ -288,12 +289,26 @@ def test_the_equations(steps, tau, inference, numbers, output):
     assert seen == expected
 
 
-@pytest.mark.parametrize(("steps", "tau", "inference"), [(1, 0, 1), (3, 1, 2), (5, 2, 2), (8, 0, 8)])
+@pytest.mark.parametrize(
+    ("steps", "tau", "inference"), [(1, 0, 1), (3, 1, 2), (5, 2, 2), (8, 0, 8)]
+)
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 def test_kinds_of_neurons(steps, tau, inference, kind):
-    c = config(steps)
-    mode = Mode(tau, inference, **kind)
-    seen, expected = seen_and_expected(c, mode, random_windows(c, mode, random.Random(steps)))
+    """Small numbers, where a potential that is wrong by one soon shows."""
+    c = config(steps, fraction_bits=0)
+    rng = random.Random(steps)
+    groups = [[(rng.randint(-1, 1), rng.randint(1, 4)) for _ in range(3)] for _ in range(6)]
+    windows = [
+        [
+            Neuron(*constants, [rng.randint(-2, 4) for _ in range(steps)], lane, int(lane == 2))
+            for lane, constants in enumerate(group)
+        ]
+        for group in groups
+        for _ in range(8)
+    ]
+    for window in windows[7::8]:
+        window[-1].how = {"group_last": 1}
+    seen, expected = seen_and_expected(c, Mode(tau, inference, **kind), windows)
     assert seen == expected
 
 

@@ -183,7 +183,8 @@ def test_a_layer_may_use_lanes_in_the_middle_of_a_tile():
 
 
 @pytest.mark.parametrize(
-    ("tile_lanes", "lanes", "line"), [(5, 2, 5), (4, 2, 2), (4, 1, 3), (5, 1, 12), (3, 2, 2), (8, 2, 7)]
+    ("tile_lanes", "lanes", "line"),
+    [(5, 2, 5), (4, 2, 2), (4, 1, 3), (5, 1, 12), (3, 2, 2), (8, 2, 7)],
 )
 def test_positions_share_rows(tile_lanes, lanes, line):
     """Two groups of two lines: as many positions in a row as fit, and a new row for each line."""
@@ -247,7 +248,8 @@ def test_the_bus_leaves_one_cycle_later():
     cycles = [
         {
             "weight_row": rng.randrange(4),
-            "action": NOTHING | {name: rng.randrange(2) for name in ("train", "shift", "flush", "ticket")},
+            "action": NOTHING
+            | {name: rng.randrange(2) for name in ("train", "shift", "flush", "ticket")},
         }
         for _ in range(30)
     ]

@@ -13,12 +13,18 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from residuum import cli
+from residuum.hw.isa.presets import PRESETS
+from residuum.sw.data.data_sets import load_held_out
 from residuum.sw.frontend.supported import refused_table, supported_table
 from residuum.sw.importing.ladder import Step, climb
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.train.fine_tuning import float_accuracy
 
 ROOT = Path(__file__).resolve().parents[2]
+ZOO = str(ROOT / "sw" / "zoo")
+DIGITS = f"{ZOO}/digits-float.npz"
+ON_BOARD = [DIGITS, "--data", "digits", "--board", "ulx3s-12f"]
 PAGE = ROOT / "docs" / "own-model.md"
 MODULE = """
 import torch
@@ -99,6 +105,19 @@ def module(in_tmp: Path) -> Path:
         (["net.py:small", "--data", "digits", "--mean", "0.1", "0.2"], "--mean has 2 values"),
         (["net.py:small", "--data", "digits", "--reset", "subtract"], "are for .nir files"),
         (["net.pth"], "net.pth holds weights"),
+        ([DIGITS], "name them with --data"),
+        (
+            [DIGITS, "--data", "digits", "--mean", "0.5"],
+            "digits-float.npz says already how a picture becomes its input; leave out --mean",
+        ),
+        ([DIGITS, "--data", "digits", "--weights", "a.pt"], "has its weights already"),
+        ([ZOO + "/digits-8bit.npz", "--data", "digits"], "is not a float network of Residuum"),
+        (["none-float.npz", "--data", "digits"], "there is no file none-float.npz"),
+        ([DIGITS, "--data", "digits", "--board", "x"], "there is no board 'x'"),
+        ([DIGITS, "--data", "digits", "--preset", "12f"], "--preset goes with --board"),
+        ([*ON_BOARD, "--preset", "9f"], "there is no preset '9f'"),
+        ([*ON_BOARD, "--potential-bits", "24"], "those of --board"),
+        ([*ON_BOARD, "--code", "rate", "--T", "9"], "are 9 steps; the engines of ulx3s-12f have 8"),
     ],
 )
 def test_errors_are_one_sentence(module: Path, words: list[str], sentence: str, capsys) -> None:
@@ -168,6 +187,85 @@ def test_rate_code_has_the_steps_of_the_options(module: Path, capsys) -> None:
     words = ["net.py:small", "--data", "digits", "--code", "rate", "--T", "16", "-o", "rate.npz"]
     assert cli.main(["import", *words]) == 0
     assert IntegerNetwork.load("rate.npz").code == "rate"
+
+
+def test_a_float_network_of_the_project_is_a_source(in_tmp: Path, capsys) -> None:
+    """Thresholds of QCFS are the ranges, and what the file says of classes and data set stays."""
+    words = ["import", DIGITS, "--data", "digits", "--bits", "8", "--bits-per-activation", "4"]
+    assert cli.main(words) == 0
+    ladder = capsys.readouterr().out
+    network, given = IntegerNetwork.load("digits-8bit.npz"), FloatNetwork.load(DIGITS)
+    assert (network.name, network.code, network.layers[0].bits) == ("digits", "radix", 4)
+    assert network.metadata["source"] == "digits-float.npz"
+    assert network.metadata["command"] == shlex.join(["residuum", *words])
+    floats = FloatNetwork.load("digits-float.npz")
+    assert [layer.threshold for layer in floats.layers] == [each.threshold for each in given.layers]
+    # The first rung is the network with its own levels.
+    shares = [float(share) for share in re.findall(r"([\d.]+) %", ladder)]
+    assert min(shares) > 97
+    data = load_held_out("digits")
+    assert shares[0] == pytest.approx(100 * float_accuracy(given, *data), abs=0.01)
+    # A second import shares the float network, which explain finds.
+    again = ["import", "digits-float.npz", "--data", "digits", "-o", "other.npz"]
+    assert cli.main([*again, "--images", "20"]) == 0
+    assert sorted(path.name for path in in_tmp.glob("*.npz")) == [
+        *("digits-8bit.npz", "digits-float.npz", "other.npz")
+    ]
+    assert cli.main(["explain", "other.npz", "--images", "20"]) == 0
+    assert "the float network" in capsys.readouterr().out
+
+
+def test_a_float_network_is_not_written_over(module: Path, capsys) -> None:
+    assert cli.main(["import", "net.py:small", "--data", "digits", "--images", "20"]) == 0
+    before = Path("net-float.npz").read_bytes()
+    words = ["import", "net-float.npz", "--data", "digits", "--images", "20"]
+    assert cli.main([*words, "--bits", "4"]) == 0
+    assert Path("net-4bit-float.npz").exists()
+    assert IntegerNetwork.load("net-4bit.npz").metadata["float network"] == "net-4bit-float.npz"
+    assert cli.main([*words, "-o", "net.npz"]) == 1
+    assert "over net-float.npz; name another file with -o" in capsys.readouterr().err
+    assert Path("net-float.npz").read_bytes() == before
+
+
+def test_the_board_chooses_the_widths(in_tmp: Path, monkeypatch, capsys) -> None:
+    """The metadata have the chosen widths, so the same network comes out on any later board."""
+    narrow = PRESETS["12f"].with_changes(weight_bits=5, accumulator_bits=12, potential_bits=17)
+    monkeypatch.setitem(PRESETS, "12f", narrow)
+    words = ["--calibrate", "64", "--images", "200"]
+    assert cli.main(["import", *ON_BOARD, *words, "--json", "ladder.json"]) == 0
+    network, output = IntegerNetwork.load("digits-ulx3s-12f.npz"), capsys.readouterr()
+    chosen = network.weight_bits, network.layers[0].bits
+    assert chosen == (4, 6)
+    assert "ulx3s-12f: 4 bits, K = 6, preset 12f fit" in output.err
+    rungs = json.loads(Path("ladder.json").read_text())["rungs"]
+    assert [rung["name"] for rung in rungs[-2:]] == ["integers", "integers, weights of 8 bits"]
+    lost = rungs[-1]["percent"] - rungs[-2]["percent"]
+    assert f"weights of 4 bits cost {lost:.2f} % of the images, against" in output.out
+    command = shlex.split(network.metadata["command"])
+    assert command[-6:] == [
+        *("--bits", "4", "--bits-per-activation", "6", "--potential-bits", "17")
+    ]
+    assert cli.main([*command[1:], "-o", "again.npz"]) == 0
+    again = IntegerNetwork.load("again.npz")
+    for layer, other in zip(network.layers, again.layers, strict=True):
+        assert np.array_equal(layer.source.weight, other.source.weight)
+        assert np.array_equal(layer.bias, other.bias)
+    # `fit` proposes the same.
+    capsys.readouterr()
+    assert cli.main(["fit", "digits-ulx3s-12f.npz", "--board", "ulx3s-12f"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "`residuum import digits-ulx3s-12f-float.npz --data digits --board ulx3s-12f` would take "
+        "4 bits, K = 6, preset 12f"
+    )
+
+
+def test_what_no_engine_of_the_board_holds(in_tmp: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(PRESETS, "12f", PRESETS["12f"].with_changes(weight_rows=100))
+    assert cli.main(["import", *ON_BOARD, "--calibrate", "64"]) == 1
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert sentence.startswith("residuum: ulx3s-12f does not hold 'digits' even with weights of 2")
+    assert "this engine has 100 (preset 12f); what helps: preset 25f" in sentence
+    assert list(in_tmp.glob("*.npz")) == []
 
 
 @pytest.mark.long

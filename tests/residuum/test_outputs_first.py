@@ -40,7 +40,7 @@ def test_before_the_work(
         "residuum.sw.look.page.run_golden",
         "residuum.sw.look.picture.simulate",
         "residuum.sim.verilator.engine.build_engine",
-        "residuum.sim.bench.measure.measure",
+        "residuum.sw.pieces.run.run",
         "residuum.sim.bench.bench.bench",
         "residuum.sw.study.run.measure",
         "residuum.sw.train.training.train",

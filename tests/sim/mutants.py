@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from residuum.hw.isa.config import EngineConfig
-from tests.sim.mutants_cases import CONFIG, DEEP, WIDE
+from tests.sim.mutants_cases import CONFIG, WIDE
 from tests.sim.mutants_syntax import (
     Exchange,
     MutationError,
@@ -59,11 +59,6 @@ class Mutant:
         except MutationError as error:
             raise MutationError(f"mutant {self.name}: {error}") from None
 
-    def apply(self, hardware: Path) -> None:
-        """Apply the fault to a copy of ``hw/``."""
-        file, text = self.mutated(hardware)
-        (hardware / file).write_text(text)
-
 
 def _in(room: str, *faults: tuple) -> list[Mutant]:  # type: ignore[type-arg]
     """Mutants in a folder; a fault is a name, the signal or keywords of a `Place`, other fields."""
@@ -87,21 +82,60 @@ MUTANTS = [
         (
             "mask-applied-to-the-probe",
             "self.train",
-            Operand("Cat", ("train",), "Mux(silenced, 0, _)"),
+<<<<<<< HEAD
+            Operand("Cat", ("slots",), "Mux(silenced, 0, _)"),
         ),
-        ("no-restart-after-the-probe", "restart", drop("|", "then")),
-        ("no-start-behind-unused-slots", "restart", drop("|", "now")),
+        ("no-restart-after-the-probe", "restart", drop("|", "mask_begins")),
+        ("no-start-behind-unused-slots", "restart", drop("|", "run_begins")),
         ("start-potential-TH", "kept", drop(">>", "1")),
-        ("start-potential-rounded-up", "keeping", Operand(">>", ("threshold_here",), "_ + 1")),
+        ("start-potential-rounded-up", "start", Operand(">>", ("threshold_here",), "_ + 1")),
+=======
+            Whole("Mux(silenced, silenced << c.steps, _)"),
+        ),
+        ("no-restart-after-the-probe", "restart", drop("|", "ends")),
+        ("no-start-behind-unused-slots", "restart", drop("|", "begins")),
+        ("start-potential-TH", "kept", Operand("start", ("threshold",), "_ << 1")),
+        (
+            "start-potential-rounded-up",
+            "keeping",
+            Operand("start", ("threshold_here",), "_ + 1"),
+        ),
+        ("start-at-zero-ignored", {"owner": "start"}, Node("Mux", ("start_zero",), "_2")),
+>>>>>>> mutants
         ("residual-0-silences", "verdict", Node("[-1]", ("before",), "_0 <= 0")),
         ("bias-dropped", "constant", drop("+", "bias")),
-        ("bit-planes-reversed", "terms", Node("range", ("planes",), "reversed(_)")),
+        ("bit-planes-reversed", "node", Node("+", ("low", "high"), "high + (low << planes)")),
         ("no-shift-between-passes", "write.data", drop("<<", "planes")),
+        ("number-always-with-fraction", "scaled", Node("Mux", ("fraction",), "_1")),
         (
             "parameter-group-not-advanced",
-            {"signal": "group", "owner": "NeuronPipeline"},
-            drop("+", "1"),
+            {"signal": "group", "owner": "NeuronPipeline", "under": "group_last"},
+            Whole("group"),
         ),
+        ("one-parameter-row-per-group", "group", drop("+", "last_lane")),
+        (
+            "high-thresholds-of-unused-lanes-cut-off",
+            "threshold",
+            Whole("_[:-2].as_signed()"),
+            Oracle.COUNTERS,
+        ),
+        ("strict-not-subtracted", "after", Operand("_subtract", ("strict",), "0")),
+        ("strict-not-given-back", "before", Operand("_add", ("strict",), "0")),
+        ("strict-given-back-without-a-spike", "before", drop("&", "fired")),
+        ("carry-ends-the-probe", "ends", drop("&", "carry")),
+        ("constant-in-every-stage", "constant_next", Node("Mux", ("divides",), "_2")),
+        ("threshold-not-halved", "threshold_now", Node("Mux", ("divides",), "_2")),
+        ("threshold-halved-in-unused-slots", "divides", drop("&", "now")),
+        ("stages-not-reversed", "between", Node("Mux", ("radix",), "_2")),
+        (
+            "first-and-last-stage-not-exchanged",
+            {"owner": "_integrate"},
+            Node("Mux", ("radix", "ends"), "_2"),
+        ),
+        ("smallest-for-largest", "kept", Node(">", ("number",), "_0 < _1")),
+        ("maximum-signed", "kept", Node(">", ("number",), "_0.as_signed() > _1.as_signed()")),
+        ("maximum-never-begins-again", "kept", drop("&", "later")),
+        ("parts-of-a-maximum-written", "valid", drop("&", "more")),
         ("argmax-takes-the-last-of-equals", "larger", Node("[-1]", ("logit",), "_0 <= 0")),
         (
             "argmax-unsigned",
@@ -128,7 +162,22 @@ MUTANTS = [
             {"signal": "tickets", "under": "slot_valid"},
             drop("+", "ticket"),
         ),
+        ("shift-ignored", "register", Node("Mux", ("shift",), "_2")),
+        ("first-lane-ignored", "lane", Exchange("self.first_lane", "last_lane")),
         ("shared-row-not-advanced", "empty_row", drop("+", "1")),
+        (
+            "group-written-over-the-one-before",
+            {"signal": "row", "under": "group_last"},
+            drop("+", "1"),
+        ),
+        ("packed-row-one-position-longer", "lanes_left", drop("-", "position_lanes")),
+        ("line-begins-in-a-packed-row", "row_done", drop("|", "line_last")),
+        (
+            "line-begins-behind-the-last-lane",
+            {"signal": "lane", "under": "row_done"},
+            Whole("lane + target.position_lanes"),
+        ),
+        ("logit-rows-of-the-first-group", "logits.write_address", Whole("neurons.result.lane")),
     ),
     *_in(
         "memory",
@@ -150,7 +199,11 @@ MUTANTS = [
         "scanner",
         ("head-mask-off-by-one", "after_head", Node(">=", ("head",), "_0 > _1")),
         ("tail-mask-off-by-one", "before_tail", Node("<=", ("tail",), "_0 < _1")),
-        ("shared-train-of-group-0", "row", drop("+", "index")),
+<<<<<<< HEAD
+        ("shared-train-of-group-0", "empty_row", drop("+", "1")),
+=======
+        ("shared-train-of-the-first-row", "walk.empty_row", drop("+", "1")),
+>>>>>>> mutants
         ("end-given-to-a-bank-with-an-end", "merge", drop("&", "end")),
         ("end-never-merged", "merge", Whole("_ & 0"), Oracle.COUNTERS),
         ("ticket-waits-for-the-drain", "ticket", Node("Mux", ("room",), "_1"), Oracle.COUNTERS),
@@ -175,7 +228,7 @@ MUTANTS = [
         ),
         ("dropped-rows-not-given-back", "outstanding", drop("change", "dropped"), Oracle.HANG),
         ("pitch-x-for-y", ANYWHERE, Exchange("layer.pitch_y", "pitch_x")),
-        ("weight-row-of-the-next-group-wrong", "weight", Operand("+", ("lanes",), "1")),
+        ("weight-row-of-the-next-row-wrong", "weight", Operand("+", ("lanes",), "1")),
         ("weight-row-of-a-kernel-row-wrong", ANYWHERE, Exchange("layer.weight_y", "weight_x")),
         (
             "pool-counter-off-by-one",
@@ -184,23 +237,75 @@ MUTANTS = [
         ),
         (
             "layer-ends-with-a-partial-pass",
-            "layer_last",
+            "how",
+<<<<<<< HEAD
             drop("&", "last_pass"),
             Oracle.COUNTERS,
         ),
-        ("weights-of-the-first-group", "base_weight", drop("+", "weight_group")),
-        ("axis-tables-swapped", ANYWHERE, Exchange("layer.table_y", "table_x")),
+        ("weights-of-the-first-group", "entry_group", drop("+", "1")),
+        ("axis-tables-swapped", "entry_y", Exchange("layer.table_y", "table_x")),
     ),
     *_in(
         "",  # the engine, which connects the rooms
-        ("stages-swapped", "mode.inference", Exchange("inference", "tau")),
+        ("stages-swapped", "inference", Exchange("self.inference", "tau")),
         ("steps-left-aligned", "mode.active", Exchange("left", "step")),
+=======
+            Operand("&", ("last_pass",), "_ | (name == 'layer_last')"),
+            Oracle.COUNTERS,
+        ),
+        ("axis-tables-swapped", "entry_y", Exchange("layer.table_y", "table_x")),
+        ("entries-of-the-first-group", {"signal": "entry_group", "under": "GROUP"}, drop("+", "1")),
+        (
+            "second-entry-read-as-the-next-first",
+            {"signal": "entry_group", "under": "SECOND"},
+            drop("+", "1"),
+        ),
+        ("row-of-a-group-ignored", "line.row", drop("+", "first")),
+        ("weights-of-a-group-ignored", "line.weight", drop("+", "first")),
+        ("span-of-a-group-ignored", "span", drop("|", "first")),
+        ("tail-of-a-group-ignored", "of_first", drop("|", "first")),
+        ("second-source-in-the-rows-of-the-first", "line.second_row", drop("+", "second")),
+        ("second-source-with-the-lines-of-the-first", "single", drop("|", "second")),
+        ("second-weights-of-slot-0", "of_second", drop("-", "second_head")),
+        ("second-source-ends-too-early", "of_second", drop("+", "second_head")),
+        ("second-shared-row-ignored", "of_second", Exchange("second.empty_row", "row")),
+        (
+            "second-source-in-place-of-the-first",
+            {"signal": "tag.second", "under": "POSITION"},
+            drop("&", "whole"),
+        ),
+        ("window-ends-with-its-first-source", "request.end", drop("&", "continues")),
+        ("shift-of-both-sources", "window.shift", drop("&", "second")),
+        ("shift-lost-with-a-row", "entry.shift", Whole("0")),
+        (
+            "lines-of-a-maximum-side-by-side",
+            {"signal": "entry_x", "under": "pool_positions"},
+            Whole("entry_x + 1"),
+        ),
+        ("next-maximum-below", {"signal": "entry_y", "under": "max_y"}, Whole("entry_y + 1")),
+        ("maximum-of-the-last-window", "tag.later", Whole("0")),
+        ("maximum-of-a-whole-line", "tag.more", Exchange("pool_last", "line_last")),
+    ),
+    *_in(
+        "host",
+        (
+            "stages-swapped",
+            {"signal": "inference", "owner": "RunControl"},
+            Exchange("self.inference", "tau"),
+        ),
+        ("steps-left-aligned", "mode.active", Exchange("left", "step")),
+        ("bits-of-a-map-ignored", "total", Node("Mux", ("radix",), "_2")),
+        ("output-layer-carries", "mode.carry", drop("&", "output")),
+        ("carry-not-stored", {"signal": "carry", "under": "control"}, Whole("0")),
+    ),
+    *_in(
+        "",  # the engine, which connects the rooms
+>>>>>>> mutants
         (
             "scan-before-the-results",
             "scanner.start",
             Exchange("start", "prepare"),
             Oracle.REPETITION,
-            DEEP,
         ),
     ),
     *_in(
@@ -210,7 +315,6 @@ MUTANTS = [
             {"signal": "used", "condition": True},
             Whole("1"),
             Oracle.REPETITION,
-            DEEP,
         ),
         (
             "descriptors-not-fetched-ahead",

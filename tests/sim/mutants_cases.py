@@ -1,40 +1,47 @@
 """The networks, images and engine configurations on which the mutants run.
 
-Four small cases run without a reset between them; each docstring says what the case covers. With
+A few small cases run without a reset between them; each docstring says what the case covers. With
 four steps, the engine processes pixels in two passes. The feature memory is so small that rows are
-reused.
+reused, and that maps of few channels are packed.
 """
 
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.engine import Case
-from residuum.sw.network.integer_network import IntegerNetwork, Layer
+from residuum.sw.network.corrections import CARRY
+from residuum.sw.network.graph import HALF, IMAGE, INPUT, SPIKES, ZERO, MaxPool, Source
+from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork, Layer
 from tests.sw.layers import layer
+from tests.sw.networks import identity
 
 CONFIG = EngineConfig(
     lanes=4,
     tile_lanes=2,
     steps=4,
-    weight_rows=1024,
-    feature_rows=512,
-    channel_groups=16,
-    table_entries=128,
+    weight_rows=2048,
+    feature_rows=208,
+    parameter_rows=128,
+    logit_rows=12,
+    table_entries=256,
     layers=8,
 )
-
-# With 16 steps, the neurons take longer than the fetch of the next layer's descriptor.
-DEEP = CONFIG.with_changes(lanes=2, steps=16)
 
 # With one tile, a window drains so slowly that other windows end in the meantime.
 WIDE = CONFIG.with_changes(tile_lanes=4)
 
+CONFIGS = {"small": CONFIG, "wide": WIDE}
 
+
+@cache
 def cases() -> list[Case]:
     """The same networks and images in every process."""
-    return [_strided(), _sparse(), _pooled(), _probing()]
+    rate = [_strided(), _sparse(), _pooled(), _probing(), _packed(), _carrying()]
+    return [*rate, _residual(), _maximum()]
 
 
 def _strided() -> Case:
@@ -92,6 +99,99 @@ def _probing() -> Case:
     return Case(network, _images(network, 2, seed=4), tau=3, T=1)
 
 
+def _packed() -> Case:
+    """Packed maps: lines that do not fill their last row, a second source that starts within a row,
+    lanes without a channel between the positions, layers that share weight rows."""
+    network = _graph(
+        (1, 13, 9),
+        {"sources": [_conv(INPUT, (2, 1, 2, 3), padding=(1, 0, 1, 1))]},
+        {"sources": [_conv(0, (1, 2, 3, 2), padding=(1, 1, 0, 1))]},
+        {"sources": [_conv(1, (2, 1, 2, 2), padding=(0, 1, 1, 0)), _conv(0, (2, 2, 1, 1))]},
+        {"sources": [_conv(2, (3, 2, 3, 3), stride=(3, 3))]},
+        {"sources": [_conv(3, (5, 3, 4, 3))]},
+        seed=5,
+    )
+    return Case(network, _images(network, 2, seed=5), tau=2, T=2)
+
+
+def _carrying() -> Case:
+    """The correction *carry*, spike trains as input, neurons that start at zero or fire strictly
+    above their threshold; potentials often equal the threshold."""
+    network = _graph(
+        (3, 4, 5),
+        {"sources": [_conv(INPUT, (5, 3, 2, 2))], "ternary": True, "strict": True, "start": ZERO},
+        {"sources": [_conv(0, (4, 5, 1, 2))], "ternary": True, "start": ZERO},
+        {"sources": [_conv(1, (4, 4, 2, 2))], "ternary": True, "strict": True},
+        {"sources": [_conv(2, (4, 4, 2, 2))]},
+        seed=6,
+        read=SPIKES,
+    )
+    trains = np.random.default_rng(106).random((3, 4, *network.input_shape)) < 0.4
+    return Case(network, trains, tau=2, T=2, correction=CARRY)
+
+
+def _residual() -> Case:
+    """Radix code with maps of different bits: a sum written over the map that it adds, an option-A
+    shortcut, a projection with a shift, blocks of zeros (identities, a depthwise and a grouped
+    convolution), windows without events, more classes than lanes."""
+    network = _graph(
+        (2, 5, 4),
+        {"sources": [_conv(INPUT, (6, 2, 2, 2), padding=(1, 0, 0, 1))], "bits": 3, "fraction": 4},
+        {"sources": [_conv(0, (7, 6, 1, 2), padding=(0, 0, 1, 0))], "bits": 2, "quiet": True},
+        {"sources": [_conv(1, (6, 7, 2, 1), padding=(1, 0, 0, 0)), _pass_on(0, 6, 6)], "bits": 4},
+        {"sources": [_conv(2, (9, 6, 3, 2), stride=(2, 2), padding=(1, 1, 0, 0))], "bits": 3},
+        {
+            "sources": [
+                _conv(3, (9, 9, 2, 2), padding=(1, 0, 0, 1)),
+                _pass_on(2, 9, 6, stride=(2, 2)),
+            ],
+            "bits": 4,
+        },
+        {
+            "sources": [_conv(4, (9, 1, 2, 3), groups=9, padding=(0, 1, 1, 1))],
+            "bits": 4,
+            "fraction": 4,
+        },
+        {
+            "sources": [
+                _conv(5, (9, 3, 1, 2), groups=3, padding=(0, 0, 1, 0)),
+                _conv(4, (9, 9, 1, 1)),
+            ],
+            "bits": 4,
+            "shift": CONFIG.shift_bits,
+        },
+        {"sources": [_conv(6, (10, 9, 3, 2))]},
+        seed=7,
+        code=RADIX,
+    )
+    images = _images(network, 3, seed=7)
+    images[1, :, 1:4] = 0
+    images[2] = 0
+    return Case(network, images, tau=0, T=1)
+
+
+def _maximum() -> Case:
+    """Max-pooling: windows that overlap, reach over the border, or lie in a single line; numbers that
+    use all slots."""
+    network = _graph(
+        (2, 7, 6),
+        {
+            "sources": [_conv(INPUT, (5, 2, 2, 3), padding=(1, 0, 1, 1))],
+            "bits": 4,
+            "max_pool": MaxPool((3, 2), (2, 2), (1, 1, 0, 0)),
+        },
+        {
+            "sources": [_conv(0, (6, 5, 2, 2), padding=(1, 0, 0, 1))],
+            "bits": 4,
+            "max_pool": MaxPool((1, 2), (1, 1), (0, 0, 1, 0)),
+        },
+        {"sources": [_conv(1, (4, 6, 4, 3))]},
+        seed=8,
+        code=RADIX,
+    )
+    return Case(network, _images(network, 2, seed=8), tau=0, T=1)
+
+
 def _network(shape: tuple[int, int, int], *specs: dict[str, Any], seed: int) -> IntegerNetwork:
     """Layers with these geometries; the last one is the output layer.
 
@@ -141,6 +241,73 @@ def _network(shape: tuple[int, int, int], *specs: dict[str, Any], seed: int) -> 
         )
         shape = layers[-1].source.output_shape(shape)
     return IntegerNetwork(f"case{seed}", input_shape, tuple(layers), 8)
+
+
+def _conv(number: int, shape: tuple[int, int, int, int], **geometry: Any) -> Source:
+    """A source that reads a map with weights of this shape, still 0."""
+    return Source(np.zeros(shape, np.int64), number, **geometry)
+
+
+def _pass_on(number: int, out: int, channels: int, **geometry: Any) -> Source:
+    """A source that hands the channels of a map on, to the last of ``out`` channels."""
+    return Source(identity(out, channels, 20, out - channels), number, **geometry)
+
+
+def _graph(
+    shape: tuple[int, int, int],
+    *specs: dict[str, Any],
+    seed: int,
+    code: str = RATE,
+    read: str = IMAGE,
+) -> IntegerNetwork:
+    """Layers with these sources, `_conv` or `_pass_on`; the last one is the output layer.
+
+    ``bits``, ``max_pool``, ``shift``, ``start`` and ``strict`` are those of `Layer`, ``fraction``
+    its fraction bits in radix code. A ``ternary`` layer has the weights -1, 0 and 1 and thresholds
+    of about two weights. A ``quiet`` layer has no negative weight and no positive bias.
+    """
+    rng = np.random.default_rng(seed)
+    layers: list[Layer] = []
+    # The largest number of each map.
+    most = {INPUT: 255 if read == IMAGE else 1}
+    for index, spec in enumerate(specs):
+        last, shift, bits = index == len(specs) - 1, spec.get("shift", 0), spec.get("bits")
+        numbers = code == RADIX or (index == 0 and read == IMAGE)
+        fraction = spec.get("fraction", 0) if numbers else CONFIG.fraction_bits
+        sources, reach = [], 0
+        for number, source in enumerate(spec["sources"]):
+            largest = 1 if spec.get("ternary") else 40 >> shift * number
+            weight = rng.integers(-largest, largest + 1, source.weight.shape)
+            if spec.get("quiet"):
+                weight = np.abs(weight)
+            if not source.weight.any():
+                source = replace(source, weight=weight)
+            sources.append(source)
+            typical = largest * int(np.sqrt(source.weight[0].size) + 1) // 4 + 1
+            reach += typical * most[source.map] << fraction + shift * number
+        out = sources[0].out_channels
+        bias = rng.integers(-reach // 8, 1 if spec.get("quiet") else reach // 8 + 1, out)
+        threshold = rng.integers(reach // 2, reach + 1, out)
+        if spec.get("ternary"):
+            bias, threshold = bias * 0, (2 << fraction) + np.arange(out) % 3 - 1
+        if bits:
+            threshold = np.maximum(threshold >> bits - 1, 1)
+        layers.append(
+            Layer(
+                f"layer{index + 1}",
+                tuple(sources),
+                bias,
+                None if last else threshold,
+                fraction,
+                shift,
+                bits,
+                spec.get("max_pool"),
+                spec.get("start", HALF),
+                spec.get("strict", False),
+            )
+        )
+        most[index] = (1 << bits) - 1 if bits else 1
+    return IntegerNetwork(f"case{seed}", shape, tuple(layers), 8, code, read)
 
 
 def _images(network: IntegerNetwork, count: int, *, seed: int) -> np.ndarray:

@@ -38,7 +38,8 @@ class Place:
     owner
         Class or function around the assignment.
     under
-        A name in the condition of an ``m.If`` or ``m.Elif`` around the assignment.
+        A name in the condition of an ``m.If`` or ``m.Elif`` around the assignment, or the name of
+        an ``m.State`` around it.
     condition
         Change the condition of the innermost ``m.If`` or ``m.Elif`` instead of the value.
     """
@@ -75,7 +76,8 @@ class Place:
         if here:
             for value in _assigned(node, self.signal):
                 if not self.under or any(self.under in _mentioned(c) for c in conditions):
-                    yield from conditions[-1:] if self.condition else (value,)
+                    tested = [c for c in conditions if not isinstance(c, ast.Constant)]
+                    yield from tested[-1:] if self.condition else (value,)
         for child in ast.iter_child_nodes(node):
             yield from self._roots(child, owners, conditions)
 
@@ -167,19 +169,41 @@ def drop(kind: str, *names: str) -> Operand:
 def mutate(sources: dict[str, str], place: Place, operator: Operator) -> tuple[str, str]:
     """The changed file and its new text. ``sources`` maps paths under ``hw/`` to texts;
     `MutationError` unless the operator finds exactly one node in all of them."""
-    found = []
-    for file, text in sources.items():
-        tree = ast.parse(text)
-        for root in {id(root): root for root in place.roots(tree)}.values():
-            found += [(file, tree, change) for change in operator.changes(root)]
-    if len(found) != 1:
-        lines = [f"hw/{file}:{getattr(old, 'lineno', 1)}" for file, _, (old, _) in found]
-        raise MutationError(
-            f"looked for one {operator} in {place}, found {len(found)}"
-            + (f": {', '.join(lines)}" if lines else "")
+    trees = {file: ast.parse(text) for file, text in sources.items()}
+    file, (old, new) = _find(trees, place, operator)
+    return file, ast.unparse(_Replacement({id(old): [new]}).visit(trees[file]))
+
+
+def mutate_all(
+    sources: dict[str, str], faults: Iterable[tuple[Place, Operator]], choice: str
+) -> dict[str, str]:
+    """The changed files with all faults at once: at the place of fault n, counted from 1, is the
+    call ``choice(n, changed, original)``.
+
+    ``choice`` is the dotted name of a function, which the files import. Each ``changed`` has no
+    other fault; every ``original`` may have the places of others.
+    """
+    trees = {file: ast.parse(text) for file, text in sources.items()}
+    changes: dict[str, dict[int, list[ast.AST]]] = {}
+    module, _, function = choice.rpartition(".")
+    for number, (place, operator) in enumerate(faults, start=1):
+        room = {file: tree for file, tree in trees.items() if _is_in(file, place.room)}
+        file, (old, new) = _find(room, place, operator)
+        # A copy: the other faults must not change it.
+        call = _filled(f"{function}({number}, _0)", old, [new])
+        changes.setdefault(file, {}).setdefault(id(old), []).append(call)
+    texts = {}
+    for file, of_file in changes.items():
+        tree = _Replacement(of_file, around=True).visit(trees[file])
+        first = next(
+            index
+            for index, statement in enumerate(tree.body)
+            if not isinstance(statement, ast.Expr)
+            and getattr(statement, "module", "") != "__future__"
         )
-    ((file, tree, change),) = found
-    return file, ast.unparse(_Replacement(*change).visit(tree))
+        tree.body[first:first] = ast.parse(f"from {module} import {function}").body
+        texts[file] = ast.unparse(ast.fix_missing_locations(tree))
+    return texts
 
 
 def read_room(hardware: Path, room: str) -> dict[str, str]:
@@ -189,14 +213,42 @@ def read_room(hardware: Path, room: str) -> dict[str, str]:
     return {file.relative_to(hardware).as_posix(): file.read_text() for file in files}
 
 
-class _Replacement(ast.NodeTransformer):
-    """Replaces one node."""
+def _is_in(file: str, room: str) -> bool:
+    """Whether a path under ``hw/`` is that of a room, or in it."""
+    return not room or Path(room) in (Path(file), *Path(file).parents)
 
-    def __init__(self, old: ast.AST, new: ast.AST):
-        self.old, self.new = old, new
+
+def _find(trees: dict[str, ast.Module], place: Place, operator: Operator) -> tuple[str, Change]:
+    """The file and the change of a fault; `MutationError` unless there is exactly one."""
+    found = []
+    for file, tree in trees.items():
+        for root in {id(root): root for root in place.roots(tree)}.values():
+            found += [(file, change) for change in operator.changes(root)]
+    if len(found) != 1:
+        lines = [f"hw/{file}:{getattr(old, 'lineno', 1)}" for file, (old, _) in found]
+        raise MutationError(
+            f"looked for one {operator} in {place}, found {len(found)}"
+            + (f": {', '.join(lines)}" if lines else "")
+        )
+    return found[0]
+
+
+class _Replacement(ast.NodeTransformer):
+    """Replaces nodes, given by their identities; ``around``: the new nodes are calls that get the
+    node, or the call before, as their last argument."""
+
+    def __init__(self, new: dict[int, list[ast.AST]], *, around: bool = False):
+        self.new, self.around = new, around
 
     def visit(self, node: ast.AST) -> ast.AST:
-        return self.new if node is self.old else self.generic_visit(node)
+        new = self.new.get(id(node), [])
+        if new and not self.around:
+            return new[0]
+        result = self.generic_visit(node)
+        for call in new:
+            call.args.append(result)  # type: ignore[attr-defined]
+            result = call
+        return result
 
 
 class _Filling(ast.NodeTransformer):
@@ -286,9 +338,10 @@ def _assigned(node: ast.AST, signal: str) -> Iterator[ast.expr]:
 
 
 def _conditions(node: ast.With) -> Iterator[ast.expr]:
+    """The conditions of a statement, and the name of a state as a constant."""
     for item in node.items:
         match item.context_expr:
-            case ast.Call(func=ast.Attribute(attr="If" | "Elif"), args=[condition]):
+            case ast.Call(func=ast.Attribute(attr="If" | "Elif" | "State"), args=[condition]):
                 yield condition
 
 
@@ -300,7 +353,7 @@ def _mentioned(node: ast.AST) -> set[str]:
             case ast.Name(id=name) | ast.Attribute(attr=name):
                 names.add(name)
             case ast.Constant(value=value):
-                names.add(repr(value))
+                names.add(str(value))
     return names
 
 

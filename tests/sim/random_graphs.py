@@ -14,6 +14,7 @@ import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.engine import Case
+from residuum.sw.compiler.maps import MapPlan
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.corrections import CARRY, MASK
@@ -33,7 +34,9 @@ def random_engine_graph(
     """
     code = str(rng.choice([RATE, RADIX]))
     spikes = code == RATE and rng.random() < 0.3
-    side = 11 if depth is None else 6
+    # Without pooling and dilation, maps of few channels can be packed.
+    plain = depth is not None or rng.random() < 0.4
+    side = 6 if depth is not None else 15 if plain else 11
     shape = (int(rng.integers(1, 6)), *map(int, rng.integers(1, side, 2)))
     pad = None
     if not spikes and rng.random() < 0.3:
@@ -44,7 +47,8 @@ def random_engine_graph(
         rng,
         pad.shape(shape) if pad else shape,
         max_pool=code == RADIX and (depth is None or depth < 20),
-        pools=(1, 1, 1, 2) if depth is None else (1,),
+        pools=(1,) if plain else (1, 1, 1, 2),
+        dilations=(1,) if plain else (1, 2),
         strides=(1, 2) if depth is None else (1,) * 15 + (2,),
         widest=min(widest, 40),
         general=False,
@@ -122,13 +126,17 @@ def _layer(
 
 
 def random_graph_cases(
-    seed: int, config: EngineConfig, count: int, *, images: int = 2, depth: int | None = None
+    seed: int, config: EngineConfig, count: int, *, images: int = 2, layers: int | None = None
 ) -> list[Case]:
-    """Cases that the engine runs, each with a new graph, new steps and a new correction."""
+    """Cases that the engine runs, each with a new graph, new steps and a new correction; all of
+    ``layers`` layers unless it is None."""
     rng = np.random.default_rng(seed)
     cases: list[Case] = []
     while len(cases) < count:
+        depth = None if layers is None else max(layers - int(rng.integers(1, 4)), 0)
         network = random_engine_graph(rng, config, depth=depth)
+        if layers is not None and len(network.layers) != layers:
+            continue
         if max(np.prod(shape) for shape in (*network.shapes, *network.neuron_shapes)) > MAX_NEURONS:
             continue
         tau, T, correction = 0, 1, None
@@ -200,5 +208,12 @@ def _ways(program: Program) -> Iterable[str]:
             yield "passes"
         if descriptor.max_y or descriptor.max_x:
             yield "max-pooling"
+        output, reads = plan.output, plan.inputs
+        if output is not None and len(reads) > 1 and output.row == reads[1].row:
+            yield "overwritten map"
+        if isinstance(reads[0], MapPlan):
+            spans = [entry.span for entry in plan.group_entries[:: len(reads)]]
+            if min(spans) + 1 < reads[0].groups:
+                yield "skipped rows"
         if descriptor.bits == min(config.steps, 8):
             yield "all bits"

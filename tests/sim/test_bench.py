@@ -8,21 +8,20 @@ import numpy as np
 import pytest
 
 from residuum import cli
-from residuum.boards.build import bitstream
-from residuum.boards.build import layout as board_build
 from residuum.boards.build.layout import MISSED, REPORT, Design
 from residuum.hw.isa.host_map import Counter
 from residuum.hw.isa.presets import preset
 from residuum.sim.bench import bench, measure
+from residuum.sim.bench import routed as routing
 from residuum.sim.bench.bench_page import ANCHORS, COLUMNS
+from residuum.sim.bench.compared import Totals
 from residuum.sim.bench.transfer import count_transfer
-from residuum.sim.verilator.build import Simulation
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.errors import ResiduumError
-from residuum.sw.files import write_json
+from residuum.sw.files import digest_of_file, write_json
 from residuum.sw.golden.golden_model import simulate
-from residuum.sw.network.library import load_network
-from residuum.sw.progress import SILENT
+from residuum.sw.network.library import load_network, zoo_file
+from residuum.sw.pieces import run as pieces
 from tests.boards.tiny import order_and_design
 from tests.folders import work_in
 
@@ -60,13 +59,13 @@ def measured(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         work_in(folder, patch)
         patch.setattr(bench, "STAGES", ((4, 4),))
-        patch.setattr(bench, "routed", lambda *_: BUILD)
+        patch.setattr(routing, "routed", lambda **_: BUILD)
         return folder, run("--images", "3")
 
 
 @pytest.fixture
 def again(measured, monkeypatch):
-    """The folder of the first call; any further simulation or evaluation fails."""
+    """The folder of the first call; any further piece fails."""
 
     def fail(*_, **__):
         raise AssertionError("this was done before")
@@ -74,10 +73,8 @@ def again(measured, monkeypatch):
     monkeypatch.chdir(measured[0])
     monkeypatch.setenv("RESIDUUM_BUILD", str(measured[0] / "build"))
     monkeypatch.setattr(bench, "STAGES", ((4, 4),))
-    monkeypatch.setattr(bench, "routed", lambda *_: BUILD)
-    monkeypatch.setattr(Simulation, "run", fail)
-    monkeypatch.setattr("residuum.sw.golden.accuracy.evaluate", fail)
-    monkeypatch.setattr("residuum.sim.bench.transfer.count_transfer", fail)
+    monkeypatch.setattr(routing, "routed", lambda **_: BUILD)
+    monkeypatch.setattr(pieces, "_execute", fail)
     return measured[1]
 
 
@@ -231,13 +228,19 @@ def builds(tmp_path, monkeypatch):
 
     work_in(tmp_path, monkeypatch)
     monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path / "build"))
-    monkeypatch.setattr(board_build, "build", build)
-    monkeypatch.setattr(bitstream, "prepare", lambda *_, **__: (order, design))
+    monkeypatch.setattr(routing, "build", build)
+    monkeypatch.setattr(routing, "prepare", lambda *_, **__: (order, design))
     return SimpleNamespace(done=done, digest=design.digest.hex(), root=tmp_path / "build")
 
 
 def routed(tries: int = 1) -> dict:
-    return bench.routed("ulx3s-12f", "12f", tries, SILENT)
+    digits = digest_of_file(zoo_file("digits", 8))
+    return routing.routed("ulx3s-12f", "12f", tries, digits)
+
+
+def test_a_machine_with_another_network_is_told(builds):
+    with pytest.raises(ResiduumError, match="the network digits on this machine is another one"):
+        routing.routed("ulx3s-12f", "12f", 1, "00")
 
 
 def test_a_build_that_misses_its_clock_has_a_clock_too_and_is_not_repeated(builds):
@@ -268,9 +271,9 @@ def test_the_bitstream_of_another_design_does_not_count(builds):
 
 
 def test_cycles_of_one_image_cannot_hide_those_of_another():
-    one, other = measure.Totals.empty(1), measure.Totals.empty(1)
+    one, other = Totals.empty(1), Totals.empty(1)
     one.predicted[0, Counter.CYCLES] = one.counters[0, Counter.CYCLES] = 100
     other.worst_cycles = 0.5
     one.add(other)
-    one.add(measure.Totals.empty(1))
-    assert measure.Totals.from_json(json.loads(json.dumps(one.to_json()))).worst_cycles == 0.5
+    one.add(Totals.empty(1))
+    assert Totals.from_json(json.loads(json.dumps(one.to_json()))).worst_cycles == 0.5

@@ -3,73 +3,78 @@
 Every spike is compared with the golden model, every counter with the cycle model.
 """
 
+from collections import Counter as Counting
+
 import numpy as np
 import pytest
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import Counter
-from residuum.sim.verilator.engine import run_engine
+from residuum.sim.verilator.engine import Case, run_engine
 from residuum.sw.compiler.cycles import predict
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.corrections import CARRY, MASK
 from residuum.sw.trace.compare import compare
+from tests.sim.random_graphs import coverage, random_graph_cases
 from tests.sim.random_programs import random_cases
+from tests.sw.networks import CORNERS
 
-WIDE = {"accumulator_bits": 20, "potential_bits": 32}
+WIDE = {"accumulator_bits": 20, "potential_bits": 32, "layers": 64}
 MAIN = EngineConfig(lanes=8, tile_lanes=4, weight_rows=4096, feature_rows=2048, **WIDE)
 
 CONFIGS = {
     "1 lane, 1 step": EngineConfig(
-        lanes=1,
-        tile_lanes=1,
-        steps=1,
-        weight_rows=8192,
-        feature_rows=8192,
-        channel_groups=256,
-        **WIDE,
-    ),
-    "2 tiles of 1 lane, 2 steps": EngineConfig(
-        lanes=2,
-        tile_lanes=1,
-        steps=2,
-        weight_rows=8192,
-        feature_rows=8192,
-        channel_groups=256,
-        **WIDE,
+        lanes=1, tile_lanes=1, steps=1, weight_rows=8192, feature_rows=8192, **WIDE
     ),
     "40 tiles of 1 lane, 2 steps": EngineConfig(
         lanes=40, tile_lanes=1, steps=2, weight_rows=2048, feature_rows=512, **WIDE
     ),
-    "5 lanes, 3 steps": EngineConfig(
-        lanes=5,
-        tile_lanes=5,
-        steps=3,
-        weight_rows=4096,
-        feature_rows=4096,
-        channel_groups=64,
-        **WIDE,
+    "3 lanes, 12 steps, no shift": EngineConfig(
+        lanes=3, tile_lanes=3, steps=12, shift_bits=0, weight_rows=4096, feature_rows=2048, **WIDE
     ),
     "3 tiles of 4 lanes, 6 steps": EngineConfig(
-        lanes=12, tile_lanes=4, steps=6, weight_rows=2048, feature_rows=1024, **WIDE
+        lanes=12, tile_lanes=4, steps=6, weight_rows=2048, feature_rows=64, **WIDE
     ),
-    "7 lanes, 12 steps, 4-bit weights": EngineConfig(
-        lanes=7, tile_lanes=7, steps=12, weight_bits=4, weight_rows=4096, feature_rows=2048, **WIDE
+    "15 lanes": EngineConfig(lanes=15, tile_lanes=15, weight_rows=4096, feature_rows=1024, **WIDE),
+    "2 tiles of 16 lanes, 4 steps, 4-bit weights": EngineConfig(
+        lanes=32,
+        tile_lanes=16,
+        steps=4,
+        weight_bits=4,
+        weight_rows=2048,
+        feature_rows=64,
+        **WIDE,
+    ),
+    # So few rows that maps are packed and sums are written over what they add to.
+    "8 tiles of 8 lanes, memories of ECP5": EngineConfig(
+        lanes=64,
+        tile_lanes=8,
+        weight_bits=4,
+        weight_rows=1024,
+        feature_rows=64,
+        memory="ecp5",
+        layers=64,
     ),
     "default": EngineConfig(weight_rows=4096),
 }
+# What the graphs on the odd engines, and on the main one, must have.
+WAYS = (
+    "packed map", "overwritten map", "shared weight rows", "several groups", "skipped rows",
+    "passes", "skip_empty", "max-pooling", "two_sources", "second_shift", "fraction", "all bits",
+    MASK, CARRY,
+)  # fmt: skip
 
 
-def differences(
-    config: EngineConfig, seed: int, count: int, depth: int | None = None, free: bool = False
-) -> list[str]:
+def differences(config: EngineConfig, cases: list[Case]) -> list[str]:
     """Differences from the golden model or the cycle model, one line per network."""
-    cases = random_cases(seed, config, count, depth=depth, free=free)
     found = []
     for number, (case, engine) in enumerate(zip(cases, run_engine(config, cases), strict=True)):
         network = case.network
-        golden = simulate(network, case.images, tau=case.tau, T=case.T)
+        steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
+        golden = simulate(network, case.images, **steps)
         wrong = compare(network, engine, golden).first
-        program = compile_network(network, config, tau=case.tau, T=case.T)
+        program = compile_network(network, config, **steps)
         predicted = [predict(program, image, golden, n) for n, image in enumerate(case.images)]
         columns = list(Counter)
         if not wrong and not np.array_equal(
@@ -77,7 +82,7 @@ def differences(
         ):
             wrong = f"counters {engine.counters.tolist()}, predicted {np.array(predicted).tolist()}"
         if wrong:
-            found.append(f"seed {seed}, network {number}: {wrong}")
+            found.append(f"network {number}: {wrong}")
     return found
 
 
@@ -86,7 +91,7 @@ def differences(
 )
 def test_random_programs(seed):
     """4 x 50 programs on the same engine, without a reset."""
-    assert differences(MAIN, seed, 50) == []
+    assert differences(MAIN, random_cases(seed, MAIN, 50)) == []
 
 
 def test_random_programs_use_every_freedom():
@@ -106,7 +111,7 @@ def test_random_programs_use_every_freedom():
 
 def test_free_geometry():
     """Axes and sides of their own, dilation, groups and a border of the image."""
-    assert differences(MAIN, 20, 40, free=True) == []
+    assert differences(MAIN, random_cases(20, MAIN, 40, free=True)) == []
 
 
 def test_free_geometry_uses_every_freedom():
@@ -127,7 +132,33 @@ def test_free_geometry_uses_every_freedom():
 
 @pytest.mark.long
 def test_sixteen_layers():
-    assert differences(MAIN, 7, 6, depth=16) == []
+    assert differences(MAIN, random_cases(7, MAIN, 6, depth=16)) == []
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 8))]
+)
+def test_random_graphs(seed):
+    """8 x 40 graphs on the same engine, without a reset."""
+    assert differences(MAIN, random_graph_cases(seed, MAIN, 40)) == []
+
+
+@pytest.mark.parametrize("layers", [1, 17, 21, pytest.param(64, marks=pytest.mark.long)])
+def test_graphs_of_many_layers(layers):
+    cases = random_graph_cases(layers, MAIN, 2, images=1, layers=layers)
+    assert [len(case.network.layers) for case in cases] == [layers, layers]
+    assert differences(MAIN, cases) == []
+
+
+@pytest.mark.long
+def test_graphs_have_every_corner():
+    found = Counting()
+    for seed in range(8):
+        found += coverage(random_graph_cases(seed, MAIN, 40), MAIN)
+    for name, config in CONFIGS.items():
+        found += coverage(random_graph_cases(len(name), config, 40), config)
+    engine = {*CORNERS} - {"concatenation"} | {*WAYS}
+    assert {corner: found[corner] for corner in engine if found[corner] < 3} == {}
 
 
 # Compilation takes most of the time, so `make test` has one of these engines.
@@ -139,4 +170,7 @@ SHORT = ("3 tiles of 4 lanes, 6 steps",)
     [name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in CONFIGS],
 )
 def test_other_engines(name):
-    assert differences(CONFIGS[name], 100, 15) == []
+    """15 chains and 40 graphs on each."""
+    config = CONFIGS[name]
+    chains, graphs = random_cases(100, config, 15), random_graph_cases(len(name), config, 40)
+    assert differences(config, [*chains, *graphs]) == []

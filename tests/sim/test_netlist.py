@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from residuum.sim.link.simulated import ChildLink, build_link
+from residuum.sim.netlist.graph import graph_network
+from residuum.sim.netlist import netlist
 from residuum.sim.netlist.netlist import (
     Netlist,
     check,
@@ -19,6 +21,7 @@ from residuum.sim.verilator import build as verilator
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.data.held_out import held_out
 from residuum.sw.errors import ResiduumError
+from residuum.sw.network.integer_network import RADIX, IntegerNetwork
 from residuum.sw.network.library import load_network
 
 STEPS = 2
@@ -110,10 +113,16 @@ class Planter:
 
 
 @functools.cache
+def networks() -> tuple[IntegerNetwork, IntegerNetwork, IntegerNetwork]:
+    """The network in the memories at power-up, and two that are loaded over the link."""
+    held, loaded = load_network("digits", 4), load_network("digits", 8)
+    return held, loaded, graph_network(held.input_shape, small_config(held, loaded, steps=STEPS))
+
+
+@functools.cache
 def planted() -> tuple[Path, dict[tuple[str, str], int]]:
     """The program of the netlist with all faults, and the number of each fault."""
-    held, loaded = load_network("digits", 4), load_network("digits", 8)
-    program = compile_network(held, small_config(held, loaded, steps=STEPS), tau=1, T=1)
+    program = compile_network(networks()[0], small_config(*networks(), steps=STEPS), tau=1, T=1)
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
         # Compile without optimisation: for few images, compiling takes longer than running.
         flags = tuple(
@@ -129,11 +138,12 @@ def planted() -> tuple[Path, dict[tuple[str, str], int]]:
         return build_link(sources, name="netlist-faults"), planter.numbers
 
 
-def mismatches(fault: tuple[str, str] | None, *, load: bool = True) -> int | str:
-    """The number of differences from the golden model, or the host's error message."""
+def mismatches(fault: tuple[str, str] | None, *, index: int = 1) -> int | str:
+    """The number of differences from the golden model on a network, or the host's error message."""
     program, numbers = planted()
-    network = load_network("digits", 8 if load else 4)
-    images, _ = held_out(network, "digits", IMAGES)
+    network = networks()[index]
+    tau = 0 if network.code == RADIX else 1
+    images, _ = held_out(networks()[0], "digits", IMAGES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, str(numbers[fault] if fault else 0))
         link = ChildLink(program, name="the netlist")
@@ -141,14 +151,25 @@ def mismatches(fault: tuple[str, str] | None, *, load: bool = True) -> int | str
             # Short timeouts, since a fault may stop the engine.
             link.latency, link.run_seconds = 2.0, 0.0
         try:
-            return check(link, network, images, tau=1, T=1, load=load).mismatches
+            return check(link, network, images, tau=tau, T=1, load=index > 0).mismatches
         except ResiduumError as error:
             return str(error)
 
 
-@pytest.mark.parametrize("load", [False, True], ids=["held", "loaded"])
-def test_the_netlist_computes_the_trains_of_the_model(load):
-    assert mismatches(None, load=load) == 0
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["held", "loaded", "graph"])
+def test_the_netlist_computes_the_trains_of_the_model(index):
+    assert mismatches(None, index=index) == 0
+
+
+@pytest.mark.parametrize("steps", [STEPS, netlist.STEPS])
+def test_the_graph_has_the_layers_that_chains_have_not(steps):
+    held, loaded, _ = networks()
+    graph = graph_network(held.input_shape, small_config(held, loaded, steps=steps))
+    program = compile_network(graph, small_config(held, loaded, graph, steps=steps), tau=0, T=1)
+    layers = [plan.descriptor for plan in program.layers]
+    for name in ("bits", "two_sources", "second_shift", "max_y", "position_lanes", "first_lane"):
+        assert any(getattr(descriptor, name) for descriptor in layers), name
+    assert program.maps[4].row == program.maps[2].row
 
 
 @pytest.mark.parametrize(

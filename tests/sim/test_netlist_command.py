@@ -23,7 +23,7 @@ def run(monkeypatch, tmp_path):
         asked = []
 
         def check(link, network, images, *, tau, T, load, done):
-            asked.append((network.weight_bits, load, len(images), tau + T))
+            asked.append((network.name, network.weight_bits, load, len(images), tau + T))
             return next(left)
 
         monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
@@ -40,9 +40,13 @@ def run(monkeypatch, tmp_path):
 
 
 def test_equal_netlists(run, capsys):
-    status, report, asked = run(*[Comparison(0, "")] * 4)
+    status, report, asked = run(*[Comparison(0, "")] * 6)
     assert (status, report["mismatches"]) == (0, 0)
-    assert asked == [(4, False, 3, netlist.STEPS), (8, True, 3, netlist.STEPS)] * 2
+    assert asked == [
+        ("digits", 4, False, 3, netlist.STEPS),
+        ("digits", 8, True, 3, netlist.STEPS),
+        ("graph", 8, True, 3, 1),
+    ] * 2
     assert [report["netlists"][stage]["cells"] for stage in ("synthesised", "routed")] == [
         {"LUT4": 1},
         {"LUT4": 1},
@@ -52,16 +56,22 @@ def test_equal_netlists(run, capsys):
 
 def test_a_difference_is_an_error_and_named(run, capsys):
     good, bad = Comparison(0, ""), Comparison(2, "layer 'conv1': the spike is 0")
-    status, report, _ = run(good, good, good, bad)
+    status, report, _ = run(*[good] * 5, bad)
     assert (status, report["mismatches"]) == (1, 2)
     assert report["netlists"]["synthesised"]["mismatches"] == 0
     assert "layer 'conv1': the spike is 0" in capsys.readouterr().err
 
 
-def test_a_second_command_waits_for_the_first(run, tmp_path, capsys):
+def test_a_second_command_waits_for_the_first(run, tmp_path, capsys, monkeypatch):
     """Both would use the same file names in the same folder."""
     with ExitStack() as first:
         first.enter_context(locked(tmp_path / "netlist" / "lock"))
-        Timer(0.5, first.close).start()
-        assert run(*[Comparison(0, "")] * 4)[0] == 0
+        alone_in = netlist.alone_in
+
+        def waiting(*args):
+            Timer(0.5, first.close).start()
+            return alone_in(*args)
+
+        monkeypatch.setattr(netlist, "alone_in", waiting)
+        assert run(*[Comparison(0, "")] * 6)[0] == 0
     assert "another command builds in" in capsys.readouterr().err

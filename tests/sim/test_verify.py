@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +15,10 @@ import pytest
 from residuum import cli
 from residuum.hw.isa.host_map import Counter
 from residuum.sim.bench import measure
+from residuum.sim.bench.compared import Totals
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.library import load_network, network_name, zoo_file
+from residuum.sw.pieces import run as pieces
 from tests.folders import work_in
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,15 +35,15 @@ def run(*arguments: str, model: str = "digits") -> tuple[int, dict]:
 def parts(tmp_path, monkeypatch):
     """Work in an empty folder, in parts of two images; lists the first images of started parts."""
     started: list[int] = []
-    real = measure._run_part
+    real = measure.on_engine
 
-    def counted(task, simulation, first, last, watch):
-        started.append(first)
-        return real(task, simulation, first, last, watch)
+    def counted(**given):
+        started.append(given["first"])
+        return real(**given)
 
     work_in(tmp_path, monkeypatch)
     monkeypatch.setattr(measure, "LARGEST_PART", 2)
-    monkeypatch.setattr(measure, "_run_part", counted)
+    monkeypatch.setattr(measure, "on_engine", counted)
     return started
 
 
@@ -51,34 +52,31 @@ def simulated(parts, monkeypatch):
     """As `parts`, with stubs in place of simulations: every image takes 10 cycles, and image 3 has
     a mismatch."""
 
-    def numbers(task, simulation, first, last, watch):
+    def numbers(*, network, images, first, **given):
         parts.append(first)
-        totals = measure.Totals.empty(len(task.program.layers))
-        totals.images = last - first
+        totals = Totals.empty(len(network.layers))
+        totals.images = len(images)
         totals.counters[:, Counter.CYCLES] = 10 * totals.images
         totals.counters[:, Counter.EVENTS] = totals.images
-        if first <= 3 < last:
+        if first <= 3 < first + len(images):
             totals.mismatches, totals.first = 1, "image 3"
-        return totals
+        return totals.to_json()
 
-    fake = SimpleNamespace(folder=Path("digest-of-the-engine"))
-    monkeypatch.setattr("residuum.sim.verilator.engine.build_engine", lambda config: fake)
-    monkeypatch.setattr(measure, "_run_part", numbers)
-    return fake
+    monkeypatch.setattr(measure, "on_engine", numbers)
 
 
 def interrupt_after(monkeypatch, count: int) -> None:
     """Raise Ctrl-C when the main program waits for the (``count`` + 1)-th time."""
-    real, calls = measure.wait, []
+    real, calls = pieces.wait, []
 
     def wait(*arguments, **options):
         calls.append(1)
         if len(calls) > count:
-            monkeypatch.setattr(measure, "wait", real)
+            monkeypatch.setattr(pieces, "wait", real)
             raise KeyboardInterrupt
         return real(*arguments, timeout=None, return_when=options["return_when"])
 
-    monkeypatch.setattr(measure, "wait", wait)
+    monkeypatch.setattr(pieces, "wait", wait)
 
 
 @pytest.mark.long
@@ -88,7 +86,8 @@ def test_broken_off_and_resumed_is_the_same_as_in_one_go(parts, monkeypatch, cap
     assert run("--images", "5", "--jobs", "1") == (130, {})
     said = capsys.readouterr().err
     assert (
-        "interrupted; 4 of 5 images of digits-8bit are done and kept in build/verify/digits" in said
+        "interrupted; 4 of 5 images of digits-8bit, tau 4, T 4, 16 lanes are done and kept in "
+        "build/pieces; " in said
     )
     assert said.rstrip().endswith("the same command goes on from there")
 
@@ -106,16 +105,17 @@ VERIFY = """
 import sys
 from residuum import cli
 from residuum.sim.bench import measure
+from residuum.sim.bench.compared import Totals
 measure.LARGEST_PART = 40
 sys.exit(cli.main(["verify", "digits", "--images", "80", "--jobs", "1"]))
 """
 
 
-def interrupted(folder: Path, *, again: bool) -> tuple[int, str, list[int]]:
+def interrupted(folder: Path, *, again: bool) -> tuple[int, str, int]:
     """Send SIGINT to the process group of a measurement, as the terminal does at Ctrl-C.
 
-    With ``again``, send it twice. Returns exit status, standard error, and the first images of the
-    stored parts.
+    With ``again``, send it twice. Returns exit status, standard error, and the number of kept
+    parts.
     """
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -136,24 +136,29 @@ def interrupted(folder: Path, *, again: bool) -> tuple[int, str, list[int]]:
         if again:
             os.killpg(command.pid, signal.SIGINT)
         said += command.stderr.readlines()
-    kept = [json.loads(path.read_text()) for path in Path("build/verify").glob("*.json")]
-    parts = [int(name.split("-")[0]) for content in kept for name in content["parts"]]
+    parts = sum(path.is_file() for path in Path("build/pieces").rglob("*"))
     assert list(scratch.iterdir()) == []
     return command.returncode, "".join(said), parts
 
 
 def test_ctrl_c_finishes_and_keeps_what_is_being_simulated(in_tmp):
     status, said, parts = interrupted(in_tmp, again=False)
-    assert (status, parts) == (130, [0])
+    assert (status, parts) == (130, 1)
     assert "finishing what is being simulated; interrupt again to drop it" in said
-    assert "interrupted; 40 of 80 images of digits-8bit are done and kept in " in said
+    assert (
+        "interrupted; 40 of 80 images of digits-8bit, tau 4, T 4, 16 lanes are done and kept in "
+        in said
+    )
 
 
 @pytest.mark.long
 def test_a_second_ctrl_c_drops_it(in_tmp):
     status, said, parts = interrupted(in_tmp, again=True)
-    assert (status, parts) == (130, [])
-    assert "interrupted; 0 of 80 images of digits-8bit are done and kept in " in said
+    assert (status, parts) == (130, 0)
+    assert (
+        "interrupted; 0 of 80 images of digits-8bit, tau 4, T 4, 16 lanes are done and kept in "
+        in said
+    )
 
 
 def test_a_mismatch_is_told_and_ends_with_status_1(parts, monkeypatch, capsys):
@@ -200,14 +205,12 @@ def test_a_changed_network_is_done_anew(simulated, parts):
     assert parts == [0, 0]
 
 
-@pytest.mark.parametrize("what", ["engine", "software", "steps", "lanes", "images"])
+@pytest.mark.parametrize("what", ["software", "steps", "lanes", "images"])
 def test_whatever_a_result_depends_on_makes_it_anew(what, simulated, parts, monkeypatch):
     run("--images", "2")
     more: list[str] = []
-    if what == "engine":
-        simulated.folder = Path("digest-of-another-engine")
-    elif what == "software":
-        monkeypatch.setattr(measure, "software_digest", lambda: "another golden model")
+    if what == "software":
+        monkeypatch.setattr(pieces, "code_digest", lambda module: "another golden model")
     elif what == "images":
         np.savez("other.npz", images=np.full((2, 8, 8), 9, np.uint8), labels=[0, 0])
         more = ["--data", "other.npz", "--split", "all"]
@@ -217,34 +220,16 @@ def test_whatever_a_result_depends_on_makes_it_anew(what, simulated, parts, monk
     assert parts == [0, 0]
 
 
-def test_what_is_kept_is_whole_after_every_part(simulated, parts, monkeypatch):
-    """After a kill, the finished parts are still stored."""
-    real, seen = os.replace, []
-
-    def replace(source, target):
-        if Path(target).name != REPORT.name:
-            seen.append(len(json.loads(Path(source).read_text())["parts"]))
-        real(source, target)
-
-    monkeypatch.setattr(os, "replace", replace)
-    run("--images", "6", "--jobs", "1")
-    assert seen == [1, 2, 3]
-
-
-def test_a_damaged_file_is_named(simulated, capsys):
-    run("--images", "2")
-    (kept,) = Path("build/verify").glob("digits-8bit-*.json")
-    kept.write_text("{")
-    assert run("--images", "2")[0] == 1
-    assert f"{kept} is damaged; remove it to begin anew" in capsys.readouterr().err
-
-
-def test_two_at_the_same_work_are_refused(simulated, tmp_path):
-    with (
-        measure.Store(tmp_path / "work", {"a": 1}),
-        pytest.raises(measure.ResiduumError, match="another command is at work on .*; wait for it"),
-    ):
-        measure.Store(tmp_path / "work", {"a": 1})
+def test_a_damaged_file_is_told_and_computed_again(simulated, parts, capsys):
+    first = run("--images", "2")
+    (kept,) = (path for path in Path("build/pieces").rglob("*") if path.is_file())
+    kept.write_bytes(b"{")
+    assert run("--images", "2") == first
+    assert (
+        f"{kept} is damaged; digits-8bit, tau 4, T 4, 16 lanes, images 0 to 1 is computed again"
+        in (capsys.readouterr().err)
+    )
+    assert parts == [0, 0]
 
 
 @pytest.mark.parametrize(

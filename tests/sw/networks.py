@@ -163,8 +163,10 @@ class Structure:
         general: bool = True,
         image_in_pairs: bool = True,
         strides: Sequence[int] = (1, 2),
+        dilations: Sequence[int] = (1, 2),
     ) -> None:
         self.rng, self.max_pool, self.pools, self.strides = rng, max_pool, pools, strides
+        self.dilations = dilations
         self.widest, self.general, self.image_in_pairs = widest, general, image_in_pairs
         self.shapes: dict[int, Shape] = {INPUT: shape}
         # Maps that nobody reads yet, the newest last: at most two.
@@ -237,7 +239,11 @@ class Structure:
                 # A branch leaves the newest map for a later reader.
                 branch = self.chance(0.2) and len(alike) > 1
                 number = int(self.rng.choice(alike[:-1])) if branch else newest
-                pair = [self.single(number)], set()
+                if branch and not self.general:
+                    # So that both maps can be added up.
+                    pair = [self.same(number, self.draw(1, self.widest), (1, 1), 1)], set()
+                else:
+                    pair = [self.single(number)], set()
         self.add(*pair)
         return True
 
@@ -271,7 +277,7 @@ class Structure:
                      for size in (height, width))  # fmt: skip
         kernel, dilation, sides = [], [], []
         for size in (height // pool[0], width // pool[1]):
-            k, d = self.draw(1, 3), self.draw(1, 2)
+            k, d = self.draw(1, 3), int(self.rng.choice(self.dilations))
             reach = d * (k - 1)
             least = max(0, reach + 1 - size)
             before = self.draw(min(-(-least // 2), reach), reach)
@@ -287,7 +293,8 @@ class Structure:
 
     def same(self, number: int, out: int, stride: tuple[int, int], groups: int) -> Source:
         """A source whose output has ceil(size / stride) positions."""
-        kernel, dilation = (self.draw(1, 3), self.draw(1, 3)), (self.draw(1, 2), self.draw(1, 2))
+        kernel = self.draw(1, 3), self.draw(1, 3)
+        dilation = int(self.rng.choice(self.dilations)), int(self.rng.choice(self.dilations))
         reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
         top, left = (self.draw(0, extent) for extent in reach)
         sides = (top, reach[0] - top, left, reach[1] - left)

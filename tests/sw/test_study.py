@@ -21,13 +21,13 @@ from residuum.sw.network.corrections import CARRY
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
 from residuum.sw.network.graph import INPUT, Source
 from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.pieces import run as pieces
 from residuum.sw.study import page
 from residuum.sw.study import report as study_report
 from residuum.sw.study.measure import CASES
 from residuum.sw.study.page import render, table, verdict
 from residuum.sw.study.plots import ACCURACY, draw
 from residuum.sw.study.report import Images, Study, load_subject, paired_difference, standard_error
-from residuum.sw.study.store import kept
 from residuum.sw.study.suggest import advice, best, divisions
 from tests.folders import work_in
 
@@ -81,12 +81,10 @@ def digits() -> Images:
 @pytest.fixture(scope="module")
 def report(zoo: Path, digits: Images, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A whole report, measured in portions of 12, 12 and 6 images."""
-    advanced: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_report, "PORTION", 12)
-        folder = tmp_path_factory.mktemp("parts")
-        model = Study(load_subject("digits", zoo), digits, folder, advanced.append).run()
-    assert sum(advanced) == Study.work(IMAGES, four=True)
+        patch.setenv("RESIDUUM_BUILD", str(tmp_path_factory.mktemp("build")))
+        model = Study(load_subject("digits", zoo), digits).run()
     return {"command": "residuum study", "engine": {"potential_bits": 24}, "models": [model]}
 
 
@@ -192,43 +190,25 @@ def test_standard_error_is_that_of_the_mean() -> None:
     assert standard_error(100 * right.mean(), 500) == pytest.approx(expected)
 
 
-def test_finished_portions_are_not_measured_again(
+def test_more_images_measure_only_the_new_portions(
     zoo: Path, digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    work_in(tmp_path, monkeypatch)
     monkeypatch.setattr(study_report, "PORTION", 5)
     subject = load_subject("digits", zoo)
+
+    def kept() -> set[Path]:
+        return {path for path in (tmp_path / "build" / "pieces").rglob("*") if path.is_file()}
+
     few = Images(digits.images[:10], digits.labels[:10])
-    first = Study(subject, few, tmp_path, lambda work: None).run()
-    seen: list[int] = []
-    measure = study_report.unevenness
-
-    def counted(network: IntegerNetwork, images: np.ndarray, **how: object) -> object:
-        seen.append(len(images))
-        return measure(network, images, **how)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(study_report, "unevenness", counted)
-    assert Study(subject, few, tmp_path, lambda work: None).run() == first
-    assert seen == []
+    first = Study(subject, few).run()
+    before = kept()
+    assert Study(subject, few).run() == first
+    assert kept() == before
     more = Images(digits.images[:15], digits.labels[:15])
-    assert Study(subject, more, tmp_path, lambda work: None).run()["images"] == 15
-    assert seen == [5]
-
-
-def test_damaged_portion_is_measured_again(tmp_path: Path) -> None:
-    result = {"right": np.arange(3)}
-    kept(tmp_path, {"part": "a"}, lambda: result)
-    (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes()[:20])
-    again = kept(tmp_path, {"part": "a"}, lambda: {"right": np.arange(4)})
-    assert again["right"].tolist() == [0, 1, 2, 3]
-    last = kept(tmp_path, {"part": "a"}, lambda: result)
-    assert last["right"].tolist() == [0, 1, 2, 3]
-
-
-def test_portions_that_cannot_be_kept_get_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ResiduumError, match="cannot be written"):
-        kept(tmp_path / "file", {}, dict)
+    assert Study(subject, more).run()["images"] == 15
+    assert len(kept()) == len(before) * 3 / 2
+    assert before <= kept()
 
 
 def test_page_shows_the_numbers_of_the_report(report: dict) -> None:
@@ -330,16 +310,21 @@ def test_interrupted_study_says_what_is_kept(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def interrupted(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Study, "_bits", interrupted)
-    assert main(["study", "--zoo", str(zoo), "--models", "digits", "--images", "5"]) == 130
-    assert capsys.readouterr().err == (
-        "residuum: interrupted; the finished portions are kept in build/study/parts, and the same "
-        "command goes on from there\n"
+    words = ["study", "--zoo", str(zoo), "--models", "digits", "--images"]
+    assert main([*words, "5"]) == 0
+    monkeypatch.setattr(pieces, "wait", interrupted)
+    assert main([*words, "all"]) == 130
+    said = capsys.readouterr().err
+    assert "finishing what is being measured; interrupt again to drop it" in said
+    assert re.search(
+        r"interrupted; [\d,]+ of [\d,]+ steps of study digits are done and kept in build/pieces; "
+        r"the same command goes on from there\n$",
+        said,
     )
-    assert list((in_folder / "build/study/parts").glob("*.npz"))
+
+
+def interrupted(*arguments: object, **options: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(

@@ -36,16 +36,16 @@ def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_deep_network_is_trained_in_parts(capsys: pytest.CaptureFixture[str]) -> None:
     """Paused, resumed and converted; the files name the command."""
     assert main([*TINY, "--minutes", "1e-9", "--bits", "8"]) == 0
-    paused = "resnet20-cifar10: 1 of 2 epochs are finished; the same command goes on from there"
+    paused = "resnet20: 1 of 2 epochs are finished; the same command goes on from there"
     assert paused in capsys.readouterr().out
     assert not list(Path("build/zoo").iterdir())
     assert main([*TINY, "--bits", "8"]) == 0
     assert "epoch 1 of 2" not in capsys.readouterr().out
-    network = load_network("build/zoo/resnet20-cifar10-8bit.npz")
+    network = load_network("build/zoo/resnet20-8bit.npz")
     command = "residuum train resnet20 --data-set cifar10 --seed 0 --epochs 2 --width 0.125"
     assert network.metadata["command"] == command
     assert network.metadata["dataset"] == "cifar10"
-    floats = FloatNetwork.load("build/zoo/resnet20-cifar10-float.npz")
+    floats = FloatNetwork.load("build/zoo/resnet20-float.npz")
     assert floats.metadata["command"] == command
     assert floats.class_names[3] == "cat"
 
@@ -56,19 +56,17 @@ def test_relu_network_is_written_and_starts_a_qcfs_network(
 ) -> None:
     """A quarter of the epochs, or as many as are given."""
     assert main([*TINY, "--relu", "--augment", "strong"]) == 0
-    assert sorted(path.name for path in Path("build/zoo").iterdir()) == [
-        "resnet20-cifar10-relu-float.npz"
-    ]
-    floats = FloatNetwork.load("build/zoo/resnet20-cifar10-relu-float.npz")
+    assert sorted(path.name for path in Path("build/zoo").iterdir()) == ["resnet20-relu-float.npz"]
+    floats = FloatNetwork.load("build/zoo/resnet20-relu-float.npz")
     assert floats.levels is None
     assert "before conversion (float ReLU network)" in capsys.readouterr().out
-    start = ["--from", "build/zoo/resnet20-cifar10-relu-float.npz"]
+    start = ["--from", "build/zoo/resnet20-relu-float.npz"]
     assert main([*TINY, *start, "--bits", "8", "--levels", "4"]) == 0
-    network = load_network("build/zoo/resnet20-cifar10-8bit.npz")
+    network = load_network("build/zoo/resnet20-8bit.npz")
     assert network.metadata["levels"] == "4"
     assert network.metadata["command"] == (
         "residuum train resnet20 --data-set cifar10 --seed 0 --epochs 2 --levels 4 --width 0.125 "
-        "--from resnet20-cifar10-relu-float.npz"
+        "--from resnet20-relu-float.npz"
     )
 
 

@@ -1,0 +1,171 @@
+"""Images on the simulated engine, compared with the golden model: one piece of work."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict, dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
+from residuum.sim.verilator.build import Simulation, scratch_folder
+from residuum.sim.verilator.engine import build_engine
+from residuum.sw.compiler.program import Program, compile_network
+from residuum.sw.network.integer_network import IntegerNetwork
+from residuum.sw.progress import reporter_here, watch
+from residuum.sw.trace.engine_trace import EngineTrace
+
+if TYPE_CHECKING:
+    from residuum.sw.golden.golden_model import Trace
+
+Json = dict[str, Any]
+
+_building = Lock()
+
+
+@dataclass
+class Totals:
+    """Sums over images.
+
+    Attributes
+    ----------
+    counters, predicted
+        Counters of the engine and of the cycle model, int64 (layers, COUNTER_WORDS).
+    fired
+        Neurons that fired at least once, per hidden layer.
+    mismatches, first
+        Number of differing values, and a sentence on the first of them ('' if none).
+    engine_right, golden_right
+        Images that the engine, and the golden model, classify correctly.
+    worst_cycles
+        Largest relative error (0..1) of the cycle model on an image.
+    """
+
+    counters: np.ndarray
+    predicted: np.ndarray
+    fired: list[int]
+    images: int = 0
+    mismatches: int = 0
+    first: str = ""
+    engine_right: int = 0
+    golden_right: int = 0
+    worst_cycles: float = 0.0
+
+    @classmethod
+    def empty(cls, layers: int) -> Totals:
+        """The totals of zero images, for a network with ``layers`` layers."""
+        shape = (layers, COUNTER_WORDS)
+        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64), [0] * (layers - 1))
+
+    def add(self, other: Totals) -> None:
+        """Add the totals of further images."""
+        self.counters += other.counters
+        self.predicted += other.predicted
+        self.fired = [a + b for a, b in zip(self.fired, other.fired, strict=True)]
+        self.images += other.images
+        self.mismatches += other.mismatches
+        self.first = self.first or other.first
+        self.engine_right += other.engine_right
+        self.golden_right += other.golden_right
+        self.worst_cycles = max(self.worst_cycles, other.worst_cycles)
+
+    def to_json(self) -> Json:
+        """The totals as JSON values."""
+        arrays = {"counters": self.counters.tolist(), "predicted": self.predicted.tolist()}
+        return asdict(self) | arrays
+
+    @classmethod
+    def from_json(cls, values: Json) -> Totals:
+        """The totals from the values of `to_json`."""
+        arrays = {name: np.array(values[name], np.int64) for name in ("counters", "predicted")}
+        return cls(**values | arrays)
+
+
+def compared(
+    program: Program,
+    images: np.ndarray,
+    labels: np.ndarray,
+    engine: EngineTrace,
+    golden: Trace,
+    *,
+    first: int = 0,
+) -> Totals:
+    """Compare engine and golden model on some images.
+
+    Parameters
+    ----------
+    images, labels
+        uint8 (N, C, H, W) and int64 (N,).
+    first
+        Number of the first image, for the message on a mismatch.
+    """
+    from residuum.sw.compiler.cycles import predict
+    from residuum.sw.trace.compare import compare
+
+    totals = Totals.empty(len(program.layers))
+    found = compare(program.network, engine, golden, first_image=first)
+    totals.mismatches, totals.first = found.mismatches, found.first
+    totals.images = len(images)
+    totals.engine_right = int((engine.prediction == labels).sum())
+    totals.golden_right = int((golden.prediction == labels).sum())
+    totals.counters += engine.counters.sum(axis=0)
+    for index, image in enumerate(images):
+        predicted = predict(program, image, golden, index)
+        totals.predicted += predicted
+        cycles = int(engine.counters[index, :, Counter.CYCLES].sum())
+        off = abs(int(predicted[:, Counter.CYCLES].sum()) - cycles) / max(cycles, 1)
+        totals.worst_cycles = max(totals.worst_cycles, off)
+    totals.fired = [int(layer.trains.any(axis=1).sum()) for layer in golden.layers]
+    return totals
+
+
+def on_engine(
+    network: IntegerNetwork,
+    config: EngineConfig,
+    tau: int,
+    T: int,
+    correction: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    first: int,
+) -> Json:
+    """`compared` of images on an engine, which is built if necessary, as `Totals.to_json`.
+
+    Raises
+    ------
+    ResiduumError
+        If the network does not fit, or the simulation cannot be built or fails.
+    """
+    from residuum.sw.golden.golden_model import simulate
+
+    steps = {"tau": tau, "T": T, "correction": correction}
+    program = compile_network(network, config, tau=tau, T=T, correction=correction)
+    with (
+        _building,
+        reporter_here().task(f"building the engine: {config.lanes} lanes x {config.steps} steps"),
+    ):
+        simulation = _engine(config)
+    with scratch_folder() as scratch:
+        path = scratch / "network.npz"
+        network.save(path)
+        given = simulation.run(
+            "residuum.sim.bench.measure_bench",
+            parameters={
+                "network": str(path),
+                "config": asdict(config),
+                "steps": steps,
+                "images": np.ascontiguousarray(images),
+            },
+            watch=lambda done: watch(done / len(images)),
+        )
+    golden = simulate(network, images, tau=tau, T=T, correction=correction)
+    engine = EngineTrace.from_arrays(given)
+    return compared(program, images, labels, engine, golden, first=first).to_json()
+
+
+@functools.cache
+def _engine(config: EngineConfig) -> Simulation:
+    return build_engine(config)
