@@ -82,14 +82,6 @@ MUTANTS = [
         (
             "mask-applied-to-the-probe",
             "self.train",
-<<<<<<< HEAD
-            Operand("Cat", ("slots",), "Mux(silenced, 0, _)"),
-        ),
-        ("no-restart-after-the-probe", "restart", drop("|", "mask_begins")),
-        ("no-start-behind-unused-slots", "restart", drop("|", "run_begins")),
-        ("start-potential-TH", "kept", drop(">>", "1")),
-        ("start-potential-rounded-up", "start", Operand(">>", ("threshold_here",), "_ + 1")),
-=======
             Whole("Mux(silenced, silenced << c.steps, _)"),
         ),
         ("no-restart-after-the-probe", "restart", drop("|", "ends")),
@@ -101,7 +93,6 @@ MUTANTS = [
             Operand("start", ("threshold_here",), "_ + 1"),
         ),
         ("start-at-zero-ignored", {"owner": "start"}, Node("Mux", ("start_zero",), "_2")),
->>>>>>> mutants
         ("residual-0-silences", "verdict", Node("[-1]", ("before",), "_0 <= 0")),
         ("bias-dropped", "constant", drop("+", "bias")),
         ("bit-planes-reversed", "node", Node("+", ("low", "high"), "high + (low << planes)")),
@@ -199,11 +190,7 @@ MUTANTS = [
         "scanner",
         ("head-mask-off-by-one", "after_head", Node(">=", ("head",), "_0 > _1")),
         ("tail-mask-off-by-one", "before_tail", Node("<=", ("tail",), "_0 < _1")),
-<<<<<<< HEAD
-        ("shared-train-of-group-0", "empty_row", drop("+", "1")),
-=======
         ("shared-train-of-the-first-row", "walk.empty_row", drop("+", "1")),
->>>>>>> mutants
         ("end-given-to-a-bank-with-an-end", "merge", drop("&", "end")),
         ("end-never-merged", "merge", Whole("_ & 0"), Oracle.COUNTERS),
         ("ticket-waits-for-the-drain", "ticket", Node("Mux", ("room",), "_1"), Oracle.COUNTERS),
@@ -238,18 +225,6 @@ MUTANTS = [
         (
             "layer-ends-with-a-partial-pass",
             "how",
-<<<<<<< HEAD
-            drop("&", "last_pass"),
-            Oracle.COUNTERS,
-        ),
-        ("weights-of-the-first-group", "entry_group", drop("+", "1")),
-        ("axis-tables-swapped", "entry_y", Exchange("layer.table_y", "table_x")),
-    ),
-    *_in(
-        "",  # the engine, which connects the rooms
-        ("stages-swapped", "inference", Exchange("self.inference", "tau")),
-        ("steps-left-aligned", "mode.active", Exchange("left", "step")),
-=======
             Operand("&", ("last_pass",), "_ | (name == 'layer_last')"),
             Oracle.COUNTERS,
         ),
@@ -300,7 +275,6 @@ MUTANTS = [
     ),
     *_in(
         "",  # the engine, which connects the rooms
->>>>>>> mutants
         (
             "scan-before-the-results",
             "scanner.start",

@@ -27,7 +27,6 @@ from tests.sim.mutants import MUTANTS, Mutant, Oracle
 from tests.sim.mutants_cases import CONFIGS, cases
 from tests.sim.mutants_select import FAULT_BITS
 from tests.sim.mutants_syntax import MutationError, Place, Whole, mutate_all, read_room
-from tests.sim.random_graphs import coverage
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -126,9 +125,7 @@ def _kind_of_failure(message: str) -> tuple[Oracle, str]:
     pytest.fail(f"the simulation did not end well, for another reason:\n{message}")
 
 
-def _first_difference(
-    traces: list[EngineTrace], config: EngineConfig
-) -> tuple[Oracle | None, str]:
+def _first_difference(traces: list[EngineTrace], config: EngineConfig) -> tuple[Oracle | None, str]:
     wrong_counters = ""
     for case, trace, (golden, counters) in zip(cases(), traces, expected(config), strict=True):
         comparison = compare(case.network, trace, golden)
