@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Compare what a network needs with what the engines of the boards have: memories, layers and widths.
-Prints every limit that is exceeded, with its cures, and what no engine can run yet. Ends with
+Prints every limit that is exceeded, with its cures, and what no engine can run. Ends with
 status 1 if the network runs on none of them."""
 EXAMPLES = """\
 examples:
@@ -133,7 +133,7 @@ def _column(what: str) -> str:
 def _lines(
     engines: Mapping[str, tuple[Need, ...]], boards: Mapping[str, str], refused: list[str]
 ) -> Iterator[str]:
-    """The limits of each engine with their cures, and what no engine runs yet."""
+    """The limits of each engine with their cures, and what no engine runs."""
     for preset, needs in engines.items():
         # An engine such as 85f-4bit is for the devices of 85f.
         device = preset.partition("-")[0]
@@ -142,7 +142,7 @@ def _lines(
         exceeded = [need for need in needs if not need.fits]
         yield ""
         if not exceeded:
-            yield f"{where}: it fits" + (", once the engine runs it" if refused else "")
+            yield f"{where}: {'large enough' if refused else 'it fits'}"
             continue
         yield f"{where}: too small"
         for need in exceeded:
@@ -151,7 +151,7 @@ def _lines(
                 yield f"    what helps: {'; or '.join(need.cures)}"
     if refused:
         yield ""
-        yield "not runnable yet (the needs are an estimate):"
+        yield "no engine runs it (the needs are an estimate):"
         yield from (f"  {sentence}" for sentence in refused)
 
 

@@ -1,7 +1,7 @@
 """What a network needs of an engine, what the engine has, and what helps where it is too little.
 
-The compiler refuses a network with the sentences of this module. For networks that the engine
-cannot run yet (`residuum.sw.compiler.runnable`) the needs are an estimate.
+The compiler refuses a network with the sentences of this module. For networks that no engine runs
+(`residuum.sw.compiler.runnable`) the needs are an estimate.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -41,16 +41,23 @@ def test_the_words_are_those_of_bitstream(capsys: pytest.CaptureFixture[str]) ->
     options = ["--weight-rows", "700", "--feature-rows", "64"]
     assert main(["fit", "digits", "--board", "ulx3s-12f", *options]) == 1
     out = capsys.readouterr().out
-    sentence = "809 weight rows are needed up to this layer; this engine has 700"
+    sentence = "layer 'conv2' takes 288 weight rows, all layers take 809; this engine has 700"
     assert sentence in out
     assert "rows of feature memory; this engine has 64" in out
     assert main(["bitstream", "ulx3s-12f", "--model", "digits", *options]) == 1
     assert sentence in capsys.readouterr().err
 
 
-def test_what_cannot_run_yet_is_said(radix: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", radix, "--json", "fit.json", "--preset", "12f"]) == 1
-    sentence = "layer 'a' is in radix code, which the engine cannot run yet"
+def test_what_cannot_run_is_said(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weight, zeros = np.ones((2, 1, 2, 2), int), np.zeros(2, int)
+    pooled = {"pool": (2, 2), "dilation": (3, 3)}
+    hidden = layer(0, "a", weight, zeros, np.full(2, 300), **pooled)
+    out = layer(1, "out", np.ones((2, 2, 1, 1), int), zeros, None)
+    IntegerNetwork("pooled", (1, 8, 8), (hidden, out), 8).save("pooled.npz")
+    assert main(["fit", "pooled.npz", "--json", "fit.json", "--preset", "12f"]) == 1
+    sentence = (
+        "layer 'a' has a dilated convolution behind average pooling, which the engine cannot run"
+    )
     assert sentence in capsys.readouterr().out
     report = json.loads(Path("fit.json").read_text())
     assert report["not_runnable"] == [sentence]

@@ -69,11 +69,10 @@ def test_the_example_runs_from_an_empty_folder(in_tmp: Path) -> None:
         done = subprocess.run(
             [sys.executable, *program, *words[1:]], capture_output=True, text=True, check=False
         )
-        # `fit` ends with 1 if no engine runs the network.
-        assert done.returncode == (1 if words[1] == "fit" else 0), done.stderr
+        assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
         if words[1] == "fit":
-            assert "it fits, once the engine runs it" in done.stdout
+            assert "it fits" in done.stdout
     shares = [rung["percent"] for rung in json.loads(Path("ladder.json").read_text())["rungs"]]
     assert len(shares) == 5
     assert min(shares) > 98

@@ -66,7 +66,8 @@ PROGRAMS = {
     ("mnist", 8, "25f"): "cf33c1c821d0b27d",
     ("mnist", 8, "45f"): "add38f4517f42957",
     ("mnist", 8, "85f"): "db9b18545a7168db",
-    ("resnet20-cifar10", 8, "85f-8bit"): "4a3636511de62cd5",
+    ("resnet20-radix", 4, "85f-4bit-deep"): "174b4fb952984b2b",
+    ("resnet20", 8, "85f-8bit"): "4a3636511de62cd5",
 }
 
 
