@@ -7,12 +7,14 @@
 MODEL  = digits
 # The waves of an image take over 100 MB.
 IMAGES = $(if $(filter-out 0,$(WAVES)),1,100)
-TAU    = 4
-T      = 4
+TAU    =
+T      =
+CORRECTION =
 LANES  = 16
 STEPS  = 8
 WAVES  =
 BITS   =
+RTL    =
 UNIT   = engine
 BOARD  =
 PRESET =
@@ -25,6 +27,9 @@ SEED   = 1
 PYTHON   =
 PIP_ARGS =
 
+# The steps of a run; a network in radix code has none.
+STAGES = $(if $(TAU),--tau $(TAU)) $(if $(T),--T $(T)) $(if $(CORRECTION),--correction $(CORRECTION))
+
 VENV  := .venv
 PY    := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -33,13 +38,15 @@ READY := $(VENV)/.ready
     fuzz clean again
 
 help:
-	@echo "make sim [MODEL=digits|mnist|fashion|cifar10] [BITS=8] [IMAGES=100] [TAU=4] [T=4] [LANES=16] [WAVES=1]"
+	@echo "make sim [MODEL=digits|mnist|fashion|cifar10|resnet20|resnet20-radix] [BITS=8] [IMAGES=100] [TAU=4] [T=4]"
+	@echo "         [CORRECTION=mask|carry] [LANES=16] [WAVES=1]"
 	@echo "                             run a trained network on the simulated engine, compare every spike"
 	@echo "make test                    lint, types and the tests, in under ten minutes on two cores"
 	@echo "make test-all                the long tests too"
 	@echo "make train MODEL=digits      train, convert and store a network"
 	@echo "make bench                   accuracy, cycles, clock and area of all networks: docs/results.md"
-	@echo "make imports                 published models (../shared/models) imported, as a table"
+	@echo "make imports [RTL=1]         published models (../shared/models) imported, as a table; with RTL=1 on the"
+	@echo "                             simulated engine, compared with the golden model"
 	@echo "make study                   what the residual potential does: docs/study.md and its plots"
 	@echo "make verify MODEL=mnist      every test image on the simulated engine, resumable"
 	@echo "make bitstream BOARD=ulx3s-12f [MODEL=digits] [BITS=8] [PRESET=12f] [FREQ=150]"
@@ -61,7 +68,7 @@ help:
 	@echo "  macOS            xcode-select --install; brew install python"
 
 sim: $(READY)
-	@$(PY) -m residuum sim $(MODEL) --images $(IMAGES) --tau $(TAU) --T $(T) \
+	@$(PY) -m residuum sim $(MODEL) --images $(IMAGES) $(STAGES) \
 	    $(if $(BITS),--bits $(BITS)) --lanes $(LANES) $(if $(filter-out 0,$(WAVES)),--waves)
 
 test: lint
@@ -86,13 +93,13 @@ bench: $(READY)
 	@$(PY) -m residuum bench
 
 imports: $(READY)
-	@$(PY) -m tests.import_table
+	@$(PY) -m tests.import_table $(if $(filter-out 0,$(RTL)),--rtl)
 
 study: $(READY)
 	@$(PY) -m residuum study
 
 verify: $(READY)
-	@$(PY) -m residuum verify $(MODEL) --tau $(TAU) --T $(T) $(if $(BITS),--bits $(BITS))
+	@$(PY) -m residuum verify $(MODEL) $(STAGES) $(if $(BITS),--bits $(BITS))
 
 synth: $(READY)
 	@$(PY) -m residuum synth --unit $(UNIT) --lanes $(LANES) --steps $(STEPS)

@@ -6,26 +6,38 @@ exact integers. The goals are what an independent reference reaches.
 """
 
 import os
+import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from residuum.hw.isa.host_map import Counter
+from residuum.sim.bench.compared import Totals, on_engine
+from residuum.sim.bench.measure import engine_for
 from residuum.sw.data.data_sets import Access
-from residuum.sw.data.images import load_images
+from residuum.sw.data.images import Images, load_images
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import build_folder, digest_of_file
 from residuum.sw.frontend.models import open_model
 from residuum.sw.golden.accuracy import evaluate
 from residuum.sw.importing.pipeline import Options, to_integers
+from residuum.sw.network.corrections import NONE
 from residuum.sw.network.graph import Preprocessing
+from residuum.sw.network.integer_network import RATE, IntegerNetwork
 from residuum.sw.progress import reporter_here
 from tests.sw.frontend.modules import ResNet
 
 ROOT = Path(__file__).resolve().parents[1]
 CALIBRATION = 512
+# Steps of the spiking network.
+STEPS = 16
 
 
 def cifar10_resnet20() -> nn.Module:
@@ -131,11 +143,39 @@ def row(
 
     ``digest`` is the SHA-256 of the model's file. The data sets are the published ones.
     """
-    model = next(each for each in MODELS if each.name == name)
-    path = model.path
-    if digest_of_file(path) != digest:
-        raise ResiduumError(f"{path} is another file on this machine")
     access = Access(False, reporter_here())
+    network, held_out = _imported(name, options, images, digest, access)
+    tally = evaluate(
+        network,
+        held_out.images,
+        held_out.need_labels("the table"),
+        tau=0,
+        T=1,
+        reporter=access.reporter,
+    )
+    return {
+        "model": name,
+        "float": _model(name).published,
+        "bits": options.bits,
+        "K": options.map_bits,
+        "potential bits": options.potential_bits,
+        "fine-tuned": options.fine_tune,
+        "images": tally.images,
+        "integers": round(tally.accuracy, 2),
+        "goal": goal,
+    }
+
+
+def _model(name: str) -> Model:
+    return next(model for model in MODELS if model.name == name)
+
+
+def _imported(
+    name: str, options: Options, images: int | None, digest: str, access: Access
+) -> tuple[IntegerNetwork, Images]:
+    """The model of this name in integers, and its held-out images."""
+    model = _model(name)
+    path = _checked(model.path, digest)
     source = str(path) if model.make is None else f"tests.import_rows:{model.make.__name__}"
     given = open_model(source, weights=None if model.make is None else path)
     held_out = load_images(model.data, split="held-out", at_most=images, access=access)
@@ -149,22 +189,85 @@ def row(
         checkpoint=build_folder() / "imports" / f"{path.stem}-{options.bits}bit.pt",
         reporter=access.reporter,
     )
-    tally = evaluate(
-        imported.conversion.network,
-        held_out.images,
-        held_out.need_labels("the table"),
-        tau=0,
-        T=1,
-        reporter=access.reporter,
-    )
+    return imported.conversion.network, held_out
+
+
+def _checked(path: Path, digest: str) -> Path:
+    if digest_of_file(path) != digest:
+        raise ResiduumError(f"{path} is another file on this machine")
+    return path
+
+
+# Models on the simulated engine: options, and lanes.
+ON_ENGINE: tuple[tuple[str, Options, int], ...] = (
+    *(("ResNet-20, CIFAR-10", _radix(bits), 64) for bits in (8, 6, 5, 4)),
+    *(("ResNet-20, CIFAR-100", _radix(bits, 8, 25), 64) for bits in (8, 6, 5, 4)),
+    ("CNN, MNIST", _radix(8), 16),
+)
+
+
+def engine_row(name: str, options: Options, lanes: int, images: int, digest: str) -> dict[str, Any]:
+    """A record of ``make imports RTL=1``: some images on the engine, compared with the golden model
+    value by value and with the cycle model."""
+    access = Access(False, reporter_here())
+    network, held_out = _imported(name, options, images, digest, access)
+    labels = held_out.need_labels("the table")
+    return _on_engine(name, network, held_out.images, labels, lanes=lanes, steps=8)
+
+
+def spiking_row(path: str, images: int, digest: str) -> dict[str, Any]:
+    """The same for a spiking network in NIR, on random spike trains of `STEPS` steps."""
+    given = open_model(str(_checked(Path(path), digest)), reset="subtract")
+    assert given.input_shape is not None
+    options = Options(code=RATE, tau=0, T=STEPS)
+    network = to_integers(
+        given.network(input_shape=given.input_shape), options, calibration=None
+    ).conversion.network
+    shape = (images, STEPS, *network.input_shape)
+    trains = np.random.default_rng(1).random(shape) < 0.3
+    labels = np.zeros(images, np.int64)
+    return _on_engine(Path(path).stem, network, trains, labels, lanes=16, steps=STEPS, T=STEPS)
+
+
+def page_row(images: int) -> dict[str, Any]:
+    """The same for the residual network of docs/own-model.md, trained as the page says."""
+    text = (ROOT / "docs" / "own-model.md").read_text()
+    files = dict(re.findall(r"^```python file=(\S+)\n(.*?)^```", text, re.M | re.S))
+    access = Access(False, reporter_here())
+    with tempfile.TemporaryDirectory() as folder:
+        for file, content in files.items():
+            (Path(folder) / file).write_text(content)
+        subprocess.run([sys.executable, "train.py"], cwd=folder, check=True)
+        given = open_model(f"{folder}/mynet.py:make", weights=Path(folder) / "mynet.pt")
+        training = load_images("digits", split="training", at_most=CALIBRATION, access=access)
+        held_out = load_images("digits", split="held-out", at_most=images, access=access)
+        network = given.network(input_shape=held_out.images.shape[1:])
+    imported = to_integers(network, _radix(4), calibration=training.images)
+    labels = held_out.need_labels("the table")
+    name = "docs/own-model.md"
+    return _on_engine(name, imported.conversion.network, held_out.images, labels, lanes=16, steps=8)
+
+
+def _on_engine(
+    name: str,
+    network: IntegerNetwork,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    *,
+    lanes: int,
+    steps: int,
+    T: int = 1,
+) -> dict[str, Any]:
+    config = engine_for(network, lanes, steps=steps)
+    found = Totals.from_json(on_engine(network, config, 0, T, NONE, inputs, labels, 0))
+    cycles = found.counters[:, Counter.CYCLES].sum() / found.images
     return {
         "model": name,
-        "float": model.published,
-        "bits": options.bits,
-        "K": options.map_bits,
-        "potential bits": options.potential_bits,
-        "fine-tuned": options.fine_tune,
-        "images": tally.images,
-        "integers": round(tally.accuracy, 2),
-        "goal": goal,
+        "bits": network.weight_bits,
+        "lanes": lanes,
+        "images": found.images,
+        "mismatches": found.mismatches,
+        "cycles": f"{cycles:,.0f}",
+        "cycle model off": f"{100 * found.worst_cycles:.2f} %",
+        "first": found.first,
     }

@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
 def _record(row: dict[str, Any]) -> dict[str, str]:
     return {
         "board": row["board"],
+        "preset": row["preset"],
         "lanes": str(row["lanes"]),
         "Fmax": f"{row['fmax_min_mhz']:.1f}",
         "median": f"{row['fmax_median_mhz']:.1f}",

@@ -42,9 +42,12 @@ ROWS: tuple[Row, ...] = (
     Row(model="mnist", bits=4, board="ulx3s", preset="85f"),
     Row(model="fashion", bits=4, board="ulx3s", preset="85f-4bit"),
     Row(model="cifar10", bits=4, board="ulx3s", preset="85f-4bit"),
+    Row(model="resnet20-radix", bits=4, board="ulx3s", preset="85f-4bit-deep"),
 )
-# (tau, T): with the probe, and plain conversion with the same total number of steps.
+# (tau, T): with the probe, and plain conversion with the same total number of steps; in radix code
+# there are no steps.
 STAGES = ((4, 4), (0, 8))
+RADIX_STAGES = ((0, 1),)
 
 Json = dict[str, Any]
 
@@ -57,7 +60,7 @@ def bench_folder() -> Path:
 def bench(
     rows: Sequence[Row], *, images: int, pool: Pool, tries: int | None, access: Access
 ) -> list[Json]:
-    """Measure rows with all `STAGES`.
+    """Measure rows with all stages of their networks.
 
     Parameters
     ----------
@@ -81,7 +84,9 @@ def bench(
 
     reporter = access.reporter
     with reporter.task("reading networks and images"):
-        work = [(row, prepare(row, tau, T, images, access)) for row in rows for tau, T in STAGES]
+        work = [
+            (row, prepare(row, tau, T, images, access)) for row in rows for tau, T in stages_of(row)
+        ]
     pairs = list(dict.fromkeys((row.board, row.preset) for row in rows))
     # Place and route takes longest, so it begins first.
     pieces = [_build_piece(*pair, tries) for pair in pairs if tries is not None]
@@ -104,6 +109,14 @@ def chosen(models: str | None) -> list[Row]:
             "given with commas between them"
         )
     return [row for row in ROWS if row.model in wanted]
+
+
+def stages_of(row: Row) -> tuple[tuple[int, int], ...]:
+    """tau and T of the runs of a row."""
+    from residuum.sw.network.integer_network import RADIX
+    from residuum.sw.network.library import load_network
+
+    return RADIX_STAGES if load_network(row.model, row.bits).code == RADIX else STAGES
 
 
 def prepare(row: Row, tau: int, T: int, count: int, access: Access) -> Task:
