@@ -12,5 +12,5 @@ SELECTED = Signal(FAULT_BITS, name="selected_fault")
 
 def select(number: int, faulty: Any, good: Any) -> Any:
     """``faulty`` while the fault of this number is selected, else ``good``."""
-    value = Mux(SELECTED == number, faulty, good)
+    value = Mux(number == SELECTED, faulty, good)
     return good.shape()(value) if isinstance(good, data.View) else value

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from residuum.sim.link.simulated import ChildLink, build_link
-from residuum.sim.netlist.graph import graph_network
 from residuum.sim.netlist import netlist
+from residuum.sim.netlist.graph import graph_network
 from residuum.sim.netlist.netlist import (
     Netlist,
     check,

@@ -42,11 +42,15 @@ def run(monkeypatch, tmp_path):
 def test_equal_netlists(run, capsys):
     status, report, asked = run(*[Comparison(0, "")] * 6)
     assert (status, report["mismatches"]) == (0, 0)
-    assert asked == [
-        ("digits", 4, False, 3, netlist.STEPS),
-        ("digits", 8, True, 3, netlist.STEPS),
-        ("graph", 8, True, 3, 1),
-    ] * 2
+    assert (
+        asked
+        == [
+            ("digits", 4, False, 3, netlist.STEPS),
+            ("digits", 8, True, 3, netlist.STEPS),
+            ("graph", 8, True, 3, 1),
+        ]
+        * 2
+    )
     assert [report["netlists"][stage]["cells"] for stage in ("synthesised", "routed")] == [
         {"LUT4": 1},
         {"LUT4": 1},
