@@ -13,7 +13,7 @@ import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.engine import Case
-from residuum.sw.network.corrections import CARRY
+from residuum.sw.network.corrections import CARRY, MASK
 from residuum.sw.network.graph import HALF, IMAGE, INPUT, SPIKES, ZERO, MaxPool, Source
 from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork, Layer
 from tests.sw.layers import layer
@@ -111,7 +111,7 @@ def _packed() -> Case:
         {"sources": [_conv(3, (5, 3, 4, 3))]},
         seed=5,
     )
-    return Case(network, _images(network, 2, seed=5), tau=2, T=2)
+    return Case(network, _images(network, 2, seed=5), tau=2, T=2, correction=MASK)
 
 
 def _carrying() -> Case:
@@ -164,15 +164,14 @@ def _residual() -> Case:
         seed=7,
         code=RADIX,
     )
-    images = _images(network, 3, seed=7)
+    images = _images(network, 2, seed=7)
     images[1, :, 1:4] = 0
-    images[2] = 0
     return Case(network, images, tau=0, T=1)
 
 
 def _maximum() -> Case:
-    """Max-pooling: windows that overlap, reach over the border, or lie in a single line; numbers that
-    use all slots."""
+    """Max-pooling: windows that overlap, reach over the border, or lie in a single line; numbers
+    that use all slots."""
     network = _graph(
         (2, 7, 6),
         {

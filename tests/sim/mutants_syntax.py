@@ -6,6 +6,7 @@ Places do not depend on formatting, on the order of statements, or on the file w
 import ast
 import copy
 import functools
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,12 +196,7 @@ def mutate_all(
     texts = {}
     for file, of_file in changes.items():
         tree = _Replacement(of_file, around=True).visit(trees[file])
-        first = next(
-            index
-            for index, statement in enumerate(tree.body)
-            if not isinstance(statement, ast.Expr)
-            and getattr(statement, "module", "") != "__future__"
-        )
+        first = sum(1 for _ in itertools.takewhile(_comes_first, tree.body))
         tree.body[first:first] = ast.parse(f"from {module} import {function}").body
         texts[file] = ast.unparse(ast.fix_missing_locations(tree))
     return texts
@@ -211,6 +207,14 @@ def read_room(hardware: Path, room: str) -> dict[str, str]:
     path = hardware / room
     files = [path] if path.suffix else sorted(path.rglob("*.py"))
     return {file.relative_to(hardware).as_posix(): file.read_text() for file in files}
+
+
+def _comes_first(statement: ast.stmt) -> bool:
+    """Whether a statement of a module must be in front of its imports."""
+    match statement:
+        case ast.ImportFrom(module="__future__") | ast.Expr(value=ast.Constant()):
+            return True
+    return False
 
 
 def _is_in(file: str, room: str) -> bool:

@@ -14,6 +14,7 @@ from tests.sim.mutants_syntax import (
     Whole,
     drop,
     mutate,
+    mutate_all,
     read_room,
 )
 
@@ -77,6 +78,10 @@ def test_operators(before, operator, after):
             Place("room", "x", under="b"),
         ),
         ("with m.If(a), m.If(b):\n x.eq(1)\nx.eq(0)", Place("room", "x", under="a")),
+        (
+            "with m.State('A'):\n x.eq(0)\nwith m.State('B'), m.If(a):\n x.eq(1)",
+            Place("room", "x", under="B"),
+        ),
         ("class A:\n x = 0\nclass B:\n def f(self):\n  x.eq(1)", Place("room", "x", owner="B")),
         ("def f():\n x.eq(0)\ndef g():\n x.eq(1)", Place("room", "x", owner="g")),
     ],
@@ -85,8 +90,9 @@ def test_the_assignment_of_1_is_the_only_place(text, place):
     assert changed(text, Whole("2"), place) == ast.unparse(ast.parse(text.replace("1", "2")))
 
 
-def test_the_innermost_condition_is_a_place():
-    source = "with m.If(a):\n    with m.If(b):\n        x.eq(1)\n        x.eq(0)"
+@pytest.mark.parametrize("inner", ["If(b)", "If(b), m.State('A')"])
+def test_the_innermost_condition_is_a_place(inner):
+    source = f"with m.If(a):\n    with m.{inner}:\n        x.eq(1)\n        x.eq(0)"
     place = Place("room", "x", condition=True)
     assert changed(source, Whole("1"), place) == source.replace("If(b)", "If(1)")
 
@@ -118,6 +124,45 @@ def test_a_place_that_is_not_found_once_is_an_error(text, operator, found):
     what = f"looked for one {operator} in hw/room, assignments to x, {found}"
     with pytest.raises(MutationError, match=f"^{re.escape(what)}$"):
         changed(text, operator)
+
+
+def test_many_faults_in_one_source():
+    """Side by side, one in another, and at the same node."""
+    sources = {
+        "room/a.py": '"""A."""\nfrom __future__ import annotations\nimport a\nx.eq(a & (b + 1))',
+        "room/b.py": "z.eq(0)",
+        "hall/c.py": "x.eq(0)",
+    }
+    faults = [
+        (X, drop("&", "a")),
+        (X, drop("+", "1")),
+        (X, Whole("_ | c")),
+        (Place("hall", "x"), Whole("1")),
+    ]
+    both = mutate_all(sources, faults, "tests.choice")
+    assert both["room/a.py"].splitlines() == [
+        '"""A."""',
+        "from __future__ import annotations",
+        "from tests import choice",
+        "import a",
+        "x.eq(choice(3, a & b + 1 | c, choice(1, b + 1, a & choice(2, b, b + 1))))",
+    ]
+    assert both["hall/c.py"] == "from tests import choice\nx.eq(choice(4, 1, 0))"
+    assert set(both) == {"room/a.py", "hall/c.py"}
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_selected_fault_is_the_only_one(number):
+    faults = [(X, drop("+", "b")), (X, Whole("_ + 100")), (X, Operand("+", ("a",), "-_"))]
+    source = {"room/a.py": "x.eq(a + b)"}
+    good = {0: "x.eq(a + b)", 1: "x.eq(a)", 2: "x.eq(a + b + 100)", 3: "x.eq(-a + b)"}[number]
+
+    def value(text: str) -> int:
+        names = {"a": 3, "b": 5, "choice": lambda n, new, old: new if n == number else old}
+        call = text.splitlines()[-1].removeprefix("x.eq")
+        return eval(call, names)
+
+    assert value(mutate_all(source, faults, "tests.choice")["room/a.py"]) == value(good)
 
 
 def test_a_comparison_has_no_operand_that_can_be_dropped():

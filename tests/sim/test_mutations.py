@@ -150,6 +150,15 @@ def test_engine_without_a_fault_is_right(config):
     assert told_by(None, config) == (None, "")
 
 
+@pytest.mark.parametrize("config", [pytest.param(c, id=name) for name, c in CONFIGS.items()])
+def test_the_cases_have_what_the_engine_has(config):
+    ways = "two_sources second_shift skip_empty fraction start_zero strict passes carry mask spikes"
+    corners = "option A, residual, projection, depthwise, packed map, shared weight rows"
+    more = "several groups, max-pooling, max-pool with overlap, max-pool with padding, all bits"
+    found = coverage(cases(), config)
+    assert not {*ways.split(), *corners.split(", "), *more.split(", ")} - set(found)
+
+
 def parameter(mutant: Mutant):  # type: ignore[no-untyped-def]
     marks = [] if mutant.name in SHORT else [pytest.mark.long]
     return pytest.param(mutant, id=mutant.name, marks=marks)
