@@ -27,6 +27,7 @@ from tests.sim.mutants import MUTANTS, Mutant, Oracle
 from tests.sim.mutants_cases import CONFIGS, cases
 from tests.sim.mutants_select import FAULT_BITS
 from tests.sim.mutants_syntax import MutationError, Place, Whole, mutate_all, read_room
+from tests.sim.random_graphs import coverage
 
 ROOT = Path(__file__).resolve().parents[2]
 
