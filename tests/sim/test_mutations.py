@@ -153,8 +153,10 @@ def test_engine_without_a_fault_is_right(config):
 
 @pytest.mark.parametrize("config", [pytest.param(c, id=name) for name, c in CONFIGS.items()])
 def test_the_cases_have_what_the_engine_has(config):
-    ways = "two_sources second_shift skip_empty fraction start_zero strict passes carry mask spikes"
-    corners = "option A, residual, projection, depthwise, packed map, shared weight rows"
+    ways = "two_sources second_shift skip_empty fraction strict passes carry mask spikes"
+    corners = (
+        "option A, residual, projection, depthwise, start zero, packed map, shared weight rows"
+    )
     more = "several groups, max-pooling, max-pool with overlap, max-pool with padding, all bits"
     found = coverage(cases(), config)
     assert not {*ways.split(), *corners.split(", "), *more.split(", ")} - set(found)
