@@ -255,13 +255,13 @@ def _measure(
     started = time.monotonic()
     graph = graph_network(held.input_shape, small_config(held, loaded))
     config = small_config(held, loaded, graph)
-    steps = {"tau": config.steps // 2, "T": config.steps - config.steps // 2}
+    steps: dict[str, Any] = {"tau": config.steps // 2, "T": config.steps - config.steps // 2}
     found: dict[str, dict[str, Any]] = {}
 
     def classify(stage: str, program: Path, network: IntegerNetwork, load: bool) -> Comparison:
         link = ChildLink(program, name=f"the {stage} netlist")
         what = f"{stage}: {network.name}, {network.weight_bits}-bit weights"
-        run = {"tau": 0, "T": 1} if network.code == RADIX else steps
+        run: dict[str, Any] = {"tau": 0, "T": 1} if network.code == RADIX else steps
         with reporter.task(what, total=len(images), unit="images") as task:
             return check(link, network, images, **run, load=load, done=task.advance)
 
