@@ -213,14 +213,12 @@ class Tile(wiring.Component):
         empty_row = Signal(c.feature_row_bits, reset_less=True)
         window_done = maximum.result_valid & result.last & ~how.shared
 
-        # A packed row is full if the next position would end beyond the last lane.
+        # The first lane of the present position; a packed row holds whole positions.
         lane = Signal(c.lane_bits, reset_less=True)
-        lanes_left = Signal(range(c.tile_lanes + 1), reset_less=True)
-        packed = target.position_lanes != 0
-        beyond = lanes_left - target.position_lanes
-        row_done = how.line_last | beyond[-1] | ~packed
+        next_lane = lane + target.position_lanes
+        row_done = how.line_last | (next_lane == c.tile_lanes) | (target.position_lanes == 0)
         with m.If(window_done):
-            m.d.sync += [lane.eq(lane + target.position_lanes), lanes_left.eq(beyond)]
+            m.d.sync += lane.eq(next_lane)
             with m.If(row_done):
                 m.d.sync += row.eq(row + target.pitch)
             with m.If(how.group_last):
@@ -230,7 +228,7 @@ class Tile(wiring.Component):
                     empty_row.eq(empty_row + 1),
                 ]
         with m.If(load | (window_done & row_done)):
-            m.d.sync += [lane.eq(0), lanes_left.eq(c.tile_lanes - target.position_lanes)]
+            m.d.sync += lane.eq(0)
         with m.If(load):
             m.d.sync += [
                 row.eq(target.row),

@@ -14,7 +14,7 @@ class Maximum(wiring.Component):
     ``slot_valid``, ``slot`` and ``train`` are a result of `NeuronPipeline`; the train is a number,
     its highest bit, *silenced*, aside. One result may enter per cycle. A result with ``how.more``
     is kept for the next one of its lane, which has ``how.later``, and does not leave. All others
-    leave one cycle later, as ``result_valid``, ``result`` and ``maximum``: with ``how.later`` as
+    leave two cycles later, as ``result_valid``, ``result`` and ``maximum``: with ``how.later`` as
     the largest number since the last result without it, else as they are. Windows without events
     have neither flag.
 
@@ -42,28 +42,39 @@ class Maximum(wiring.Component):
             shape=unsigned(c.steps), depth=c.bank_slots, init=[]
         )
         read, write = lanes.read_port(domain="comb"), lanes.write_port()
-        number, silenced = self.train[: c.steps], self.train[c.steps]
-        how = self.slot.how
-        kept = Signal()
+
+        # First cycle: the number that the lane has kept; second cycle: the larger one. The next
+        # result of the same lane may follow at once.
+        valid = Signal(reset_less=True)
+        slot = Signal(slot_layout(c), reset_less=True)
+        train = Signal(c.steps + 1, reset_less=True)
+        stored = Signal(c.steps, reset_less=True)
+        number, silenced = train[: c.steps], train[c.steps]
         largest = Signal(c.steps)
         m.d.comb += [
-            kept.eq(how.later & (read.data > number)),
-            largest.eq(Mux(kept, read.data, number)),
+            largest.eq(Mux(slot.how.later & (stored > number), stored, number)),
             read.addr.eq(self.slot.lane),
-            write.addr.eq(self.slot.lane),
-            write.en.eq(self.slot_valid & how.more),
+            write.addr.eq(slot.lane),
+            write.en.eq(valid & slot.how.more),
             write.data.eq(largest),
         ]
-        valid = Signal(reset_less=True)
+        m.d.sync += [
+            valid.eq(self.slot_valid & ~self.load),
+            slot.eq(self.slot),
+            train.eq(self.train),
+            stored.eq(Mux(write.en & (slot.lane == self.slot.lane), largest, read.data)),
+        ]
+
+        result_valid = Signal(reset_less=True)
         result = Signal(slot_layout(c), reset_less=True)
         maximum = Signal(c.steps + 1, reset_less=True)
         m.d.sync += [
-            valid.eq(self.slot_valid & ~how.more & ~self.load),
-            result.eq(self.slot),
+            result_valid.eq(valid & ~slot.how.more & ~self.load),
+            result.eq(slot),
             maximum.eq(Cat(largest, silenced)),
         ]
         m.d.comb += [
-            self.result_valid.eq(valid),
+            self.result_valid.eq(result_valid),
             self.result.eq(result),
             self.maximum.eq(maximum),
         ]

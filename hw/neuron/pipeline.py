@@ -248,11 +248,10 @@ class NeuronPipeline(wiring.Component):
                 waiting = held
             earlier = mode.active[step - 1] if step else Const(0)
             one_more = register(f"one_more_{step}", mode.strict & earlier, 1)
-            current = register(
-                f"current_{step}", _scaled(waiting, c.fraction_bits, one_more) + constant_next
-            )
+            current = register(f"current_{step}", (waiting << c.fraction_bits) + constant_next)
 
-            before = register(f"before_{step}", Mux(fired, reduced, kept) + current)
+            potential = Mux(fired, reduced, kept)
+            before = register(f"before_{step}", _sum(potential, current, one_more))
             threshold_here = register(f"threshold_{step}", threshold_now)
             silenced_here = register(f"silenced_{step}", silenced, 1)
             train_here = register(f"train_{step}", train, step)
@@ -315,8 +314,6 @@ class NeuronPipeline(wiring.Component):
         return stages
 
 
-def _scaled(total: Value, bits: int, one_more: Value) -> Value:
-    """total * 2**bits + one_more. The shift leaves the lowest bit free for it."""
-    if bits == 0:
-        return total + one_more
-    return Cat(one_more, Const(0, bits - 1), total).as_signed()
+def _sum(a: Value, b: Value, carry: Value) -> Value:
+    """a + b + carry, modulo 2**width, in one carry chain: its lowest bit makes the carry."""
+    return (Cat(Const(1, 1), a) + Cat(carry, b))[1 : len(a) + 1]

@@ -237,7 +237,7 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     neuron = 4 + 2 + 2 * config.steps
     if d.numbers:
         neuron += bits_for_count(config.planes) - 1 + (config.passes > 1)
-    maximum = 1
+    maximum = 2
     ripple = config.tiles - 1
     stored = 1
     total = token + train + add + slot + neuron + maximum + ripple + stored

@@ -39,7 +39,7 @@ def pooled(windows: list[list[int]]) -> list[dict]:
 
 def left(c: EngineConfig, cycles: list[dict]) -> list[tuple[int, int]]:
     """(lane, number) of all results."""
-    seen = trace(Maximum(c), cycles + idle(3), OUTPUTS)
+    seen = trace(Maximum(c), cycles + idle(4), OUTPUTS)
     return [(s["result"]["lane"], s["maximum"]) for s in seen if s["result_valid"]]
 
 
@@ -78,16 +78,16 @@ def test_numbers_have_no_sign_and_the_highest_bit_is_no_part_of_them():
     assert left(c, [neuron(0, 0b1000), neuron(0, 0b1101, last=1)]) == [(0, 0b1000), (0, 0b1101)]
 
 
-def test_results_leave_one_cycle_later_with_their_slot():
+def test_results_leave_two_cycles_later_with_their_slot():
     rng = random.Random(1)
     flags = ("shared", "line_last", "group_last", "layer_last")
     cycles = [
         neuron(lane, rng.randrange(32), last=lane & 1, **{name: rng.randrange(2) for name in flags})
         for lane in (0, 1, 2, 3, 0, 1)
     ]
-    seen = trace(Maximum(config(4, 4)), cycles + idle(2), OUTPUTS)
-    assert [s["result_valid"] for s in seen] == [0, *[1] * 6, 0]
-    for cycle, after in zip(cycles, seen[1:], strict=False):
+    seen = trace(Maximum(config(4, 4)), cycles + idle(3), OUTPUTS)
+    assert [s["result_valid"] for s in seen] == [0, 0, *[1] * 6, 0]
+    for cycle, after in zip(cycles, seen[2:], strict=False):
         assert after["maximum"] == cycle["train"]
         slot = after["result"] | {"how": {n: v for n, v in after["result"]["how"].items() if v}}
         how = {name: value for name, value in cycle["slot"]["how"].items() if value}

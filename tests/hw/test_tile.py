@@ -184,7 +184,7 @@ def test_a_layer_may_use_lanes_in_the_middle_of_a_tile():
 
 @pytest.mark.parametrize(
     ("tile_lanes", "lanes", "line"),
-    [(5, 2, 5), (4, 2, 2), (4, 1, 3), (5, 1, 12), (3, 2, 2), (8, 2, 7)],
+    [(6, 2, 5), (4, 2, 2), (4, 1, 3), (5, 1, 12), (6, 3, 3), (8, 2, 7)],
 )
 def test_positions_share_rows(tile_lanes, lanes, line):
     """Two groups of two lines: as many positions in a row as fit, and a new row for each line."""

@@ -136,7 +136,12 @@ def _residual() -> Case:
     convolution), windows without events, more classes than lanes."""
     network = _graph(
         (2, 5, 4),
-        {"sources": [_conv(INPUT, (6, 2, 2, 2), padding=(1, 0, 0, 1))], "bits": 3, "fraction": 4},
+        {
+            "sources": [_conv(INPUT, (6, 2, 2, 2), padding=(1, 0, 0, 1))],
+            "bits": 3,
+            "fraction": 4,
+            "quiet": True,
+        },
         {"sources": [_conv(0, (7, 6, 1, 2), padding=(0, 0, 1, 0))], "bits": 2, "quiet": True},
         {"sources": [_conv(1, (6, 7, 2, 1), padding=(1, 0, 0, 0)), _pass_on(0, 6, 6)], "bits": 4},
         {"sources": [_conv(2, (9, 6, 3, 2), stride=(2, 2), padding=(1, 1, 0, 0))], "bits": 3},
@@ -165,7 +170,7 @@ def _residual() -> Case:
         code=RADIX,
     )
     images = _images(network, 2, seed=7)
-    images[1, :, 1:4] = 0
+    images[1, :, :3] = 0
     return Case(network, images, tau=0, T=1)
 
 
