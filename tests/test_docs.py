@@ -12,7 +12,7 @@ from residuum.cli import COMMANDS, _parser
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import FIELDS
 from residuum.hw.isa.host_map import Counter, HostMap, Region
-from residuum.sw.compiler.program import axis_entries
+from residuum.sw.compiler.axes import axis_entries
 from residuum.sw.network.integer_network import FORMAT
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,15 +11,17 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.config import EngineConfig, bits_for_count
 from residuum.hw.isa.descriptors import AxisEntry
-from residuum.hw.isa.host_map import HostMap, Region
+from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, host_words, split_words
 
 IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET = range(1, 8)
 OK, UNKNOWN, LENGTH, RANGE, BUSY, REFUSED = range(6)
 VERSION = 2
 
 LONGEST = 260 * 4
+# Host words of the longest memory word.
+_LONGEST = 8
 READ_ONLY = (Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
 
 
@@ -84,6 +86,7 @@ class Memory:
         self.host_map = HostMap(config)
         self.words: dict[int, int] = {}
         self._gathered = [0] * config.banks
+        self._latest: tuple[int, ...] = (0,) * _LONGEST
         self._bits = {
             Region.TABLES: AxisEntry.width(config),
             Region.WEIGHTS: config.tile_lanes * config.weight_bits,
@@ -123,8 +126,16 @@ class Memory:
 
     def write(self, address: int, value: int) -> None:
         region = Region(address >> self.host_map.offset_bits)
-        value &= (1 << self._bits.get(region, 32)) - 1
-        self.words[address] = value
+        width = self._bits.get(region, HOST_WORD_BITS)
+        parts = host_words(width)
+        # The last part of a memory word stores it whole; the others are the latest words written.
+        self._latest = (*self._latest, value)[-_LONGEST:]
+        part = address & (1 << bits_for_count(parts)) - 1
+        if part != parts - 1:
+            return
+        whole = sum(word << k * HOST_WORD_BITS for k, word in enumerate(self._latest[-parts:]))
+        for k, word in enumerate(split_words(whole & (1 << width) - 1, width)):
+            self.words[address - part + k] = word
         if region == Region.TRAINS:
             self._gather(address, value)
 

@@ -195,7 +195,7 @@ def test_bytes_on_the_wire_are_those_of_the_protocol():
     payload; the reply to RUN has 3 words. Escapes come on top."""
     network = load_network("digits")
     program = compile_network(network, preset("12f"), tau=4, T=4)
-    words = len(program.image_writes(np.zeros((1, 8, 8), np.uint8))[0])
+    words = len(program.input_writes(np.zeros((1, 8, 8), np.uint8))[0])
     counted = count_transfer(program, np.zeros((4, 1, 8, 8), np.uint8), tau=4, T=4)
     sent, received = (18 + words) + (18 + 4), 18 + (18 + 12)
     assert sent <= counted.sent <= sent + 12

@@ -177,7 +177,7 @@ def test_commands_on_the_simulated_engine(capsys):
 def test_a_mismatch_is_told_and_ends_with_status_1(monkeypatch, capsys):
     """A golden model without silencing differs from the engine."""
 
-    def unmasked(network, images, *, tau, T):
+    def unmasked(network, images, *, tau, T, correction):
         return simulate(network, images, tau=0, T=tau + T)
 
     monkeypatch.setattr("residuum.sw.host.check.simulate", unmasked)
