@@ -370,6 +370,7 @@ class Session:
                 f"{right} was expected"
             )
         self._adopt((Region.TRAINS, *READ_ONLY))
+        self.model.memory.pass_by(TAU | T << 8, len(network.layers) - 1 << 8)
         self.report.classified += 1
 
     def adopt_memories(self) -> None:

@@ -129,7 +129,7 @@ class Memory:
         width = self._bits.get(region, HOST_WORD_BITS)
         parts = host_words(width)
         # The last part of a memory word stores it whole; the others are the latest words written.
-        self._latest = (*self._latest, value)[-_LONGEST:]
+        self.pass_by(value)
         part = address & (1 << bits_for_count(parts)) - 1
         if part != parts - 1:
             return
@@ -138,6 +138,10 @@ class Memory:
             self.words[address - part + k] = word
         if region == Region.TRAINS:
             self._gather(address, value)
+
+    def pass_by(self, *values: int) -> None:
+        """Words that are written elsewhere through the same port."""
+        self._latest = (*self._latest, *values)[-_LONGEST:]
 
     def _gather(self, address: int, value: int) -> None:
         """Collect the occupancy of a row lane by lane, as the engine does, and store the row with
@@ -215,6 +219,9 @@ class LinkModel:
         first, address, count, *payload = struct.unpack(f"<{len(frame) // 4}I", frame)
         status = self.verdict(frame)
         words: tuple[int, ...] = ()
+        if status == REFUSED and _steps(payload[0])[2] <= 1:
+            # It is the engine that refuses steps, after they have been written.
+            self.memory.pass_by(payload[0], address)
         if status != OK:
             self.refused += 1
         else:
@@ -241,6 +248,7 @@ class LinkModel:
             self.busy = False
         if command == RUN:
             if not repeated:
+                self.memory.pass_by(payload[0], address)
                 steps = _steps(payload[0])
                 self._last_run = frame, self.engine(address & 0xFF, address >> 8, *steps)
             assert self._last_run is not None
