@@ -155,7 +155,8 @@ MUTANTS = [
             Oracle.REPETITION,
         ),
         ("shift-ignored", "register", Node("Mux", ("shift",), "_2")),
-        ("first-lane-ignored", {"signal": "lane", "under": "flush"}, Whole("0")),
+        # `load` is 0 then.
+        ("first-lane-ignored", "lane", Exchange("self.first_lane", "load")),
         ("shared-row-not-advanced", "empty_row", drop("+", "1")),
         (
             "group-written-over-the-one-before",
