@@ -155,7 +155,7 @@ MUTANTS = [
             Oracle.REPETITION,
         ),
         ("shift-ignored", "register", Node("Mux", ("shift",), "_2")),
-        # `load` is 0 then.
+        # `load` is 0 while windows drain.
         ("first-lane-ignored", "lane", Exchange("self.first_lane", "load")),
         ("shared-row-not-advanced", "empty_row", drop("+", "1")),
         (
