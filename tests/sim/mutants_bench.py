@@ -11,7 +11,7 @@ from residuum.sim.verilator import driver
 from residuum.sim.verilator.build import parameters
 from residuum.sim.verilator.engine_bench import classify  # noqa: F401  # found here by cocotb
 
-# A good run takes less than 2000 cycles, so this detects a hang quickly.
+# A good run takes less than 3000 cycles, so this detects a hang quickly.
 driver.RUN_TIMEOUT = 20_000
 
 
