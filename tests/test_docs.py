@@ -10,9 +10,9 @@ import pytest
 
 from residuum.cli import COMMANDS, _parser
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import FIELDS
+from residuum.hw.isa.descriptors import LayerDescriptor
 from residuum.hw.isa.host_map import Counter, HostMap, Region
-from residuum.sw.compiler.program import axis_entries
+from residuum.sw.compiler.axes import axis_entries
 from residuum.sw.network.integer_network import FORMAT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,7 +147,8 @@ def test_counter_table() -> None:
 
 
 def test_number_of_descriptor_words() -> None:
-    assert f"is {len(FIELDS)} words" in ENGINE.read_text()
+    words = len(LayerDescriptor.places(EngineConfig()))
+    assert f"is {words} words" in ENGINE.read_text()
 
 
 def test_axis_table_example() -> None:
