@@ -180,6 +180,7 @@ MUTANTS = [
             "shared-occupancy-of-the-latest-row",
             {"signal": "shared", "condition": True},
             Exchange("write.shared", "last"),
+            Oracle.COUNTERS,
         ),
         (
             "silenced-neurons-count-as-spiking",
