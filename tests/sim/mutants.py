@@ -176,6 +176,7 @@ MUTANTS = [
             "shared-occupancy-of-the-latest-row",
             {"signal": "shared", "condition": True},
             Exchange("write.shared", "last"),
+            Oracle.COUNTERS,
         ),
         (
             "silenced-neurons-count-as-spiking",
