@@ -19,6 +19,7 @@ from residuum.sw.network.library import (
     load_network,
     network_file,
     network_name,
+    widest_bits,
 )
 
 # Bytes of the program name in a device's identity.
@@ -61,7 +62,7 @@ def prepare(
     if not memories.fits:
         raise ResiduumError(memories.sentence)
     if bits is None and not is_path(model):
-        bits = min(DEFAULT_BITS, config.weight_bits)
+        bits = widest_bits(model, min(DEFAULT_BITS, config.weight_bits))
     usual_mhz = min(board.target_mhz, CLOCKS.get(preset_name, board.target_mhz))
     target_mhz = usual_mhz if freq is None else freq
     dividers = solve(board.oscillator_hz, round(target_mhz * MHZ))

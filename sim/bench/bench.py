@@ -154,10 +154,11 @@ def prepare(row: Row, tau: int, T: int, count: int, access: Access) -> Task:
 def _build_piece(board: str, preset: str, tries: int) -> Piece:
     from residuum.sim.bench.routed import FILLING, routed
     from residuum.sw.compiler.fit import preset_named
-    from residuum.sw.network.library import zoo_file
+    from residuum.sw.network.library import widest_bits, zoo_file
     from residuum.sw.pieces.run import Piece
 
-    digest = digest_of_file(zoo_file(FILLING, preset_named(preset).weight_bits))
+    bits = widest_bits(FILLING, preset_named(preset).weight_bits)
+    digest = digest_of_file(zoo_file(FILLING, bits))
     given = {"board_name": board, "preset_name": preset, "tries": tries, "digits": digest}
     return Piece(routed, given, f"place and route of {board}, {preset}")
 

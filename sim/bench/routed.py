@@ -12,7 +12,7 @@ from residuum.boards.catalogue import find
 from residuum.sw.compiler.fit import preset_named
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import build_folder, digest_of_file
-from residuum.sw.network.library import zoo_file
+from residuum.sw.network.library import widest_bits, zoo_file
 from residuum.sw.progress import reporter_here
 
 # The network in the memories.
@@ -29,7 +29,7 @@ def routed(board_name: str, preset_name: str, tries: int, digits: str) -> Json:
     of its file.
     """
     board, reporter = find(board_name), reporter_here()
-    bits = preset_named(preset_name).weight_bits
+    bits = widest_bits(FILLING, preset_named(preset_name).weight_bits)
     if digest_of_file(zoo_file(FILLING, bits)) != digits:
         raise ResiduumError(f"the network {FILLING} on this machine is another one")
     folder = (build_folder() / "bench" / f"{board_name}-{preset_name}").resolve()

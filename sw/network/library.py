@@ -46,6 +46,11 @@ def zoo_names() -> dict[str, list[int]]:
     return {model: sorted(bits) for model, bits in names.items()}
 
 
+def widest_bits(model: str, most: int) -> int:
+    """The most weight bits, up to ``most``, of a committed network; ``most`` if there are none."""
+    return max((bits for bits in zoo_names().get(model, ()) if bits <= most), default=most)
+
+
 def is_path(model: str) -> bool:
     """Whether ``model`` is a path: it ends in .npz or contains a slash or backslash."""
     return model.endswith(".npz") or "/" in model or "\\" in model

@@ -81,6 +81,10 @@ def test_presets_are_those_of_the_devices():
         "45f": (32, 2048),
         "85f": (64, 2048),
         "85f-4bit": (64, 7168),
+        "85f-4bit-deep": (64, 8192),
+        "85f-5bit": (64, 6144),
+        "85f-6bit": (64, 6144),
+        "85f-8bit": (64, 4608),
     }
     assert all((c.steps, c.memory) == (8, "ecp5") for c in PRESETS.values())
 
@@ -110,7 +114,7 @@ def test_uart_leds_and_oscillator_are_there(name):
     used = sites(name)
     assert board.uart_pins() == (used["uart_0__rx__io"], used["uart_0__tx__io"])
     # Three status LEDs, and one for each bit of the small engine's class index.
-    bits = SMALL.group_bits + SMALL.slot_bits
+    bits = SMALL.class_bits
     assert sum("led" in port for port in used) == min(len(board.leds), 3 + bits)
     assert f" {float(board.oscillator_hz)} HZ;" in constraints
     assert rtlil.count("cell \\EHXPLLL ") == 1
@@ -167,7 +171,10 @@ def test_the_docs_have_the_same_tables():
         for board in BOARDS.values()
     ]
     presets = [
-        (name, str(config.lanes), f"{config.weight_rows:,}", str(config.steps))
+        (
+            *(name, str(config.lanes), str(config.weight_bits)),
+            *(f"{config.weight_rows:,}", f"{config.feature_rows:,}", str(config.steps)),
+        )
         for name, config in PRESETS.items()
     ]
     text = (Path(__file__).parents[2] / "docs" / "boards.md").read_text()

@@ -36,7 +36,7 @@ from residuum.commands.console import ConsoleReporter
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.presets import PRESETS
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.library import load_network, network_name, zoo_file
+from residuum.sw.network.library import load_network, network_name, widest_bits, zoo_file
 from tests.boards.fake import fake
 from tests.boards.recorder import Recorder
 from tests.boards.tiny import order_and_design
@@ -567,7 +567,7 @@ def no_folder(request, tmp_path, monkeypatch):
     [
         (["bitstream", "ulx3s"], " cannot be made: "),
         (["synth", "--unit", "argmax"], " cannot be made: "),
-        (["timing", "--board", "ulx3s"], " cannot be made: "),
+        (["timing", "--board", "ulx3s"], "pieces cannot be written: "),
         (["program", "ulx3s"], "residuum.bit; run `make bitstream BOARD=ulx3s` first"),
     ],
     ids=lambda value: value[0],
@@ -592,7 +592,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_digits_fit_every_preset(preset):
     config = PRESETS[preset]
-    network = load_network("digits", config.weight_bits)
+    network = load_network("digits", widest_bits("digits", config.weight_bits))
     assert len(bitstream.contents(network, config)) > 1000
 
 

@@ -67,14 +67,14 @@ def test_every_size_is_an_option_with_a_folder_of_its_own(monkeypatch):
         raise ResiduumError("enough")
 
     monkeypatch.setattr(synth, "synthesise_unit", note)
-    sizes = {"lanes": 24, "steps": 4, "weight_rows": 9, "feature_rows": 8, "channel_groups": 7}
+    sizes = {"lanes": 24, "steps": 4, "weight_rows": 9, "feature_rows": 8, "parameter_rows": 7}
     sizes |= {"table_entries": 6, "layers": 5, "weight_bits": 5, "accumulator_bits": 12}
-    sizes |= {"potential_bits": 20}
+    sizes |= {"potential_bits": 20, "logit_rows": 3}
     with pytest.raises(ResiduumError, match="enough"):
         synth_run(*(w for k, v in sizes.items() for w in (f"--{k.replace('_', '-')}", str(v))))
     assert {name: getattr(made[0], name) for name in sizes} == sizes
     assert (
-        len({synth.unit_folder("engine", synth.engine_of({k: v})) for k, v in sizes.items()}) == 10
+        len({synth.unit_folder("engine", synth.engine_of({k: v})) for k, v in sizes.items()}) == 11
     )
 
 
