@@ -8,8 +8,9 @@ import numpy as np
 
 from residuum.hw.isa.host_map import COUNTER_WORDS, Control, HostMap, Region
 from residuum.sim.verilator.bulk import Bulk
+from residuum.sw.compiler.exact import engine_code
 from residuum.sw.compiler.program import Program
-from residuum.sw.network.corrections import check_correction, engine_code
+from residuum.sw.network.corrections import check_correction
 from residuum.sw.trace.engine_trace import EngineTrace
 
 # In cycles, far more than any network needs; a longer run counts as hung.

@@ -7,7 +7,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.host_map import Correction
 from residuum.sw.errors import ResiduumError
+from residuum.sw.network.corrections import CARRY
 from residuum.sw.network.graph import HALF, Source
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 
@@ -169,3 +171,8 @@ def _weight_bits(layers: tuple[Layer, ...]) -> int:
     low = min(int(weight.min()) for weight in weights)
     high = max(int(weight.max()) for weight in weights)
     return max(2, max(high, ~low).bit_length() + 1)
+
+
+def engine_code(correction: str) -> Correction:
+    """A correction of ``ON_ENGINE`` as the engine has it; without a probe both give the same."""
+    return Correction.CARRY if correction == CARRY else Correction.MASK

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from residuum.hw.isa.host_map import COUNTER_WORDS, Region
+from residuum.sw.compiler.exact import engine_code
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.host.device import Device, Done, RunResult, ignore
-from residuum.sw.network.corrections import check_correction, engine_code
+from residuum.sw.network.corrections import check_correction
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.trace.engine_trace import EngineTrace
 

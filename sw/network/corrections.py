@@ -17,7 +17,6 @@ spikes", ICLR 2023), simplified to one spike that the probe gave too few or too 
 The golden model and the float spiking network run all four, the engine the first three.
 """
 
-from residuum.hw.isa.host_map import Correction
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
@@ -112,8 +111,3 @@ def describe_run(network: IntegerNetwork, tau: int, T: int, correction: str) -> 
         return "radix code"
     named = "" if correction == default_correction(network, tau) else f", {correction}"
     return f"tau {tau}, T {T}{named}"
-
-
-def engine_code(correction: str) -> Correction:
-    """A correction of ``ON_ENGINE`` as the engine has it; without a probe both give the same."""
-    return Correction.CARRY if correction == CARRY else Correction.MASK

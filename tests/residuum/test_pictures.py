@@ -264,10 +264,9 @@ def test_spike_trains_are_no_pictures(in_tmp: Path, capsys: pytest.CaptureFixtur
     )
 
 
-def test_what_the_engine_cannot_run_runs_on_the_golden_model(
-    in_tmp: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A network in radix code, of one grey pixel."""
+@pytest.mark.parametrize("device", ["sim:", "golden:"])
+def test_a_network_in_radix_code(in_tmp: Path, device: str) -> None:
+    """One grey pixel, on the simulated engine and on the golden model."""
     rows = np.array([1, -1]).reshape(2, 1, 1, 1)
     hidden = Layer("hidden", (Source(rows),), np.array([0, 255]), np.array([1, 1]), 0, bits=8)
     output = Layer(
@@ -278,8 +277,6 @@ def test_what_the_engine_cannot_run_runs_on_the_golden_model(
         logit_scale=np.log(2) / 51,
     ).save("dark.npz")  # fmt: skip
     Image.new("L", (9, 5), 153).save("a.png")
-    assert main(["run", "--model", "dark.npz", "a.png"]) == 1
-    assert capsys.readouterr().err.endswith("; --device golden: classifies without an engine\n")
-    (entry,) = run_json("--model", "dark.npz", "a.png", "--device", "golden:")
+    (entry,) = run_json("--model", "dark.npz", "a.png", "--device", device)
     assert [best["logit"] for best in entry["best"]] == [153, 102]
     assert [best["confidence"] for best in entry["best"]] == pytest.approx([2 / 3, 1 / 3], abs=1e-6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from residuum.hw.isa.host_map import Correction
+from residuum.sw.compiler.exact import engine_code
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.bounds import bounds
@@ -16,7 +17,6 @@ from residuum.sw.network.corrections import (
     ON_ENGINE,
     check_correction,
     describe_run,
-    engine_code,
     longest_stage,
 )
 from residuum.sw.network.graph import Source
