@@ -206,7 +206,7 @@ MUTANTS = [
             Oracle.REPETITION,
         ),
         ("flush-one-cycle-late", "free", Node("==", ("busy", "1"), "_0 == 0"), Oracle.COUNTERS),
-        ("ticket-of-a-flush-not-counted", "busy", drop("+", "ticket"), Oracle.VALUES, WIDE),
+        ("ticket-of-a-flush-not-counted", "busy", drop("+", "ticket"), Oracle.REPETITION, WIDE),
         (
             "flush-named-by-the-empty-window",
             "token.how",
