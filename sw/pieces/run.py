@@ -234,7 +234,9 @@ class _Runner:
                 self._keep_finished(task, workers)
         except KeyboardInterrupt:
             self._reporter.say(f"finishing what is being {doing}; interrupt again to drop it")
-            if self._pool.cluster is None:
+            # loky stumbles over cancelled work when it has to end at once: processes run what they
+            # have been given.
+            if self._pool.cluster is None and self._pool.in_threads:
                 for future in [each for each in self._running if each.cancel()]:
                     del self._running[future]
             while self._running:
