@@ -369,7 +369,10 @@ class _Workers:
         elif self._pool.in_threads:
             self._executor.shutdown()
         elif drop:
-            self._executor.shutdown(kill_workers=True)  # type: ignore[call-arg]
+            # `shutdown(kill_workers=True)` of loky races with its own thread.
+            for process in list(self._executor._processes.values()):
+                process.terminate()
+            self._executor.shutdown()
         self._exits.close()
 
 
