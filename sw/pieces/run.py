@@ -370,7 +370,7 @@ class _Workers:
             self._executor.shutdown()
         elif drop:
             # `shutdown(kill_workers=True)` of loky races with its own thread.
-            for process in list(self._executor._processes.values()):
+            for process in list(self._executor._processes.values()):  # type: ignore[attr-defined]
                 process.terminate()
             self._executor.shutdown()
         self._exits.close()
