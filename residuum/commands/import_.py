@@ -359,12 +359,13 @@ class _Work:
         tried = widths(options.code, args.bits, args.bits_per_activation)
         rough = Rough(self.calibrated(options), options)
         choice, imported = choose(rough, engines, tried, self.rounded)
-        self.reporter.say(f"{engines.board}: {choice} fit")
+        self.reporter.say(f"{engines.board} holds {choice}")
         if choice.options.fine_tune:
             imported = self.imported(choice.options)
             for need in engines.exceeded(choice.preset, imported.conversion.network):
                 raise ResiduumError(
-                    f"{need.sentence} after the fine-tuning; give --bits {choice.options.bits - 1}"
+                    f"{need.sentence} after the fine-tuning; give fewer --bits or "
+                    "--bits-per-activation"
                 )
         return choice.options, imported
 

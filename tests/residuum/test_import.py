@@ -236,7 +236,7 @@ def test_the_board_chooses_the_widths(in_tmp: Path, monkeypatch, capsys) -> None
     network, output = IntegerNetwork.load("digits-ulx3s-12f.npz"), capsys.readouterr()
     chosen = network.weight_bits, network.layers[0].bits
     assert chosen == (4, 6)
-    assert "ulx3s-12f: 4 bits, K = 6, preset 12f fit" in output.err
+    assert "ulx3s-12f holds 4 bits, K = 6, preset 12f" in output.err
     rungs = json.loads(Path("ladder.json").read_text())["rungs"]
     assert [rung["name"] for rung in rungs[-2:]] == ["integers", "integers, weights of 8 bits"]
     lost = rungs[-1]["percent"] - rungs[-2]["percent"]
