@@ -157,7 +157,9 @@ def step_of(
     mixed = in_bfloat16(recipe, device)
     model: Callable[[Tensor], Tensor] = network
     if recipe.precision == "bfloat16":
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if mixed:
+            # In float32, oneDNN aborts in the backward pass of narrow convolutions in this layout.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # The many small operations of BatchNorm and QCFS dominate; fusing them halves the time of
         # a step. On a GPU the launches of the kernels dominate; a CUDA graph launches them at once.
         mode = "reduce-overhead" if device.type == "cuda" else None
@@ -254,7 +256,7 @@ def batches_of(
         labels = all_labels[chosen].split(recipe.batch)
         for images, of_images in zip(changed.split(recipe.batch), labels, strict=True):
             images = unit_range(images)
-            if recipe.precision == "bfloat16":
+            if in_bfloat16(recipe, device):
                 images = images.contiguous(memory_format=torch.channels_last)
             yield images, of_images
 
