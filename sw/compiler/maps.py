@@ -337,7 +337,6 @@ def _writes_over(network: IntegerNetwork, index: int, plans: Mapping[int, Plan])
         and layer.max_pool is None
         and first.map != second.map
         and last_readers(network.layers)[second.map] == index
-        and second.stride == (1, 1)
         and old.shape[1:] == new.shape[1:]
         and old.groups == new.groups
         and _reads_own_group(second, new.lanes)

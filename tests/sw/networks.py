@@ -523,7 +523,7 @@ def _kind_of_pair(first: Source, second: Source) -> str:
     if is_identity(second):
         full = np.count_nonzero(second.weight) == second.out_channels
         return "residual" if full and second.stride == (1, 1) else "option A"
-    return "projection" if second.kernel == (1, 1) else "concatenation"
+    return "concatenation" if first.kernel == second.kernel else "projection"
 
 
 def same(first: Any, second: Any) -> bool:
