@@ -258,11 +258,15 @@ class EventScanner(wiring.Component):
         bank = Signal(bank_layout(c), reset_less=True)
         how = bank.how
         take = Signal()
+        # `silent`: a window without events ends here, with the shared result. `last`: the bank has
+        # no other neuron, or, if silent, the window is the last of its group. Two bits for all
+        # cases, decided beforehand, keep the inputs of `take` few.
+        silent, last = Signal(reset_less=True), Signal(reset_less=True)
 
         # If a window ends with a row without spikes, mark the end at the present bank, provided
         # that this bank has another spike after this cycle. Otherwise the end takes a separate
         # cycle.
-        merge = waiting.valid & ~waiting.bank.spiking & valid & ~bank.final & ~bank.end
+        merge = waiting.valid & ~waiting.bank.spiking & valid & ~silent & ~last & ~bank.end
         m.d.comb += waiting.taken.eq(take | merge)
 
         # `due`: a window is complete and its sums are still in the accumulators. `busy`: cycles
@@ -279,17 +283,21 @@ class EventScanner(wiring.Component):
         )
         # An event or an end may proceed: no sums are due, or they can be handed over now.
         clear = ~due | free
-        silent = valid & bank.skips & ~seen
         m.d.comb += [
             event.eq(valid & bank.spiking & clear),
-            ticket.eq(silent & ~how.group_last & Mux(due, free, room)),
-            empty.eq(silent & how.group_last & ~due),
+            ticket.eq(valid & silent & ~last & Mux(due, free, room)),
+            empty.eq(valid & silent & last & ~due),
             flush.eq(free & (due | empty)),
-            close.eq(valid & bank.final & bank.end & ~silent & clear),
-            take.eq(~valid | (bank.final & ~silent & clear) | ticket | (empty & free)),
+            close.eq(valid & last & ~silent & bank.end & clear),
+            take.eq(~valid | (last & ~silent & clear) | ticket | (empty & free)),
         ]
 
-        m.d.sync += [seen.eq((seen | event) & ~close), due.eq(close | (due & ~free))]
+        seen_next, silent_next = Signal(), Signal()
+        m.d.comb += [
+            seen_next.eq((seen | event) & ~close),
+            silent_next.eq(waiting.bank.skips & ~seen_next),
+        ]
+        m.d.sync += [seen.eq(seen_next), due.eq(close | (due & ~free))]
         with m.If(close):
             m.d.sync += due_how.eq(how)
         with m.If(due & free):
@@ -303,12 +311,17 @@ class EventScanner(wiring.Component):
         with m.Elif(~free & ~ticket):
             m.d.sync += [busy.eq(busy - 1), free.eq(busy == 1), room.eq(busy <= MAX_TICKETS)]
         with m.If(take):
-            m.d.sync += [valid.eq(waiting.valid), bank.eq(waiting.bank)]
+            m.d.sync += [
+                valid.eq(waiting.valid),
+                bank.eq(waiting.bank),
+                silent.eq(silent_next),
+                last.eq(Mux(silent_next, waiting.bank.how.group_last, waiting.bank.final)),
+            ]
         with m.Else():
             with m.If(event):
                 m.d.sync += [
                     bank.slots.eq(_rest(bank.slots)),
-                    bank.final.eq(_rest(_rest(bank.slots)) == 0),
+                    last.eq(_rest(_rest(bank.slots)) == 0),
                 ]
             with m.If(merge):
                 m.d.sync += [bank.end.eq(1), how.eq(waiting.bank.how)]
