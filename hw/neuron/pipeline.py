@@ -119,9 +119,12 @@ class NeuronPipeline(wiring.Component):
         slot = Signal(slot_layout(self.config), reset_less=True)
         next_valid, next_slot = Signal(), Signal(slot_layout(self.config))
         number = late_valid & ~late_slot.how.partial
+        # A copy of the mode, which is long settled at the first slot: its own register can lie near.
+        numbers = Signal(reset_less=True)
+        m.d.sync += numbers.eq(self.mode.numbers)
         m.d.comb += [
-            next_valid.eq(Mux(self.mode.numbers, number, self.slot_valid)),
-            next_slot.eq(Mux(self.mode.numbers, late_slot, self.slot)),
+            next_valid.eq(Mux(numbers, number, self.slot_valid)),
+            next_slot.eq(Mux(numbers, late_slot, self.slot)),
         ]
         m.d.sync += [valid.eq(next_valid & ~self.load), slot.eq(next_slot)]
         constant, threshold = self._read_parameters(m, next_valid, next_slot, planes)

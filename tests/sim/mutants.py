@@ -195,7 +195,7 @@ MUTANTS = [
         ("ticket-waits-for-the-drain", "ticket", Node("Mux", ("room",), "_1"), Oracle.COUNTERS),
         (
             "windows-without-events-drain-in-full",
-            "seen",
+            "seen_next",
             drop("&", "close"),
             Oracle.COUNTERS,
         ),
@@ -210,7 +210,7 @@ MUTANTS = [
         (
             "flush-named-by-the-empty-window",
             "token.how",
-            Operand("Mux", ("due",), "_ & ~silent"),
+            Operand("Mux", ("due",), "_ & ~(valid & silent)"),
             Oracle.REPETITION,
         ),
         ("dropped-rows-not-given-back", "outstanding", drop("change", "dropped"), Oracle.HANG),
