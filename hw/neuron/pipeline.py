@@ -119,7 +119,7 @@ class NeuronPipeline(wiring.Component):
         slot = Signal(slot_layout(self.config), reset_less=True)
         next_valid, next_slot = Signal(), Signal(slot_layout(self.config))
         number = late_valid & ~late_slot.how.partial
-        # A copy of the mode, which is long settled at the first slot: its own register can lie near.
+        # A copy that can lie near; the mode is long settled at the first slot.
         numbers = Signal(reset_less=True)
         m.d.sync += numbers.eq(self.mode.numbers)
         m.d.comb += [

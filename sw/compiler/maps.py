@@ -324,7 +324,8 @@ def _writes_over(network: IntegerNetwork, index: int, plans: Mapping[int, Plan])
     """Whether a layer may write its map over the map of its second source.
 
     Each window must read only rows of the position that it writes, in no other group of output
-    channels than the one that writes them, and nobody may read them later.
+    channels than the one that writes them, and nobody may read them later. A map of another shape,
+    or a packed one, would keep rows that it does not need.
     """
     if index == INPUT or index not in plans or len(network.layers[index].sources) < 2:
         return False

@@ -1,5 +1,7 @@
 """Programs on a model of the engine that reads them word by word, against the golden model."""
 
+import ast
+import inspect
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,16 +11,17 @@ import pytest
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.engine import Case
+from residuum.sw.compiler import maps
 from residuum.sw.compiler.layout import lay_out
 from residuum.sw.compiler.maps import MapPlan, PackedMap
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
-from residuum.sw.network.graph import HALF, INPUT, ZERO
-from residuum.sw.network.integer_network import RATE, IntegerNetwork
+from residuum.sw.network.graph import HALF, INPUT, ZERO, MaxPool, Source
+from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork, Layer
 from tests.sim.random_graphs import coverage, random_graph_cases
 from tests.sw.layers import layer
-from tests.sw.networks import CORNERS, random_trains
+from tests.sw.networks import CORNERS, identity, random_trains
 from tests.sw.program_model import ProgramModel
 
 WIDE = {"accumulator_bits": 20, "potential_bits": 32, "layers": 64, "weight_rows": 8192}
@@ -134,6 +137,80 @@ def test_the_cases_have_every_corner():
         found += coverage(random_graph_cases(2, config, 25, images=1), config)
     ways = {"two_sources", "second_shift", "skip_empty", "fraction", "passes", "shared weight rows"}
     assert not [name for name in {*CORNERS} | ways if not found[name]]
+
+
+def residual(
+    old: int = 4, new: int = 4, *, first: int = 0, branch: int = 1,
+    max_pool: MaxPool | None = None, again: bool = False, pool: int = 1,
+) -> Case:  # fmt: skip
+    """Map 2 is a convolution of map ``branch``, plus map 0, channel 0 at channel ``first``.
+    ``again``: map 0 is read later. ``pool``: of the reader of map 2."""
+    rng = np.random.default_rng(0)
+
+    def conv(number: int, out: int, channels: int, size: int, **options: object) -> Source:
+        return Source(rng.integers(-8, 9, (out, channels, size, size)), number, **options)  # type: ignore[arg-type]
+
+    sources = [
+        (conv(INPUT, old, 1, 1),),
+        (conv(0, old, old, 3, padding=(1,) * 4),),
+        (
+            conv(branch, new, old, 3, padding=(1,) * 4),
+            Source(np.roll(identity(new, old, 7), first, axis=0), 0),
+        ),
+        (conv(2, new, new, 1, pool=(pool, pool)),),
+    ]
+    if again or branch == 0:
+        sources[3] = (*sources[3], conv(0 if again else 1, new, old, 1))
+    layers = [
+        Layer(
+            f"layer{index}", read, rng.integers(-9, 10, read[0].out_channels),
+            rng.integers(20, 60, read[0].out_channels) << (3 if index == 0 else 0), 0, bits=2,
+            max_pool=max_pool if index == 2 else None,
+        )
+        for index, read in enumerate(sources)
+    ]  # fmt: skip
+    side = 6 // pool
+    layers.append(Layer("output", (conv(3, 3, new, side),), np.zeros(3, int), None, 0))
+    network = IntegerNetwork("residual", (1, 6, 6), tuple(layers), 8, RADIX)
+    return Case(network, rng.integers(0, 256, (2, 1, 6, 6), dtype=np.uint8), 0, 1)
+
+
+# Networks whose sum must not be written over its identity, by the condition that forbids it.
+UNSAFE = {
+    "old, MapPlan": residual(pool=2),
+    "max_pool": residual(max_pool=MaxPool((2, 2), (1, 1), (1, 0, 1, 0))),
+    "first.map": residual(branch=0),
+    "last_readers": residual(again=True),
+    "groups": residual(new=20),
+    "_reads_own_group": residual(18, 18, first=1),
+}
+
+
+def test_a_sum_is_written_over_its_identity():
+    seen = found_in([residual(), residual(18, 18)], CONFIGS["2 tiles of 8"])
+    assert seen[0] == []
+    assert seen[1]["overwritten"] >= 2
+
+
+@pytest.mark.parametrize("condition", UNSAFE)
+def test_every_condition_of_writing_over_a_map_is_needed(condition, monkeypatch):
+    case, config = UNSAFE[condition], CONFIGS["2 tiles of 8"]
+    assert found_in([case], config)[0] == []
+    tree = ast.parse(inspect.getsource(maps._writes_over))
+    chains = [node for node in ast.walk(tree) if isinstance(node, ast.BoolOp)]
+    chain = next(node for node in chains if isinstance(node.op, ast.And))
+    (wanted,) = [value for value in chain.values if condition in ast.unparse(value)]
+    chain.values.remove(wanted)
+    faulty: dict[str, object] = dict(vars(maps))
+    exec(compile(tree, "faulty", "exec"), faulty)
+    monkeypatch.setattr(maps, "_writes_over", faulty["_writes_over"])
+    lay_out.cache_clear()
+    try:
+        wrong = found_in([case], config)[0] != []
+    except IndexError:  # a row beyond the memory
+        wrong = True
+    lay_out.cache_clear()
+    assert wrong
 
 
 @pytest.mark.parametrize("depth", [1, 17, 21, 64])
