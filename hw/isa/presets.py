@@ -67,9 +67,12 @@ PRESETS: Mapping[str, EngineConfig] = {
     ),
 }
 
-# Target clocks in MHz of presets that do not reach the clock of their boards. 85f-4bit selects each
-# weight from seven EBR, which are far apart on the device.
-CLOCKS: Mapping[str, float] = {"85f-4bit": 120.0}
+# Target clocks in MHz of presets that do not reach the clock of their boards. They select each
+# weight from seven or more EBR, which are far apart on the device.
+CLOCKS: Mapping[str, float] = {
+    "85f-4bit": 120.0,
+    **dict.fromkeys(("85f-4bit-deep", "85f-5bit", "85f-6bit", "85f-8bit"), 112.5),
+}
 
 
 def preset(name: str) -> EngineConfig:

@@ -57,7 +57,7 @@ COLUMNS = (
     Column("events", lambda row: f"{row['events']:,.0f}", on_terminal=False),
     Column("SOPs", lambda row: f"{row['sops']:,.0f}", on_terminal=False),
     Column("utilisation", lambda row: f"{100 * row['utilisation']:.1f} %", on_terminal=False),
-    Column("Fmax", lambda row: _build(row, lambda build: f"{build['fmax_mhz']:.1f} MHz")),
+    Column("clock", lambda row: _build(row, lambda build: f"{row['clock_mhz']:g} MHz")),
     Column("latency", lambda row: _number(row["latency_us"], ",.1f") and latency(row)),
     Column("images/s", lambda row: _number(row["images_per_second"], ",.0f")),
     Column("GSOP/s", lambda row: _number(row["gsops"], ".2f")),
@@ -71,7 +71,7 @@ COLUMNS = (
 
 
 def latency(row: Row) -> str:
-    """The latency of an image at the clock after place and route."""
+    """The latency of an image at the clock of the board."""
     microseconds = row["latency_us"]
     return f"{microseconds:,.1f} us" if microseconds < 1000 else f"{microseconds / 1000:,.2f} ms"
 
@@ -153,9 +153,9 @@ _COLUMN_NOTES = """\
 - **events**: weight rows added, one per cycle at most. **utilisation**: events / cycles, the
   share of cycles in which the array adds. **SOPs**: synaptic operations, a weight added for one
   spike bit (of the image: one bit that is set) into one output neuron.
-- **Fmax**: of the whole design on the board (engine, link, PLL) after place and route; see the
-  second table.
-- **latency**: cycles / Fmax. **images/s**: Fmax / cycles, one image after another. **GSOP/s**:
+- **clock**: what the board's PLL makes, and the whole design (engine, link, PLL) reaches after
+  place and route; see the second table.
+- **latency**: cycles / clock. **images/s**: clock / cycles, one image after another. **GSOP/s**:
   SOPs per second at that rate.
 - **host**: time of an image on the wire, *not* included in the latency: the frames that write
   the image, the RUN request, and all replies, the last of which has the class. Bytes are counted
@@ -250,7 +250,7 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: i
 def _engines(rows: Sequence[Row]) -> str:
     """A line for each network on an engine, with the values that do not depend on tau and T."""
     headings = (
-        *("network", "board", "preset", "device", "lanes", "clock asked for", "Fmax", "seed"),
+        *("network", "board", "preset", "device", "lanes", "clock", "Fmax", "seed"),
         *("LUT", "FF", "EBR", "DSP", "weight rows", "feature rows", "image", "load"),
     )
     lines = []
@@ -294,11 +294,10 @@ def _build_notes(rows: Sequence[Row]) -> str:
             "from them (latency, images per second, GSOP/s) are blank."
         )
     lines = [
-        "The clock is that of the first seed of place and route that meets the clock asked for, "
-        "or of the best if none does. A bitstream runs at the clock that its PLL makes, *asked "
-        "for* in this table, not at Fmax; there the latency is Fmax / clock times as long. The "
-        "memories of the routed design hold the digits network; a bitstream with another network "
-        "is placed and routed again."
+        "All speeds of this page are given at *clock*, which the board's PLL makes. *Fmax* is what "
+        "the design reaches with the first seed of place and route that meets the clock, or with "
+        "the best if none does. The memories of the routed design hold the digits network; a "
+        "bitstream with another network is placed and routed again."
     ]
     for (board, preset), build in builds.items():
         if not build["met"]:
@@ -328,7 +327,7 @@ def _anchors(rows: Sequence[Row]) -> str:
         if row["model"] not in _COMPARED or not row["tau"]:
             continue
         build = row["build"]
-        clock = f"{build['device']}, {build['fmax_mhz']:.0f} MHz" if build else row["board"]
+        clock = f"{build['device']}, {row['clock_mhz']:.0f} MHz" if build else row["board"]
         cost = f"{build['lut']:,} LUT, {build['ebr']} EBR" if build else ""
         title = TITLES.get(row["model"], row["model"])
         result = f"{title} {row['accuracy']:.2f} %"
