@@ -7,6 +7,9 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS, Counter
 
+# Bits of the counters that count once per cycle: 0.4 s of one layer at 150 MHz.
+CYCLE_BITS = 26
+
 
 class Counters(wiring.Component):
     """Counters run from one ``start`` to the next; stalls count only while ``counting``. The cycle
@@ -37,8 +40,8 @@ class Counters(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
 
-        def counter(name: str) -> Signal:
-            return Signal(HOST_WORD_BITS, name=name, reset_less=True)
+        def counter(name: str, bits: int = CYCLE_BITS) -> Signal:
+            return Signal(bits, name=name, reset_less=True)
 
         cycles = counter("cycles")
         taken = counter("cycles_taken")
@@ -65,7 +68,8 @@ class Counters(wiring.Component):
         }
         values = {Counter.CYCLES: taken}
         for which, amount in amounts.items():
-            values[which] = value = counter(which.name.lower())
+            bits = CYCLE_BITS + len(amount) - 1
+            values[which] = value = counter(which.name.lower(), bits)
             m.d.sync += value.eq(value + amount)
             with m.If(self.start):
                 m.d.sync += value.eq(0)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -81,15 +82,15 @@ def interrupt_after(monkeypatch, count: int) -> None:
 
 @pytest.mark.long
 def test_broken_off_and_resumed_is_the_same_as_in_one_go(parts, monkeypatch, capsys):
-    """On the engine, with three parts: Ctrl-C comes during the second part."""
+    """On the engine, with three parts: Ctrl-C comes after the first, when the second may run."""
     interrupt_after(monkeypatch, 1)
     assert run("--images", "5", "--jobs", "1") == (130, {})
     said = capsys.readouterr().err
-    assert (
-        "interrupted; 4 of 5 images of digits-8bit, tau 4, T 4, 16 lanes are done and kept in "
-        "build/pieces; " in said
+    assert re.search(
+        "interrupted; [24] of 5 images of digits-8bit, tau 4, T 4, 16 lanes are done and kept in "
+        "build/pieces; the same command goes on from there$",
+        said.rstrip(),
     )
-    assert said.rstrip().endswith("the same command goes on from there")
 
     status, resumed = run("--images", "5", "--jobs", "1")
     assert (status, resumed["images"], resumed["mismatches"]) == (0, 5, 0)
