@@ -10,10 +10,6 @@ from amaranth.lib import data
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import LayerDescriptor
 
-# Maximum number of windows without events that wait for the drain: the scanner counts them, the
-# lane array holds them.
-MAX_TICKETS = 15
-
 
 def scan_layout(config: EngineConfig, names: tuple[str, ...]) -> data.StructLayout:
     """The named fields of a layer descriptor, as registers hold them."""

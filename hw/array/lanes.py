@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.hw.array.adder import GatedAdder
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.layouts import MAX_TICKETS, action_layout, slot_layout, weights_layout
+from residuum.hw.layouts import action_layout, slot_layout, weights_layout
 
 # Inputs of each first-level multiplexer of the drain.
 NEIGHBOURS = 4
@@ -120,7 +120,8 @@ class LaneArray(wiring.Component):
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
         lane = Signal(c.lane_bits, reset_less=True)
-        tickets = Signal(range(MAX_TICKETS + 1), reset_less=True)
+        # A cycle brings one ticket and takes one slot: no more wait than a window has lanes.
+        tickets = Signal(range(c.tile_lanes + 1), reset_less=True)
         with m.If(load):
             m.d.sync += [slot_valid.eq(0), tickets.eq(0), slot.last.eq(1)]
         with m.Elif(action.flush):

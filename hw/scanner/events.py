@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.layouts import MAX_TICKETS, end_layout, token_layout
+from residuum.hw.layouts import end_layout, token_layout
 from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
 from residuum.hw.scanner.walker import request_layout
 
@@ -270,13 +270,13 @@ class EventScanner(wiring.Component):
         m.d.comb += waiting.taken.eq(take | merge)
 
         # `due`: a window is complete and its sums are still in the accumulators. `busy`: cycles
-        # until the drain can take the next flush; `free`: there are none; `room`: the drain can
-        # queue another ticket. `seen`: the window has had an event.
+        # until the drain can take the next flush; `free`: there are none. `seen`: the window has
+        # had an event. A ticket need not wait for the drain, which gives out one per cycle.
         due = Signal()
         due_how = Signal(end_layout(), reset_less=True)
         seen = Signal()
-        busy = Signal(range(c.tile_lanes + MAX_TICKETS + 1))
-        free, room = Signal(init=1), Signal(init=1)
+        busy = Signal(range(c.tile_lanes + 1))
+        free = Signal(init=1)
 
         event, flush, empty, ticket, close = (
             Signal(name=name) for name in ("event", "flush", "empty", "ticket", "close")
@@ -285,7 +285,7 @@ class EventScanner(wiring.Component):
         clear = ~due | free
         m.d.comb += [
             event.eq(valid & bank.spiking & clear),
-            ticket.eq(valid & silent & ~last & Mux(due, free, room)),
+            ticket.eq(valid & silent & ~last & clear),
             empty.eq(valid & silent & last & ~due),
             flush.eq(free & (due | empty)),
             close.eq(valid & last & ~silent & bank.end & clear),
@@ -304,12 +304,9 @@ class EventScanner(wiring.Component):
             m.d.sync += [
                 busy.eq(self.last_lane + ticket),
                 free.eq((self.last_lane == 0) & ~ticket),
-                room.eq(
-                    self.last_lane + ticket < MAX_TICKETS if c.tile_lanes >= MAX_TICKETS else 1
-                ),
             ]
         with m.Elif(~free & ~ticket):
-            m.d.sync += [busy.eq(busy - 1), free.eq(busy == 1), room.eq(busy <= MAX_TICKETS)]
+            m.d.sync += [busy.eq(busy - 1), free.eq(busy == 1)]
         with m.If(take):
             m.d.sync += [
                 valid.eq(waiting.valid),

@@ -48,7 +48,7 @@ ROWS: tuple[Row, ...] = (
     Row(model="mnist", bits=4, board="ulx3s", preset="85f"),
     Row(model="fashion", bits=4, board="ulx3s", preset="85f-4bit"),
     Row(model="cifar10", bits=4, board="ulx3s", preset="85f-4bit"),
-    Row(model="resnet20-radix", bits=4, board="ulx3s", preset="85f-4bit-deep", most=20),
+    Row(model="resnet20-radix", bits=4, board="ulx3s", preset="85f-4bit", most=20),
 )
 # (tau, T): with the probe, and plain conversion with the same total number of steps; in radix code
 # there are no steps.

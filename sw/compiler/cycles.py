@@ -19,7 +19,6 @@ from residuum.sw.network.graph import INPUT
 
 WINDOW_QUEUE = 16
 ROW_QUEUE = 16
-MAX_TICKETS = 15
 # Cycles from a write into a queue until the reader sees the entry.
 QUEUE_LATENCY = 2
 # Cycles from a table read to the write of the window into the window queue.
@@ -326,7 +325,7 @@ class _FrontEnd:
                     flushed = end if take else None
                 elif not seen and skip_empty and not end.shared:
                     flush = due is not None and free
-                    ticket = free if due is not None else busy < MAX_TICKETS
+                    ticket = due is None or free
                     take = ticket
                 else:
                     flush = due is not None and free

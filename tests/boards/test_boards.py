@@ -80,8 +80,7 @@ def test_presets_are_those_of_the_devices():
         "25f": (16, 3072),
         "45f": (32, 2048),
         "85f": (64, 2048),
-        "85f-4bit": (64, 7168),
-        "85f-4bit-deep": (64, 8192),
+        "85f-4bit": (64, 8192),
         "85f-5bit": (64, 6144),
         "85f-6bit": (64, 6144),
         "85f-8bit": (64, 4608),
@@ -242,4 +241,4 @@ def test_a_preset_with_a_lower_clock_of_its_own_sets_it(monkeypatch):
         bitstream.prepare(find("ulx3s"), preset_name=name, freq=freq)[0].target_mhz
         for name, freq in (("85f", None), ("85f-4bit", None), ("85f-4bit", 100))
     ]
-    assert clocks == [150, 120, 100]
+    assert clocks == [150, 125, 100]

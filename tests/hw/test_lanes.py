@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from residuum.hw.array.lanes import LaneArray
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.layouts import MAX_TICKETS
 from tests.hw.simulation import trace
 
 HOW = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
@@ -48,7 +47,7 @@ class Drive:
             assert not self.tickets, "a flush too early"
             self.lanes_left = 1 if action.get("empty") else self.last_lane + 1
         self.tickets += action.get("ticket", 0)
-        assert self.tickets <= MAX_TICKETS
+        assert self.tickets <= self.last_lane + 2
         bits = (1 << self.c.weight_bits) - 1
         self.cycles.append(
             {
@@ -87,8 +86,6 @@ class Drive:
             self.slots.append({"empty": 1, "last": 1, "how": dict.fromkeys(HOW, 0)})
 
     def ticket(self) -> None:
-        if self.tickets - bool(not self.lanes_left) >= MAX_TICKETS:
-            self.wait()
         self.cycle(ticket=1)
         self.slots.append({"empty": 1, "last": 1, "how": dict.fromkeys(HOW, 0)})
 
@@ -102,7 +99,7 @@ def given_out(drive: Drive, *, before: list[dict] | None = None) -> list[dict]:
     """The slots with their sums, which follow two cycles later."""
     before = before or []
     # Long enough for all slots, and to catch extra ones.
-    tail = [drive.idle] * (drive.last_lane + MAX_TICKETS + 6)
+    tail = [drive.idle] * (2 * drive.last_lane + 8)
     seen = trace(LaneArray(drive.c), before + drive.cycles + tail, ["slot_valid", "slot", "sums"])[
         len(before) :
     ]

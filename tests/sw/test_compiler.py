@@ -46,28 +46,28 @@ def refusal(config=CONFIG, tau=4, T=4, **changes) -> str:
 # sha256 over addresses and words (little-endian, 32 bits) of the programs for tau 4, T 4, by
 # network, weight bits and preset. The cycles and bitstreams of the README are of these programs.
 PROGRAMS = {
-    ("cifar10", 4, "85f-4bit"): "9e7980efd8b954da",
+    ("cifar10", 4, "85f-4bit"): "48a78c1080e657af",
     ("digits", 4, "12f"): "4187ac851e1ccf94",
     ("digits", 4, "25f"): "0e0c261adf9bb91b",
     ("digits", 4, "45f"): "a0fcb880284b084c",
-    ("digits", 4, "85f"): "8cb88c353f7f0d43",
-    ("digits", 4, "85f-4bit"): "25bdbca2bf3bc041",
+    ("digits", 4, "85f"): "3a58af04e7a65afa",
+    ("digits", 4, "85f-4bit"): "bf049cc1fbc1d303",
     ("digits", 8, "12f"): "e9cdb109528db973",
     ("digits", 8, "25f"): "2af918d43ed5a715",
     ("digits", 8, "45f"): "19cdbef15a074369",
-    ("digits", 8, "85f"): "faa6185d64d29b70",
-    ("fashion", 4, "85f-4bit"): "7bd3578cbe2fd10b",
+    ("digits", 8, "85f"): "088ab14d86aae00b",
+    ("fashion", 4, "85f-4bit"): "540eaf9b0d5f4e51",
     ("mnist", 4, "12f"): "8e48d48ed0a6c96c",
     ("mnist", 4, "25f"): "fbd510923573e529",
     ("mnist", 4, "45f"): "a7e7ca0d377d9511",
-    ("mnist", 4, "85f"): "a668daad45444f82",
-    ("mnist", 4, "85f-4bit"): "4778c181f3eb9766",
+    ("mnist", 4, "85f"): "53e5b584baa99bbc",
+    ("mnist", 4, "85f-4bit"): "4ed99576eb3debef",
     ("mnist", 8, "12f"): "d95195658091440c",
     ("mnist", 8, "25f"): "cf33c1c821d0b27d",
     ("mnist", 8, "45f"): "add38f4517f42957",
-    ("mnist", 8, "85f"): "db9b18545a7168db",
-    ("resnet20-radix", 4, "85f-4bit-deep"): "174b4fb952984b2b",
-    ("resnet20", 8, "85f-8bit"): "4a3636511de62cd5",
+    ("mnist", 8, "85f"): "81833857741c4a42",
+    ("resnet20-radix", 4, "85f-4bit"): "9816773f904b1349",
+    ("resnet20", 8, "85f-8bit"): "02e54289d523f7d5",
 }
 
 
