@@ -192,7 +192,7 @@ MUTANTS = [
         ("shared-train-of-the-first-row", "walk.empty_row", drop("+", "1")),
         ("end-given-to-a-bank-with-an-end", "merge", drop("&", "end")),
         ("end-never-merged", "merge", Whole("_ & 0"), Oracle.COUNTERS),
-        ("ticket-waits-for-the-drain", "ticket", Node("Mux", ("room",), "_1"), Oracle.COUNTERS),
+        ("ticket-waits-for-the-drain", "ticket", Operand("&", ("clear",), "free"), Oracle.COUNTERS),
         (
             "windows-without-events-drain-in-full",
             "seen_next",
