@@ -63,7 +63,7 @@ class TileAccess(wiring.Component):
     answers have the same latency after the last tile.
 
     The other ports are those of the tile's memories: their words at ``here.address`` come three
-    cycles later, trains four.
+    cycles later, parameters and trains four.
     """
 
     def __init__(self, config: EngineConfig, index: int):
@@ -126,18 +126,17 @@ class TileAccess(wiring.Component):
             m.d.comb += word.eq(value)
             return word
 
-        part = wanted[MEMORY_LATENCY + 1].part
-        parameter = Mux(part[0], self.parameter.threshold, self.parameter.bias)
+        part, part_next = wanted[MEMORY_LATENCY + 1].part, wanted[MEMORY_LATENCY + 2].part
+        parameter = Mux(part_next[0], self.parameter.threshold, self.parameter.bias)
         values = {
             "weights": self.weights.word_select(part, HOST_WORD_BITS),
-            "parameters": extended(parameter, "parameter_word"),
             "occupancy": self.occupancy,
             "logits": extended(self.logit, "logit_word"),
         }
         found = {name: Signal.like(value, name=f"found_{name}") for name, value in values.items()}
         m.d.sync += [found[name].eq(value) for name, value in values.items()]
-        # A train arrives one cycle later than the other words, from a register of its bank.
-        found["trains"] = self.train
+        # These arrive one cycle later than the other words, from registers of their memories.
+        found |= {"trains": self.train, "parameters": extended(parameter, "parameter_word")}
 
         meant = [wanted[-1][name] for name in found]
         one = Signal(HOST_WORD_BITS, reset_less=True)

@@ -58,7 +58,7 @@ class NeuronPipeline(wiring.Component):
     ``last_lane`` + 1 rows. ``load``, at the start of a layer and after a reset, goes back to
     ``parameter_row`` and discards all neurons in the pipeline.
 
-    While the engine is ``idle``, ``parameter`` is the word stored at ``write_address``, three
+    While the engine is ``idle``, ``parameter`` is the word stored at ``write_address``, four
     cycles later. ``init`` are the first parameters at power-up.
     """
 
@@ -127,7 +127,8 @@ class NeuronPipeline(wiring.Component):
             next_slot.eq(Mux(numbers, late_slot, self.slot)),
         ]
         m.d.sync += [valid.eq(next_valid & ~self.load), slot.eq(next_slot)]
-        constant, threshold = self._read_parameters(m, next_valid, next_slot, planes)
+        lane = self._lane(m, late_slot)
+        constant, threshold = self._read_parameters(m, next_valid, next_slot, lane, planes)
         self._integrate(m, constant, threshold)
         *_, (end_valid, end_slot) = self._delayed(m, "end", valid, slot, self.latency - 1)
         m.d.comb += [self.result_valid.eq(end_valid), self.result.eq(end_slot)]
@@ -181,8 +182,18 @@ class NeuronPipeline(wiring.Component):
             m.d.sync += scaled.eq(0)
         return scaled
 
+    def _lane(self, m: Module, late_slot: data.View) -> Value:
+        """The lane of the next slot, 0 while the engine is idle; its choice has registers of its
+        own, next to the address of the parameters."""
+        here, late = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            here.eq(~self.mode.numbers & ~self.idle),
+            late.eq(self.mode.numbers & ~self.idle),
+        ]
+        return Mux(here, self.slot.lane, 0) | Mux(late, late_slot.lane, 0)
+
     def _read_parameters(
-        self, m: Module, valid: Value, slot: data.View, planes: Value
+        self, m: Module, valid: Value, slot: data.View, lane: Value, planes: Value
     ) -> tuple[Signal, Signal]:
         """The constant current and the threshold of the neuron in each cycle."""
         c = self.config
@@ -195,13 +206,15 @@ class NeuronPipeline(wiring.Component):
         group = Signal(c.parameter_row_bits, reset_less=True)
         with m.If(valid & slot.last & slot.how.group_last):
             m.d.sync += group.eq(group + self.last_lane + 1)
+        with m.If(self.idle):
+            m.d.sync += group.eq(self.write_address)
         with m.If(self.load):
             m.d.sync += group.eq(self.parameter_row)
         word = Signal(parameter_layout(c))
         constant = Signal(signed(c.potential_bits), reset_less=True)
         threshold = Signal(signed(c.potential_bits), reset_less=True)
         address = Signal.like(self.write_address, reset_less=True)
-        m.d.sync += address.eq(Mux(self.idle, self.write_address, group + slot.lane))
+        m.d.sync += address.eq(group + lane)
         m.d.comb += [
             parameters.read_address.eq(address),
             parameters.write_enable.eq(self.write_enable),
