@@ -47,14 +47,8 @@ CONFIGS = {
         **WIDE,
     ),
     # So few rows that maps are packed and sums are written over what they add to.
-    "8 tiles of 8 lanes, memories of ECP5": EngineConfig(
-        lanes=64,
-        tile_lanes=8,
-        weight_bits=4,
-        weight_rows=1024,
-        feature_rows=64,
-        memory="ecp5",
-        layers=64,
+    "4 tiles of 16 lanes, 4-bit weights": EngineConfig(
+        lanes=64, tile_lanes=16, weight_bits=4, weight_rows=1024, feature_rows=64, layers=64
     ),
     "default": EngineConfig(weight_rows=4096),
 }
