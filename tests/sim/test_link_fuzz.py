@@ -23,6 +23,6 @@ def test_a_wrong_effect_is_found(monkeypatch, capsys):
     size = HostMap.size
     monkeypatch.setattr(HostMap, "size", lambda self, region: size(self, region) + 1)
     build_accelerator.cache_clear()
-    assert cli.main(["fuzz", "--frames", "1000", "--seed", "4"]) == 1
+    assert cli.main(["fuzz", "--frames", "1000", "--seed", "1"]) == 1
     build_accelerator.cache_clear()
-    assert "residuum: seed 4: burst" in capsys.readouterr().err
+    assert "residuum: seed 1: burst" in capsys.readouterr().err
