@@ -119,7 +119,13 @@ class LaneArray(wiring.Component):
         c = self.config
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
+        # The lane drives the multiplexers of all sums: it is no counter itself, but follows one that
+        # is a cycle ahead. After the last lane of a window nobody uses it.
         lane = Signal(c.lane_bits, reset_less=True)
+        lane_ahead = Signal(c.lane_bits, reset_less=True)
+        m.d.sync += [lane.eq(lane_ahead), lane_ahead.eq(lane_ahead + 1)]
+        with m.If(action.flush):
+            m.d.sync += [lane.eq(self.first_lane), lane_ahead.eq(self.first_lane + 1)]
         # A cycle brings one ticket and takes one slot: no more wait than a window has lanes.
         tickets = Signal(range(c.tile_lanes + 1), reset_less=True)
         with m.If(load):
@@ -128,7 +134,6 @@ class LaneArray(wiring.Component):
             m.d.sync += [
                 slot_valid.eq(1),
                 slot.lane.eq(0),
-                lane.eq(self.first_lane),
                 slot.last.eq(action.empty | (self.last_lane == 0)),
                 slot.empty.eq(action.empty),
                 slot.how.eq(action.how),
@@ -137,7 +142,6 @@ class LaneArray(wiring.Component):
         with m.Elif(slot_valid & ~slot.last):
             m.d.sync += [
                 slot.lane.eq(slot.lane + 1),
-                lane.eq(lane + 1),
                 slot.last.eq(slot.lane + 1 == self.last_lane),
                 tickets.eq(tickets + action.ticket),
             ]

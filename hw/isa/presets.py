@@ -32,7 +32,10 @@ PRESETS: Mapping[str, EngineConfig] = {
 }
 
 # Target clocks in MHz of presets that do not reach the clock of their boards.
-CLOCKS: Mapping[str, float] = dict.fromkeys(("85f-4bit", "85f-5bit", "85f-6bit", "85f-8bit"), 125.0)
+CLOCKS: Mapping[str, float] = {
+    "85f-4bit": 130.0,
+    **dict.fromkeys(("85f-5bit", "85f-6bit", "85f-8bit"), 125.0),
+}
 
 
 def preset(name: str) -> EngineConfig:
