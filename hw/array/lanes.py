@@ -119,8 +119,8 @@ class LaneArray(wiring.Component):
         c = self.config
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
-        # The lane drives the multiplexers of all sums: it is no counter itself, but follows one that
-        # is a cycle ahead. After the last lane of a window nobody uses it.
+        # The lane drives the multiplexers of all sums, so it is no counter itself: it follows one
+        # that is a cycle ahead. After the last lane of a window nobody uses it.
         lane = Signal(c.lane_bits, reset_less=True)
         lane_ahead = Signal(c.lane_bits, reset_less=True)
         m.d.sync += [lane.eq(lane_ahead), lane_ahead.eq(lane_ahead + 1)]
