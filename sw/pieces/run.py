@@ -330,9 +330,13 @@ class _Workers:
         if self._client is None:
             from joblib.externals.loky import get_reusable_executor
 
-            threads = {"OMP_NUM_THREADS": str(self._pool.threads)}
+            # A process may be idle while others have long pieces: loky ends it, with a warning,
+            # after ten seconds unless told otherwise.
             self._executor = get_reusable_executor(
-                self._pool.jobs, env=threads, initializer=_ignore_ctrl_c
+                self._pool.jobs,
+                timeout=86_400,
+                initializer=_ignore_ctrl_c,
+                env={"OMP_NUM_THREADS": str(self._pool.threads)},
             )
 
     def room(self) -> int:
