@@ -26,7 +26,7 @@ LARGEST_CYCLE_ERROR = 0.01
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """A network, and the board and engine on which it runs. ``most``: images of a deep network on
-    the simulated engine, at most; 100 take an hour."""
+    the simulated engine, at most; 100 take half an hour."""
 
     model: str
     bits: int

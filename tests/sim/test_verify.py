@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -66,13 +65,16 @@ def simulated(parts, monkeypatch):
     monkeypatch.setattr(measure, "on_engine", numbers)
 
 
-def interrupt_after(monkeypatch, count: int) -> None:
-    """Raise Ctrl-C when the main program waits for the (``count`` + 1)-th time."""
+def interrupt_after(monkeypatch, count: int, started: list[int] | None = None) -> None:
+    """Raise Ctrl-C when the main program waits for the (``count`` + 1)-th time, and not before more
+    than ``count`` parts have ``started``."""
     real, calls = pieces.wait, []
 
     def wait(*arguments, **options):
         calls.append(1)
         if len(calls) > count:
+            while started is not None and len(started) <= count:
+                time.sleep(0.01)
             monkeypatch.setattr(pieces, "wait", real)
             raise KeyboardInterrupt
         return real(*arguments, timeout=None, return_when=options["return_when"])
@@ -82,15 +84,15 @@ def interrupt_after(monkeypatch, count: int) -> None:
 
 @pytest.mark.long
 def test_broken_off_and_resumed_is_the_same_as_in_one_go(parts, monkeypatch, capsys):
-    """On the engine, with three parts: Ctrl-C comes after the first, when the second may run."""
-    interrupt_after(monkeypatch, 1)
+    """On the engine, with three parts: Ctrl-C comes during the second part."""
+    interrupt_after(monkeypatch, 1, parts)
     assert run("--images", "5", "--jobs", "1") == (130, {})
     said = capsys.readouterr().err
-    assert re.search(
-        "interrupted; [24] of 5 images of digits-8bit, tau 4, T 4, 16 lanes are done and kept in "
-        "build/pieces; the same command goes on from there$",
-        said.rstrip(),
+    assert (
+        "interrupted; 4 of 5 images of digits-8bit, tau 4, T 4, 16 lanes are done and kept in "
+        "build/pieces; " in said
     )
+    assert said.rstrip().endswith("the same command goes on from there")
 
     status, resumed = run("--images", "5", "--jobs", "1")
     assert (status, resumed["images"], resumed["mismatches"]) == (0, 5, 0)
