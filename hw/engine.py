@@ -27,6 +27,7 @@ from residuum.hw.layouts import (
     action_layout,
     target_layout,
     token_layout,
+    weight_rows_layout,
     weights_layout,
 )
 from residuum.hw.logic import delayed
@@ -113,8 +114,8 @@ class Engine(wiring.Component):
         entry = self._make_windows(m, units)
         self._scan(m, units)
         token = self._late_token(m, units.scanner)
-        weight_row = self._weight_row(m, units)
-        self._feed_tiles(m, units, weight_row, self._action(m, units, token), mode)
+        weight_rows = self._weight_rows(m, units)
+        self._feed_tiles(m, units, weight_rows, self._action(m, units, token), mode)
         self._finish(m, units)
         answers = {
             Region.DESCRIPTORS: descriptor,
@@ -253,13 +254,13 @@ class Engine(wiring.Component):
 
         # The host reads through the same ports while the engine is not busy.
         token = scanner.token
-        for bank, stop in zip(banks, units.stops, strict=True):
-            access = stop.here
+        for index, (bank, stop) in enumerate(zip(banks, units.stops, strict=True)):
+            access, event = stop.here, token.events[index % c.event_width]
             m.d.comb += [
                 bank.occupancy_row.eq(
                     Mux(access.idle, access.address[c.lane_bits :], scanner.occupancy_row)
                 ),
-                bank.train_address.eq(Mux(access.idle, access.address, Cat(token.lane, token.row))),
+                bank.train_address.eq(Mux(access.idle, access.address, Cat(event.lane, event.row))),
             ]
 
     def _late_token(self, m: Module, scanner: EventScanner) -> data.View:
@@ -271,48 +272,54 @@ class Engine(wiring.Component):
             token = token_next
         return token
 
-    def _weight_row(self, m: Module, units: Units) -> Signal:
-        """The token's weight row, three cycles after the token, for the first tile."""
+    def _weight_rows(self, m: Module, units: Units) -> data.View:
+        """The weight rows of the token's events, three cycles after the token, for the first
+        tile."""
         c = self.config
-        decoder, sequencer, scanner = units.decoder, units.sequencer, units.scanner
+        decoder, sequencer = units.decoder, units.sequencer
         host_row = address_view(c, Region.WEIGHTS, decoder.offset)
-        weight_row_sum = Signal(c.weight_row_bits, reset_less=True)
-        weight_row_early = Signal(c.weight_row_bits, reset_less=True)
-        weight_row = Signal(c.weight_row_bits, reset_less=True)
-        slot = scanner.token.lane * c.tiles + scanner.token.bank
-        m.d.sync += [
-            weight_row_sum.eq(scanner.token.weight + slot),
-            weight_row_early.eq(weight_row_sum),
-            # The host's access reaches the first tile in the same cycle as this row.
-            weight_row.eq(Mux(sequencer.busy, weight_row_early, host_row.row)),
-        ]
-        return weight_row
+        sums = Signal(weight_rows_layout(c), reset_less=True)
+        early = Signal(weight_rows_layout(c), reset_less=True)
+        rows = Signal(weight_rows_layout(c), reset_less=True)
+        for stream, event in enumerate(units.scanner.token.events):
+            slot = event.lane * c.tiles + event.bank * c.event_width + stream
+            m.d.sync += sums[stream].eq(event.weight + slot)
+        m.d.sync += [early.eq(sums), rows.eq(early)]
+        # The host's access reaches the first tile in the same cycle as this row.
+        with m.If(~sequencer.busy):
+            m.d.sync += rows[0].eq(host_row.row)
+        return rows
 
     def _action(self, m: Module, units: Units, late: data.View) -> data.View:
-        """The action of the first tile: the late token with the train of its bank. Also counts the
-        spikes of the train."""
+        """The action of the first tile: the late token with the trains of its banks. Also counts
+        the spikes of the trains."""
         c = self.config
         found = [
             Signal(c.steps, name=f"train_{index}", reset_less=True) for index in range(c.banks)
         ]
         m.d.sync += [train.eq(bank.train) for train, bank in zip(found, units.banks, strict=True)]
-        trains = Array(found)
         action = Signal(action_layout(c), reset_less=True)
+        for stream, event in enumerate(late.events):
+            trains = Array(found[stream :: c.event_width])
+            train = trains[event.bank] if len(trains) > 1 else trains[0]
+            m.d.sync += [
+                action.trains[stream].eq(Mux(event.valid, train, 0)),
+                action.shifts[stream].eq(event.shift),
+            ]
         m.d.sync += [
-            action.train.eq(Mux(late.event, trains[late.bank] if c.banks > 1 else trains[0], 0)),
-            action.shift.eq(late.shift),
             action.flush.eq(late.flush),
             action.empty.eq(late.empty),
             action.ticket.eq(late.ticket),
             action.how.eq(late.how),
         ]
-        spikes = Signal(range(c.steps + 1), reset_less=True)
-        m.d.sync += spikes.eq(sum(action.train[step] for step in range(c.steps)))
-        m.d.comb += units.counters.spikes.eq(spikes)
+        spikes = [Signal(range(c.steps + 1), name=f"spikes_{s}") for s in range(c.event_width)]
+        for count, train in zip(spikes, action.trains, strict=True):
+            m.d.sync += count.eq(sum(train[step] for step in range(c.steps)))
+        m.d.comb += units.counters.spikes.eq(sum(spikes))
         return action
 
     def _feed_tiles(
-        self, m: Module, units: Units, weight_row: Signal, action: data.View, mode: data.View
+        self, m: Module, units: Units, weight_rows: data.View, action: data.View, mode: data.View
     ) -> None:
         """Events and the start of a layer, on a bus that ripples from tile to tile."""
         drain = units.sequencer.drain
@@ -322,7 +329,7 @@ class Engine(wiring.Component):
             *(target[name].eq(drain[f"output_{name}"]) for name in ("row", "empty_row", "pitch")),
             *(target[name].eq(drain[name]) for name in same),
         ]
-        bus = EventBus(weight_row, action, units.sequencer.load, mode, target)
+        bus = EventBus(weight_rows, action, units.sequencer.load, mode, target)
         for tile in units.tiles:
             m.d.comb += bus.into(tile)
             bus = EventBus.after(tile)
@@ -359,7 +366,7 @@ class Engine(wiring.Component):
             counters.start.eq(sequencer.start),
             counters.finish.eq(sequencer.finish),
             counters.counting.eq(sequencer.counting),
-            counters.event.eq(scanner.token.event),
+            counters.events.eq(sum(event.valid for event in scanner.token.events)),
             counters.windows.eq(scanner.token.flush + scanner.token.ticket),
             counters.drain_stall.eq(scanner.drain_stall),
             counters.scan_stall.eq(scanner.scan_stall),
@@ -422,7 +429,8 @@ class Engine(wiring.Component):
                 stop.answer.eq(answer),
                 tile.idle.eq(here.idle),
                 tile.weight_write.eq(stop.write_weights),
-                tile.weight_write_row.eq(here.address),
+                tile.host_idle.eq(stop.access.idle),
+                tile.host_row.eq(stop.access.address),
                 tile.weight_write_data.eq(here.word),
                 tile.parameter_write.eq(stop.write_parameters),
                 tile.parameter_write_row.eq(here.address),

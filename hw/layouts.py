@@ -30,28 +30,37 @@ def end_layout() -> data.StructLayout:
     return data.StructLayout(dict.fromkeys(names, 1))
 
 
+def event_layout(config: EngineConfig) -> data.StructLayout:
+    """One event of stream s, if ``valid``: the train in lane ``lane`` of bank s + ``bank`` *
+    event_width of row ``row`` goes to the array with the weight row of its slot; ``weight`` is the
+    weight row of slot 0; with ``shift`` the weights count 2**H times."""
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "shift": 1,
+            "row": unsigned(config.feature_row_bits),
+            "lane": unsigned(config.lane_bits),
+            "bank": unsigned(config.stream_bank_bits),
+            "weight": unsigned(config.weight_row_bits),
+        }
+    )
+
+
 def token_layout(config: EngineConfig) -> data.StructLayout:
     """The output of the scanner to the lane array in one cycle.
 
-    An event (``event``): the train in lane ``lane`` of bank ``bank`` of row ``row`` goes to the
-    array with the weight row of its slot; ``weight`` is the weight row of slot 0; with ``shift``
-    the weights count 2**H times. The end of a window (``flush``): the array hands its sums to the
-    drain, before it adds the event of the same cycle; ``how`` belongs to the flush. A window
+    ``events``, one of each stream. The end of a window (``flush``): the array hands its sums to the
+    drain, before it adds the events of the same cycle; ``how`` belongs to the flush. A window
     without events that shares its result with all such windows is a ``ticket``, which the drain
     queues, or, if it is the last of its group, an ``empty`` flush.
     """
     return data.StructLayout(
         {
-            "event": 1,
-            "shift": 1,
+            "events": data.ArrayLayout(event_layout(config), config.event_width),
             "flush": 1,
             "empty": 1,
             "ticket": 1,
             "how": end_layout(),
-            "row": unsigned(config.feature_row_bits),
-            "lane": unsigned(config.lane_bits),
-            "bank": unsigned(config.bank_bits),
-            "weight": unsigned(config.weight_row_bits),
         }
     )
 
@@ -61,15 +70,20 @@ def weights_layout(config: EngineConfig) -> data.ArrayLayout:
     return data.ArrayLayout(unsigned(config.weight_bits), config.tile_lanes)
 
 
+def weight_rows_layout(config: EngineConfig) -> data.ArrayLayout:
+    """The weight row of an event of each stream."""
+    return data.ArrayLayout(unsigned(config.weight_row_bits), config.event_width)
+
+
 def action_layout(config: EngineConfig) -> data.StructLayout:
     """The action of the lane array in one cycle: with ``flush``, hand over the sums and start from
-    zero; then add a weight row to the steps in ``train``, with ``shift`` 2**H times. ``empty``,
-    ``ticket`` and ``how`` come from the scanner's token; an ``empty`` window has no sums to hand
-    over."""
+    zero; then add, for each stream, a weight row to the steps in its train (``trains``), with its
+    bit of ``shifts`` 2**H times. ``empty``, ``ticket`` and ``how`` come from the scanner's token; an
+    ``empty`` window has no sums to hand over."""
     return data.StructLayout(
         {
-            "train": unsigned(config.steps),
-            "shift": 1,
+            "trains": data.ArrayLayout(unsigned(config.steps), config.event_width),
+            "shifts": unsigned(config.event_width),
             "flush": 1,
             "empty": 1,
             "ticket": 1,

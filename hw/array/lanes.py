@@ -1,6 +1,6 @@
 """Lanes x steps accumulators of one tile, and the registers they drain through."""
 
-from amaranth.hdl import Array, Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +14,8 @@ NEIGHBOURS = 4
 
 class LaneArray(wiring.Component):
     """sum[p][t] += weight[p] if train[t], for all lanes p and steps t of a tile in one cycle; with
-    ``action.shift``, += weight[p] << H.
+    ``action.shifts``, += weight[p] << H. Of two events in a cycle, the first, the second or the sum
+    of both weights is added, as their trains say.
 
     A flush copies all sums and clears them; the next window may add its first event in the same
     cycle. The copies leave lane by lane: slot n, with ``lane`` n of 0 to ``last_lane``, is lane
@@ -32,7 +33,7 @@ class LaneArray(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "weights": In(weights_layout(config)),
+                "weights": In(data.ArrayLayout(weights_layout(config), config.event_width)),
                 "action": In(action_layout(config)),
                 "first_lane": In(config.lane_bits),
                 "last_lane": In(config.lane_bits),
@@ -49,39 +50,53 @@ class LaneArray(wiring.Component):
 
         # Add, clear and copy have the fan-out of all accumulators: drive them from registers.
         action = Signal(action_layout(c), reset_less=True)
-        weights = [self._weight(m, lane) for lane in range(c.tile_lanes)]
+        weights = [self._weights(m, lane) for lane in range(c.tile_lanes)]
+        used = Cat(
+            Cat(train[step] for train in self.action.trains).any() for step in range(c.steps)
+        )
+        add = Signal(c.steps, reset_less=True)
         clear = Signal(c.steps, reset_less=True)
         hand_over = Signal(reset_less=True)
         load = Signal(reset_less=True)
         m.d.sync += [
             action.eq(self.action),
+            add.eq(used),
             hand_over.eq(self.action.flush & ~self.action.empty),
             load.eq(self.load),
         ]
         for step in range(c.steps):
-            m.d.sync += clear[step].eq(self.load | (self.action.flush & ~self.action.train[step]))
+            m.d.sync += clear[step].eq(self.load | (self.action.flush & ~used[step]))
 
-        held = self._accumulate(m, action, weights, clear=clear, hand_over=hand_over)
+        held = self._accumulate(m, action, weights, add=add, clear=clear, hand_over=hand_over)
         lane = self._drain(m, action, load)
         self._choose(m, held, lane)
         return m
 
-    def _weight(self, m: Module, lane: int) -> Signal:
-        """The register of a lane's weight, shifted or not."""
+    def _weights(self, m: Module, lane: int) -> list[Signal]:
+        """Registers of what a lane may add: the weight of each event, shifted or not, and of two
+        events the sum."""
         c = self.config
-        weight = self.weights[lane].as_signed()
-        register = Signal(
-            signed(c.weight_bits + c.shift_bits), name=f"weight_{lane}", reset_less=True
-        )
-        m.d.sync += register.eq(Mux(self.action.shift, weight << c.shift_bits, weight))
-        return register
+        shape = signed(c.weight_bits + c.shift_bits + c.event_width - 1)
+        values = []
+        for stream, row in enumerate(self.weights):
+            weight = row[lane].as_signed()
+            values.append(Mux(self.action.shifts[stream], weight << c.shift_bits, weight))
+        if c.event_width == 2:
+            values.append(values[0] + values[1])
+        registers = []
+        for index, value in enumerate(values):
+            register = Signal(shape, name=f"weight_{lane}_{index}", reset_less=True)
+            m.d.sync += register.eq(value)
+            registers.append(register)
+        return registers
 
     def _accumulate(
         self,
         m: Module,
         action: data.View,
-        weights: list[Signal],
+        weights: list[list[Signal]],
         *,
+        add: Signal,
         clear: Signal,
         hand_over: Signal,
     ) -> list[list[Signal]]:
@@ -96,19 +111,19 @@ class LaneArray(wiring.Component):
                 copy = Signal(shape, name=f"held_{lane}_{step}", reset_less=True)
                 m.submodules[f"adder_{lane}_{step}"] = adder = GatedAdder(
                     width=c.accumulator_bits,
-                    b_width=c.weight_bits + c.shift_bits,
+                    b_width=len(weights[lane][0]),
                     ecp5=c.memory == "ecp5",
                 )
                 m.d.comb += [
                     adder.a.eq(total),
-                    adder.b.eq(weights[lane]),
+                    adder.b.eq(_added(weights[lane], [t[step] for t in action.trains])),
                     adder.clear.eq(action.flush),
                 ]
                 with m.If(hand_over):
                     m.d.sync += copy.eq(total)
                 with m.If(clear[step]):
                     m.d.sync += total.eq(0)
-                with m.Elif(action.train[step]):
+                with m.Elif(add[step]):
                     m.d.sync += total.eq(adder.total)
                 held[lane].append(copy)
         return held
@@ -175,3 +190,12 @@ class LaneArray(wiring.Component):
             one = Signal.like(column[0], name=f"chosen_{step}")
             m.d.sync += one.eq(Array(chosen)[group] if len(chosen) > 1 else chosen[0])
             m.d.comb += self.sums[step].eq(one)
+
+
+def _added(weights: list[Signal], spikes: list[Value]) -> Value:
+    """What a step adds, of a step that spikes in at least one event: five inputs for a bit of two
+    events, two LUTs of ECP5."""
+    if len(spikes) == 1:
+        return weights[0]
+    first, second, both = weights
+    return Mux(spikes[0], Mux(spikes[1], both, first), second)

@@ -14,6 +14,7 @@ from residuum.hw.layouts import (
     mode_layout,
     parameter_layout,
     target_layout,
+    weight_rows_layout,
     weights_layout,
     write_layout,
 )
@@ -29,7 +30,7 @@ class EventBus:
     """Signals that pass from tile to tile, one register per tile: events and the start of a
     layer."""
 
-    weight_row: Value
+    weight_rows: data.View
     action: data.View
     load: Value
     mode: data.View
@@ -37,7 +38,7 @@ class EventBus:
 
     def into(self, tile: "Tile") -> Statements:
         return [
-            tile.weight_row.eq(self.weight_row),
+            tile.weight_rows.eq(self.weight_rows),
             tile.action.eq(self.action),
             tile.load.eq(self.load),
             tile.mode.eq(self.mode),
@@ -47,7 +48,7 @@ class EventBus:
     @classmethod
     def after(cls, tile: "Tile") -> "EventBus":
         return cls(
-            tile.weight_row_next,
+            tile.weight_rows_next,
             tile.action_next,
             tile.load_next,
             tile.mode_next,
@@ -58,7 +59,7 @@ class EventBus:
 class Tile(wiring.Component):
     """``tile_lanes`` lanes from weight row to spike train.
 
-    ``action`` arrives three cycles after the ``weight_row`` that it uses. Both pass through a
+    ``action`` arrives three cycles after the ``weight_rows`` that it uses. Both pass through a
     register to the next tile, so wire length does not grow with the number of tiles. ``load``
     starts a layer with ``mode`` and ``target`` and passes through the tiles in the same way.
     ``load`` also clears the state of a run that a reset aborted. A tile has no other reset, because
@@ -72,8 +73,9 @@ class Tile(wiring.Component):
     result.
 
     While the engine is ``idle`` the host reads through the array's ports: ``parameter`` is the word
-    stored at ``parameter_write_row``. ``weights`` always is the row stored at ``weight_row``,
-    four cycles later.
+    stored at ``parameter_write_row``. ``weights`` always is the row stored at the first of the
+    ``weight_rows``, four cycles later. ``host_idle`` and ``host_row`` are ``idle`` and the row of a
+    weight write, one cycle ahead: the row takes the way of the second weight row.
 
     Parameters
     ----------
@@ -94,9 +96,9 @@ class Tile(wiring.Component):
         self._init = weights, parameters
         super().__init__(
             {
-                "weight_row": In(config.weight_row_bits),
+                "weight_rows": In(weight_rows_layout(config)),
                 "action": In(action_layout(config)),
-                "weight_row_next": Out(config.weight_row_bits),
+                "weight_rows_next": Out(weight_rows_layout(config)),
                 "action_next": Out(action_layout(config)),
                 "load": In(1),
                 "mode": In(mode_layout(config)),
@@ -110,7 +112,8 @@ class Tile(wiring.Component):
                 "logit_row": In(config.logit_row_bits),
                 "logit": Out(signed(config.potential_bits)),
                 "weight_write": In(1),
-                "weight_write_row": In(config.weight_row_bits),
+                "host_idle": In(1),
+                "host_row": In(config.weight_row_bits),
                 "weight_write_data": In(weights_layout(config).size),
                 "parameter_write": In(1),
                 "parameter_write_row": In(config.parameter_row_bits),
@@ -130,27 +133,29 @@ class Tile(wiring.Component):
         m.submodules.neurons = neurons = NeuronPipeline(c, init=init_parameters)
         m.submodules.maximum = maximum = Maximum(c)
 
-        row_next = Signal(c.weight_row_bits, reset_less=True)
+        rows_next = Signal(weight_rows_layout(c), reset_less=True)
+        second_row = Signal(c.weight_row_bits, reset_less=True)
         action_next = Signal(action_layout(c), reset_less=True)
         load_next = Signal(reset_less=True)
         mode_next = Signal(mode_layout(c), reset_less=True)
         target_next = Signal(target_layout(c), reset_less=True)
         m.d.sync += [
-            row_next.eq(self.weight_row),
+            rows_next.eq(self.weight_rows),
+            second_row.eq(Mux(self.host_idle, self.host_row, self.weight_rows[-1])),
             action_next.eq(self.action),
             load_next.eq(self.load),
             mode_next.eq(self.mode),
             target_next.eq(self.target),
         ]
         m.d.comb += [
-            self.weight_row_next.eq(row_next),
+            self.weight_rows_next.eq(rows_next),
             self.action_next.eq(action_next),
             self.load_next.eq(load_next),
             self.mode_next.eq(mode_next),
             self.target_next.eq(target_next),
-            weights.row.eq(row_next),
+            weights.row.eq(rows_next[0]),
             weights.write_enable.eq(self.weight_write),
-            weights.write_row.eq(self.weight_write_row),
+            weights.write_row.eq(second_row),
             weights.write_data.eq(self.weight_write_data),
             lanes.weights.eq(weights.weights),
             lanes.action.eq(action_next),
@@ -168,7 +173,7 @@ class Tile(wiring.Component):
             neurons.write_address.eq(self.parameter_write_row),
             neurons.write_data.eq(self.parameter_write_data),
             neurons.idle.eq(self.idle),
-            self.weights.eq(weights.weights),
+            self.weights.eq(weights.weights[0]),
             self.parameter.eq(neurons.parameter),
             maximum.load.eq(load_next),
             maximum.slot_valid.eq(neurons.result_valid),

@@ -34,6 +34,9 @@ class EngineConfig:
     tile_lanes : int
         Lanes that share one integrate-and-fire pipeline; divides ``lanes``. A window drains in
         at most ``tile_lanes`` cycles. Must be a power of two when there is more than one tile.
+    event_width : int
+        Events per cycle, 1 or 2: the banks of the feature memory take turns in giving them, so two
+        need two tiles or more.
     steps : int
         S, time steps (slots of a spike train) that are processed in parallel; tau + T <= S. At most
         31: a train and its mask bit share a host word.
@@ -70,6 +73,7 @@ class EngineConfig:
 
     lanes: int = 16
     tile_lanes: int = 8
+    event_width: int = 1
     steps: int = 8
     weight_bits: int = 8
     accumulator_bits: int = 16
@@ -88,6 +92,7 @@ class EngineConfig:
         limits = {
             "lanes": (1, 1024),
             "tile_lanes": (1, MAX_TILE_LANES),
+            "event_width": (1, 2),
             "steps": (1, MAX_STEPS),
             "weight_bits": (2, 16),
             "accumulator_bits": (4, 32),
@@ -118,6 +123,11 @@ class EngineConfig:
                 "tile_lanes must be a power of two when there are several tiles, "
                 f"not {self.tile_lanes!r}"
             )
+        if self.event_width > self.tiles:
+            raise ValueError(
+                f"event_width 2 needs two tiles; {self.lanes} lanes in tiles of {self.tile_lanes} "
+                "are one"
+            )
         if self.accumulator_bits < self.weight_bits + self.shift_bits:
             raise ValueError(
                 "accumulator_bits must be at least weight_bits + shift_bits = "
@@ -147,6 +157,11 @@ class EngineConfig:
         return self.tiles
 
     @cached_property
+    def stream_banks(self) -> int:
+        """Banks that give the events of one stream: bank b those of stream b % event_width."""
+        return -(-self.banks // self.event_width)
+
+    @cached_property
     def row_slots(self) -> int:
         """Slots of one row of the feature memory; the first ``lanes`` slots hold neurons."""
         return self.bank_slots * self.banks
@@ -158,6 +173,10 @@ class EngineConfig:
     @cached_property
     def bank_bits(self) -> int:
         return bits_for_count(self.banks)
+
+    @cached_property
+    def stream_bank_bits(self) -> int:
+        return bits_for_count(self.stream_banks)
 
     @cached_property
     def slot_bits(self) -> int:

@@ -16,18 +16,18 @@ EBR_GEOMETRIES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384
 DEVICE_EBR: Mapping[str, int] = {"12": 56, "25": 56, "45": 108, "85": 208}
 
 
-def ebr_geometry(*, width: int, depth: int) -> tuple[int, int]:
+def ebr_geometry(*, width: int, depth: int, dual: bool = False) -> tuple[int, int]:
     """The geometry (words, bits) with the fewest DP16KD for a memory, then with the fewest in
-    depth."""
+    depth; ``dual``: two words are read in a cycle."""
     return min(
-        EBR_GEOMETRIES,
+        [shape for shape in EBR_GEOMETRIES if not (dual and shape[1] == 36)],
         key=lambda shape: (-(-depth // shape[0]) * -(-width // shape[1]), -(-depth // shape[0])),
     )
 
 
-def ebr_count(*, width: int, depth: int) -> int:
+def ebr_count(*, width: int, depth: int, dual: bool = False) -> int:
     """Number of DP16KD of a memory with `depth` words of `width` bits."""
-    words, bits = ebr_geometry(width=width, depth=depth)
+    words, bits = ebr_geometry(width=width, depth=depth, dual=dual)
     return -(-depth // words) * -(-width // bits)
 
 
@@ -35,7 +35,6 @@ def block_memories(config: EngineConfig) -> dict[str, int]:
     """DP16KD of a whole design, by what they hold; each tile has its own weights, trains,
     occupancies, parameters and logits."""
     of_a_tile = {
-        "weights": (config.tile_lanes * config.weight_bits, max(2, config.weight_rows)),
         "trains": (config.steps + 1, config.feature_rows * config.bank_slots),
         "occupancies": (config.bank_slots + 1, config.feature_rows),
         "parameters": (2 * config.potential_bits, max(2, config.parameter_rows)),
@@ -47,7 +46,13 @@ def block_memories(config: EngineConfig) -> dict[str, int]:
         "counters": (HOST_WORD_BITS, config.layers * COUNTER_WORDS),
         "link": (HOST_WORD_BITS, 512),
     }
+    weights = ebr_count(
+        width=config.tile_lanes * config.weight_bits,
+        depth=max(2, config.weight_rows),
+        dual=config.event_width == 2,
+    )
     return {
+        "weights": config.tiles * weights,
         **{
             what: config.tiles * ebr_count(width=width, depth=depth)
             for what, (width, depth) in of_a_tile.items()

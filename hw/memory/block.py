@@ -1,4 +1,4 @@
-"""Simple dual-port block memory with an output register, used for all block memories of the
+"""Dual-port block memory with an output register, used for all block memories of the
 design."""
 
 from collections.abc import Iterator, Sequence
@@ -34,6 +34,9 @@ class BlockMemory(wiring.Component):
     ----------
     width, depth : int
         Bits of a word, and words.
+    dual : bool
+        Read through the write port, too: ``second_data`` shows the word at ``write_address`` with
+        the same latency.
     registered : bool
         Add a fabric register after each EBR, before the multiplexer of several EBR, which may be
         half a device away from the logic that reads them.
@@ -48,6 +51,7 @@ class BlockMemory(wiring.Component):
         *,
         width: int,
         depth: int,
+        dual: bool = False,
         registered: bool = False,
         ecp5: bool = False,
         init: Sequence[int] = (),
@@ -65,6 +69,7 @@ class BlockMemory(wiring.Component):
         self.init = tuple(init)
         self.width = width
         self.depth = depth
+        self.dual = dual
         self.read_latency = 3 if registered else 2
         self.ecp5 = ecp5
         address_bits = bits_for_count(depth)
@@ -75,6 +80,7 @@ class BlockMemory(wiring.Component):
                 "write_enable": In(1),
                 "write_address": In(address_bits),
                 "write_data": In(width),
+                "second_data": Out(width),
             }
         )
 
@@ -100,13 +106,20 @@ class BlockMemory(wiring.Component):
             read.en.eq(1),
         ]
         m.d.comb += self.read_data.eq(delayed(m, read.data, self.read_latency - 1, "output"))
+        if self.dual:
+            second = storage.read_port()
+            m.d.comb += [
+                second.addr.eq(self.write_address),
+                second.en.eq(1),
+                self.second_data.eq(delayed(m, second.data, self.read_latency - 1, "second")),
+            ]
 
     def _elaborate_ecp5(self, m: Module) -> None:
-        words, bits = ebr_geometry(width=self.width, depth=self.depth)
+        words, bits = ebr_geometry(width=self.width, depth=self.depth, dual=self.dual)
         word_bits = bits_for_count(words)
         blocks = -(-self.depth // words)
 
-        outputs = []
+        outputs, seconds = [], []
         for block in range(blocks):
             enable = Signal(name=f"write_enable_{block}")
             m.d.comb += enable.eq(
@@ -114,7 +127,7 @@ class BlockMemory(wiring.Component):
                 if blocks > 1
                 else self.write_enable
             )
-            slices = []
+            slices, second_slices = [], []
             for low in range(0, self.width, bits):
                 data = self.write_data[low : low + bits]
                 init = [
@@ -122,6 +135,7 @@ class BlockMemory(wiring.Component):
                     for word in self.init[block * words : (block + 1) * words]
                 ]
                 output = Signal(bits, name=f"output_{block}_{low}")
+                second = Signal(bits, name=f"second_{block}_{low}")
                 m.submodules[f"ebr_{block}_{low}"] = _dp16kd(
                     bits=bits,
                     write_enable=enable,
@@ -129,19 +143,33 @@ class BlockMemory(wiring.Component):
                     write_data=data,
                     read_address=self.read_address[:word_bits],
                     read_data=output,
+                    second_data=second if self.dual else None,
                     init=init,
                 )
                 slices.append(output[: len(data)])
-            outputs.append(delayed(m, Cat(*slices), self.read_latency - 2, f"word_{block}"))
+                second_slices.append(second[: len(data)])
+            later = self.read_latency - 2
+            outputs.append(delayed(m, Cat(*slices), later, f"word_{block}"))
+            if self.dual:
+                seconds.append(delayed(m, Cat(*second_slices), later, f"second_word_{block}"))
 
-        if blocks == 1:
-            m.d.comb += self.read_data.eq(outputs[0])
+        self._choose(m, "number", self.read_address[word_bits:], outputs, self.read_data)
+        if self.dual:
+            number = self.write_address[word_bits:]
+            self._choose(m, "second_number", number, seconds, self.second_data)
+
+    def _choose(
+        self, m: Module, name: str, block: Value, outputs: Sequence[Value], chosen_data: Value
+    ) -> None:
+        """The output of the EBR that has the word."""
+        if len(outputs) == 1:
+            m.d.comb += chosen_data.eq(outputs[0])
             return
         # Decode the block number before the register, one bit per block: no decoder after the EBR.
-        number = delayed(m, self.read_address[word_bits:], self.read_latency - 1, "number")
-        chosen = Signal(blocks, reset_less=True)
-        m.d.sync += chosen.eq(Cat(number == block for block in range(blocks)))
-        m.d.comb += self.read_data.eq(select(chosen, outputs))
+        number = delayed(m, block, self.read_latency - 1, name)
+        chosen = Signal(len(outputs), name=f"{name}_chosen", reset_less=True)
+        m.d.sync += chosen.eq(Cat(number == index for index in range(len(outputs))))
+        m.d.comb += chosen_data.eq(select(chosen, outputs))
 
 
 def ebr_init(words: Sequence[int], *, bits: int) -> Iterator[int]:
@@ -173,9 +201,11 @@ def _dp16kd(
     write_data: Value,
     read_address: Value,
     read_data: Signal,
+    second_data: Signal | None,
     init: Sequence[int],
 ) -> Module:
-    """A DP16KD that writes through port A and reads through port B, with output registers.
+    """A DP16KD that writes through port A and reads through port B, and through port A if there is
+    ``second_data``, with output registers.
 
     36 bits: the upper half of the word goes through the data pins of port B, and the four lowest
     address bits of the write port are byte enables (two for 18 bits).
@@ -234,4 +264,6 @@ def _dp16kd(
         data_pins.eq(write_data),
         read_data.eq(Cat(out_a, out_b) if bits == 36 else out_b),
     ]
+    if second_data is not None:
+        m.d.comb += second_data.eq(out_a)
     return m

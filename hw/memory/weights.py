@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from amaranth.hdl import Elaboratable, Module, unsigned
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
@@ -14,7 +14,7 @@ from residuum.hw.memory.block import BlockMemory
 class WeightColumns(wiring.Component):
     """The weights of one tile's lanes: a row address in, that row out three cycles later.
 
-    One row per cycle. The interface also suits a cache; `OnChipRefill` is its refill side for a
+    One row per cycle; with ``event_width`` 2 another one, at ``write_row``. The interface also suits a cache; `OnChipRefill` is its refill side for a
     store that holds every row. ``init`` are the first rows at power-up.
     """
 
@@ -24,7 +24,7 @@ class WeightColumns(wiring.Component):
         super().__init__(
             {
                 "row": In(config.weight_row_bits),
-                "weights": Out(weights_layout(config)),
+                "weights": Out(data.ArrayLayout(weights_layout(config), config.event_width)),
                 "write_enable": In(1),
                 "write_row": In(config.weight_row_bits),
                 "write_data": In(weights_layout(config).size),
@@ -37,17 +37,20 @@ class WeightColumns(wiring.Component):
         m.submodules.rows = rows = BlockMemory(
             width=weights_layout(c).size,
             depth=max(2, c.weight_rows),
+            dual=c.event_width == 2,
             registered=True,
             ecp5=c.memory == "ecp5",
             init=self.init,
         )
         m.d.comb += [
             rows.read_address.eq(self.row),
-            self.weights.as_value().eq(rows.read_data),
+            self.weights[0].as_value().eq(rows.read_data),
             rows.write_enable.eq(self.write_enable),
             rows.write_address.eq(self.write_row),
             rows.write_data.eq(self.write_data),
         ]
+        if c.event_width == 2:
+            m.d.comb += self.weights[1].as_value().eq(rows.second_data)
         return m
 
 

@@ -1,80 +1,33 @@
-"""Event scanner: from rows of the feature memory to events, one per cycle, zeros skipped."""
+"""Event scanner: from rows of the feature memory to events, zeros skipped."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.layouts import end_layout, token_layout
-from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
+from residuum.hw.scanner.picker import EventPicker, entry_layout, lowest, rest
 from residuum.hw.scanner.walker import request_layout
 
 # Cycles from ``occupancy_row`` to ``occupancy``.
 OCCUPANCY_LATENCY = 3
 
 
-def entry_layout(config: EngineConfig) -> data.StructLayout:
-    """A scanned row with at least one spiking neuron, or the last row of a pass.
-
-    ``occupancy`` is grouped by bank. These fields are computed from it before the queue, so that
-    picking fits in one cycle: the ``first`` bank with a spike and the ``others`` (one bit each),
-    the banks with a ``lone`` spike, whether there is any spike (``spiking``), and in no more than
-    one bank (``single``).
-    """
-    return data.StructLayout(
-        {
-            "occupancy": unsigned(config.row_slots),
-            "first": unsigned(config.banks),
-            "others": unsigned(config.banks),
-            "lone": unsigned(config.banks),
-            "spiking": 1,
-            "single": 1,
-            "row": unsigned(config.feature_row_bits),
-            "weight": unsigned(config.weight_row_bits),
-            "shift": 1,
-            "end": 1,
-            "how": end_layout(),
-        }
-    )
-
-
-def bank_layout(config: EngineConfig) -> data.StructLayout:
-    """The spiking neurons (``slots``) of one bank of a row. Without ``spiking`` there is none: the
-    entry only ends a pass (``end``, ``how``). ``final``: at most one neuron is left. ``skips``: if
-    the window has had no events, it shares the result of all such windows."""
-    return data.StructLayout(
-        {
-            "spiking": 1,
-            "final": 1,
-            "skips": 1,
-            "slots": unsigned(config.bank_slots),
-            "bank": unsigned(config.bank_bits),
-            "row": unsigned(config.feature_row_bits),
-            "weight": unsigned(config.weight_row_bits),
-            "shift": 1,
-            "end": 1,
-            "how": end_layout(),
-        }
-    )
-
-
 class EventScanner(wiring.Component):
-    """Reads occupancies ahead, queues rows that hold spikes, and picks their bits one by one.
+    """Reads occupancies ahead and gives one event per cycle from the even banks, and with
+    ``event_width`` 2 another one from the odd banks.
 
-    The queue lets the reading of empty rows overlap with events: the array waits only where rows
-    without events outnumber the events before them. A window is handed over together with the first
-    event of the next window, or earlier if the array is idle. The drain is then busy for
-    ``last_lane`` + 1 cycles, and a window that ends in this time waits. A window without events
-    (with ``skip_empty``) takes one cycle of the array, and one cycle of the drain, at the same time
-    or later.
+    Each stream of events has a queue of rows, which lets the reading of empty rows overlap with
+    events, and goes through a window at its own pace; at the end of the window it waits for the
+    other one. A window is handed over together with the first event of the next window, or earlier
+    if the array is idle. The drain is then busy for ``last_lane`` + 1 cycles, and a window that
+    ends in this time waits. A window without events (with ``skip_empty``) takes one cycle of the
+    streams, and one cycle of the drain, at the same time or later.
 
     ``ready`` tells the walker that a request is accepted in this cycle: from ``start`` to ``stop``,
-    while the queue has a free place. ``request`` is valid when ``advance`` is high. ``drain_stall``
-    and ``scan_stall`` mark cycles without an event because the drain is busy, or because no event
-    has been found; like ``token``, they are registered.
+    while the queues have a free place. ``request`` is valid when ``advance`` is high.
+    ``drain_stall`` and ``scan_stall`` mark cycles without an event because the drain is busy, or
+    because no event has been found; like ``token``, they are registered.
     """
 
     def __init__(self, config: EngineConfig):
@@ -99,13 +52,21 @@ class EventScanner(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        queue_out = self._read(m)
-        waiting = self._pick_bank(m, queue_out)
-        self._pick_slot(m, waiting)
+        pickers = [EventPicker(self.config) for _ in range(self.config.event_width)]
+        for index, picker in enumerate(pickers):
+            m.submodules[f"picker_{index}"] = picker
+            m.d.comb += [
+                picker.start.eq(self.start),
+                picker.stop.eq(self.stop),
+                picker.advance.eq(self.advance),
+            ]
+        m.d.comb += self.ready.eq(Cat(picker.ready for picker in pickers).all())
+        self._read(m, pickers)
+        self._end_windows(m, pickers)
         return m
 
-    def _read(self, m: Module) -> Queue:
-        """Writes the occupancy of the requested rows, masked to the window, to the queue."""
+    def _read(self, m: Module, pickers: list[EventPicker]) -> None:
+        """Gives the occupancy of the requested rows, masked to the window, to the pickers."""
         c = self.config
         m.d.comb += self.occupancy_row.eq(self.request.row)
 
@@ -133,42 +94,47 @@ class EventScanner(wiring.Component):
             occupancy.eq(self.occupancy & inside),
             row.eq(Mux(self.occupancy_empty, read.empty_row, read.row)),
         ]
+        row_late = Signal.like(row, reset_less=True)
+        m.d.sync += row_late.eq(row)
+        for stream, picker in enumerate(pickers):
+            banks = range(stream, c.banks, c.event_width)
+            own = Cat(occupancy.word_select(bank, c.bank_slots) for bank in banks)
+            self._enter(m, stream, picker, own, row_late, request[-1], valid[-1])
 
-        entry, useful, dropped = self._entry(m, occupancy, row, request[-1], valid[-1])
-        m.submodules.queue = queue = Queue(entry_layout(c).size)
-        m.d.comb += [queue.write.eq(useful), queue.write_data.eq(entry)]
-        self._reserve(m, dropped, queue)
-        return queue
-
-    def _entry(
-        self, m: Module, occupancy: Signal, row: Signal, late: data.View, late_valid: Signal
-    ) -> tuple[data.View, Signal, Signal]:
-        """A queue entry for a row: first cycle, the banks with spikes; second cycle, the first of
-        these.
-
-        Returns the entry, whether it is useful (it has a spike or ends a pass), and whether a row
-        is dropped because it is not.
-        """
+    def _enter(
+        self,
+        m: Module,
+        stream: int,
+        picker: EventPicker,
+        own: Cat,
+        row: Signal,
+        late: data.View,
+        late_valid: Signal,
+    ) -> None:
+        """The entry of a row for one picker: first cycle, its ``own`` banks with spikes; second
+        cycle, the first of these. The row is dropped if it has no spike and does not end a pass."""
         c = self.config
-        found = Signal(c.row_slots, reset_less=True)
-        found_row = Signal(c.feature_row_bits, reset_less=True)
-        banks = Signal(c.banks, reset_less=True)
-        lone = Signal(c.banks, reset_less=True)
-        m.d.sync += [found.eq(occupancy), found_row.eq(row)]
-        for bank in range(c.banks):
-            slots = occupancy.word_select(bank, c.bank_slots)
-            m.d.sync += [banks[bank].eq(slots.any()), lone[bank].eq(_rest(slots) == 0)]
 
-        entry = Signal(entry_layout(c), reset_less=True)
-        useful, dropped = Signal(), Signal()
+        def register(width: int, name: str) -> Signal:
+            return Signal(width, name=f"{name}_{stream}", reset_less=True)
+
+        found = register(c.stream_banks * c.bank_slots, "found")
+        banks, lone = register(c.stream_banks, "banks"), register(c.stream_banks, "lone")
+        m.d.sync += found.eq(own)
+        for bank in range(len(own) // c.bank_slots):
+            slots = own.word_select(bank, c.bank_slots)
+            m.d.sync += [banks[bank].eq(slots.any()), lone[bank].eq(rest(slots) == 0)]
+
+        entry = Signal(entry_layout(c), name=f"entry_{stream}", reset_less=True)
+        useful, dropped = Signal(name=f"useful_{stream}"), Signal(name=f"dropped_{stream}")
         m.d.sync += [
             entry.occupancy.eq(found),
-            entry.first.eq(_lowest(banks)),
-            entry.others.eq(_rest(banks)),
+            entry.first.eq(lowest(banks)),
+            entry.others.eq(rest(banks)),
             entry.lone.eq(lone),
             entry.spiking.eq(banks.any()),
-            entry.single.eq(_rest(banks) == 0),
-            entry.row.eq(found_row),
+            entry.single.eq(rest(banks) == 0),
+            entry.row.eq(row),
             entry.weight.eq(late.weight),
             entry.shift.eq(late.shift),
             entry.end.eq(late.end),
@@ -176,203 +142,65 @@ class EventScanner(wiring.Component):
             useful.eq(late_valid & (banks.any() | late.end)),
             dropped.eq(late_valid & ~(banks.any() | late.end)),
         ]
-
-        return entry, useful, dropped
-
-    def _reserve(self, m: Module, dropped: Signal, queue: Queue) -> None:
-        """Limits the requests in flight and the queued rows to the places of the queue. Between
-        layers the queue counts as full, so that a single bit enables requests."""
-        outstanding = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH)
-        taken = Signal()
-        m.d.sync += [
-            outstanding.eq(outstanding + change(self.advance, dropped, taken)),
-            taken.eq(queue.valid & queue.take),
-        ]
-        with m.If(self.start):
-            m.d.sync += outstanding.eq(0)
-        with m.Elif(self.stop):
-            m.d.sync += outstanding.eq(QUEUE_DEPTH)
-        m.d.comb += self.ready.eq(~outstanding[-1])
-
-    def _pick_bank(self, m: Module, queue: Queue) -> "_Waiting":
-        """Moves the banks of a queued row that hold spikes, one per cycle, into two registers. With
-        two registers, the selection of a bank does not depend on whether `_pick_slot` takes a bank
-        in the same cycle."""
-        c = self.config
-        entry = Signal(entry_layout(c))
-        m.d.comb += entry.eq(queue.data)
-
-        # For the second and later banks of a row: the bank itself, the banks after it, and whether
-        # it is the last.
-        begun = Signal()
-        next_bank = Signal(c.banks, reset_less=True)
-        next_others = Signal(c.banks, reset_less=True)
-        next_single = Signal(reset_less=True)
-        chosen = Mux(begun, next_bank, entry.first)
-        others = Mux(begun, next_others, entry.others)
-        last = Signal()
-        m.d.comb += last.eq(Mux(begun, next_single, entry.single))
-
-        found = Signal(bank_layout(c))
-        occupancies = [entry.occupancy.word_select(bank, c.bank_slots) for bank in range(c.banks)]
         m.d.comb += [
-            found.spiking.eq(entry.spiking),
-            found.final.eq((chosen & entry.lone).any() | ~entry.spiking),
-            found.skips.eq(~entry.spiking & self.skip_empty & ~entry.how.shared),
-            found.slots.eq(_select(chosen, occupancies)),
-            found.bank.eq(_index_of(chosen)),
-            found.row.eq(entry.row),
-            found.weight.eq(entry.weight),
-            found.shift.eq(entry.shift),
-            found.end.eq(entry.end & last),
-            found.how.eq(entry.how),
+            picker.entry.eq(entry),
+            picker.write.eq(useful),
+            picker.dropped.eq(dropped),
         ]
 
-        first, second = (Signal(bank_layout(c), reset_less=True) for _ in range(2))
-        first_valid, second_valid, taken = Signal(), Signal(), Signal()
-        push = Signal()
-        m.d.comb += [push.eq(queue.valid & ~second_valid), queue.take.eq(push & last)]
-        with m.If(push):
-            m.d.sync += [
-                next_bank.eq(_lowest(others)),
-                next_others.eq(_rest(others)),
-                next_single.eq(_rest(others) == 0),
-                begun.eq(~last),
-            ]
-        with m.If(~second_valid):
-            m.d.sync += second.eq(found)
-        with m.If(taken | ~first_valid):
-            m.d.sync += [
-                first.eq(Mux(second_valid, second, found)),
-                first_valid.eq(second_valid | push),
-                second_valid.eq(0),
-            ]
-        with m.Elif(push):
-            m.d.sync += second_valid.eq(1)
-        return _Waiting(first_valid, first, taken)
-
-    def _pick_slot(self, m: Module, waiting: "_Waiting") -> None:
-        """The spiking neurons of a bank, one per cycle, and the ends of windows between them."""
+    def _end_windows(self, m: Module, pickers: list[EventPicker]) -> None:
+        """Ends a window when all streams have ended it, and hands it to the drain. Gives the
+        token."""
         c = self.config
-        valid = Signal()
-        bank = Signal(bank_layout(c), reset_less=True)
-        how = bank.how
-        take = Signal()
-        # `silent`: a window without events ends here, with the shared result. `last`: the bank has
-        # no other neuron, or, if silent, the window is the last of its group. Two bits for all
-        # cases, decided beforehand, keep the inputs of `take` few.
-        silent, last = Signal(reset_less=True), Signal(reset_less=True)
-
-        # If a window ends with a row without spikes, mark the end at the present bank, provided
-        # that this bank has another spike after this cycle. Otherwise the end takes a separate
-        # cycle.
-        merge = waiting.valid & ~waiting.bank.spiking & valid & ~silent & ~last & ~bank.end
-        m.d.comb += waiting.taken.eq(take | merge)
-
-        # `due`: a window is complete and its sums are still in the accumulators. `busy`: cycles
-        # until the drain can take the next flush; `free`: there are none. `seen`: the window has
-        # had an event. A ticket need not wait for the drain, which gives out one per cycle.
+        # `due`: a window is complete, and its sums are still in the accumulators (`due_empty`: it
+        # had no events, and there are none). `busy`: cycles until the drain can take the next
+        # flush; `free`: there are none. `seen`: the window has had an event. A ticket need not wait
+        # for the drain, which gives out one per cycle.
         due = Signal()
+        due_empty = Signal(reset_less=True)
         due_how = Signal(end_layout(), reset_less=True)
         seen = Signal()
         busy = Signal(range(c.tile_lanes + 1))
         free = Signal(init=1)
 
-        event, flush, empty, ticket, close = (
-            Signal(name=name) for name in ("event", "flush", "empty", "ticket", "close")
+        # Events and ends may proceed: no sums are due, or they can be handed over now.
+        clear, complete, silent, ticket, flush = (
+            Signal(name=name) for name in ("clear", "complete", "silent", "ticket", "flush")
         )
-        # An event or an end may proceed: no sums are due, or they can be handed over now.
-        clear = ~due | free
+        how = pickers[0].how
+        spiking = Cat(picker.spiking for picker in pickers).any()
+        events = Cat(picker.event.valid for picker in pickers).any()
+        found = Cat(picker.found for picker in pickers).all()
         m.d.comb += [
-            event.eq(valid & bank.spiking & clear),
-            ticket.eq(valid & silent & ~last & clear),
-            empty.eq(valid & silent & last & ~due),
-            flush.eq(free & (due | empty)),
-            close.eq(valid & last & ~silent & bank.end & clear),
-            take.eq(~valid | (last & ~silent & clear) | ticket | (empty & free)),
+            clear.eq(~due | free),
+            complete.eq(Cat(picker.ending for picker in pickers).all() & clear),
+            silent.eq(self.skip_empty & ~how.shared & ~seen & ~spiking),
+            ticket.eq(complete & silent & ~how.group_last),
+            flush.eq(due & free),
         ]
+        for picker in pickers:
+            m.d.comb += [picker.clear.eq(clear), picker.complete.eq(complete)]
 
-        seen_next, silent_next = Signal(), Signal()
-        m.d.comb += [
-            seen_next.eq((seen | event) & ~close),
-            silent_next.eq(waiting.bank.skips & ~seen_next),
+        m.d.sync += [
+            seen.eq((seen | events) & ~complete),
+            due.eq((complete & ~ticket) | (due & ~free)),
         ]
-        m.d.sync += [seen.eq(seen_next), due.eq(close | (due & ~free))]
-        with m.If(close):
-            m.d.sync += due_how.eq(how)
-        with m.If(due & free):
-            m.d.sync += [
-                busy.eq(self.last_lane + ticket),
-                free.eq((self.last_lane == 0) & ~ticket),
-            ]
+        with m.If(complete):
+            m.d.sync += [due_how.eq(how), due_empty.eq(silent)]
+        with m.If(flush):
+            last_lane = Mux(due_empty, 0, self.last_lane)
+            m.d.sync += [busy.eq(last_lane + ticket), free.eq((last_lane == 0) & ~ticket)]
         with m.Elif(~free & ~ticket):
             m.d.sync += [busy.eq(busy - 1), free.eq(busy == 1)]
-        with m.If(take):
-            m.d.sync += [
-                valid.eq(waiting.valid),
-                bank.eq(waiting.bank),
-                silent.eq(silent_next),
-                last.eq(Mux(silent_next, waiting.bank.how.group_last, waiting.bank.final)),
-            ]
-        with m.Else():
-            with m.If(event):
-                m.d.sync += [
-                    bank.slots.eq(_rest(bank.slots)),
-                    last.eq(_rest(_rest(bank.slots)) == 0),
-                ]
-            with m.If(merge):
-                m.d.sync += [bank.end.eq(1), how.eq(waiting.bank.how)]
 
         token = Signal(token_layout(c))
         m.d.sync += [
-            token.event.eq(event),
-            token.shift.eq(bank.shift),
+            *(token.events[index].eq(picker.event) for index, picker in enumerate(pickers)),
             token.flush.eq(flush),
-            token.empty.eq(empty),
+            token.empty.eq(due_empty),
             token.ticket.eq(ticket),
-            token.how.eq(Mux(due, due_how, how)),
-            token.row.eq(bank.row),
-            token.lane.eq(_index_of(_lowest(bank.slots))),
-            token.bank.eq(bank.bank),
-            token.weight.eq(bank.weight),
-            self.drain_stall.eq(valid & ~take & ~event),
-            self.scan_stall.eq(~valid),
+            token.how.eq(due_how),
+            self.drain_stall.eq(~clear & found),
+            self.scan_stall.eq(~events & ~found),
         ]
         m.d.comb += self.token.eq(token)
-
-
-@dataclass
-class _Waiting:
-    """The next bank for `_pick_slot`, and the signal that takes it."""
-
-    valid: Signal
-    bank: Signal
-    taken: Signal
-
-
-def _lowest(bits: Value) -> Value:
-    """The lowest set bit alone, in LUTs: a subtraction would use a carry chain."""
-    return Cat(bits[index] & ~bits[:index].any() for index in range(len(bits)))
-
-
-def _rest(bits: Value) -> Value:
-    """All set bits but the lowest."""
-    return Cat(bits[index] & bits[:index].any() for index in range(len(bits)))
-
-
-def _select(one_hot: Value, values: Sequence[Value]) -> Value:
-    """The value whose bit is set, 0 if none is: an OR of ANDs, no priority."""
-    result: Value = Const(0, len(values[0]))
-    for index, value in enumerate(values):
-        result = result | Mux(one_hot[index], value, 0)
-    return result
-
-
-def _index_of(one_hot: Value) -> Value:
-    """The index of the only set bit, as wide as needed (0 bits for a single one)."""
-    width = len(one_hot)
-    bits = (width - 1).bit_length()
-    return Cat(
-        Cat(*(one_hot[index] for index in range(width) if index >> bit & 1)).any()
-        for bit in range(bits)
-    )

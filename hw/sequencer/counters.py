@@ -27,8 +27,8 @@ class Counters(wiring.Component):
                 "start": In(1),
                 "finish": In(1),
                 "counting": In(1),
-                "event": In(1),
-                "spikes": In(range(config.steps + 1)),
+                "events": In(range(config.event_width + 1)),
+                "spikes": In(range(config.event_width * config.steps + 1)),
                 "windows": In(2),
                 "drain_stall": In(1),
                 "scan_stall": In(1),
@@ -52,16 +52,20 @@ class Counters(wiring.Component):
             m.d.sync += [taken.eq(cycles), cycles.eq(1)]
 
         # Register gated and multi-bit increments first: no LUT before the carry chain.
+        events = Signal(range(self.config.event_width + 1))
+        spikes = Signal(range(self.config.event_width * self.config.steps + 1))
         windows = Signal(2)
         drain_stall, scan_stall = Signal(), Signal()
         m.d.sync += [
+            events.eq(self.events),
+            spikes.eq(self.spikes),
             windows.eq(self.windows),
             drain_stall.eq(self.drain_stall & self.counting),
             scan_stall.eq(self.scan_stall & self.counting),
         ]
         amounts = {
-            Counter.EVENTS: self.event,
-            Counter.SPIKES: self.spikes,
+            Counter.EVENTS: events,
+            Counter.SPIKES: spikes,
             Counter.WINDOWS: windows,
             Counter.DRAIN_STALLS: drain_stall,
             Counter.SCAN_STALLS: scan_stall,

@@ -85,6 +85,12 @@ class Sequencer(wiring.Component):
             (word == len(places)) & ~Cat(valid for valid, _ in arriving[1:]).any()
         )
 
+        # The counters lag behind the events.
+        ended, file = Signal(), Signal()
+        m.d.sync += file.eq(ended)
+        with m.If(file):
+            m.d.sync += filing.eq(0)
+
         with m.FSM(name="state"):
             with m.State("IDLE"):
                 m.d.sync += [layer.eq(self.first), final.eq(self.last), word.eq(0)]
@@ -109,7 +115,8 @@ class Sequencer(wiring.Component):
             with m.State("SCAN"):
                 m.d.sync += [word.eq(0), counted.eq(layer)]
                 with m.If(self.events_done):
-                    m.d.sync += [filing.eq(0), self.counting.eq(0)]
+                    m.d.comb += ended.eq(1)
+                    m.d.sync += self.counting.eq(0)
                     m.next = "FETCH"
                     with m.If(layer == final):
                         m.next = "FINISH"

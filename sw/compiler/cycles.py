@@ -39,7 +39,8 @@ class Request:
     Attributes
     ----------
     events
-        Number of spiking neurons in each bank, without the banks that have none.
+        For each stream of events, the number of spiking neurons in each of its banks, without the
+        banks that have none.
     end
         Last row of a pass over its window, or of its last source.
     shared
@@ -48,7 +49,7 @@ class Request:
         Last pass over the last window of the group, of the layer.
     """
 
-    events: tuple[int, ...]
+    events: tuple[tuple[int, ...], ...]
     end: bool = False
     shared: bool = False
     group_last: bool = False
@@ -158,13 +159,19 @@ def _windows(
 ) -> Iterator[list[Request]]:
     """The requests of every window, in the order of the engine; each source has a window."""
     d = plan.descriptor
+    width = config.event_width
     found = [_by_bank(counts > 0, config) for counts in maps]
     for group in range(plan.groups):
         if d.skip_empty:
-            yield [Request((), end=True, shared=True)]
+            yield [Request(((),) * width, end=True, shared=True)]
         windows = list(_group_rows(plan, group, config.lanes))
         events = [
-            iter([tuple(n for n in banks if n) for banks in counts.tolist()])
+            iter(
+                [
+                    tuple(tuple(n for n in banks[stream::width] if n) for stream in range(width))
+                    for banks in counts.tolist()
+                ]
+            )
             for counts in _counts(windows, found, d.two_sources)
         ]
         for number, parts in enumerate(windows, start=1):
@@ -286,16 +293,11 @@ class _FrontEnd:
         windows = iter(self.requests)
         table: deque[int] = deque()
         table_outstanding = 0
-        window_taken = popped = False
+        window_taken = False
         walking: deque[Request] = deque()
-        rows: deque[tuple[int, Request]] = deque()
-        dropped: deque[int] = deque()
-        outstanding = 0
-        banks: deque[int] = deque()
-        waiting: deque[_Picked] = deque()
-        picked: _Picked | None = None
+        streams = [_Stream(index) for index in range(self.config.event_width)]
         due: Request | None = None
-        seen = False
+        due_empty = seen = False
         busy = 0
         last_lane = self.plan.descriptor.last_lane
         skip_empty = bool(self.plan.descriptor.skip_empty)
@@ -305,84 +307,37 @@ class _FrontEnd:
             cycle += 1
             scanning = cycle > self.start
 
-            # Picker: slots of the picked bank, and ends of windows.
-            take = more = flush = ticket = event = empty = False
-            closing: Request | None = None
-            flushed: Request | None = None
+            # Pickers: slots of the picked banks, and ends of windows.
             free = busy == 0
-            if picked is not None and picked.slots:
-                event = due is None or free
-                flush = due is not None and free
-                take = event and picked.slots == 1
-                more = picked.slots > 1
-                if take and picked.end is not None:
-                    closing = picked.end
-            elif picked is not None and picked.end is not None:
-                end = picked.end
-                if not seen and skip_empty and not end.shared and end.group_last:
-                    flush, empty = free, due is None
-                    take = free and due is None
-                    flushed = end if take else None
-                elif not seen and skip_empty and not end.shared:
-                    flush = due is not None and free
-                    ticket = due is None or free
-                    take = ticket
-                else:
-                    flush = due is not None and free
-                    take = due is None or free
-                    closing = end if take else None
-            else:
-                flush = due is not None and free
-                take = True
-            if flush:
-                flushed = flushed or due
+            flush = due is not None and free
+            clear = due is None or free
+            found = all(stream.picked is not None for stream in streams)
+            picked = [clear and stream.spiking for stream in streams]
+            complete = clear and all(stream.ending for stream in streams)
+            end = streams[0].picked.end if complete and streams[0].picked else None
+            silent = end is not None and skip_empty and not (end.shared or seen or any(picked))
+            ticket = silent and end is not None and not end.group_last
             if scanning:
-                self.drain_stalls += picked is not None and not take and not event
-                self.scan_stalls += picked is None
-                self.events += event
+                self.events += sum(picked)
+                self.scan_stalls += not (found or any(picked))
+                self.drain_stalls += found and not clear
                 self.windows += flush + ticket
 
             # A queue counts an entry as outstanding for one more cycle after it was taken.
             issuing = table_outstanding < WINDOW_QUEUE
             table_outstanding -= window_taken
-            given_back = popped
+            ready = scanning and all(stream.outstanding < ROW_QUEUE for stream in streams)
+            for stream, event in zip(streams, picked, strict=True):
+                stream.move(cycle, event=event, clear=clear, complete=complete)
 
-            # Waiting banks -> picked bank.
-            room = len(waiting) < WAITING_BANKS
-            following: _Picked | None = None
-            merging: Request | None = None
-            if take:
-                following = waiting.popleft() if waiting else None
-            elif waiting and not waiting[0].slots and more and picked and picked.end is None:
-                merging = waiting.popleft().end
-
-            # Row queue -> waiting banks.
-            popped = False
-            if rows and rows[0][0] <= cycle and room:
-                head = rows[0][1]
-                if not banks:
-                    banks = deque(head.events or (0,))
-                slots = banks.popleft()
-                popped = not banks
-                waiting.append(_Picked(slots, head if popped and head.end else None))
-                if popped:
-                    rows.popleft()
-
-            # Row walker -> row queue.
-            ready = outstanding < ROW_QUEUE and scanning
+            # Row walker -> row queues.
             advance = ready and bool(walking)
             window_end = advance and len(walking) == 1
             window_taken = bool(table) and table[0] <= cycle and (not walking or window_end)
-            drops = bool(dropped) and dropped[0] == cycle
-            if drops:
-                dropped.popleft()
-            outstanding += advance - given_back - drops
             if advance:
                 request = walking.popleft()
-                if request.events or request.end:
-                    rows.append((cycle + ROW_LATENCY + QUEUE_LATENCY, request))
-                else:
-                    dropped.append(cycle + ROW_LATENCY)
+                for stream in streams:
+                    stream.put(request, cycle)
 
             # Axis tables -> windows.
             if window_taken:
@@ -392,25 +347,19 @@ class _FrontEnd:
                 table.append(cycle + TABLE_LATENCY + QUEUE_LATENCY)
                 table_outstanding += 1
 
-            # State of the picker in the next cycle.
-            if flush and not empty:
-                busy, due = last_lane + ticket, None
-            elif not free:
-                busy -= not ticket
-            if event:
-                seen = True
-                if picked is not None and not take:
-                    picked.slots -= 1
-            if closing is not None:
-                due, seen = closing, False
-            if merging is not None and picked is not None:
-                picked.end = merging
-            if take:
-                picked = following
-            if flushed is not None and flushed.layer_last:
+            if flush and due is not None and due.layer_last:
                 # The engine sees the hand-over one cycle later, and has nothing to pick until then.
                 self.scan_stalls += 1
-                return cycle, 0 if empty else last_lane
+                return cycle, 0 if due_empty else last_lane
+
+            # State of the drain in the next cycle.
+            if flush:
+                busy, due = (0 if due_empty else last_lane) + ticket, None
+            elif not free:
+                busy -= not ticket
+            seen = (seen or any(picked)) and not complete
+            if complete and not ticket:
+                due, due_empty = end, silent
 
 
 @dataclass
@@ -419,6 +368,65 @@ class _Picked:
 
     slots: int
     end: Request | None
+
+
+class _Stream:
+    """One stream of events: row queue -> banks -> slots."""
+
+    def __init__(self, index: int):
+        self.index = index
+        self.rows: deque[tuple[int, Request]] = deque()
+        self.dropped: deque[int] = deque()
+        self.outstanding = 0
+        self.popped = False
+        self.banks: deque[int] = deque()
+        self.waiting: deque[_Picked] = deque()
+        self.picked: _Picked | None = None
+
+    @property
+    def spiking(self) -> bool:
+        """Whether there is an event to pick."""
+        return self.picked is not None and self.picked.slots > 0
+
+    @property
+    def ending(self) -> bool:
+        """Whether its part of the window ends here, with or without an event."""
+        return self.picked is not None and self.picked.slots <= 1 and self.picked.end is not None
+
+    def move(self, cycle: int, *, event: bool, clear: bool, complete: bool) -> None:
+        """Row queue -> waiting banks -> picked bank."""
+        room = len(self.waiting) < WAITING_BANKS
+        picked = self.picked
+        if picked is None or complete or (clear and picked.slots <= 1 and picked.end is None):
+            self.picked = self.waiting.popleft() if self.waiting else None
+        else:
+            bare = self.waiting and not self.waiting[0].slots
+            if bare and picked.slots > 1 and picked.end is None:
+                picked.end = self.waiting.popleft().end
+            picked.slots -= event
+        given_back = self.popped
+        self.popped = False
+        if self.rows and self.rows[0][0] <= cycle and room:
+            head = self.rows[0][1]
+            if not self.banks:
+                self.banks = deque(head.events[self.index] or (0,))
+            slots = self.banks.popleft()
+            self.popped = not self.banks
+            self.waiting.append(_Picked(slots, head if self.popped and head.end else None))
+            if self.popped:
+                self.rows.popleft()
+        self.outstanding -= given_back
+        if self.dropped and self.dropped[0] == cycle:
+            self.dropped.popleft()
+            self.outstanding -= 1
+
+    def put(self, request: Request, cycle: int) -> None:
+        """A row that the walker gives in this cycle; without spikes it is dropped later."""
+        self.outstanding += 1
+        if request.events[self.index] or request.end:
+            self.rows.append((cycle + ROW_LATENCY + QUEUE_LATENCY, request))
+        else:
+            self.dropped.append(cycle + ROW_LATENCY)
 
 
 __all__ = ["Request", "predict"]

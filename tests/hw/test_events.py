@@ -13,12 +13,17 @@ from residuum.hw.scanner.events import EventScanner
 from tests.hw.simulation import plain, simulate
 
 OCCUPANCY_LATENCY = 3
-EVENT = ("row", "lane", "bank", "weight", "shift")
 HOW = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
 
 
-def config(lanes: int, tile_lanes: int) -> EngineConfig:
-    return EngineConfig(lanes=lanes, tile_lanes=tile_lanes, feature_rows=32, weight_rows=256)
+def config(lanes: int, tile_lanes: int, event_width: int = 1) -> EngineConfig:
+    return EngineConfig(
+        lanes=lanes,
+        tile_lanes=tile_lanes,
+        event_width=event_width,
+        feature_rows=32,
+        weight_rows=256,
+    )
 
 
 @dataclass
@@ -82,8 +87,24 @@ def expected(c: EngineConfig, passes: list[Pass], *, skip_empty: bool) -> list[t
     return result
 
 
+def picked(token: dict) -> list[tuple]:
+    """The events of a token, each with its bank in the feature memory."""
+    width = len(token["events"])
+    return [
+        (
+            event["row"],
+            event["lane"],
+            stream + width * event["bank"],
+            event["weight"],
+            event["shift"],
+        )
+        for stream, event in enumerate(token["events"])
+        if event["valid"]
+    ]
+
+
 def observed(tokens: list[dict]) -> list[tuple]:
-    """The same, from tokens. In one token, a flush precedes the ticket or event."""
+    """The same, from tokens. In one token, a flush precedes the ticket or the events."""
     result: list[tuple] = []
     events: list[tuple] = []
     for token in tokens:
@@ -95,8 +116,7 @@ def observed(tokens: list[dict]) -> list[tuple]:
         for end in ends:
             result += [("events", sorted(events)), end]
             events = []
-        if token["event"]:
-            events.append(tuple(token[name] for name in EVENT))
+        events += picked(token)
     return result + ([("events", events)] if events else [])
 
 
@@ -243,15 +263,20 @@ def sometimes(seed: int, share: float):
     return lambda: rng.random() < share
 
 
-SIZES = pytest.mark.parametrize(("lanes", "tile_lanes"), [(1, 1), (3, 3), (4, 2), (3, 1), (8, 8)])
+SIZES = pytest.mark.parametrize(
+    ("lanes", "tile_lanes", "event_width"),
+    [(1, 1, 1), (3, 3, 1), (4, 2, 1), (3, 1, 1), (8, 8, 1), (4, 2, 2), (3, 1, 2), (16, 4, 2)],
+)
 
 
 @SIZES
 @pytest.mark.parametrize("density", [0.0, 0.05, 0.4, 1.0])
 @pytest.mark.parametrize("skip_empty", [False, True], ids=["all windows", "empty ones shared"])
 @pytest.mark.parametrize("share", [1.0, 0.4], ids=["rows at once", "rows late"])
-def test_every_spike_once_and_every_window_in_order(lanes, tile_lanes, density, skip_empty, share):
-    c = config(lanes, tile_lanes)
+def test_every_spike_once_and_every_window_in_order(
+    lanes, tile_lanes, event_width, density, skip_empty, share
+):
+    c = config(lanes, tile_lanes, event_width)
     for last_lane in {0, tile_lanes - 1}:
         passes = random_passes(c, random.Random(lanes), density=density, count=12)
         tokens = scan(
@@ -270,7 +295,8 @@ def test_every_spike_once_and_every_window_in_order(lanes, tile_lanes, density, 
 def test_random_windows(seed, density, skip_empty):
     rng = random.Random(seed)
     tile_lanes = rng.choice([1, 2, 4])
-    c = config(tile_lanes * rng.choice([1, 2, 3]), tile_lanes)
+    tiles = rng.choice([1, 2, 3, 4])
+    c = config(tile_lanes * tiles, tile_lanes, rng.choice([1, min(2, tiles)]))
     last_lane = rng.randrange(tile_lanes)
     passes = random_passes(c, rng, density=density, count=30)
     tokens = scan(c, passes, last_lane=last_lane, skip_empty=skip_empty)
@@ -280,17 +306,18 @@ def test_random_windows(seed, density, skip_empty):
     )
 
 
-def test_windows_in_several_passes():
-    c = config(3, 3)
+@pytest.mark.parametrize("c", [config(3, 3), config(4, 2, 2)], ids=["one stream", "two"])
+def test_windows_in_several_passes(c):
     passes = random_passes(c, random.Random(2), density=0.2, count=12, passes=3)
-    tokens = scan(c, passes, last_lane=2)
-    assert (observed(tokens), too_early(tokens, 2)) == (expected(c, passes, skip_empty=False), [])
+    tokens = scan(c, passes, last_lane=1)
+    assert (observed(tokens), too_early(tokens, 1)) == (expected(c, passes, skip_empty=False), [])
 
 
 @pytest.mark.parametrize("after", [1, 3, 5, 6, 9, 20, 33])
 @pytest.mark.parametrize("skip_empty", [False, True])
-def test_a_reset_forgets_everything(after, skip_empty):
-    c = config(4, 2)
+@pytest.mark.parametrize("event_width", [1, 2])
+def test_a_reset_forgets_everything(after, skip_empty, event_width):
+    c = config(4, 2, event_width)
     passes = random_passes(c, random.Random(3), density=0.3, count=12)
     tokens = scan(c, passes, last_lane=1, skip_empty=skip_empty, reset_after=after)
     assert observed(tokens) == expected(c, passes, skip_empty=skip_empty)
@@ -304,7 +331,7 @@ def spiking_rows(c: EngineConfig, counts: list[int]) -> list[Row]:
 
 
 def event_cycles(tokens: list[dict]) -> list[int]:
-    return [now for now, token in enumerate(tokens) if token["event"]]
+    return [now for now, token in enumerate(tokens) for _ in picked(token)]
 
 
 def test_no_row_is_taken_behind_the_stop():
@@ -323,12 +350,15 @@ def test_no_row_is_taken_behind_the_stop():
 
 
 @SIZES
-def test_an_event_per_cycle_from_full_rows(lanes, tile_lanes):
-    c = config(lanes, tile_lanes)
+def test_an_event_per_cycle_and_stream_from_full_rows(lanes, tile_lanes, event_width):
+    c = config(lanes, tile_lanes, event_width)
     # Enough events per window for the drain of the previous window to end.
     passes = [Pass(spiking_rows(c, [lanes] * 8)) for _ in range(6)]
     cycles = event_cycles(scan(c, passes, last_lane=tile_lanes - 1))
-    assert cycles == list(range(cycles[0], cycles[0] + 6 * 8 * lanes))
+    # The lanes of an odd number of tiles are not equally many in both streams.
+    length = 6 * 8 * c.stream_banks * tile_lanes
+    assert len(cycles) == 6 * 8 * lanes
+    assert sorted(set(cycles)) == list(range(cycles[0], cycles[0] + length))
 
 
 def test_an_event_per_cycle_from_rows_with_one_spike():
@@ -354,12 +384,13 @@ def test_windows_wait_for_the_drain():
 def test_a_window_is_handed_over_when_nothing_follows():
     c = config(2, 2)
     tokens = scan(c, [Pass(spiking_rows(c, [2]))], last_lane=1)
-    active = [t for t in tokens if t["event"] or t["flush"]]
-    assert [(t["event"], t["flush"]) for t in active] == [(1, 0), (1, 0), (0, 1)]
+    active = [t for t in tokens if picked(t) or t["flush"]]
+    assert [(len(picked(t)), t["flush"]) for t in active] == [(1, 0), (1, 0), (0, 1)]
 
 
-def test_a_window_without_events_takes_one_cycle():
-    c = config(4, 2)
+@pytest.mark.parametrize("event_width", [1, 2])
+def test_a_window_without_events_takes_one_cycle(event_width):
+    c = config(4, 2, event_width)
     windows = [Pass(spiking_rows(c, [0])) for _ in range(30)]
     tokens = scan(c, windows, last_lane=1, skip_empty=True)
     cycles = [now for now, token in enumerate(tokens) if token["ticket"]]
@@ -377,12 +408,29 @@ def test_windows_without_events_do_not_wait_for_the_drain(lanes):
 
 
 @pytest.mark.parametrize("density", [0.02, 0.3])
-def test_a_stall_is_a_cycle_without_an_event(density):
-    c = config(4, 2)
+@pytest.mark.parametrize("event_width", [1, 2])
+def test_a_stall_is_a_cycle_without_an_event(density, event_width):
+    c = config(4, 2, event_width)
     passes = random_passes(c, random.Random(4), density=density, count=30)
     tokens = scan(c, passes, last_lane=1, skip_empty=True, advance=sometimes(5, 0.7))
-    kinds = {(t["event"] | t["ticket"], t["drain_stall"], t["scan_stall"]) for t in tokens[1:]}
+    kinds = {
+        (int(bool(picked(t)) or t["ticket"]), t["drain_stall"], t["scan_stall"]) for t in tokens[1:]
+    }
     assert kinds <= {(1, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 1)}
+
+
+def test_a_stream_waits_for_the_other_one_at_the_end_of_a_window_only():
+    c = config(4, 2, 2)
+
+    def row(number: int, even: int, odd: int) -> Row:
+        spiking = frozenset([*range(0, 2 * even, 2), *range(1, 2 * odd, 2)])
+        return Row(number, spiking, tail=3, first=1, last=1)
+
+    # In each window 6 events of the even banks and 4 of the odd ones, though not in each row.
+    windows = [Pass([row(0, 2, 0), row(1, 2, 2), row(2, 2, 2)]) for _ in range(10)]
+    cycles = event_cycles(scan(c, windows, last_lane=1))
+    assert len(cycles) == 100
+    assert sorted(set(cycles)) == list(range(cycles[0], cycles[0] + 60))
 
 
 def test_stalls_by_cause():
@@ -394,5 +442,5 @@ def test_stalls_by_cause():
     cycles = event_cycles(tokens)
     between = tokens[cycles[0] + 1 : cycles[-1]]
     behind = tokens[cycles[-1] + 1 : cycles[-1] + 10]
-    assert [t["drain_stall"] for t in between if not t["event"]] == [1] * (len(between) - 1)
+    assert [t["drain_stall"] for t in between if not picked(t)] == [1] * (len(between) - 1)
     assert sum(t["scan_stall"] for t in behind) >= 5

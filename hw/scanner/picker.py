@@ -1,0 +1,258 @@
+"""One stream of events: the spiking neurons of queued rows, one per cycle."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.layouts import end_layout, event_layout
+from residuum.hw.logic import select
+from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
+
+
+def entry_layout(config: EngineConfig) -> data.StructLayout:
+    """A scanned row with at least one spiking neuron in the banks of a stream, or the last row of a
+    pass.
+
+    ``occupancy`` is grouped by bank. These fields are computed from it before the queue, so that
+    picking fits in one cycle: the ``first`` bank with a spike and the ``others`` (one bit each),
+    the banks with a ``lone`` spike, whether there is any spike (``spiking``), and in no more than
+    one bank (``single``).
+    """
+    banks = config.stream_banks
+    return data.StructLayout(
+        {
+            "occupancy": unsigned(banks * config.bank_slots),
+            "first": unsigned(banks),
+            "others": unsigned(banks),
+            "lone": unsigned(banks),
+            "spiking": 1,
+            "single": 1,
+            "row": unsigned(config.feature_row_bits),
+            "weight": unsigned(config.weight_row_bits),
+            "shift": 1,
+            "end": 1,
+            "how": end_layout(),
+        }
+    )
+
+
+def bank_layout(config: EngineConfig) -> data.StructLayout:
+    """The spiking neurons (``slots``) of one bank of a row. Without ``spiking`` there is none: the
+    entry only ends a pass (``end``, ``how``). ``final``: at most one neuron is left."""
+    return data.StructLayout(
+        {
+            "spiking": 1,
+            "final": 1,
+            "slots": unsigned(config.bank_slots),
+            "bank": unsigned(config.stream_bank_bits),
+            "row": unsigned(config.feature_row_bits),
+            "weight": unsigned(config.weight_row_bits),
+            "shift": 1,
+            "end": 1,
+            "how": end_layout(),
+        }
+    )
+
+
+class EventPicker(wiring.Component):
+    """Queues rows that hold spikes, and picks their bits one by one.
+
+    ``ready`` tells that one more row may be requested: from ``start`` to ``stop``, while the queue
+    has a free place. Each request (``advance``) later gives an ``entry`` with ``write``, or is
+    ``dropped``.
+
+    ``event`` is the present event; it is ``valid`` only if the array is ``clear`` for it. ``ending``
+    from the last event of a window on, until ``complete`` takes the picker to the next window;
+    ``how`` is then how the window ends. ``found``: there is something to pick, or such an end;
+    ``spiking``: if so, there is an event.
+    """
+
+    def __init__(self, config: EngineConfig):
+        self.config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "stop": In(1),
+                "ready": Out(1),
+                "advance": In(1),
+                "dropped": In(1),
+                "write": In(1),
+                "entry": In(entry_layout(config)),
+                "clear": In(1),
+                "complete": In(1),
+                "found": Out(1),
+                "spiking": Out(1),
+                "event": Out(event_layout(config)),
+                "ending": Out(1),
+                "how": Out(end_layout()),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.queue = queue = Queue(entry_layout(self.config).size)
+        m.d.comb += [queue.write.eq(self.write), queue.write_data.eq(self.entry)]
+        self._reserve(m, queue)
+        waiting = self._pick_bank(m, queue)
+        self._pick_slot(m, waiting)
+        return m
+
+    def _reserve(self, m: Module, queue: Queue) -> None:
+        """Limits the requests in flight and the queued rows to the places of the queue. Between
+        layers the queue counts as full, so that a single bit enables requests."""
+        outstanding = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH)
+        taken = Signal()
+        m.d.sync += [
+            outstanding.eq(outstanding + change(self.advance, self.dropped, taken)),
+            taken.eq(queue.valid & queue.take),
+        ]
+        with m.If(self.start):
+            m.d.sync += outstanding.eq(0)
+        with m.Elif(self.stop):
+            m.d.sync += outstanding.eq(QUEUE_DEPTH)
+        m.d.comb += self.ready.eq(~outstanding[-1])
+
+    def _pick_bank(self, m: Module, queue: Queue) -> "_Waiting":
+        """Moves the banks of a queued row that hold spikes, one per cycle, into two registers. With
+        two registers, the selection of a bank does not depend on whether `_pick_slot` takes a bank
+        in the same cycle."""
+        c = self.config
+        entry = Signal(entry_layout(c))
+        m.d.comb += entry.eq(queue.data)
+
+        # For the second and later banks of a row: the bank itself, the banks after it, and whether
+        # it is the last.
+        begun = Signal()
+        next_bank = Signal(c.stream_banks, reset_less=True)
+        next_others = Signal(c.stream_banks, reset_less=True)
+        next_single = Signal(reset_less=True)
+        chosen = Mux(begun, next_bank, entry.first)
+        others = Mux(begun, next_others, entry.others)
+        last = Signal()
+        m.d.comb += last.eq(Mux(begun, next_single, entry.single))
+
+        found = Signal(bank_layout(c))
+        slots = [entry.occupancy.word_select(b, c.bank_slots) for b in range(c.stream_banks)]
+        m.d.comb += [
+            found.spiking.eq(entry.spiking),
+            found.final.eq((chosen & entry.lone).any() | ~entry.spiking),
+            found.slots.eq(select(chosen, slots)),
+            found.bank.eq(_index_of(chosen)),
+            found.row.eq(entry.row),
+            found.weight.eq(entry.weight),
+            found.shift.eq(entry.shift),
+            found.end.eq(entry.end & last),
+            found.how.eq(entry.how),
+        ]
+
+        first, second = (Signal(bank_layout(c), reset_less=True) for _ in range(2))
+        first_valid, second_valid, taken = Signal(), Signal(), Signal()
+        push = Signal()
+        m.d.comb += [push.eq(queue.valid & ~second_valid), queue.take.eq(push & last)]
+        with m.If(push):
+            m.d.sync += [
+                next_bank.eq(lowest(others)),
+                next_others.eq(rest(others)),
+                next_single.eq(rest(others) == 0),
+                begun.eq(~last),
+            ]
+        with m.If(~second_valid):
+            m.d.sync += second.eq(found)
+        with m.If(taken | ~first_valid):
+            m.d.sync += [
+                first.eq(Mux(second_valid, second, found)),
+                first_valid.eq(second_valid | push),
+                second_valid.eq(0),
+            ]
+        with m.Elif(push):
+            m.d.sync += second_valid.eq(1)
+        return _Waiting(first_valid, first, taken)
+
+    def _pick_slot(self, m: Module, waiting: "_Waiting") -> None:
+        """The spiking neurons of a bank, one per cycle, and the ends of windows between them."""
+        c = self.config
+        valid = Signal()
+        bank = Signal(bank_layout(c), reset_less=True)
+        # `last`: the bank has no neuron after the present one. `passing`: it is followed by the
+        # next bank in any case; `ending`: by the end of a window, where the picker waits.
+        last, passing = Signal(reset_less=True), Signal()
+        ending = Signal()
+
+        # If a window ends with a row without spikes, mark the end at the present bank, provided
+        # that this bank has another spike after this cycle. Otherwise the end takes a separate
+        # cycle.
+        take, merge, event = Signal(), Signal(), Signal()
+        m.d.comb += [
+            event.eq(valid & bank.spiking & self.clear),
+            take.eq(~valid | (passing & self.clear) | self.complete),
+            merge.eq(waiting.valid & ~waiting.bank.spiking & valid & ~last & ~bank.end),
+            waiting.taken.eq(take | merge),
+        ]
+        end_next = bank.end | merge
+        with m.If(take):
+            m.d.sync += [
+                valid.eq(waiting.valid),
+                bank.eq(waiting.bank),
+                last.eq(waiting.bank.final),
+                passing.eq(waiting.valid & waiting.bank.final & ~waiting.bank.end),
+                ending.eq(waiting.valid & waiting.bank.final & waiting.bank.end),
+            ]
+        with m.Else():
+            with m.If(event):
+                left = rest(bank.slots)
+                lone = Signal()
+                m.d.comb += lone.eq(rest(left) == 0)
+                m.d.sync += [
+                    bank.slots.eq(left),
+                    bank.spiking.eq(~last),
+                    last.eq(lone),
+                    passing.eq(lone & ~end_next),
+                    ending.eq(lone & end_next),
+                ]
+            with m.If(merge):
+                m.d.sync += [bank.end.eq(1), bank.how.eq(waiting.bank.how)]
+
+        m.d.comb += [
+            self.found.eq(valid),
+            self.spiking.eq(bank.spiking),
+            self.ending.eq(ending),
+            self.how.eq(bank.how),
+            self.event.valid.eq(event),
+            self.event.shift.eq(bank.shift),
+            self.event.row.eq(bank.row),
+            self.event.lane.eq(_index_of(lowest(bank.slots))),
+            self.event.bank.eq(bank.bank),
+            self.event.weight.eq(bank.weight),
+        ]
+
+
+@dataclass
+class _Waiting:
+    """The next bank for `_pick_slot`, and the signal that takes it."""
+
+    valid: Signal
+    bank: Signal
+    taken: Signal
+
+
+def lowest(bits: Value) -> Value:
+    """The lowest set bit alone, in LUTs: a subtraction would use a carry chain."""
+    return Cat(bits[index] & ~bits[:index].any() for index in range(len(bits)))
+
+
+def rest(bits: Value) -> Value:
+    """All set bits but the lowest."""
+    return Cat(bits[index] & bits[:index].any() for index in range(len(bits)))
+
+
+def _index_of(one_hot: Value) -> Value:
+    """The index of the only set bit, as wide as needed (0 bits for a single one)."""
+    width = len(one_hot)
+    bits = (width - 1).bit_length()
+    return Cat(
+        Cat(*(one_hot[index] for index in range(width) if index >> bit & 1)).any()
+        for bit in range(bits)
+    )
