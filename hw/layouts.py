@@ -18,15 +18,14 @@ def scan_layout(config: EngineConfig, names: tuple[str, ...]) -> data.StructLayo
 
 
 def end_layout() -> data.StructLayout:
-    """How a pass over a window ends.
+    """How a window ends.
 
-    ``partial``: more bit-planes of the same window follow; ``first``: it was the first pass;
     ``shared``: the window stands for all windows without events; ``later``: a window before this
     one is in the same window of the max-pooling; ``more``: another one follows; ``line_last``,
-    ``group_last`` and ``layer_last``: it was the last pass over the last window of its line of the
-    output map, of its group of output channels, or of its layer.
+    ``group_last`` and ``layer_last``: it was the last window of its line of the output map, of its
+    group of output channels, or of its layer.
     """
-    names = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
+    names = ("shared", "later", "more", "line_last", "group_last", "layer_last")
     return data.StructLayout(dict.fromkeys(names, 1))
 
 

@@ -1,12 +1,13 @@
 """Lanes x steps accumulators of one tile, and the registers they drain through."""
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.array.adder import GatedAdder
+from residuum.hw.array.adder import XorAdder
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.layouts import action_layout, slot_layout, weights_layout
+from residuum.hw.logic import delayed
 
 # Inputs of each first-level multiplexer of the drain.
 NEIGHBOURS = 4
@@ -17,16 +18,16 @@ class LaneArray(wiring.Component):
     ``action.shifts``, += weight[p] << H. Of two events in a cycle, the first, the second or the sum
     of both weights is added, as their trains say.
 
-    A flush copies all sums and clears them; the next window may add its first event in the same
-    cycle. The copies leave lane by lane: slot n, with ``lane`` n of 0 to ``last_lane``, is lane
-    ``first_lane`` + n, and ``sums`` gives its S sums two cycles later. Tickets (windows without
-    events) follow, one slot each. The scanner delays a flush until all earlier slots have left.
+    The accumulators are never cleared in a layer. A flush copies all of them, and the next window
+    may add its first event in the same cycle. The copies leave lane by lane: slot n, with ``lane``
+    n of 0 to ``last_lane``, is lane ``first_lane`` + n, and ``sums`` gives its S sums three cycles
+    later, less those of the same lane in the window before. Tickets (windows without events)
+    follow, one slot each. The scanner delays a flush until all earlier slots have left.
 
-    Adding uses the clock enable, clearing without adding uses the synchronous reset, and clearing
-    while adding uses the carry cell (`GatedAdder`), so that there is no LUT before the carry chain.
-    The accumulators have no other reset, because it would add an OR to every reset net. Instead
-    ``load``, at the start of a layer and after a reset, clears the sums and slots that an aborted
-    run may have left.
+    Adding uses the clock enable, so that there is no gate before the carry chain; the choice
+    between two events is a LUT (`XorAdder`). The accumulators have no reset, because it would add
+    an OR to every reset net. Instead ``load``, at the start of a layer and after a reset, clears
+    the sums and slots of the layer before, or of an aborted run.
     """
 
     def __init__(self, config: EngineConfig):
@@ -48,85 +49,93 @@ class LaneArray(wiring.Component):
         m = Module()
         c = self.config
 
-        # Add, clear and copy have the fan-out of all accumulators: drive them from registers.
+        # Add, copy and clear have the fan-out of all accumulators: drive them from registers.
         action = Signal(action_layout(c), reset_less=True)
-        weights = [self._weights(m, lane) for lane in range(c.tile_lanes)]
+        add = Signal(c.steps, reset_less=True)
+        hand_over = Signal(reset_less=True)
+        load = Signal(reset_less=True)
         used = Cat(
             Cat(train[step] for train in self.action.trains).any() for step in range(c.steps)
         )
-        add = Signal(c.steps, reset_less=True)
-        clear = Signal(c.steps, reset_less=True)
-        hand_over = Signal(reset_less=True)
-        load = Signal(reset_less=True)
         m.d.sync += [
             action.eq(self.action),
             add.eq(used),
             hand_over.eq(self.action.flush & ~self.action.empty),
             load.eq(self.load),
         ]
-        for step in range(c.steps):
-            m.d.sync += clear[step].eq(self.load | (self.action.flush & ~used[step]))
-
-        held = self._accumulate(m, action, weights, add=add, clear=clear, hand_over=hand_over)
+        held = self._accumulate(m, action, add=add, load=load, hand_over=hand_over)
         lane = self._drain(m, action, load)
-        self._choose(m, held, lane)
+        self._subtract(m, self._choose(m, held, lane), lane, load)
         return m
 
-    def _weights(self, m: Module, lane: int) -> list[Signal]:
-        """Registers of what a lane may add: the weight of each event, shifted or not, and of two
-        events the sum."""
+    def _accumulate(
+        self, m: Module, action: data.View, *, add: Signal, load: Signal, hand_over: Signal
+    ) -> list[list[Signal]]:
+        """The accumulators. Returns the copies that the drain reads, by lane and step."""
         c = self.config
-        shape = signed(c.weight_bits + c.shift_bits + c.event_width - 1)
+        shape = signed(c.accumulator_bits)
+        held: list[list[Signal]] = []
+        for lane in range(c.tile_lanes):
+            weights = self._weights(m, lane)
+            held.append([])
+            for step in range(c.steps):
+                total = Signal(shape, name=f"sum_{lane}_{step}", reset_less=True)
+                copy = Signal(shape, name=f"held_{lane}_{step}", reset_less=True)
+                summed = self._sum(m, f"{lane}_{step}", total, weights, action.trains, step)
+                with m.If(hand_over):
+                    m.d.sync += copy.eq(total)
+                with m.If(load):
+                    m.d.sync += total.eq(0)
+                with m.Elif(add[step]):
+                    m.d.sync += total.eq(summed)
+                held[lane].append(copy)
+        return held
+
+    def _weights(self, m: Module, lane: int) -> list[Signal]:
+        """Registers of what a lane may add: its weight, shifted or not; for two events as `_sum`
+        needs it."""
+        c = self.config
         values = []
-        for stream, row in enumerate(self.weights):
+        for row, shift in zip(self.weights, self.action.shifts, strict=True):
             weight = row[lane].as_signed()
-            values.append(Mux(self.action.shifts[stream], weight << c.shift_bits, weight))
+            shifted = Mux(shift, weight << c.shift_bits, weight)
+            values.append(shifted)
         if c.event_width == 2:
-            values.append(values[0] + values[1])
+            first, second = values
+            both = first + second
+            values = [second, second ^ first, second ^ both]
         registers = []
         for index, value in enumerate(values):
+            shape = signed(c.weight_bits + c.shift_bits + c.event_width - 1)
             register = Signal(shape, name=f"weight_{lane}_{index}", reset_less=True)
             m.d.sync += register.eq(value)
             registers.append(register)
         return registers
 
-    def _accumulate(
+    def _sum(
         self,
         m: Module,
-        action: data.View,
-        weights: list[list[Signal]],
-        *,
-        add: Signal,
-        clear: Signal,
-        hand_over: Signal,
-    ) -> list[list[Signal]]:
-        """The accumulators. Returns the copies that the drain reads, by lane and step."""
+        name: str,
+        total: Signal,
+        weights: list[Signal],
+        trains: data.View,
+        step: int,
+    ) -> Value:
+        """An accumulator plus what its lane adds in a step that spikes in at least one event."""
         c = self.config
-        held: list[list[Signal]] = []
-        for lane in range(c.tile_lanes):
-            held.append([])
-            for step in range(c.steps):
-                shape = signed(c.accumulator_bits)
-                total = Signal(shape, name=f"sum_{lane}_{step}", reset_less=True)
-                copy = Signal(shape, name=f"held_{lane}_{step}", reset_less=True)
-                m.submodules[f"adder_{lane}_{step}"] = adder = GatedAdder(
-                    width=c.accumulator_bits,
-                    b_width=len(weights[lane][0]),
-                    ecp5=c.memory == "ecp5",
-                )
-                m.d.comb += [
-                    adder.a.eq(total),
-                    adder.b.eq(_added(weights[lane], [t[step] for t in action.trains])),
-                    adder.clear.eq(action.flush),
-                ]
-                with m.If(hand_over):
-                    m.d.sync += copy.eq(total)
-                with m.If(clear[step]):
-                    m.d.sync += total.eq(0)
-                with m.Elif(add[step]):
-                    m.d.sync += total.eq(adder.total)
-                held[lane].append(copy)
-        return held
+        if c.event_width == 1:
+            return total + weights[0]
+        second, to_first, to_both = weights
+        m.submodules[f"adder_{name}"] = adder = XorAdder(
+            width=c.accumulator_bits, operand_width=len(second), ecp5=c.memory == "ecp5"
+        )
+        with_first = Mux(trains[1][step], to_both, to_first)
+        m.d.comb += [
+            adder.a.eq(total),
+            adder.b.eq(Mux(trains[0][step], with_first, 0)),
+            adder.c.eq(second),
+        ]
+        return adder.total
 
     def _drain(self, m: Module, action: data.View, load: Signal) -> Signal:
         """Counts through the lanes of a window, then through the tickets. Returns the present
@@ -173,12 +182,13 @@ class LaneArray(wiring.Component):
         m.d.comb += [self.slot_valid.eq(slot_valid), self.slot.eq(slot)]
         return lane
 
-    def _choose(self, m: Module, held: list[list[Signal]], lane: Signal) -> None:
+    def _choose(self, m: Module, held: list[list[Signal]], lane: Signal) -> list[Signal]:
         """Selects the sums of a lane in two registered levels: among `NEIGHBOURS` lanes, then among
-        these groups."""
+        these groups. Returns one for each step."""
         c = self.config
         group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
         m.d.sync += group.eq(lane // NEIGHBOURS)
+        selected = []
         for step in range(c.steps):
             column = [sums[step] for sums in held]
             chosen = []
@@ -189,13 +199,36 @@ class LaneArray(wiring.Component):
                 chosen.append(few)
             one = Signal.like(column[0], name=f"chosen_{step}")
             m.d.sync += one.eq(Array(chosen)[group] if len(chosen) > 1 else chosen[0])
-            m.d.comb += self.sums[step].eq(one)
+            selected.append(one)
+        return selected
 
-
-def _added(weights: list[Signal], spikes: list[Value]) -> Value:
-    """What a step adds, of a step that spikes in at least one event: five inputs for a bit of two
-    events, two LUTs of ECP5."""
-    if len(spikes) == 1:
-        return weights[0]
-    first, second, both = weights
-    return Mux(spikes[0], Mux(spikes[1], both, first), second)
+    def _subtract(self, m: Module, selected: list[Signal], lane: Signal, load: Signal) -> None:
+        """Subtracts what the lane had at the end of the window before, 0 in the first window of a
+        layer, and remembers what it has now."""
+        c = self.config
+        bits = c.accumulator_bits
+        place = delayed(m, lane, 2, "place")
+        coming, taken = Signal(2, reset_less=True), Signal(2, reset_less=True)
+        later = Signal(reset_less=True)
+        m.d.sync += [
+            coming.eq(Cat(self.slot_valid & ~self.slot.empty, self.slot.last)),
+            taken.eq(coming),
+            later.eq(later | taken.all()),
+        ]
+        with m.If(load):
+            m.d.sync += [coming.eq(0), taken.eq(0), later.eq(0)]
+        m.submodules.before = before = memory.Memory(
+            shape=unsigned(c.steps * bits), depth=c.bank_slots, init=[]
+        )
+        read, write = before.read_port(domain="comb"), before.write_port()
+        m.d.comb += [
+            read.addr.eq(place),
+            write.addr.eq(place),
+            write.en.eq(taken[0]),
+            write.data.eq(Cat(selected)),
+        ]
+        for step, now in enumerate(selected):
+            then = Mux(later, read.data.word_select(step, bits), 0)
+            total = Signal.like(now, name=f"sums_{step}")
+            m.d.sync += total.eq(now - then)
+            m.d.comb += self.sums[step].eq(total)

@@ -218,13 +218,25 @@ class EngineConfig:
 
     @cached_property
     def planes(self) -> int:
-        """Bit-planes of a pixel in one pass over a window."""
+        """Most bits of a number in a train."""
         return min(self.steps, PIXEL_BITS)
+
+    @cached_property
+    def pixel_planes(self) -> int:
+        """Bit-planes of a pixel in one pass over a window; 0: the engine cannot read images.
+
+        With fewer than 8 steps a pixel takes two passes, the first one for the upper four planes,
+        whose weights count 2**shift_bits = 16 times.
+        """
+        if self.steps >= PIXEL_BITS:
+            return PIXEL_BITS
+        half = PIXEL_BITS // 2
+        return half if self.steps >= half == self.shift_bits else 0
 
     @cached_property
     def passes(self) -> int:
         """Passes over a window for all bit-planes of a pixel."""
-        return -(-PIXEL_BITS // self.planes)
+        return 2 if 0 < self.pixel_planes < PIXEL_BITS else 1
 
     @classmethod
     def for_lanes(cls, lanes: int, **changes: int | str) -> "EngineConfig":

@@ -24,8 +24,8 @@ class LayerDescriptor:
     of a row is lane s // tiles of tile s % tiles, so that a layer with few channels keeps every
     tile busy for a short time instead of one tile for a long time.
 
-    A layer reads its window in parts: the passes over the bit-planes of an image when S < 8, or its
-    first and its second source. A window of the second source is a single segment.
+    A layer reads its window in parts: the two passes over the bit-planes of an image when S < 8, or
+    its first and its second source. A window of the second source is a single segment.
     """
 
     # Fields of the event scanner, loaded as soon as the previous layer has no more events.
@@ -80,7 +80,7 @@ class LayerDescriptor:
             "table_x": config.table_bits,
             "table_group": config.table_bits,
             "groups": max(1, config.parameter_row_bits),
-            "parts": bits_for_count(8),
+            "parts": 1,
             "weight_x": weight,
             "weight_y": weight,
             "last_lane": config.lane_bits,

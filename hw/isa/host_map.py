@@ -58,7 +58,7 @@ class Counter(enum.IntEnum):
     counters lag by some cycles."""
 
     EVENTS = 2  # weight rows added
-    WINDOWS = 3  # windows taken over by the drain: results, empty ones, partial ones
+    WINDOWS = 3  # windows taken over by the drain: results, and empty ones
     DRAIN_STALLS = 4  # array idle: window complete, drain still busy with the one before
     SCAN_STALLS = 5  # array idle: no event found yet
     SPIKES = 6  # spike bits of the trains of all events; bits of the pixels, for an image

@@ -8,10 +8,29 @@ from residuum.hw.isa.config import EngineConfig
 # Layers of the deepest network. Their descriptors cost one block memory more than those of 16.
 _DEEP = 64
 # 64 lanes in tiles of 16: fewer neuron stages and memories than with 8, and hardly more cycles.
-_WIDE: Any = {"lanes": 64, "tile_lanes": 16, "layers": _DEEP, "memory": "ecp5"}
+_WIDE: Any = {
+    "lanes": 64,
+    "tile_lanes": 16,
+    "event_width": 2,
+    "layers": _DEEP,
+    "memory": "ecp5",
+}
 
 PRESETS: Mapping[str, EngineConfig] = {
     "12f": EngineConfig.for_lanes(16, weight_rows=2048, layers=_DEEP, memory="ecp5"),
+    # Twice the lanes with half the slots, for networks in radix code with up to 65,000 weights of 4
+    # bits: numbers of 4 bits; pixels take two passes.
+    "12f-4bit": EngineConfig(
+        lanes=32,
+        tile_lanes=16,
+        event_width=2,
+        steps=4,
+        weight_bits=4,
+        accumulator_bits=12,
+        potential_bits=18,
+        layers=_DEEP,
+        memory="ecp5",
+    ),
     "25f": EngineConfig.for_lanes(16, weight_rows=3072, layers=_DEEP, memory="ecp5"),
     "45f": EngineConfig.for_lanes(32, weight_rows=2048, layers=_DEEP, memory="ecp5"),
     "85f": EngineConfig(weight_rows=2048, **_WIDE),
@@ -28,7 +47,10 @@ PRESETS: Mapping[str, EngineConfig] = {
     "85f-6bit": EngineConfig(
         weight_bits=6, accumulator_bits=16, weight_rows=6144, feature_rows=1024, **_WIDE
     ),
-    "85f-8bit": EngineConfig(accumulator_bits=18, weight_rows=4608, feature_rows=1024, **_WIDE),
+    # Two events per cycle would take more block memories than the device has.
+    "85f-8bit": EngineConfig(
+        accumulator_bits=18, weight_rows=4608, feature_rows=1024, **_WIDE | {"event_width": 1}
+    ),
 }
 
 # Target clocks in MHz of presets that do not reach the clock of their boards.

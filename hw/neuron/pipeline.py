@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, ShapeLike, Signal, Value, signed
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig, bits_for_count
@@ -14,7 +14,7 @@ from residuum.hw.memory.block import BlockMemory
 # Cycles from a slot to its parameters: an address register, a memory, a register.
 PARAMETER_LATENCY = 4
 # Cycles from a slot to its sums.
-SUMS_LATENCY = 2
+SUMS_LATENCY = 3
 
 # A valid bit, and the slot.
 Stage: TypeAlias = tuple[Value, data.View]
@@ -48,11 +48,10 @@ class NeuronPipeline(wiring.Component):
     In an output layer, neurons never fire, TH = 0 makes V0 = 0, and v after the last step is the
     logit.
 
-    ``slot`` and, two cycles later, ``sums`` come from `LaneArray`; results leave in order, one
+    ``slot`` and, three cycles later, ``sums`` come from `LaneArray`; results leave in order, one
     neuron per cycle: ``result`` describes the lane, ``train`` holds slot t in bit t and
     ``silenced`` above. A step takes two cycles: first the selection of v and the sum a, then b. The
-    pipeline has no feedback. With S < 8 the planes arrive in passes, highest planes first, and are
-    added by Horner's rule.
+    pipeline has no feedback.
 
     The parameters of lane n are at row ``parameter_row`` + n; each group of output channels takes
     ``last_lane`` + 1 rows. ``load``, at the start of a layer and after a reset, goes back to
@@ -88,12 +87,12 @@ class NeuronPipeline(wiring.Component):
 
     @property
     def _tree_levels(self) -> int:
-        return bits_for_count(self.config.planes)
+        return max(1, bits_for_count(self.config.planes))
 
     @property
     def _numbers_delay(self) -> int:
         """Cycles by which the parameters wait for the sum over bit-planes."""
-        found = SUMS_LATENCY + self._tree_levels + (self.config.passes > 1)
+        found = SUMS_LATENCY + self._tree_levels
         return found + 1 - PARAMETER_LATENCY
 
     @property
@@ -111,19 +110,18 @@ class NeuronPipeline(wiring.Component):
         slots = self._delayed(
             m, "slot", self.slot_valid, self.slot, SUMS_LATENCY + self._tree_levels
         )
-        planes = self._scale(m, self._sum_planes(m, slots))
+        planes = self._scale(m, self._sum_planes(m))
 
         # For numbers, use the slot delayed until the sum over bit-planes is ready.
         late_valid, late_slot = slots[self._numbers_delay]
         valid = Signal(reset_less=True)
         slot = Signal(slot_layout(self.config), reset_less=True)
         next_valid, next_slot = Signal(), Signal(slot_layout(self.config))
-        number = late_valid & ~late_slot.how.partial
         # A copy that can lie near; the mode is long settled at the first slot.
         numbers = Signal(reset_less=True)
         m.d.sync += numbers.eq(self.mode.numbers)
         m.d.comb += [
-            next_valid.eq(Mux(numbers, number, self.slot_valid)),
+            next_valid.eq(Mux(numbers, late_valid, self.slot_valid)),
             next_slot.eq(Mux(numbers, late_slot, self.slot)),
         ]
         m.d.sync += [valid.eq(next_valid & ~self.load), slot.eq(next_slot)]
@@ -134,10 +132,9 @@ class NeuronPipeline(wiring.Component):
         m.d.comb += [self.result_valid.eq(end_valid), self.result.eq(end_slot)]
         return m
 
-    def _sum_planes(self, m: Module, slots: list[Stage]) -> Signal:
+    def _sum_planes(self, m: Module) -> Value:
         """sum over k of sums[k] << k, as a registered adder tree."""
         c = self.config
-        shape = signed(c.potential_bits)
         terms = [(self.sums[k], 1) for k in range(c.planes)]
         for level in range(self._tree_levels):
             summed = []
@@ -154,26 +151,9 @@ class NeuronPipeline(wiring.Component):
                 m.d.sync += node.eq(last)
                 summed.append((node, planes))
             terms = summed
-        total = terms[0][0]
-        if c.passes == 1:
-            return total
+        return terms[0][0]
 
-        m.submodules.passes = store = memory.Memory(shape=shape, depth=c.bank_slots, init=[])
-        read = store.read_port(domain="comb")
-        write = store.write_port()
-        gathered = Signal(shape, reset_less=True)
-        valid, slot = slots[SUMS_LATENCY + self._tree_levels]
-        before = Mux(slot.how.first, 0, read.data)
-        m.d.comb += [
-            read.addr.eq(slot.lane),
-            write.addr.eq(slot.lane),
-            write.en.eq(valid),
-            write.data.eq((before << c.planes) + total),
-        ]
-        m.d.sync += gathered.eq(write.data)
-        return gathered
-
-    def _scale(self, m: Module, total: Signal) -> Signal:
+    def _scale(self, m: Module, total: Value) -> Signal:
         """The current that all steps share: the sum over bit-planes, 0 for spikes as input."""
         scaled = Signal(signed(self.config.potential_bits), name="planes", reset_less=True)
         fraction = total << self.config.fraction_bits

@@ -14,7 +14,7 @@ from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:
     """A scanned row with at least one spiking neuron in the banks of a stream, or the last row of a
-    pass.
+    window.
 
     ``occupancy`` is grouped by bank. These fields are computed from it before the queue, so that
     picking fits in one cycle: the ``first`` bank with a spike and the ``others`` (one bit each),
@@ -41,7 +41,7 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
 
 def bank_layout(config: EngineConfig) -> data.StructLayout:
     """The spiking neurons (``slots``) of one bank of a row. Without ``spiking`` there is none: the
-    entry only ends a pass (``end``, ``how``). ``final``: at most one neuron is left."""
+    entry only ends a window (``end``, ``how``). ``final``: at most one neuron is left."""
     return data.StructLayout(
         {
             "spiking": 1,

@@ -12,17 +12,14 @@ from residuum.hw.layouts import end_layout, scan_layout
 from residuum.hw.logic import Statements
 from residuum.hw.scanner.windows import window_layout
 
-# Flags of a window that only its last pass has.
-LAST = ("line_last", "group_last", "layer_last")
-
 
 def request_layout(config: EngineConfig) -> data.StructLayout:
     """One row of the feature memory to be scanned from slot ``head`` to slot ``tail``.
 
     ``weight`` is the weight row of slot 0; with ``shift`` the weights count 2**H times. If the row
     refers to the shared result of windows without events, this is ``empty_row``. ``first`` and
-    ``last`` mark the ends of a segment, ``end`` the last row of a pass, or of the last source;
-    ``how`` belongs to ``end``.
+    ``last`` mark the ends of a segment, ``end`` the last row of a window: of its last pass, or its
+    last source; ``how`` belongs to ``end``.
     """
     return data.StructLayout(
         {
@@ -92,7 +89,6 @@ class Walk:
         self.pool_y = Signal(count, reset_less=True)
         self.empty_row = Signal(row, reset_less=True)
         self.first_row = Signal(reset_less=True)
-        self.first_pass = Signal(reset_less=True)
         self.ends = Signal(loops, init=-1)
         self.ended = Signal(range(loops + 1), init=loops)
 
@@ -105,9 +101,9 @@ class RowWalker(wiring.Component):
     """Nested loops over passes, input lines, segments of a line and rows of a segment. Consecutive
     rows of a segment are ``lanes`` weight rows apart.
 
-    The bit-planes of an image take several passes when S < 8. A window of two sources comes as one
-    window of each (`window_layout`), and only the second one ends it; an image in several passes is
-    no such source.
+    The bit-planes of an image take two passes when S < 8; in the first one, of the upper planes,
+    weights count 2**H times. A window of two sources comes as one window of each
+    (`window_layout`), and only the second one ends it; an image in two passes is no such source.
 
     One request per cycle in which ``ready`` is high, without a gap between windows. ``advance`` is
     high in cycles with a request.
@@ -150,14 +146,11 @@ class RowWalker(wiring.Component):
             self.request.empty_row.eq(walk.empty_row),
             self.request.head.eq(window.head),
             self.request.tail.eq(window.tail),
-            self.request.shift.eq(window.shift),
+            self.request.shift.eq(window.shift | ~walk.last_pass),
             self.request.first.eq(walk.first_row),
             self.request.last.eq(segment_end),
-            self.request.end.eq(pass_end & ~window.continues),
-            how.partial.eq(~walk.last_pass),
-            how.first.eq(walk.first_pass),
-            *(how[name].eq(window[name]) for name in ("shared", "later", "more")),
-            *(how[name].eq(window[name] & walk.last_pass) for name in LAST),
+            self.request.end.eq(pass_end & walk.last_pass & ~window.continues),
+            *(how[name].eq(window[name]) for name in end_layout().members),
             self.windows.ready.eq(walk.ends[-1] & (~walk.active | self.ready)),
         ]
 
@@ -209,7 +202,6 @@ class RowWalker(wiring.Component):
             next_pass = [
                 *whole,
                 walk.passes.eq(walk.passes - 1),
-                walk.first_pass.eq(0),
                 *(signal.eq(row_pass) for signal in rows),
                 *(signal.eq(window.weight) for signal in weights),
             ]
@@ -257,7 +249,6 @@ class RowWalker(wiring.Component):
         return [
             walk.window.eq(new),
             walk.passes.eq(self._passes),
-            walk.first_pass.eq(1),
             walk.left_y.eq(new.count_y),
             walk.left_x.eq(new.count_x),
             walk.left.eq(new.span),

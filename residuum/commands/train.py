@@ -173,6 +173,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, definition: "ModelDefinition", checkpoint: Path) -> None:
     import torch
 
+    from residuum.sw.convert.balance import balanced
     from residuum.sw.data.data_sets import load_dataset
     from residuum.sw.files import build_folder, checkout, require_writable, shown
     from residuum.sw.network.library import ZOO, float_file
@@ -204,11 +205,14 @@ def _run(args: argparse.Namespace, definition: "ModelDefinition", checkpoint: Pa
         print(f"{definition.name}: {paused} are finished; the same command goes on from there")
         return
     network = fold(trained)
+    if network.levels is not None:
+        network = balanced(network, data.train_images, levels=network.levels)
     accuracy = f"{100 * float_accuracy(network, data.test_images, data.test_labels):.2f} %"
     activation = "ReLU" if definition.relu else "QCFS"
     print(f"{definition.name}: {accuracy} before conversion (float {activation} network)")
     facts = _facts(definition, accuracy)
-    network = replace(network, metadata={**facts, "command": command_line(args, BITS[0])})
+    facts |= {**network.metadata, "command": command_line(args, BITS[0])}
+    network = replace(network, metadata=facts)
     network.save(path)
     print(f"written: {shown(path)}")
     if not definition.relu:

@@ -42,11 +42,11 @@ class Request:
         For each stream of events, the number of spiking neurons in each of its banks, without the
         banks that have none.
     end
-        Last row of a pass over its window, or of its last source.
+        Last row of its window: of its last pass, or its last source.
     shared
         The window is the one without input, which computes the group's shared result.
     group_last, layer_last
-        Last pass over the last window of the group, of the layer.
+        Last window of the group, of the layer.
     """
 
     events: tuple[tuple[int, ...], ...]
@@ -163,7 +163,9 @@ def _windows(
     found = [_by_bank(counts > 0, config) for counts in maps]
     for group in range(plan.groups):
         if d.skip_empty:
-            yield [Request(((),) * width, end=True, shared=True)]
+            nothing = ((),) * width
+            before = 0 if d.two_sources else d.parts
+            yield [*[Request(nothing)] * before, Request(nothing, end=True, shared=True)]
         windows = list(_group_rows(plan, group, config.lanes))
         events = [
             iter(
@@ -178,20 +180,16 @@ def _windows(
             requests: list[Request] = []
             for index, rows in enumerate(parts):
                 found_here = events[index if d.two_sources else 0]
-                requests += [Request(next(found_here)) for _ in rows[1:]]
-                if d.two_sources and index == 0:
-                    yield [*requests, Request(next(found_here))]
+                ends = index == len(parts) - 1
+                requests += [Request(next(found_here)) for _ in rows[ends:]]
+                if d.two_sources and not ends:
+                    yield requests
                     requests = []
-                    continue
-                last = number == len(windows) and index == len(parts) - 1
-                requests.append(
-                    Request(
-                        next(found_here),
-                        end=True,
-                        group_last=last,
-                        layer_last=last and group == plan.groups - 1,
-                    )
-                )
+            last = number == len(windows)
+            layer_last = last and group == plan.groups - 1
+            requests.append(
+                Request(next(found_here), end=True, group_last=last, layer_last=layer_last)
+            )
             yield requests
 
 
@@ -242,7 +240,7 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     token, train, add, slot = 1, 6, 2, 1
     neuron = 4 + 2 + 2 * config.steps
     if d.numbers:
-        neuron += bits_for_count(config.planes) - 1 + (config.passes > 1)
+        neuron += max(1, bits_for_count(config.planes))
     maximum = 2
     ripple = config.tiles - 1
     stored = 1

@@ -214,7 +214,8 @@ def _shift(network: IntegerNetwork, config: EngineConfig) -> Need:
 
 
 def _image_bits(network: IntegerNetwork, config: EngineConfig) -> Need:
-    """An image in several passes cannot be one of two sources: both would be parts of a window."""
+    """An engine with fewer steps than a pixel has bits reads an image in two passes, if at all; such
+    an image cannot be one of two sources: both would be parts of a window."""
     mixed = [
         layer.name
         for layer in network.layers
@@ -222,36 +223,48 @@ def _image_bits(network: IntegerNetwork, config: EngineConfig) -> Need:
         and len(layer.sources) > 1
         and any(source.map == INPUT for source in layer.sources)
     ]
-    needed = PIXEL_BITS if mixed else 0
-    sentence = (
-        f"layer {mixed[0]!r} adds the image to another map, which takes an engine of {PIXEL_BITS} "
-        f"steps; this engine has {config.steps}"
-        if mixed
-        else ""
-    )
+    needed, sentence = 0, ""
+    if mixed:
+        needed = PIXEL_BITS
+        sentence = (
+            f"layer {mixed[0]!r} adds the image to another map, which takes an engine of "
+            f"{PIXEL_BITS} steps; this engine has {config.steps}"
+        )
+    elif network.input == IMAGE and not config.pixel_planes:
+        needed = PIXEL_BITS
+        sentence = (
+            f"an image takes an engine of {PIXEL_BITS} steps, or of {PIXEL_BITS // 2} with a shift "
+            f"of {PIXEL_BITS // 2}; this engine has {config.steps}, and a shift of "
+            f"{config.shift_bits}"
+        )
     return _need(_IMAGE_BITS, "", needed, config.steps, sentence)
 
 
 # A table over all presets asks for the same bits again and again.
 @lru_cache(maxsize=2)
 def _bits_needed(
-    network: IntegerNetwork, steps: tuple[int, int]
+    network: IntegerNetwork, steps: tuple[int, int], passes: int
 ) -> tuple[tuple[Layer, str, str, list[int]], ...]:
     """`_bits_of` every layer, for the steps of hidden layers and of the output layer."""
     return tuple(
         (layer, *found)
         for layer in network.layers
-        for found in _bits_of(network, layer, steps[layer.output])
+        for found in _bits_of(network, layer, steps[layer.output], passes)
     )
 
 
-def _bits_of(network: IntegerNetwork, layer: Layer, steps: int) -> list[tuple[str, str, list[int]]]:
+def _bits_of(
+    network: IntegerNetwork, layer: Layer, steps: int, passes: int
+) -> list[tuple[str, str, list[int]]]:
     """Quantities of a layer: name, width parameter in `EngineConfig`, bits needed per channel.
+
+    Of an image in two passes, an accumulator holds a lower bit-plane and 16 times an upper one.
 
     Thresholds are checked separately from potentials: v starts at TH / 2, so TH may need one bit
     more than every potential.
     """
     limits = bounds(network, layer, steps)
+    planes = 1 + (1 << PIXEL_BITS // 2) if passes == 2 and network.reads_image(layer) else 1
     weights = [source.weight.reshape(layer.out_channels, -1) for source in layer.sources]
     weight = np.concatenate(weights, axis=1)
     threshold = layer.bias if layer.threshold is None else layer.threshold
@@ -261,7 +274,7 @@ def _bits_of(network: IntegerNetwork, layer: Layer, steps: int) -> list[tuple[st
     less = int(layer.strict)
     ranges: list[tuple[str, str, np.ndarray, np.ndarray]] = [
         ("weights", "weight_bits", weight.min(axis=1), weight.max(axis=1)),
-        ("accumulators", "accumulator_bits", limits.acc_min, limits.acc_max),
+        ("accumulators", "accumulator_bits", planes * limits.acc_min, planes * limits.acc_max),
         ("currents", "potential_bits", limits.current_min - less, limits.current_max),
         ("potentials", "potential_bits", limits.potential_min, limits.potential_max),
         ("biases", "potential_bits", layer.bias - less, layer.bias),
@@ -282,7 +295,7 @@ def _width(
 ) -> Need:
     """A register: the widest value of all layers, and the first that could overflow."""
     most, there, sentence = 0, getattr(config, parameter), ""
-    for layer, what, width, bits in _bits_needed(as_run(network, config), steps):
+    for layer, what, width, bits in _bits_needed(as_run(network, config), steps, config.passes):
         if width != parameter:
             continue
         channel = int(np.argmax(bits))

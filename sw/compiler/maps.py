@@ -198,13 +198,12 @@ def passes(network: IntegerNetwork, config: EngineConfig) -> int:
 def skips_empty(network: IntegerNetwork, index: int, plans: Mapping[int, Plan]) -> bool:
     """Whether windows of a layer without events share one result.
 
-    Only where windows are done in a single pass, there are several, each has a row of its own, and
-    no maximum is taken over them.
+    Only where there are several, each has a row of its own, and no maximum is taken over them.
     """
     if index == INPUT or not isinstance(plans.get(index), MapPlan):
         return False
     layer, (_, height, width) = network.layers[index], neuron_shapes(network)[index]
-    return layer.max_pool is None and plans[layer.source.map].passes == 1 and height * width > 1
+    return layer.max_pool is None and height * width > 1
 
 
 def plan_input(network: IntegerNetwork, config: EngineConfig) -> Plan:

@@ -105,15 +105,15 @@ class Program:
     def input_writes(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Host writes (addresses, words) that put one input into the engine.
 
-        An image, uint8 (C, H, W): bit-plane k of a pixel is bit k of its train. With S < 8 the
-        image is written as several copies of S bit-planes each, highest planes first.
+        An image, uint8 (C, H, W): bit-plane k of a pixel is bit k of its train. With S < 8 there
+        are two copies of the image, of its upper and of its lower four bit-planes.
 
         Spike trains, (tau + T, C, H, W) of 0 and 1: step t is in slot S - tau - T + t.
         """
         config, plan = self.config, self.maps[INPUT]
         if self.network.input == IMAGE:
             framed = self.network.with_border(self.network.as_image(values)[None])[0]
-            numbers, bits = framed.astype(np.uint32), config.planes
+            numbers, bits = framed.astype(np.uint32), config.pixel_planes
         else:
             steps = len(values)
             if steps > config.steps:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from residuum.sw.convert.balance import balanced
 from residuum.sw.convert.calibrate import calibrate
 from residuum.sw.convert.to_integer import MAP_BITS, POTENTIAL_BITS, Conversion, convert
 from residuum.sw.data.images import Images
@@ -157,6 +158,7 @@ def to_integers(
             "the ranges of the activations are measured on images: name them with --data"
         )
     calibrated = calibrate(network, calibration, bits=_range_bits(options), reporter=reporter)
+    calibrated = balanced(calibrated, calibration, levels=(1 << _range_bits(options)) - 1)
     rounding: dict[str, Any] = {
         "bits": options.bits,
         "code": options.code,

@@ -39,13 +39,21 @@ def test_sizes_of_a_row(lanes, tile_lanes, sizes):
 
 
 @pytest.mark.parametrize(
-    ("steps", "planes", "passes", "count_bits"),
-    [(1, 1, 8, 1), (2, 2, 4, 2), (3, 3, 3, 2), (5, 5, 2, 3), (7, 7, 2, 3), (8, 8, 1, 4)]
-    + [(9, 8, 1, 4), (16, 8, 1, 5), (31, 8, 1, 5)],
+    ("steps", "shift_bits", "planes", "pixel_planes", "passes", "count_bits"),
+    [(1, 4, 1, 0, 1, 1), (3, 4, 3, 0, 1, 2), (4, 4, 4, 4, 2, 3), (4, 3, 4, 0, 1, 3)]
+    + [(7, 4, 7, 4, 2, 3), (8, 4, 8, 8, 1, 4), (8, 0, 8, 8, 1, 4), (31, 2, 8, 8, 1, 5)],
 )
-def test_a_pixel_takes_as_many_passes_as_its_planes_need(steps, planes, passes, count_bits):
-    c = config(steps=steps)
-    assert (c.planes, c.passes, c.step_count_bits) == (planes, passes, count_bits)
+def test_a_pixel_takes_one_pass_or_two(steps, shift_bits, planes, pixel_planes, passes, count_bits):
+    c = config(steps=steps, shift_bits=shift_bits)
+    sizes = (c.planes, c.pixel_planes, c.passes, c.step_count_bits)
+    assert sizes == (planes, pixel_planes, passes, count_bits)
+
+
+@pytest.mark.parametrize(("lanes", "streams"), [(2, 1), (4, 1), (6, 2), (16, 4)])
+def test_banks_of_a_stream(lanes, streams):
+    assert config(lanes=lanes, tile_lanes=2, event_width=1).stream_banks == lanes // 2
+    if lanes > 2:
+        assert config(lanes=lanes, tile_lanes=2, event_width=2).stream_banks == streams
 
 
 def test_address_widths():

@@ -7,13 +7,14 @@ from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.hw.sequencer.counters import Counters
 from tests.hw.simulation import trace
 
-CONFIG = EngineConfig(lanes=2, tile_lanes=2, steps=3)
+CONFIG = EngineConfig(lanes=2, tile_lanes=1, event_width=2, steps=3)
 
 
 def counted(cycles: list[dict]) -> dict[Counter, int]:
     """All counters after these cycles."""
+    # A value counts two cycles after it is given.
     reads = [{"select": which} for which in Counter]
-    seen = trace(Counters(CONFIG), cycles + reads, ["value"])
+    seen = trace(Counters(CONFIG), [*cycles, {}, *reads], ["value"])
     return {
         which: cycle["value"] for which, cycle in zip(Counter, seen[-len(reads) :], strict=True)
     }
@@ -23,8 +24,8 @@ def random_layer(rng: random.Random) -> list[dict]:
     return [
         {
             "counting": 1,
-            "event": rng.randrange(2),
-            "spikes": rng.randint(0, 3),
+            "events": rng.randint(0, 2),
+            "spikes": rng.randint(0, 6),
             "windows": rng.randint(0, 2),
             "drain_stall": rng.randrange(2),
             "scan_stall": rng.randrange(2),
@@ -35,7 +36,7 @@ def random_layer(rng: random.Random) -> list[dict]:
 
 def totals(layer: list[dict]) -> dict[Counter, int]:
     names = {
-        Counter.EVENTS: "event",
+        Counter.EVENTS: "events",
         Counter.SPIKES: "spikes",
         Counter.WINDOWS: "windows",
         Counter.DRAIN_STALLS: "drain_stall",

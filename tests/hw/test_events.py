@@ -13,7 +13,7 @@ from residuum.hw.scanner.events import EventScanner
 from tests.hw.simulation import plain, simulate
 
 OCCUPANCY_LATENCY = 3
-HOW = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
+HOW = ("shared", "later", "more", "line_last", "group_last", "layer_last")
 
 
 def config(lanes: int, tile_lanes: int, event_width: int = 1) -> EngineConfig:

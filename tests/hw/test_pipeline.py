@@ -12,9 +12,8 @@ from residuum.hw.neuron.pipeline import NeuronPipeline
 from tests.hw.simulation import trace
 
 PIXEL_PLANES = 8
-SUMS_LATENCY = 2
-HOW = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
-KEPT = HOW[2:]  # the flags that leave with the result
+SUMS_LATENCY = 3
+HOW = ("shared", "later", "more", "line_last", "group_last", "layer_last")
 
 
 def config(steps: int, *, tile_lanes: int = 3, **sizes: int) -> EngineConfig:
@@ -139,24 +138,16 @@ def fits(c: EngineConfig, life: Life) -> bool:
 
 
 def slots_of(c: EngineConfig, mode: Mode, neurons: list[Neuron]) -> list[tuple[dict, list[int]]]:
-    """Slots and sums of a window: one pass, or a pass per group of bit-planes, highest first."""
-    passes: list[tuple[dict, list[int]]] = []
-    count = -(-len(neurons[0].sums) // c.steps)
-    for number in range(count):
-        for neuron in neurons:
-            how = {name: neuron.how.get(name, 0) for name in HOW}
-            how |= {"partial": int(number < count - 1), "first": int(number == 0)}
-            if how["partial"]:
-                how |= {"group_last": 0, "layer_last": 0}
-            slot = {"lane": neuron.lane, "last": neuron.last, "empty": 0, "how": how}
-            low = (count - 1 - number) * c.steps
-            planes = neuron.sums + [0] * (count * c.steps - len(neuron.sums))
-            sums = planes[low : low + c.steps]
-            if mode.numbers and c.steps > PIXEL_PLANES:
-                # Slots beyond the planes of a pixel are ignored.
-                sums = sums[:PIXEL_PLANES] + [77] * (c.steps - PIXEL_PLANES)
-            passes.append((slot, sums))
-    return passes
+    """Slots and sums of a window."""
+    slots: list[tuple[dict, list[int]]] = []
+    for neuron in neurons:
+        how = {name: neuron.how.get(name, 0) for name in HOW}
+        sums = neuron.sums + [0] * (c.steps - len(neuron.sums))
+        if mode.numbers and c.steps > PIXEL_PLANES:
+            # Slots beyond the bits of a number are ignored.
+            sums = sums[:PIXEL_PLANES] + [77] * (c.steps - PIXEL_PLANES)
+        slots.append(({"lane": neuron.lane, "last": neuron.last, "empty": 0, "how": how}, sums))
+    return slots
 
 
 def results(
@@ -182,8 +173,7 @@ def results(
     sums_at: dict[int, list[int]] = {}
     for slot, slot_sums in slots:
         cycles += [dict(always) for _ in range(gaps())]
-        if not slot["how"]["partial"]:
-            given_at.append(len(cycles))
+        given_at.append(len(cycles))
         sums_at[len(cycles) + SUMS_LATENCY] = slot_sums
         cycles.append(always | {"slot_valid": 1, "slot": slot})
     cycles += [dict(always) for _ in range(dut.latency_numbers + 6)]
@@ -208,8 +198,8 @@ def seen_and_expected(c: EngineConfig, mode: Mode, windows: list[list[Neuron]], 
         assert fits(c, life)
         train = [result["train"] >> t & 1 for t in range(c.steps + 1)]
         slot = result["result"]
-        place = (neuron.lane, neuron.last, {name: neuron.how.get(name, 0) for name in KEPT})
-        seen_place = (slot["lane"], slot["last"], {name: slot["how"][name] for name in KEPT})
+        place = (neuron.lane, neuron.last, {name: neuron.how.get(name, 0) for name in HOW})
+        seen_place = (slot["lane"], slot["last"], {name: slot["how"][name] for name in HOW})
         if mode.output:
             seen.append((seen_place, train[:-1], result["potential"]))
             expected.append((place, life.train, life.potential))
@@ -231,9 +221,8 @@ def random_neuron(
     return neuron
 
 
-def random_windows(
-    c: EngineConfig, mode: Mode, rng: random.Random, *, planes: int = PIXEL_PLANES
-) -> list[list[Neuron]]:
+def random_windows(c: EngineConfig, mode: Mode, rng: random.Random) -> list[list[Neuron]]:
+    planes = min(c.steps, PIXEL_PLANES)
     lanes = rng.randint(1, c.tile_lanes)
     unit = 1 if mode.numbers and not mode.fraction else 1 << c.fraction_bits
     thresholds = [1, 2, 7 * unit, 200 * unit + 1]
@@ -254,7 +243,7 @@ def random_windows(
             window = [random_neuron(c, mode, rng, constants[lane], planes) for lane in range(lanes)]
             for lane, neuron in enumerate(window):
                 neuron.lane = lane
-                neuron.how = {name: rng.randrange(2) for name in KEPT} | {"group_last": number}
+                neuron.how = {name: rng.randrange(2) for name in HOW} | {"group_last": number}
             window[-1].last = 1
             windows.append(window)
     return windows
@@ -316,12 +305,10 @@ def test_kinds_of_neurons(steps, tau, inference, kind):
 @pytest.mark.parametrize(
     ("steps", "bits"), [(s, k) for s in (1, 2, 3, 8) for k in range(1, s + 1)] + [(9, 1), (9, 8)]
 )
-@pytest.mark.parametrize("pixels", [False, True], ids=["radix map", "pixels"])
-def test_the_division(steps, bits, pixels):
+def test_the_division(steps, bits):
     c = config(steps, potential_bits=30)
     mode = radix(bits, fraction=bits % 2 > 0)
-    planes = PIXEL_PLANES if pixels else min(steps, PIXEL_PLANES)
-    windows = random_windows(c, mode, random.Random(steps + bits), planes=planes)
+    windows = random_windows(c, mode, random.Random(steps + bits))
     seen, expected = seen_and_expected(c, mode, windows)
     assert seen == expected
 
@@ -435,7 +422,8 @@ def test_a_logit_at_the_ends_of_the_range(bias):
 @pytest.mark.parametrize("value", [-2048, 2047])
 def test_bit_planes_at_the_ends_of_the_accumulators(steps, value):
     c = config(steps)
-    neuron = (-255 * value + 3, 5, [value] * PIXEL_PLANES)
+    planes = min(steps, PIXEL_PLANES)
+    neuron = (3 - ((1 << planes) - 1) * value, 5, [value] * planes)
     seen, expected = alone(c, Mode(0, steps, numbers=True), neuron)
     assert seen == expected
 

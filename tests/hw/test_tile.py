@@ -21,9 +21,8 @@ CONFIG = EngineConfig(
 WEIGHTS = [[1, -1] * 8, [-1, 1] * 8, [1] * 16, [0] * 16]
 WEIGHT_LATENCY = 3
 ONE = 1 << CONFIG.fraction_bits  # one unit of weight in a potential
-FLAGS = ("partial", "first", "shared", "later", "more", "line_last", "group_last", "layer_last")
-HOW = dict.fromkeys(FLAGS, 0) | {"first": 1}
-NOTHING = {"train": 0, "shift": 0, "flush": 0, "empty": 0, "ticket": 0, "how": HOW}
+HOW = dict.fromkeys(("shared", "later", "more", "line_last", "group_last", "layer_last"), 0)
+NOTHING = {"trains": [0], "shifts": 0, "flush": 0, "empty": 0, "ticket": 0, "how": HOW}
 
 # A window: the weight rows of its events, and the flags of its end. None: no events.
 Window = tuple[list[int] | None, dict[str, int]]
@@ -35,14 +34,18 @@ def setup(c: EngineConfig, *, threshold: int, biases: list[int]) -> list[dict]:
     writes: list[dict] = [
         {
             "weight_write": 1,
-            "weight_write_row": row,
+            "host_idle": 1,
             "weight_write_data": sum(
                 (weight & mask) << lane * c.weight_bits
                 for lane, weight in enumerate(weights[: c.tile_lanes])
             ),
         }
-        for row, weights in enumerate(WEIGHTS)
+        for weights in WEIGHTS
     ]
+    # The row comes a cycle ahead of the write.
+    writes = [{}, *writes]
+    for row in range(len(WEIGHTS)):
+        writes[row] |= {"host_idle": 1, "host_row": row}
     return writes + [
         {
             "parameter_write": 1,
@@ -62,7 +65,7 @@ def bus(windows: list[Window], *, pause: int = 2) -> list[tuple[int, dict]]:
         elif rows is None:
             cycles.append((0, NOTHING | {"ticket": 1}))
         else:
-            cycles += [(row, NOTHING | {"train": 1}) for row in rows]
+            cycles += [(row, NOTHING | {"trains": [1]}) for row in rows]
             cycles.append((3, NOTHING | {"flush": 1, "how": HOW | how}))
         cycles += [(3, NOTHING)] * pause
     return cycles
@@ -85,11 +88,11 @@ def run(
     rows = [row for row, _ in events] + [0] * (WEIGHT_LATENCY + 30)
     actions = [NOTHING] * WEIGHT_LATENCY + [action for _, action in events] + [NOTHING] * 30
     layer = [always | {"load": 1}] + [
-        always | {"weight_row": row, "action": action}
+        always | {"weight_rows": [row], "action": action}
         for row, action in zip(rows, actions, strict=True)
     ]
     reads = [always | {"logit_row": row} for row in [0, 1, 2, 3, 0, 0, 0]]
-    outputs = ("write_valid", "write", "done", "logit", "weight_row_next", "action_next")
+    outputs = ("write_valid", "write", "done", "logit", "weight_rows_next", "action_next")
     cycles = setup(c, threshold=threshold, biases=biases) + layer * layers + reads
     return trace(Tile(c), cycles, outputs)
 
@@ -222,7 +225,7 @@ def test_max_pooling_of_windows_as_fast_as_the_drain(position_lanes, lanes):
     how = None
     for number, value in enumerate(numbers):
         flush = {} if how is None else {"flush": 1, "how": how}
-        events += [(0, NOTHING | {"train": value} | flush), *[(3, NOTHING)] * (lanes - 1)]
+        events += [(0, NOTHING | {"trains": [value]} | flush), *[(3, NOTHING)] * (lanes - 1)]
         later, more = number not in [0, *ends], number + 1 not in ends
         how = HOW | {"later": int(later), "more": int(more), "line_last": int(number == 23)}
     events.append((3, NOTHING | {"flush": 1, "how": how | {"group_last": 1, "layer_last": 1}}))
@@ -247,14 +250,15 @@ def test_the_bus_leaves_one_cycle_later():
     rng = random.Random(1)
     cycles = [
         {
-            "weight_row": rng.randrange(4),
+            "weight_rows": [rng.randrange(4)],
             "action": NOTHING
-            | {name: rng.randrange(2) for name in ("train", "shift", "flush", "ticket")},
+            | {name: rng.randrange(2) for name in ("shifts", "flush", "ticket")}
+            | {"trains": [rng.randrange(2)]},
         }
         for _ in range(30)
     ]
-    seen = trace(Tile(CONFIG), [*cycles, {}], ["weight_row_next", "action_next"])
+    seen = trace(Tile(CONFIG), [*cycles, {}], ["weight_rows_next", "action_next"])
     assert [
-        {"weight_row": after["weight_row_next"], "action": after["action_next"]}
+        {"weight_rows": after["weight_rows_next"], "action": after["action_next"]}
         for after in seen[1:]
     ] == cycles

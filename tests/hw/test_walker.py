@@ -15,7 +15,7 @@ NAMES = (
     *("pass_pitch", "pitch_y", "pitch_x", "weight_x", "weight_y"),
 )
 FLAGS = ("shift", "continues", "shared", "later", "more", "line_last", "group_last", "layer_last")
-CONFIG = EngineConfig(lanes=3, tile_lanes=3, steps=3, weight_rows=50, feature_rows=30)
+CONFIG = EngineConfig(lanes=3, tile_lanes=3, steps=5, weight_rows=50, feature_rows=30)
 
 
 def requests(layer: dict, window: dict) -> list[dict]:
@@ -38,18 +38,13 @@ def requests(layer: dict, window: dict) -> list[dict]:
                 "empty_row": (window["empty_row"] + index) % rows,
                 "head": window["head"],
                 "tail": window["tail"],
-                "shift": window["shift"],
+                # The upper bit-planes come first.
+                "shift": int(window["shift"] or p < passes),
                 "first": int(index == 0),
                 "last": int(index == window["span"]),
                 # A window that continues ends with the last row of the next one.
-                "end": int((y, x, index) == counts[1:] and not window["continues"]),
-                "how": {
-                    "partial": int(p < passes),
-                    "first": int(p == 0),
-                    **{name: window[name] for name in ("shared", "later", "more")},
-                    # Only the last pass ends a line, a group or a layer.
-                    **{name: int(window[name] and p == passes) for name in FLAGS[-3:]},
-                },
+                "end": int((p, y, x, index) == counts and not window["continues"]),
+                "how": {name: window[name] for name in FLAGS[2:]},
             }
         )
     return result
@@ -127,8 +122,8 @@ POOLED = layer_of(pool_y=1, pool_x=3, pitch_y=11, pitch_x=2, weight_y=9, weight_
 LAYERS = {
     "plain": layer_of(pitch_y=7, pitch_x=3, weight_y=31, weight_x=6),
     "pooled": POOLED,
-    "passes": layer_of(parts=2, pass_pitch=13, pitch_y=4, pitch_x=1, weight_y=12, weight_x=3),
-    "pooled, in passes": POOLED | {"parts": 2, "pass_pitch": 17},
+    "passes": layer_of(parts=1, pass_pitch=13, pitch_y=4, pitch_x=1, weight_y=12, weight_x=3),
+    "pooled, in passes": POOLED | {"parts": 1, "pass_pitch": 17},
     "two sources": POOLED | {"parts": 1, "two_sources": 1},
 }
 

@@ -11,11 +11,18 @@ from tests.hw.simulation import idle, trace
 
 
 @pytest.mark.parametrize(
-    ("tile_lanes", "weight_bits", "weight_rows"), [(1, 2, 1), (3, 5, 6), (8, 8, 33)]
+    ("tile_lanes", "weight_bits", "weight_rows"), [(1, 2, 1), (2, 5, 6), (8, 8, 33)]
 )
-def test_one_row_per_cycle_three_cycles_after_its_address(tile_lanes, weight_bits, weight_rows):
+@pytest.mark.parametrize("event_width", [1, 2])
+def test_rows_of_every_cycle_three_cycles_after_their_addresses(
+    tile_lanes, weight_bits, weight_rows, event_width
+):
     c = EngineConfig(
-        lanes=tile_lanes, tile_lanes=tile_lanes, weight_bits=weight_bits, weight_rows=weight_rows
+        lanes=2 * tile_lanes,
+        tile_lanes=tile_lanes,
+        event_width=event_width,
+        weight_bits=weight_bits,
+        weight_rows=weight_rows,
     )
     rng = random.Random(weight_rows)
     rows = [[rng.getrandbits(weight_bits) for _ in range(tile_lanes)] for _ in range(weight_rows)]
@@ -27,10 +34,12 @@ def test_one_row_per_cycle_three_cycles_after_its_address(tile_lanes, weight_bit
         }
         for index, row in enumerate(rows)
     ]
-    order = [rng.randrange(weight_rows) for _ in range(50)]
-    reads = [{"row": row, "write_row": row, "write_data": -1} for row in order]
+    pairs = [(rng.randrange(weight_rows), rng.randrange(weight_rows)) for _ in range(50)]
+    reads = [{"row": one, "write_row": other, "write_data": -1} for one, other in pairs]
     seen = trace(WeightColumns(c), writes + reads + idle(3), ["weights"])
-    assert [cycle["weights"] for cycle in seen[len(writes) + 3 :]] == [rows[row] for row in order]
+    assert [cycle["weights"] for cycle in seen[len(writes) + 3 :]] == [
+        [rows[row] for row in pair[:event_width]] for pair in pairs
+    ]
 
 
 def test_an_on_chip_store_is_always_ready():

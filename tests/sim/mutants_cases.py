@@ -22,6 +22,7 @@ from tests.sw.networks import identity
 CONFIG = EngineConfig(
     lanes=4,
     tile_lanes=2,
+    event_width=2,
     steps=4,
     weight_rows=2048,
     feature_rows=208,
@@ -32,7 +33,7 @@ CONFIG = EngineConfig(
 )
 
 # With one tile, a window drains so slowly that other windows end in the meantime.
-WIDE = CONFIG.with_changes(tile_lanes=4)
+WIDE = CONFIG.with_changes(tile_lanes=4, event_width=1)
 
 CONFIGS = {"small": CONFIG, "wide": WIDE}
 

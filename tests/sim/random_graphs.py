@@ -32,8 +32,9 @@ def random_engine_graph(
 
     ``depth``: number of hidden layers at most; by default up to 6.
     """
-    code = str(rng.choice([RATE, RADIX]))
-    spikes = code == RATE and rng.random() < 0.3
+    images = config.pixel_planes > 0
+    code = str(rng.choice([RATE, RADIX])) if images else RATE
+    spikes = code == RATE and (not images or rng.random() < 0.3)
     # Without pooling and dilation, maps of few channels can be packed.
     plain = depth is not None or rng.random() < 0.4
     side = 6 if depth is not None else 15 if plain else 11

@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Mutants that always run, one per folder and oracle; the others are marked `long`.
 SHORT = {
     "threshold-not-reached-by-equality",
-    "sums-not-cleared-by-a-flush",
+    "sums-with-those-of-the-window-before",
     "shared-occupancy-of-the-latest-row",
     "dropped-rows-not-given-back",
     "pitch-x-for-y",

@@ -215,6 +215,8 @@ class ProgramModel:
                             group.span + column.span,
                             weight,
                             group.second_row,
+                            # Of two passes, the first one is over the upper bit-planes.
+                            int(not d.two_sources and index < d.parts),
                         )
                     )
                     pool_x += 1
@@ -240,10 +242,10 @@ class ProgramModel:
             d.second_shift,
         )
 
-    def scan(self, parts: list[list[Segment]]) -> Iterator[tuple[int, int, int, int]]:
-        """Part, train, weight row and shift of each event of a window."""
+    def scan(self, parts: list[list[Segment]]) -> Iterator[tuple[int, int, int]]:
+        """Train, weight row and shift of each event of a window."""
         c = self.config
-        for part, segments in enumerate(parts):
+        for segments in parts:
             for segment in segments:
                 for index in range(segment.span + 1):
                     row = (segment.row + index) % (1 << c.feature_row_bits)
@@ -255,24 +257,22 @@ class ProgramModel:
                         if self.spiking[actual, bank, lane]:
                             train = int(self.trains[actual, bank, lane]) & (1 << c.steps) - 1
                             weight = segment.weight + index * c.lanes + slot
-                            yield part, train, weight, segment.shift
+                            yield train, weight, segment.shift
 
-    def sums(self, d: LayerDescriptor, events: list[tuple[int, int, int, int]]) -> np.ndarray:
-        """Sums of the used lanes, int64 (parts, steps, tiles, lanes)."""
+    def sums(self, d: LayerDescriptor, events: list[tuple[int, int, int]]) -> np.ndarray:
+        """Sums of the used lanes, int64 (steps, tiles, lanes)."""
         c = self.config
-        sums = np.zeros((d.parts + 1, c.steps, c.tiles, d.last_lane + 1), np.int64)
+        sums = np.zeros((c.steps, c.tiles, d.last_lane + 1), np.int64)
         lanes = slice(d.first_lane, d.first_lane + d.last_lane + 1)
         limit = 1 << c.accumulator_bits - 1
-        for part, train, weight, shift in events:
+        for train, weight, shift in events:
             row = self.weights(weight)[:, lanes] << shift * c.shift_bits
-            # Both sources of a window have the same accumulators.
-            into = sums[0 if d.two_sources else part]
             for step in range(c.steps):
                 if train >> step & 1:
-                    into[step] += row
-            assert -limit <= into.min()
-            assert into.max() < limit
-        return sums[:1] if d.two_sources else sums
+                    sums[step] += row
+            assert -limit <= sums.min()
+            assert sums.max() < limit
+        return sums
 
     def neurons(
         self,
@@ -284,10 +284,10 @@ class ProgramModel:
         correction: str,
     ) -> np.ndarray:
         """Trains, or potentials of an output layer, int64 (tiles, lanes)."""
-        results = np.zeros(sums.shape[2:], np.int64)
+        results = np.zeros(sums.shape[1:], np.int64)
         for tile, lane in np.ndindex(results.shape):
             bias, threshold = parameters[tile][lane]
-            currents = self.currents(d, sums[:, :, tile, lane], bias)
+            currents = self.currents(d, sums[:, tile, lane], bias)
             run = self.divide if d.bits else self.fire
             results[tile, lane] = run(d, currents, threshold, tau, T, correction)
         return results
@@ -295,11 +295,8 @@ class ProgramModel:
     def currents(self, d: LayerDescriptor, sums: np.ndarray, bias: int) -> list[int]:
         c = self.config
         if not d.numbers:
-            return [(int(value) << c.fraction_bits) + bias for value in sums[0]]
-        total = 0
-        for planes in sums:
-            plane_sum = sum(int(planes[k]) << k for k in range(c.planes))
-            total = (total << c.planes) + plane_sum
+            return [(int(value) << c.fraction_bits) + bias for value in sums]
+        total = sum(int(sums[k]) << k for k in range(c.planes))
         return [(total << c.fraction_bits * d.fraction) + bias] * c.steps
 
     def fire(

@@ -35,7 +35,7 @@ CONFIGS = {
         lanes=15, tile_lanes=15, steps=5, shift_bits=0, **WIDE
     ),
     "2 tiles of 16, 4 steps": EngineConfig(
-        lanes=32, tile_lanes=16, steps=4, fraction_bits=3, shift_bits=3, feature_rows=256, **WIDE
+        lanes=32, tile_lanes=16, steps=4, fraction_bits=3, feature_rows=256, **WIDE
     ),
     "2 tiles of 4, 9 steps": EngineConfig(lanes=8, tile_lanes=4, steps=9, **WIDE),
 }
