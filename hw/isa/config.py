@@ -7,6 +7,7 @@ object, so hardware and software agree on every width and address.
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 PIXEL_BITS = 8
 MAX_TILE_LANES = 16
@@ -244,11 +245,13 @@ class EngineConfig:
         2 lanes, the largest that divides ``lanes``. An odd number of lanes is a single tile if it
         fits one, else tiles of one lane."""
         if lanes <= cls.tile_lanes:
-            return cls(lanes=lanes, tile_lanes=lanes, **changes)  # type: ignore[arg-type]
-        tile_lanes = next((size for size in (8, 4, 2) if lanes % size == 0), 1)
-        if tile_lanes == 1 and lanes <= MAX_TILE_LANES:
             tile_lanes = lanes
-        return cls(lanes=lanes, tile_lanes=tile_lanes, **changes)  # type: ignore[arg-type]
+        else:
+            tile_lanes = next((size for size in (8, 4, 2) if lanes % size == 0), 1)
+            if tile_lanes == 1 and lanes <= MAX_TILE_LANES:
+                tile_lanes = lanes
+        sizes: dict[str, Any] = {"lanes": lanes, "tile_lanes": tile_lanes} | changes
+        return cls(**sizes)
 
     def with_changes(self, **changes: int | str) -> "EngineConfig":
         """The same configuration with some parameters replaced."""

@@ -175,6 +175,8 @@ def stages(args: argparse.Namespace) -> dict[str, Any]:
 # Sizes of an engine on top of a preset, each with its unit.
 ENGINE_SIZES = {
     "lanes": "output channels in parallel",
+    "tile_lanes": "lanes that share a pipeline of neurons",
+    "event_width": "events per cycle, 1 or 2",
     "steps": "time steps in parallel",
     "weight_rows": "rows of the weight store",
     "feature_rows": "rows of the feature memory",

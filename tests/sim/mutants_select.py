@@ -10,7 +10,7 @@ FAULT_BITS = 8
 SELECTED = Signal(FAULT_BITS, name="selected_fault")
 
 
-def select(number: int, faulty: Any, good: Any) -> Any:
+def choose_fault(number: int, faulty: Any, good: Any) -> Any:
     """``faulty`` while the fault of this number is selected, else ``good``."""
     value = Mux(number == SELECTED, faulty, good)
     return good.shape()(value) if isinstance(good, data.View) else value

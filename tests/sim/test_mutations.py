@@ -61,7 +61,9 @@ def faulty_engine(config: EngineConfig) -> Simulation:
         for other in ("sw", "sim", "boards"):
             (folder / other).symlink_to(ROOT / other)
         faults = [(mutant.place, mutant.operator) for mutant in in_engine(config)]
-        texts = mutate_all(read_room(ROOT / "hw", ""), faults, "tests.sim.mutants_select.select")
+        texts = mutate_all(
+            read_room(ROOT / "hw", ""), faults, "tests.sim.mutants_select.choose_fault"
+        )
         for file, text in texts.items():
             (folder / "hw" / file).write_text(text)
         path = os.pathsep.join([str(folder), str(ROOT)])
