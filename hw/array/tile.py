@@ -218,12 +218,25 @@ class Tile(wiring.Component):
         empty_row = Signal(c.feature_row_bits, reset_less=True)
         window_done = maximum.result_valid & result.last & ~how.shared
 
-        # The first lane of the present position; a packed row holds whole positions.
+        # The first lane of the present position and of the next one; a packed row holds whole
+        # positions, and the present one may be its last (`full`).
+        position_lanes = target.position_lanes
         lane = Signal(c.lane_bits, reset_less=True)
-        next_lane = lane + target.position_lanes
-        row_done = how.line_last | (next_lane == c.tile_lanes) | (target.position_lanes == 0)
+        next_lane = Signal(range(c.tile_lanes + 1), reset_less=True)
+        full, alone, loaded = (Signal(name=n, reset_less=True) for n in ("full", "alone", "loaded"))
+        last_begin = Signal(range(c.tile_lanes + 1), reset_less=True)
+        m.d.sync += [
+            loaded.eq(load),
+            alone.eq((position_lanes == 0) | (position_lanes == c.tile_lanes)),
+            last_begin.eq(c.tile_lanes - position_lanes),
+        ]
+        row_done = how.line_last | full
         with m.If(window_done):
-            m.d.sync += lane.eq(next_lane)
+            m.d.sync += [
+                lane.eq(next_lane),
+                next_lane.eq(next_lane + position_lanes),
+                full.eq(alone | (next_lane == last_begin)),
+            ]
             with m.If(row_done):
                 m.d.sync += row.eq(row + target.pitch)
             with m.If(how.group_last):
@@ -232,8 +245,8 @@ class Tile(wiring.Component):
                     first_row.eq(first_row + 1),
                     empty_row.eq(empty_row + 1),
                 ]
-        with m.If(load | (window_done & row_done)):
-            m.d.sync += lane.eq(0)
+        with m.If(loaded | (window_done & row_done)):
+            m.d.sync += [lane.eq(0), next_lane.eq(position_lanes), full.eq(alone)]
         with m.If(load):
             m.d.sync += [
                 row.eq(target.row),

@@ -241,17 +241,25 @@ class EngineConfig:
 
     @classmethod
     def for_lanes(cls, lanes: int, **changes: int | str) -> "EngineConfig":
-        """A configuration with ``lanes`` lanes: a single tile up to 8 lanes, else tiles of 8, 4 or
-        2 lanes, the largest that divides ``lanes``. An odd number of lanes is a single tile if it
-        fits one, else tiles of one lane."""
+        """A configuration with ``lanes`` lanes, as the presets have them.
+
+        Up to 8 lanes are a single tile. More are tiles of 8, or of 16 from 64 lanes on, or else of
+        the largest power of two that divides them. An odd number of lanes is a single tile if it
+        fits one, else tiles of one lane. From 32 lanes on there are two events per cycle.
+        """
         if lanes <= cls.tile_lanes:
             tile_lanes = lanes
         else:
-            tile_lanes = next((size for size in (8, 4, 2) if lanes % size == 0), 1)
+            sizes = (16, 8, 4, 2) if lanes >= 64 else (8, 4, 2)
+            tile_lanes = next((size for size in sizes if lanes % size == 0), 1)
             if tile_lanes == 1 and lanes <= MAX_TILE_LANES:
                 tile_lanes = lanes
-        sizes: dict[str, Any] = {"lanes": lanes, "tile_lanes": tile_lanes} | changes
-        return cls(**sizes)
+        usual: dict[str, Any] = {
+            "lanes": lanes,
+            "tile_lanes": tile_lanes,
+            "event_width": 2 if lanes >= 32 else 1,
+        }
+        return cls(**usual | changes)
 
     def with_changes(self, **changes: int | str) -> "EngineConfig":
         """The same configuration with some parameters replaced."""

@@ -16,8 +16,12 @@ def print_report(report: Mapping[str, Any]) -> int:
     """
     whole = {key: report[f"{key}_per_image"] for key in ("events", "sops", "cycles")}
     neurons = sum(layer["neurons"] for layer in report["layers"])
-    share = whole["events"] / whole["cycles"]
-    every = {"name": "all layers", "neurons": neurons, "firing": None, "utilisation": share}
+    every = {
+        "name": "all layers",
+        "neurons": neurons,
+        "firing": None,
+        "utilisation": report["utilisation"],
+    }
     print_records(
         [_cells(layer) for layer in (*report["layers"], {**every, **whole})],
         title=f"{report['model']}, per image",
@@ -35,7 +39,7 @@ def print_report(report: Mapping[str, Any]) -> int:
     cycles, predicted = report["cycles_per_image"], report["predicted_cycles_per_image"]
     print(
         f"{cycles:,.1f} cycles per image ({predicted:,.1f} in the cycle model), "
-        f"{report['cycles_per_event']:.3f} per event"
+        f"{cycles / max(report['least_cycles_per_image'], 1):.3f} times those of the events alone"
     )
     if not report["mismatches"]:
         return 0

@@ -42,10 +42,8 @@ class Row:
 ROWS: tuple[Row, ...] = (
     Row(model="digits", bits=8, board="ulx3s-12f", preset="12f"),
     Row(model="mnist", bits=8, board="ulx3s-12f", preset="12f"),
-    # An engine with 8-bit weights also runs networks with 4-bit weights.
-    Row(model="mnist", bits=4, board="ulx3s-12f", preset="12f"),
+    Row(model="mnist-radix", bits=4, board="ulx3s-12f", preset="12f-4bit"),
     Row(model="mnist", bits=8, board="ulx3s", preset="85f"),
-    Row(model="mnist", bits=4, board="ulx3s", preset="85f"),
     Row(model="fashion", bits=4, board="ulx3s", preset="85f-4bit"),
     Row(model="cifar10", bits=4, board="ulx3s", preset="85f-4bit"),
     Row(model="resnet20-radix", bits=4, board="ulx3s", preset="85f-4bit", most=20),
@@ -216,7 +214,7 @@ def _result(row: Row, task: Task, count: int, results: Iterator[Any]) -> Json:
         "worst_cycle_error": engine["worst_cycle_error"],
         "events": engine["events_per_image"],
         "sops": engine["sops_per_image"],
-        "utilisation": engine["events_per_image"] / engine["cycles_per_image"],
+        "utilisation": engine["utilisation"],
         "memory": memory(program),
         "host": {
             "baud": baud,

@@ -12,6 +12,7 @@ Row = Mapping[str, Any]
 TITLES = {
     "digits": "digits",
     "mnist": "MNIST",
+    "mnist-radix": "MNIST, radix code",
     "fashion": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
     "resnet20": "ResNet-20, rate code",
@@ -150,8 +151,9 @@ _COLUMN_NOTES = """\
   included: the steps of the probe are part of every figure. **model / RTL**: cycles that the
   cycle model predicts over those that the hardware counted; the largest difference for a single
   image is {worst}.
-- **events**: weight rows added, one per cycle at most. **utilisation**: events / cycles, the
-  share of cycles in which the array adds. **SOPs**: synaptic operations, a weight added for one
+- **events**: weight rows added, one per cycle at most, or two with 32 and more lanes.
+  **utilisation**: the cycles that the events take at least, in each window those of the fuller
+  of both streams, over the cycles that passed. **SOPs**: synaptic operations, a weight added for one
   spike bit (of the image: one bit that is set) into one output neuron.
 - **clock**: what the board's PLL makes, and the whole design (engine, link, PLL) reaches after
   place and route; see the second table.

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _building = Lock()
+# Those of `Totals`.
+_ARRAYS = ("counters", "predicted", "least")
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Totals:
     ----------
     counters, predicted
         Counters of the engine and of the cycle model, int64 (layers, COUNTER_WORDS).
+    least
+        Lower bounds of the cycles, int64 (layers,).
     fired
         Neurons that fired at least once, per hidden layer.
     mismatches, first
@@ -46,6 +50,7 @@ class Totals:
 
     counters: np.ndarray
     predicted: np.ndarray
+    least: np.ndarray
     fired: list[int]
     images: int = 0
     mismatches: int = 0
@@ -58,12 +63,14 @@ class Totals:
     def empty(cls, layers: int) -> Totals:
         """The totals of zero images, for a network with ``layers`` layers."""
         shape = (layers, COUNTER_WORDS)
-        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64), [0] * (layers - 1))
+        counters, predicted = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        return cls(counters, predicted, np.zeros(layers, np.int64), [0] * (layers - 1))
 
     def add(self, other: Totals) -> None:
         """Add the totals of further images."""
         self.counters += other.counters
         self.predicted += other.predicted
+        self.least += other.least
         self.fired = [a + b for a, b in zip(self.fired, other.fired, strict=True)]
         self.images += other.images
         self.mismatches += other.mismatches
@@ -74,13 +81,13 @@ class Totals:
 
     def to_json(self) -> Json:
         """The totals as JSON values."""
-        arrays = {"counters": self.counters.tolist(), "predicted": self.predicted.tolist()}
+        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
         return asdict(self) | arrays
 
     @classmethod
     def from_json(cls, values: Json) -> Totals:
         """The totals from the values of `to_json`."""
-        arrays = {name: np.array(values[name], np.int64) for name in ("counters", "predicted")}
+        arrays = {name: np.array(values[name], np.int64) for name in _ARRAYS}
         return cls(**values | arrays)
 
 
@@ -102,7 +109,7 @@ def compared(
     first
         Number of the first image, for the message on a mismatch.
     """
-    from residuum.sw.compiler.cycles import predict
+    from residuum.sw.compiler.cycles import least_cycles, predict
     from residuum.sw.trace.compare import compare
 
     totals = Totals.empty(len(program.layers))
@@ -115,6 +122,7 @@ def compared(
     for index, image in enumerate(images):
         predicted = predict(program, image, golden, index)
         totals.predicted += predicted
+        totals.least += least_cycles(program, image, golden, index)
         cycles = int(engine.counters[index, :, Counter.CYCLES].sum())
         off = abs(int(predicted[:, Counter.CYCLES].sum()) - cycles) / max(cycles, 1)
         totals.worst_cycles = max(totals.worst_cycles, off)

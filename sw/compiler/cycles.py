@@ -95,6 +95,25 @@ def predict(program: Program, values: np.ndarray, golden: Trace, index: int) -> 
     return counters
 
 
+def least_cycles(program: Program, values: np.ndarray, golden: Trace, index: int) -> np.ndarray:
+    """A lower bound of the cycles of each layer, int64 (layers,): the events of each window, of two
+    streams those of the fuller one. Parameters as in `predict`."""
+    config = program.config
+    spikes = _spike_counts(program, values, golden, index)
+    least = np.zeros(len(program.layers), np.int64)
+    for number, plan in enumerate(program.layers):
+        maps = [spikes[source.map] for source in plan.layer.sources]
+        streams = [0] * config.event_width
+        for requests in _windows(plan, maps, config):
+            for request in requests:
+                for stream, banks in enumerate(request.events):
+                    streams[stream] += sum(banks)
+            if requests[-1].end:
+                least[number] += max(streams)
+                streams = [0] * config.event_width
+    return least
+
+
 def _spike_counts(
     program: Program, values: np.ndarray, golden: Trace, index: int
 ) -> dict[int, np.ndarray]:
@@ -427,4 +446,4 @@ class _Stream:
             self.dropped.append(cycle + ROW_LATENCY)
 
 
-__all__ = ["Request", "predict"]
+__all__ = ["Request", "least_cycles", "predict"]

@@ -78,7 +78,11 @@ def engine_named(name: str, sizes: Mapping[str, int]) -> EngineConfig:
     changes = dict(sizes)
     try:
         if "lanes" in changes:
-            changes["tile_lanes"] = EngineConfig.for_lanes(changes["lanes"]).tile_lanes
+            usual = EngineConfig.for_lanes(changes["lanes"])
+            changes = {
+                "tile_lanes": usual.tile_lanes,
+                "event_width": usual.event_width,
+            } | changes
         return preset_named(name).with_changes(**changes)
     except (TypeError, ValueError) as error:
         raise ResiduumError(f"this engine cannot be built: {error}") from None

@@ -7,7 +7,7 @@ the order with the smallest mean square difference on images.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -67,7 +67,8 @@ def channel_orders(network: FloatNetwork, images: np.ndarray, *, levels: int) ->
         for source, x in zip(layer.sources, inputs, strict=True):
             if source.map != INPUT and source.map not in fixed:
                 found = _moments(source, (x > 0).float())
-                moments[source.map] = moments.get(source.map, 0) + found
+                earlier = moments.get(source.map)
+                moments[source.map] = found if earlier is None else earlier + found
         current = float_current(layer, inputs)
         if layer.threshold is None:
             return current
@@ -92,7 +93,7 @@ def in_order(network: Network, orders: Orders) -> Network:
             if source.map in orders:
                 weight = weight[:, orders[source.map]]
             sources.append(replace(source, weight=np.ascontiguousarray(weight)))
-        changed = {"sources": tuple(sources)}
+        changed: dict[str, Any] = {"sources": tuple(sources)}
         if out is not None:
             changed["bias"] = layer.bias[out]
             if isinstance(layer.threshold, np.ndarray):

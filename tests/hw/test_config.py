@@ -178,7 +178,7 @@ def test_a_copy_with_changes_is_checked():
 
 
 @pytest.mark.parametrize(
-    ("lanes", "tile_lanes"), [(1, 1), (3, 3), (8, 8), (10, 2), (12, 4), (16, 8), (64, 8)]
+    ("lanes", "tile_lanes"), [(1, 1), (3, 3), (8, 8), (10, 2), (12, 4), (16, 8), (64, 16)]
 )
 def test_a_number_of_lanes_chooses_its_tiles(lanes, tile_lanes):
     c = EngineConfig.for_lanes(lanes, steps=3)

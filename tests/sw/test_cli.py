@@ -241,5 +241,5 @@ def test_train_says_that_it_needs_a_compiler(
 
 
 def test_zoo_has_both_widths_of_all_networks() -> None:
-    names = ("cifar10", "digits", "fashion", "mnist", "resnet20", "resnet20-radix")
+    names = ("cifar10", "digits", "fashion", "mnist", "mnist-radix", "resnet20", "resnet20-radix")
     assert zoo_names() == {model: [4, 8] for model in names}

@@ -15,7 +15,7 @@ from residuum.sw.compiler.program import compile_network, grow_to_fit
 from residuum.sw.compiler.runnable import not_runnable
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.graph import INPUT, MaxPool, Source
-from residuum.sw.network.integer_network import IntegerNetwork, Layer
+from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 from residuum.sw.network.library import load_network, zoo_names
 
 
@@ -177,9 +177,11 @@ def test_needs_of_the_committed_networks_are_what_the_compiler_says():
         for bits in widths:
             built = load_network(name, bits)
             for preset, found in fit_presets(built).items():
+                config = PRESETS[preset]
+                T = 1 if built.code == RADIX else config.steps
                 exceeded = [need.sentence for need in found if not need.fits]
                 try:
-                    compile_network(built, PRESETS[preset], tau=0, T=8)
+                    compile_network(built, config, tau=0, T=T)
                     assert not exceeded
                 except ResiduumError as error:
                     assert str(error) == exceeded[0]  # noqa: PT017

@@ -47,7 +47,12 @@ def test_digits_accuracy(bits: int, least: float) -> None:
 @needs_data
 @pytest.mark.parametrize(
     ("model", "bits", "least"),
-    [("mnist", 8, 99.3), pytest.param("mnist", 4, 99.3, marks=pytest.mark.long)],
+    [
+        ("mnist", 8, 99.3),
+        ("mnist-radix", 4, 99.4),
+        pytest.param("mnist", 4, 99.3, marks=pytest.mark.long),
+        pytest.param("mnist-radix", 8, 99.4, marks=pytest.mark.long),
+    ],
 )
 def test_accuracy_on_all_test_images(model: str, bits: int, least: float) -> None:
     assert accuracy(model, bits) >= least
