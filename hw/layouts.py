@@ -77,8 +77,8 @@ def weight_rows_layout(config: EngineConfig) -> data.ArrayLayout:
 def action_layout(config: EngineConfig) -> data.StructLayout:
     """The action of the lane array in one cycle: with ``flush``, hand over the sums and start from
     zero; then add, for each stream, a weight row to the steps in its train (``trains``), with its
-    bit of ``shifts`` 2**H times. ``empty``, ``ticket`` and ``how`` come from the scanner's token; an
-    ``empty`` window has no sums to hand over."""
+    bit of ``shifts`` 2**H times. ``empty``, ``ticket`` and ``how`` come from the scanner's token;
+    an ``empty`` window has no sums to hand over."""
     return data.StructLayout(
         {
             "trains": data.ArrayLayout(unsigned(config.steps), config.event_width),

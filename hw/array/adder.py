@@ -53,9 +53,9 @@ class GatedAdder(wiring.Component):
 class XorAdder(wiring.Component):
     """``total`` = ``a`` + (``b`` xor ``c``), combinational, modulo 2**width.
 
-    As in `GatedAdder`, the third operand costs no LUT: propagate = a xor b xor c, and where it is 0,
-    a is the carry. One of several values x, y, z is added with one LUT per bit: c = x, and b is 0 or
-    x xor y or x xor z.
+    As in `GatedAdder`, the third operand costs no LUT: propagate = a xor b xor c, and where it is
+    0, a is the carry. One of several values x, y, z is added with one LUT per bit: c = x, and b is
+    0 or x xor y or x xor z.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ Pure data, shared by the gateware (which decodes it) and the compiler (which mak
 from dataclasses import dataclass, fields
 from functools import cache
 
-from residuum.hw.isa.config import DIMENSION_BITS, EngineConfig, bits_for_count
+from residuum.hw.isa.config import DIMENSION_BITS, EngineConfig
 
 # Host words of a descriptor in its memory.
 DESCRIPTOR_WORDS = 16

@@ -14,8 +14,9 @@ from residuum.hw.memory.block import BlockMemory
 class WeightColumns(wiring.Component):
     """The weights of one tile's lanes: a row address in, that row out three cycles later.
 
-    One row per cycle; with ``event_width`` 2 another one, at ``write_row``. The interface also suits a cache; `OnChipRefill` is its refill side for a
-    store that holds every row. ``init`` are the first rows at power-up.
+    One row per cycle; with ``event_width`` 2 another one, at ``write_row``. The interface also
+    suits a cache; `OnChipRefill` is its refill side for a store that holds every row. ``init`` are
+    the first rows at power-up.
     """
 
     def __init__(self, config: EngineConfig, *, init: Sequence[int] = ()):

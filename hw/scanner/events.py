@@ -112,7 +112,8 @@ class EventScanner(wiring.Component):
         late_valid: Signal,
     ) -> None:
         """The entry of a row for one picker: first cycle, its ``own`` banks with spikes; second
-        cycle, the first of these. The row is dropped if it has no spike and does not end a window."""
+        cycle, the first of these. The row is dropped if it has no spike and does not end a
+        window."""
         c = self.config
 
         def register(width: int, name: str) -> Signal:

@@ -64,10 +64,10 @@ class EventPicker(wiring.Component):
     has a free place. Each request (``advance``) later gives an ``entry`` with ``write``, or is
     ``dropped``.
 
-    ``event`` is the present event; it is ``valid`` only if the array is ``clear`` for it. ``ending``
-    from the last event of a window on, until ``complete`` takes the picker to the next window;
-    ``how`` is then how the window ends. ``found``: there is something to pick, or such an end;
-    ``spiking``: if so, there is an event.
+    ``event`` is the present event; it is ``valid`` only if the array is ``clear`` for it.
+    ``ending`` from the last event of a window on, until ``complete`` takes the picker to the next
+    window; ``how`` is then how the window ends. ``found``: there is something to pick, or such an
+    end; ``spiking``: if so, there is an event.
     """
 
     def __init__(self, config: EngineConfig):

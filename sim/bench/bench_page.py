@@ -153,8 +153,8 @@ _COLUMN_NOTES = """\
   image is {worst}.
 - **events**: weight rows added, one per cycle at most, or two with 32 and more lanes.
   **utilisation**: the cycles that the events take at least, in each window those of the fuller
-  of both streams, over the cycles that passed. **SOPs**: synaptic operations, a weight added for one
-  spike bit (of the image: one bit that is set) into one output neuron.
+  of both streams, over the cycles that passed. **SOPs**: synaptic operations, a weight added for
+  one spike bit (of the image: one bit that is set) into one output neuron.
 - **clock**: what the board's PLL makes, and the whole design (engine, link, PLL) reaches after
   place and route; see the second table.
 - **latency**: cycles / clock. **images/s**: clock / cycles, one image after another. **GSOP/s**:

@@ -218,8 +218,8 @@ def _shift(network: IntegerNetwork, config: EngineConfig) -> Need:
 
 
 def _image_bits(network: IntegerNetwork, config: EngineConfig) -> Need:
-    """An engine with fewer steps than a pixel has bits reads an image in two passes, if at all; such
-    an image cannot be one of two sources: both would be parts of a window."""
+    """An engine with fewer steps than a pixel has bits reads an image in two passes, if at all;
+    such an image cannot be one of two sources: both would be parts of a window."""
     mixed = [
         layer.name
         for layer in network.layers

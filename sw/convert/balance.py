@@ -45,8 +45,8 @@ def channel_orders(network: FloatNetwork, images: np.ndarray, *, levels: int) ->
     images
         uint8 (N, C, H, W); the first `_IMAGES` of them count.
     levels
-        Levels of an activation above zero: 2**K - 1 in radix code, T in rate code. A neuron gives an
-        event if it does not round to zero.
+        Levels of an activation above zero: 2**K - 1 in radix code, T in rate code. A neuron gives
+        an event if it does not round to zero.
 
     Raises
     ------
