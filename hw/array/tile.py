@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.array.lanes import LaneArray
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.memories import LUT_ROWS
 from residuum.hw.layouts import (
     action_layout,
     mode_layout,
@@ -18,7 +19,7 @@ from residuum.hw.layouts import (
     weights_layout,
     write_layout,
 )
-from residuum.hw.logic import Statements
+from residuum.hw.logic import Statements, delayed
 from residuum.hw.memory.block import BlockMemory
 from residuum.hw.memory.weights import WeightColumns
 from residuum.hw.neuron.maximum import Maximum
@@ -195,16 +196,30 @@ class Tile(wiring.Component):
         with m.If(load):
             m.d.sync += row.eq(0)
         read_row = Signal.like(self.logit_row, reset_less=True)
-        m.submodules.logits = logits = BlockMemory(
-            width=c.potential_bits, depth=max(2, c.logit_rows), ecp5=c.memory == "ecp5"
-        )
         m.d.sync += read_row.eq(self.logit_row)
+        write_enable = neurons.result_valid & mode.output
+        if c.logit_rows > LUT_ROWS:
+            m.submodules.logits = logits = BlockMemory(
+                width=c.potential_bits, depth=c.logit_rows, ecp5=c.memory == "ecp5"
+            )
+            m.d.comb += [
+                logits.write_enable.eq(write_enable),
+                logits.write_address.eq(row),
+                logits.write_data.eq(neurons.potential),
+                logits.read_address.eq(read_row),
+                self.logit.eq(logits.read_data),
+            ]
+            return
+        m.submodules.logits = few = memory.Memory(
+            shape=signed(c.potential_bits), depth=max(2, c.logit_rows), init=[]
+        )
+        write, read = few.write_port(), few.read_port(domain="comb")
         m.d.comb += [
-            logits.write_enable.eq(neurons.result_valid & mode.output),
-            logits.write_address.eq(row),
-            logits.write_data.eq(neurons.potential),
-            logits.read_address.eq(read_row),
-            self.logit.eq(logits.read_data),
+            write.en.eq(write_enable),
+            write.addr.eq(row),
+            write.data.eq(neurons.potential),
+            read.addr.eq(read_row),
+            self.logit.eq(delayed(m, read.data, 2, "logit")),
         ]
 
     def _place_results(

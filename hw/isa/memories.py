@@ -11,6 +11,9 @@ from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS
 # with one write and one read port.
 EBR_GEOMETRIES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 
+# Logits of so many rows at most are in LUTs: a DP16KD for a few words is a waste.
+LUT_ROWS = 32
+
 # Block memories of the devices, by the size in their names (FPGA-DS-02012). The tools use all of
 # the 12F's die, which is that of the 25F; its data sheet names 32.
 DEVICE_EBR: Mapping[str, int] = {"12": 56, "25": 56, "45": 108, "85": 208}
@@ -38,8 +41,9 @@ def block_memories(config: EngineConfig) -> dict[str, int]:
         "trains": (config.steps + 1, config.feature_rows * config.bank_slots),
         "occupancies": (config.bank_slots + 1, config.feature_rows),
         "parameters": (2 * config.potential_bits, max(2, config.parameter_rows)),
-        "logits": (config.potential_bits, max(2, config.logit_rows)),
     }
+    if config.logit_rows > LUT_ROWS:
+        of_a_tile["logits"] = (config.potential_bits, config.logit_rows)
     of_the_design = {
         "axis tables": (AxisEntry.width(config), config.table_entries),
         "descriptors": (HOST_WORD_BITS, config.layers * DESCRIPTOR_WORDS),

@@ -12,6 +12,7 @@ _WIDE: Any = {
     "lanes": 64,
     "tile_lanes": 16,
     "event_width": 2,
+    "logit_rows": 32,
     "layers": _DEEP,
     "memory": "ecp5",
 }
@@ -28,6 +29,7 @@ PRESETS: Mapping[str, EngineConfig] = {
         weight_bits=4,
         accumulator_bits=12,
         potential_bits=18,
+        logit_rows=16,
         layers=_DEEP,
         memory="ecp5",
     ),
@@ -47,10 +49,7 @@ PRESETS: Mapping[str, EngineConfig] = {
     "85f-6bit": EngineConfig(
         weight_bits=6, accumulator_bits=16, weight_rows=6144, feature_rows=1024, **_WIDE
     ),
-    # Two events per cycle would take more block memories than the device has.
-    "85f-8bit": EngineConfig(
-        accumulator_bits=18, weight_rows=4608, feature_rows=1024, **_WIDE | {"event_width": 1}
-    ),
+    "85f-8bit": EngineConfig(accumulator_bits=18, weight_rows=4608, feature_rows=896, **_WIDE),
 }
 
 # Target clocks in MHz of presets that do not reach the clock of their boards.

@@ -176,8 +176,10 @@ class EventPicker(wiring.Component):
         c = self.config
         valid = Signal()
         bank = Signal(bank_layout(c), reset_less=True)
-        # `last`: the bank has no neuron after the present one. `passing`: it is followed by the
-        # next bank in any case; `ending`: by the end of a window, where the picker waits.
+        # `left`: the neurons after the present one; `last`: there are none. `passing`: the bank is
+        # then followed by the next one in any case; `ending`: by the end of a window, where the
+        # picker waits.
+        left = Signal(c.bank_slots, reset_less=True)
         last, passing = Signal(reset_less=True), Signal()
         ending = Signal()
 
@@ -196,17 +198,18 @@ class EventPicker(wiring.Component):
             m.d.sync += [
                 valid.eq(waiting.valid),
                 bank.eq(waiting.bank),
+                left.eq(rest(waiting.bank.slots)),
                 last.eq(waiting.bank.final),
                 passing.eq(waiting.valid & waiting.bank.final & ~waiting.bank.end),
                 ending.eq(waiting.valid & waiting.bank.final & waiting.bank.end),
             ]
         with m.Else():
             with m.If(event):
-                left = rest(bank.slots)
                 lone = Signal()
                 m.d.comb += lone.eq(rest(left) == 0)
                 m.d.sync += [
                     bank.slots.eq(left),
+                    left.eq(rest(left)),
                     bank.spiking.eq(~last),
                     last.eq(lone),
                     passing.eq(lone & ~end_next),
@@ -223,7 +226,7 @@ class EventPicker(wiring.Component):
             self.event.valid.eq(event),
             self.event.shift.eq(bank.shift),
             self.event.row.eq(bank.row),
-            self.event.lane.eq(_index_of(lowest(bank.slots))),
+            self.event.lane.eq(_index_of(bank.slots & ~left)),
             self.event.bank.eq(bank.bank),
             self.event.weight.eq(bank.weight),
         ]
