@@ -155,41 +155,44 @@ class EventScanner(wiring.Component):
         c = self.config
         # `due`: a window is complete, and its sums are still in the accumulators (`due_empty`: it
         # had no events, and there are none). `busy`: cycles until the drain can take the next
-        # flush; `free`: there are none. `seen`: the window has had an event. A ticket need not wait
-        # for the drain, which gives out one per cycle.
+        # flush; `free`: there are none. `clear`: events and ends may proceed, because no sums are
+        # due, or they can be handed over now. `seen`: the window has had an event. A ticket need
+        # not wait for the drain, which gives out one per cycle.
         due = Signal()
         due_empty = Signal(reset_less=True)
         due_how = Signal(end_layout(), reset_less=True)
         seen = Signal()
         busy = Signal(range(c.tile_lanes + 1))
-        free = Signal(init=1)
+        free, clear = Signal(init=1), Signal(init=1)
 
-        # Events and ends may proceed: no sums are due, or they can be handed over now.
-        clear, complete, silent, ticket, flush = (
-            Signal(name=name) for name in ("clear", "complete", "silent", "ticket", "flush")
+        complete, silent, ticket, flush = (
+            Signal(name=name) for name in ("complete", "silent", "ticket", "flush")
         )
         how = pickers[0].how
         spiking = Cat(picker.spiking for picker in pickers).any()
         events = Cat(picker.event.valid for picker in pickers).any()
         found = Cat(picker.found for picker in pickers).all()
         m.d.comb += [
-            clear.eq(~due | free),
             complete.eq(Cat(picker.ending for picker in pickers).all() & clear),
             silent.eq(self.skip_empty & ~how.shared & ~seen & ~spiking),
             ticket.eq(complete & silent & ~how.group_last),
-            flush.eq(due & free),
+            flush.eq(due & clear),
         ]
         for picker in pickers:
             m.d.comb += [picker.clear.eq(clear), picker.complete.eq(complete)]
 
+        # `clear` decides everything in the next cycle, so it is a register. A window that is
+        # complete now is due then, unless it becomes a ticket.
+        last_lane = Mux(due_empty, 0, self.last_lane)
+        ended = Mux(flush, last_lane == 0, free | (busy == 1))
         m.d.sync += [
             seen.eq((seen | events) & ~complete),
-            due.eq((complete & ~ticket) | (due & ~free)),
+            due.eq((complete & ~ticket) | (due & ~clear)),
+            clear.eq(ended | Mux(complete, silent & ~how.group_last, clear | ~due)),
         ]
         with m.If(complete):
             m.d.sync += [due_how.eq(how), due_empty.eq(silent)]
         with m.If(flush):
-            last_lane = Mux(due_empty, 0, self.last_lane)
             m.d.sync += [busy.eq(last_lane + ticket), free.eq((last_lane == 0) & ~ticket)]
         with m.Elif(~free & ~ticket):
             m.d.sync += [busy.eq(busy - 1), free.eq(busy == 1)]

@@ -148,7 +148,12 @@ MUTANTS = [
             Node("Mux", ("later",), "_1"),
             Oracle.REPETITION,
         ),
-        ("sums-of-another-lane-subtracted", "write.addr", Whole("place + 1"), Oracle.REPETITION),
+        (
+            "sums-of-another-lane-subtracted",
+            {"signal": "write.addr", "owner": "_subtract"},
+            Whole("place + 1"),
+            Oracle.REPETITION,
+        ),
         (
             "ticket-during-a-drain-lost",
             {"signal": "tickets", "under": "slot_valid"},
@@ -231,11 +236,11 @@ MUTANTS = [
         ),
         (
             "flush-one-cycle-early",
-            "free",
+            "ended",
             Node("==", ("last_lane", "0"), "_0 <= 1"),
             Oracle.REPETITION,
         ),
-        ("flush-one-cycle-late", "free", Node("==", ("busy", "1"), "_0 == 0"), Oracle.COUNTERS),
+        ("flush-one-cycle-late", "ended", Node("==", ("busy", "1"), "_0 == 0"), Oracle.COUNTERS),
         ("ticket-of-a-flush-not-counted", "busy", drop("+", "ticket"), Oracle.REPETITION, WIDE),
         (
             "flush-named-by-the-next-window",

@@ -16,11 +16,18 @@ CONFIG = EngineConfig(lanes=4, tile_lanes=2, steps=4, weight_rows=1000, feature_
 CLOCK_HZ = 50_000_000
 
 
-def identity(config: EngineConfig = CONFIG, *, version: int = 2) -> tuple[int, ...]:
+def identity(config: EngineConfig = CONFIG, *, version: int = 3) -> tuple[int, ...]:
     """The words of a reply to IDENTIFY."""
     c = config
-    sizes = (c.lanes, c.tile_lanes, c.steps, c.weight_bits, c.accumulator_bits, c.potential_bits)
-    sizes += (c.fraction_bits, c.shift_bits, c.weight_rows, c.feature_rows, c.parameter_rows)
+    sizes = (c.lanes, c.tile_lanes, c.event_width, c.steps, c.weight_bits, c.accumulator_bits)
+    sizes += (
+        c.potential_bits,
+        c.fraction_bits,
+        c.shift_bits,
+        c.weight_rows,
+        c.feature_rows,
+        c.parameter_rows,
+    )
     sizes += (c.logit_rows, c.table_entries)
     name = struct.unpack("<4I", b"digits-8bit".ljust(16, b"\0"))
     return (version, *sizes, c.layers, CLOCK_HZ, *struct.unpack("<4I", bytes(range(16))), *name)
