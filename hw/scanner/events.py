@@ -60,7 +60,7 @@ class EventScanner(wiring.Component):
                 picker.stop.eq(self.stop),
                 picker.advance.eq(self.advance),
             ]
-        m.d.comb += self.ready.eq(Cat(picker.ready for picker in pickers).all())
+        m.d.sync += self.ready.eq(Cat(picker.room for picker in pickers).all())
         self._read(m, pickers)
         self._end_windows(m, pickers)
         return m

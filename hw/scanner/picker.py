@@ -60,9 +60,9 @@ def bank_layout(config: EngineConfig) -> data.StructLayout:
 class EventPicker(wiring.Component):
     """Queues rows that hold spikes, and picks their bits one by one.
 
-    ``ready`` tells that one more row may be requested: from ``start`` to ``stop``, while the queue
-    has a free place. Each request (``advance``) later gives an ``entry`` with ``write``, or is
-    ``dropped``.
+    ``room`` tells that one more row may be requested in the next cycle: from ``start`` to ``stop``,
+    while the queue has a free place. Each request (``advance``) later gives an ``entry`` with
+    ``write``, or is ``dropped``.
 
     ``event`` is the present event; it is ``valid`` only if the array is ``clear`` for it.
     ``ending`` from the last event of a window on, until ``complete`` takes the picker to the next
@@ -76,7 +76,7 @@ class EventPicker(wiring.Component):
             {
                 "start": In(1),
                 "stop": In(1),
-                "ready": Out(1),
+                "room": Out(1),
                 "advance": In(1),
                 "dropped": In(1),
                 "write": In(1),
@@ -104,16 +104,15 @@ class EventPicker(wiring.Component):
         """Limits the requests in flight and the queued rows to the places of the queue. Between
         layers the queue counts as full, so that a single bit enables requests."""
         outstanding = Signal(range(QUEUE_DEPTH + 1), init=QUEUE_DEPTH)
+        following = Signal(range(QUEUE_DEPTH + 1))
         taken = Signal()
-        m.d.sync += [
-            outstanding.eq(outstanding + change(self.advance, self.dropped, taken)),
-            taken.eq(queue.valid & queue.take),
-        ]
+        m.d.comb += following.eq(outstanding + change(self.advance, self.dropped, taken))
         with m.If(self.start):
-            m.d.sync += outstanding.eq(0)
+            m.d.comb += following.eq(0)
         with m.Elif(self.stop):
-            m.d.sync += outstanding.eq(QUEUE_DEPTH)
-        m.d.comb += self.ready.eq(~outstanding[-1])
+            m.d.comb += following.eq(QUEUE_DEPTH)
+        m.d.sync += [outstanding.eq(following), taken.eq(queue.valid & queue.take)]
+        m.d.comb += self.room.eq(~following[-1])
 
     def _pick_bank(self, m: Module, queue: Queue) -> "_Waiting":
         """Moves the banks of a queued row that hold spikes, one per cycle, into two registers. With

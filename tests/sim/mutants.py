@@ -249,7 +249,7 @@ MUTANTS = [
             Oracle.HANG,
         ),
         ("empty-window-hands-over", "token.empty", Whole("0")),
-        ("dropped-rows-not-given-back", "outstanding", drop("change", "dropped"), Oracle.HANG),
+        ("dropped-rows-not-given-back", "following", drop("change", "dropped"), Oracle.HANG),
         ("pitch-x-for-y", ANYWHERE, Exchange("layer.pitch_y", "pitch_x")),
         ("weight-row-of-the-next-row-wrong", "weight", Operand("+", ("lanes",), "1")),
         ("weight-row-of-a-kernel-row-wrong", ANYWHERE, Exchange("layer.weight_y", "weight_x")),
