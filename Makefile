@@ -38,7 +38,7 @@ READY := $(VENV)/.ready
     fuzz clean again
 
 help:
-	@echo "make sim [MODEL=digits|mnist|fashion|cifar10|resnet20|resnet20-radix] [BITS=8] [IMAGES=100] [TAU=4] [T=4]"
+	@echo "make sim [MODEL=digits|mnist|mnist-radix|fashion|cifar10|resnet20|resnet20-radix] [BITS=8] [IMAGES=100] [TAU=4] [T=4]"
 	@echo "         [CORRECTION=mask|carry] [LANES=16] [WAVES=1]"
 	@echo "                             run a trained network on the simulated engine, compare every spike"
 	@echo "make test                    lint, types and the tests, in under ten minutes on two cores"

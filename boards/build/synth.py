@@ -146,8 +146,9 @@ def synthesise(
     if status != 0:
         log = own if status > 0 and said.strip() else output
         raise toolchain.failure("yosys", f"synthesise {name}", log)
+    resources = count(toolchain.read_json(statistics, "yosys")["design"]["num_cells_by_type"])
     _trim_carries(folder / f"{name}.netlist.json")
-    return count(toolchain.read_json(statistics, "yosys")["design"]["num_cells_by_type"])
+    return resources
 
 
 def _trim_carries(path: Path) -> None:

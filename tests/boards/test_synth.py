@@ -100,10 +100,12 @@ def test_a_failed_assertion_of_yosys_is_one_sentence(demo_unit, monkeypatch):
         synth_run("--unit", "demo")
 
 
+NOTHING = '{"modules": {}}'
 # A slow stub of yosys: after 2 s, reports the size of the design in bytes as LUT4.
 SLOW_YOSYS = """sleep 2
 lut4=$(wc -c < argmax.il)
-echo '{"design": {"num_cells_by_type": {"LUT4": '$lut4'}}}' > argmax.stat.json"""
+echo '{"design": {"num_cells_by_type": {"LUT4": '$lut4'}}}' > argmax.stat.json
+echo '{"modules": {}}' > argmax.netlist.json"""
 
 
 def synth_processes(folder, *lanes):
@@ -143,7 +145,8 @@ def test_the_same_size_twice_at_once_is_done_in_turn(tmp_path):
 @pytest.mark.parametrize("columns", ["40", "60", "80"])
 def test_the_table_is_not_cut_on_a_narrow_terminal(columns, demo_unit, monkeypatch, capsys):
     statistics = '{"design": {"num_cells_by_type": {"LUT4": 1234567}}}'
-    monkeypatch.setenv("YOSYS", str(fake(demo_unit, "y", f"echo '{statistics}' > demo.stat.json")))
+    writes = f"echo '{statistics}' > demo.stat.json; echo '{NOTHING}' > demo.netlist.json"
+    monkeypatch.setenv("YOSYS", str(fake(demo_unit, "y", writes)))
     monkeypatch.setenv("COLUMNS", columns)
     synth_run("--unit", "demo")
     printed = capsys.readouterr().out.split("written")[0]

@@ -260,7 +260,8 @@ def test_the_board_chooses_the_widths(in_tmp: Path, monkeypatch, capsys) -> None
 
 
 def test_what_no_engine_of_the_board_holds(in_tmp: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setitem(PRESETS, "12f", PRESETS["12f"].with_changes(weight_rows=100))
+    for name in ("12f", "12f-4bit"):
+        monkeypatch.setitem(PRESETS, name, PRESETS[name].with_changes(weight_rows=100))
     assert cli.main(["import", *ON_BOARD, "--calibrate", "64"]) == 1
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert sentence.startswith("residuum: ulx3s-12f does not hold 'digits' even with weights of 2")
