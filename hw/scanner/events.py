@@ -1,6 +1,6 @@
 """Event scanner: from rows of the feature memory to events, zeros skipped."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -111,20 +111,25 @@ class EventScanner(wiring.Component):
         late: data.View,
         late_valid: Signal,
     ) -> None:
-        """The entry of a row for one picker: first cycle, its ``own`` banks with spikes; second
-        cycle, the first of these. The row is dropped if it has no spike and does not end a
-        window."""
+        """The entry of a row for one picker: first cycle, its ``own`` banks with spikes, and the
+        spikes of every four slots; second cycle, the first of these banks, and the spikes of each.
+        The row is dropped if it has no spike and does not end a window."""
         c = self.config
 
         def register(width: int, name: str) -> Signal:
             return Signal(width, name=f"{name}_{stream}", reset_less=True)
 
         found = register(c.stream_banks * c.bank_slots, "found")
-        banks, lone = register(c.stream_banks, "banks"), register(c.stream_banks, "lone")
+        banks = register(c.stream_banks, "banks")
         m.d.sync += found.eq(own)
+        counts: list[Value] = [Const(0)] * c.stream_banks
         for bank in range(len(own) // c.bank_slots):
             slots = own.word_select(bank, c.bank_slots)
-            m.d.sync += [banks[bank].eq(slots.any()), lone[bank].eq(rest(slots) == 0)]
+            m.d.sync += banks[bank].eq(slots.any())
+            for low in range(0, c.bank_slots, 4):
+                few = Signal(range(5), name=f"few_{stream}_{bank}_{low}", reset_less=True)
+                m.d.sync += few.eq(sum(slots[low : low + 4]))
+                counts[bank] = counts[bank] + few
 
         entry = Signal(entry_layout(c), name=f"entry_{stream}", reset_less=True)
         useful, dropped = Signal(name=f"useful_{stream}"), Signal(name=f"dropped_{stream}")
@@ -132,7 +137,7 @@ class EventScanner(wiring.Component):
             entry.occupancy.eq(found),
             entry.first.eq(lowest(banks)),
             entry.others.eq(rest(banks)),
-            entry.lone.eq(lone),
+            *(entry.counts[bank].eq(count) for bank, count in enumerate(counts)),
             entry.spiking.eq(banks.any()),
             entry.single.eq(rest(banks) == 0),
             entry.row.eq(row),

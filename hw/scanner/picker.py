@@ -18,8 +18,8 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
 
     ``occupancy`` is grouped by bank. These fields are computed from it before the queue, so that
     picking fits in one cycle: the ``first`` bank with a spike and the ``others`` (one bit each),
-    the banks with a ``lone`` spike, whether there is any spike (``spiking``), and in no more than
-    one bank (``single``).
+    the number of spikes of each bank (``counts``), whether there is any spike (``spiking``), and in
+    no more than one bank (``single``).
     """
     banks = config.stream_banks
     return data.StructLayout(
@@ -27,7 +27,7 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
             "occupancy": unsigned(banks * config.bank_slots),
             "first": unsigned(banks),
             "others": unsigned(banks),
-            "lone": unsigned(banks),
+            "counts": data.ArrayLayout(range(config.bank_slots + 1), banks),
             "spiking": 1,
             "single": 1,
             "row": unsigned(config.feature_row_bits),
@@ -40,13 +40,15 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def bank_layout(config: EngineConfig) -> data.StructLayout:
-    """The spiking neurons (``slots``) of one bank of a row. Without ``spiking`` there is none: the
-    entry only ends a window (``end``, ``how``). ``final``: at most one neuron is left."""
+    """The spiking neurons (``slots``, ``count`` of them) of one bank of a row. Without ``spiking``
+    there is none: the entry only ends a window (``end``, ``how``). ``final``: at most one neuron is
+    left."""
     return data.StructLayout(
         {
             "spiking": 1,
             "final": 1,
             "slots": unsigned(config.bank_slots),
+            "count": range(config.bank_slots + 1),
             "bank": unsigned(config.stream_bank_bits),
             "row": unsigned(config.feature_row_bits),
             "weight": unsigned(config.weight_row_bits),
@@ -137,8 +139,9 @@ class EventPicker(wiring.Component):
         slots = [entry.occupancy.word_select(b, c.bank_slots) for b in range(c.stream_banks)]
         m.d.comb += [
             found.spiking.eq(entry.spiking),
-            found.final.eq((chosen & entry.lone).any() | ~entry.spiking),
+            found.final.eq(found.count[1:] == 0),
             found.slots.eq(select(chosen, slots)),
+            found.count.eq(select(chosen, entry.counts)),
             found.bank.eq(_index_of(chosen)),
             found.row.eq(entry.row),
             found.weight.eq(entry.weight),
@@ -177,7 +180,7 @@ class EventPicker(wiring.Component):
         bank = Signal(bank_layout(c), reset_less=True)
         # `left`: the neurons after the present one; `last`: there are none. `passing`: the bank is
         # then followed by the next one in any case; `ending`: by the end of a window, where the
-        # picker waits.
+        # picker waits. Counting is faster than looking at what is left.
         left = Signal(c.bank_slots, reset_less=True)
         last, passing = Signal(reset_less=True), Signal()
         ending = Signal()
@@ -205,9 +208,10 @@ class EventPicker(wiring.Component):
         with m.Else():
             with m.If(event):
                 lone = Signal()
-                m.d.comb += lone.eq(rest(left) == 0)
+                m.d.comb += lone.eq((bank.count == 1) | (bank.count == 2))
                 m.d.sync += [
                     bank.slots.eq(left),
+                    bank.count.eq(bank.count - 1),
                     left.eq(rest(left)),
                     bank.spiking.eq(~last),
                     last.eq(lone),

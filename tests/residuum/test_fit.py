@@ -67,7 +67,7 @@ def test_what_cannot_run_is_said(in_tmp: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["digits", "--preset", "9f"], "there is no preset '9f'; the presets are 12f, 12f-4bit, 25f"),
+        (["digits", "--preset", "9f"], "there is no preset '9f'; the presets are 12f, 12f-4bit"),
         (["digits", "--board", "x"], "there is no board 'x'; the boards are ulx3s"),
         (["digits", "--lanes", "2000"], "engine cannot be built: lanes must be in 1..1024, not 2"),
         (["digits", "--potential-bits", "12"], "potential_bits must be at least accumulator_bits"),
