@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.layouts import end_layout, event_layout
-from residuum.hw.logic import select
+from residuum.hw.logic import Statements, select
 from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
 
 
@@ -124,17 +124,7 @@ class EventPicker(wiring.Component):
         entry = Signal(entry_layout(c))
         m.d.comb += entry.eq(queue.data)
 
-        # For the second and later banks of a row: the bank itself, the banks after it, and whether
-        # it is the last.
-        begun = Signal()
-        next_bank = Signal(c.stream_banks, reset_less=True)
-        next_others = Signal(c.stream_banks, reset_less=True)
-        next_single = Signal(reset_less=True)
-        chosen = Mux(begun, next_bank, entry.first)
-        others = Mux(begun, next_others, entry.others)
-        last = Signal()
-        m.d.comb += last.eq(Mux(begun, next_single, entry.single))
-
+        chosen, last, begin = self._next_bank(m, entry)
         found = Signal(bank_layout(c))
         slots = [entry.occupancy.word_select(b, c.bank_slots) for b in range(c.stream_banks)]
         m.d.comb += [
@@ -155,12 +145,7 @@ class EventPicker(wiring.Component):
         push = Signal()
         m.d.comb += [push.eq(queue.valid & ~second_valid), queue.take.eq(push & last)]
         with m.If(push):
-            m.d.sync += [
-                next_bank.eq(lowest(others)),
-                next_others.eq(rest(others)),
-                next_single.eq(rest(others) == 0),
-                begun.eq(~last),
-            ]
+            m.d.sync += begin
         with m.If(~second_valid):
             m.d.sync += second.eq(found)
         with m.If(taken | ~first_valid):
@@ -172,6 +157,29 @@ class EventPicker(wiring.Component):
         with m.Elif(push):
             m.d.sync += second_valid.eq(1)
         return _Waiting(first_valid, first, taken)
+
+    def _next_bank(self, m: Module, entry: Signal) -> tuple[Value, Value, Statements]:
+        """The next bank with a spike of a row (one bit for each), whether it is the last one, and
+        what taking it changes."""
+        banks = self.config.stream_banks
+        if banks == 1:
+            return Const(1), Const(1), []
+        # For the second and later banks of a row: the bank itself, the banks after it, and whether
+        # it is the last.
+        begun = Signal()
+        bank = Signal(banks, name="next_bank", reset_less=True)
+        after = Signal(banks, name="next_others", reset_less=True)
+        single = Signal(name="next_single", reset_less=True)
+        others = Mux(begun, after, entry.others)
+        last = Signal()
+        m.d.comb += last.eq(Mux(begun, single, entry.single))
+        begin = [
+            bank.eq(lowest(others)),
+            after.eq(rest(others)),
+            single.eq(rest(others) == 0),
+            begun.eq(~last),
+        ]
+        return Mux(begun, bank, entry.first), last, begin
 
     def _pick_slot(self, m: Module, waiting: "_Waiting") -> None:
         """The spiking neurons of a bank, one per cycle, and the ends of windows between them."""
