@@ -14,8 +14,8 @@ OCCUPANCY_LATENCY = 3
 
 
 class EventScanner(wiring.Component):
-    """Reads occupancies ahead and gives one event per cycle from the even banks, and with
-    ``event_width`` 2 another one from the odd banks.
+    """Reads occupancies ahead and gives one event per cycle, or with ``event_width`` 2 one of the
+    even banks and one of the odd ones.
 
     Each stream of events has a queue of rows, which lets the reading of empty rows overlap with
     events, and goes through a window at its own pace; at the end of the window it waits for the

@@ -23,6 +23,7 @@ from residuum.boards.build.synth import synthesise
 from residuum.boards.build.toolchain import alone_in
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.memories import LUT_ROWS
 from residuum.sim.link.simulated import ChildLink, build_link
 from residuum.sim.netlist.graph import graph_network
 from residuum.sw.compiler.program import Program, compile_network, grow_to_fit
@@ -68,11 +69,12 @@ def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
     smallest = EngineConfig(
         lanes=LANES,
         tile_lanes=TILE_LANES,
+        event_width=2,
         steps=steps,
         weight_rows=1,
         feature_rows=2,
         parameter_rows=1,
-        logit_rows=1,
+        logit_rows=LUT_ROWS + 1,
         table_entries=2,
         layers=1,
         memory="ecp5",
@@ -179,9 +181,14 @@ def _top(netlist: Netlist) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Netlist:
-    """The top module of a netlist in yosys's JSON, without its $scopeinfo cells."""
+    """The top module of a netlist in yosys's JSON, without its $scopeinfo cells, and with its
+    disconnected outputs open, as Verilog has them."""
     top = json.loads(path.read_bytes())["modules"]["top"]
     kept = {name: cell for name, cell in top["cells"].items() if cell["type"] != "$scopeinfo"}
+    for cell in kept.values():
+        for pin, bits in cell["connections"].items():
+            if cell["port_directions"][pin] == "output" and bits == ["x"]:
+                cell["connections"][pin] = []
     return {"modules": {"top": {**top, "cells": kept}}}
 
 

@@ -1,4 +1,4 @@
-"""GatedAdder against Python's integers, and its carry cells against the behavioural form."""
+"""The adders against Python's integers, and their carry cells against the behavioural form."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residuum.hw.array.adder import GatedAdder
+from residuum.hw.array.adder import GatedAdder, XorAdder
 
 
 def wrapped(value: int, width: int) -> int:
@@ -22,14 +22,15 @@ def wrapped(value: int, width: int) -> int:
     )
 
 
-def totals(dut: GatedAdder, cases: list[tuple[int, int, int]]) -> list[int]:
+def totals(dut: GatedAdder | XorAdder, cases: list[tuple[int, int, int]]) -> list[int]:
     seen = []
+    third = dut.clear if isinstance(dut, GatedAdder) else dut.c
 
     async def testbench(ctx):
-        for a, b, clear in cases:
+        for a, b, c in cases:
             ctx.set(dut.a, a)
             ctx.set(dut.b, b)
-            ctx.set(dut.clear, clear)
+            ctx.set(third, c)
             await ctx.delay(1e-9)
             seen.append(ctx.get(dut.total))
 
@@ -65,10 +66,24 @@ def test_every_sum_of_a_narrow_adder():
     assert totals(GatedAdder(width=4, b_width=3), cases) == expected
 
 
-def proof(folder: Path, *, width: int, b_width: int) -> tuple[bool, str]:
+def test_every_sum_of_a_narrow_xor_adder():
+    cases = [(a, b, c) for a in range(-8, 8) for b in range(-4, 4) for c in range(-4, 4)]
+    expected = [(a + (b ^ c) + 8) % 16 - 8 for a, b, c in cases]
+    assert totals(XorAdder(width=4, operand_width=3), cases) == expected
+
+
+def gated(width: int, b_width: int, *, ecp5: bool) -> GatedAdder:
+    return GatedAdder(width=width, b_width=b_width, ecp5=ecp5)
+
+
+def exclusive(width: int, b_width: int, *, ecp5: bool) -> XorAdder:
+    return XorAdder(width=width, operand_width=b_width, ecp5=ecp5)
+
+
+def proof(folder: Path, *, width: int, b_width: int, make=gated) -> tuple[bool, str]:
     """Whether yosys proves carry cells and behaviour equal for all inputs, and its log."""
     for name, ecp5 in (("behaviour", False), ("cells", True)):
-        adder = GatedAdder(width=width, b_width=b_width, ecp5=ecp5)
+        adder = make(width, b_width, ecp5=ecp5)
         (folder / f"{name}.il").write_text(rtlil.convert(adder, name=name))
     # yosys's simulation models of the cells; -nooverwrite, since some are defined twice.
     script = """
@@ -95,8 +110,9 @@ def proof(folder: Path, *, width: int, b_width: int) -> tuple[bool, str]:
 
 
 @pytest.mark.parametrize(("width", "b_width"), [(4, 4), (5, 2), (16, 8), (16, 12), (21, 16)])
-def test_carry_cells_are_proved_equal_to_the_behaviour(width, b_width, tmp_path):
-    proved, log = proof(tmp_path, width=width, b_width=b_width)
+@pytest.mark.parametrize("make", [gated, exclusive])
+def test_carry_cells_are_proved_equal_to_the_behaviour(make, width, b_width, tmp_path):
+    proved, log = proof(tmp_path, width=width, b_width=b_width, make=make)
     assert proved, log
 
 
@@ -106,4 +122,11 @@ def test_carry_cells_are_proved_equal_to_the_behaviour(width, b_width, tmp_path)
 def test_the_proof_finds_a_wrong_table(bit, tmp_path, monkeypatch):
     monkeypatch.setattr(GatedAdder, "TABLE", GatedAdder.TABLE ^ 1 << bit)
     proved, _ = proof(tmp_path, width=6, b_width=4)
+    assert not proved
+
+
+@pytest.mark.parametrize("bit", [0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15])
+def test_the_proof_finds_a_wrong_table_of_the_xor_adder(bit, tmp_path, monkeypatch):
+    monkeypatch.setattr(XorAdder, "TABLE", XorAdder.TABLE ^ 1 << bit)
+    proved, _ = proof(tmp_path, width=6, b_width=4, make=exclusive)
     assert not proved

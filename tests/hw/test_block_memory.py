@@ -119,7 +119,7 @@ def test_sizes_are_checked(name, value, error, rule):
 
 
 class Dp16kd(Elaboratable):
-    """A model of a DP16KD that writes through port A and reads through port B.
+    """A model of a DP16KD that writes through port A, and reads through both ports.
 
     After the pin tables of Lattice TN-02204 and the cells that yosys infers: a word of 2**n bits
     (9, 18 and 36 count as 8, 16 and 32) is addressed by pins n..13. From 18 bits on, the lowest
@@ -172,7 +172,15 @@ class Dp16kd(Elaboratable):
                 self.bus("o_DOB", 18).eq(output[18:]),
             ]
         else:
-            m.d.comb += self.bus("o_DOB", 18).eq(output)
+            other = memory.read_port()
+            second = Signal(bits)
+            m.d.sync += second.eq(other.data)
+            m.d.comb += [
+                other.addr.eq(address[low:]),
+                other.en.eq(1),
+                self.bus("o_DOA", 18).eq(second),
+                self.bus("o_DOB", 18).eq(output),
+            ]
         return m
 
 
@@ -200,6 +208,40 @@ def test_dp16kd_behave_as_the_inferred_memory(width, depth, registered, monkeypa
     dut = BlockMemory(width=width, depth=depth, registered=registered, ecp5=True)
     pairs = reads_and_writes(dut, seed=depth)
     assert [read for read, _ in pairs] == [expected for _, expected in pairs]
+
+
+@pytest.mark.parametrize("registered", [False, True])
+@pytest.mark.parametrize("ecp5", [False, True], ids=["inferred", "dp16kd"])
+@pytest.mark.parametrize(
+    ("width", "depth"), [(36, 512), (18, 1024), (10, 2048), (64, 100), (2, 8192), (33, 3000)]
+)
+def test_a_dual_memory_reads_two_words_in_a_cycle(width, depth, ecp5, registered, monkeypatch):
+    monkeypatch.setattr(block, "Instance", Dp16kd)
+    rng = random.Random(depth)
+    places = sorted({0, 1, depth - 1, depth // 2, *(rng.randrange(depth) for _ in range(4))})
+    words = {place: rng.getrandbits(width) for place in places}
+    writes = [
+        {"write_enable": 1, "write_address": place, "write_data": word}
+        for place, word in words.items()
+    ]
+    pairs = [(rng.choice(places), rng.choice(places)) for _ in range(40)]
+    # Data without the enable must not be written.
+    reads = [
+        {"read_address": one, "write_address": other, "write_data": (1 << width) - 1}
+        for one, other in pairs
+    ]
+    dut = BlockMemory(width=width, depth=depth, dual=True, registered=registered, ecp5=ecp5)
+    seen = trace(dut, writes + reads + idle(dut.read_latency), ["read_data", "second_data"])
+    assert [
+        (cycle["read_data"], cycle["second_data"])
+        for cycle in seen[len(writes) + dut.read_latency :]
+    ] == [(words[one], words[other]) for one, other in pairs]
+
+
+def test_a_dual_memory_has_no_words_of_36_bits():
+    assert ebr_geometry(width=36, depth=512, dual=True) == (1024, 18)
+    assert ebr_count(width=36, depth=512, dual=True) == 2
+    assert ebr_geometry(width=64, depth=8192, dual=True) == (8192, 2)
 
 
 @pytest.mark.parametrize(("width", "depth"), SHAPES)
