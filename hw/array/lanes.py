@@ -1,10 +1,12 @@
 """Lanes x steps accumulators of one tile, and the registers they drain through."""
 
+from typing import Any
+
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.array.adder import XorAdder
+from residuum.hw.array.adder import GatedAdder, XorAdder
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.layouts import action_layout, slot_layout, weights_layout
 from residuum.hw.logic import delayed
@@ -18,16 +20,21 @@ class LaneArray(wiring.Component):
     ``action.shifts``, += weight[p] << H. Of two events in a cycle, the first, the second or the sum
     of both weights is added, as their trains say.
 
-    The accumulators are never cleared in a layer. A flush copies all of them, and the next window
-    may add its first event in the same cycle. The copies leave lane by lane: slot n, with ``lane``
-    n of 0 to ``last_lane``, is lane ``first_lane`` + n, and ``sums`` gives its S sums three cycles
-    later, less those of the same lane in the window before. Tickets (windows without events)
-    follow, one slot each. The scanner delays a flush until all earlier slots have left.
+    A flush copies all sums, and the next window may add its first event in the same cycle. The
+    copies leave lane by lane: slot n, with ``lane`` n of 0 to ``last_lane``, is lane ``first_lane``
+    + n, and ``sums`` gives its S sums `EngineConfig.sums_latency` cycles later. Tickets (windows
+    without events) follow, one slot each. The scanner delays a flush until all earlier slots have
+    left.
 
-    Adding uses the clock enable, so that there is no gate before the carry chain; the choice
-    between two events is a LUT (`XorAdder`). The accumulators have no reset, because it would add
-    an OR to every reset net. Instead ``load``, at the start of a layer and after a reset, clears
-    the sums and slots of the layer before, or of an aborted run.
+    With one event per cycle a flush also clears the sums: adding uses the clock enable, clearing
+    without adding the synchronous reset, and clearing while adding the carry cell (`GatedAdder`),
+    so that there is no LUT before the carry chain. With two events the carry cell takes part in the
+    choice between them (`XorAdder`). The sums then go on through all windows of a layer, and the
+    drain subtracts what a lane had at the end of the window before.
+
+    The accumulators have no other reset, because it would add an OR to every reset net. Instead
+    ``load``, at the start of a layer and after a reset, clears the sums and slots of the layer
+    before, or of an aborted run.
     """
 
     def __init__(self, config: EngineConfig):
@@ -51,7 +58,7 @@ class LaneArray(wiring.Component):
 
         # Add, copy and clear have the fan-out of all accumulators: drive them from registers.
         action = Signal(action_layout(c), reset_less=True)
-        add = Signal(c.steps, reset_less=True)
+        add, clear = Signal(c.steps, reset_less=True), Signal(c.steps, reset_less=True)
         hand_over = Signal(reset_less=True)
         load = Signal(reset_less=True)
         used = Cat(
@@ -63,13 +70,20 @@ class LaneArray(wiring.Component):
             hand_over.eq(self.action.flush & ~self.action.empty),
             load.eq(self.load),
         ]
-        held = self._accumulate(m, action, add=add, load=load, hand_over=hand_over)
+        for step in range(c.steps):
+            flush = self.action.flush & ~used[step] if c.event_width == 1 else 0
+            m.d.sync += clear[step].eq(self.load | flush)
+        held = self._accumulate(m, action, add=add, clear=clear, hand_over=hand_over)
         lane = self._drain(m, action, load)
-        self._subtract(m, self._choose(m, held, lane), lane, load)
+        selected = self._choose(m, held, lane)
+        if c.event_width == 1:
+            m.d.comb += [self.sums[step].eq(total) for step, total in enumerate(selected)]
+        else:
+            self._subtract(m, selected, lane, load)
         return m
 
     def _accumulate(
-        self, m: Module, action: data.View, *, add: Signal, load: Signal, hand_over: Signal
+        self, m: Module, action: data.View, *, add: Signal, clear: Signal, hand_over: Signal
     ) -> list[list[Signal]]:
         """The accumulators. Returns the copies that the drain reads, by lane and step."""
         c = self.config
@@ -81,10 +95,10 @@ class LaneArray(wiring.Component):
             for step in range(c.steps):
                 total = Signal(shape, name=f"sum_{lane}_{step}", reset_less=True)
                 copy = Signal(shape, name=f"held_{lane}_{step}", reset_less=True)
-                summed = self._sum(m, f"{lane}_{step}", total, weights, action.trains, step)
+                summed = self._sum(m, f"{lane}_{step}", total, weights, action, step)
                 with m.If(hand_over):
                     m.d.sync += copy.eq(total)
-                with m.If(load):
+                with m.If(clear[step]):
                     m.d.sync += total.eq(0)
                 with m.Elif(add[step]):
                     m.d.sync += total.eq(summed)
@@ -118,21 +132,23 @@ class LaneArray(wiring.Component):
         name: str,
         total: Signal,
         weights: list[Signal],
-        trains: data.View,
+        action: data.View,
         step: int,
     ) -> Value:
         """An accumulator plus what its lane adds in a step that spikes in at least one event."""
         c = self.config
+        sizes: dict[str, Any] = {"width": c.accumulator_bits, "ecp5": c.memory == "ecp5"}
         if c.event_width == 1:
-            return total + weights[0]
+            (weight,) = weights
+            m.submodules[f"adder_{name}"] = gated = GatedAdder(b_width=len(weight), **sizes)
+            m.d.comb += [gated.a.eq(total), gated.b.eq(weight), gated.clear.eq(action.flush)]
+            return gated.total
         second, to_first, to_both = weights
-        m.submodules[f"adder_{name}"] = adder = XorAdder(
-            width=c.accumulator_bits, operand_width=len(second), ecp5=c.memory == "ecp5"
-        )
-        with_first = Mux(trains[1][step], to_both, to_first)
+        m.submodules[f"adder_{name}"] = adder = XorAdder(operand_width=len(second), **sizes)
+        with_first = Mux(action.trains[1][step], to_both, to_first)
         m.d.comb += [
             adder.a.eq(total),
-            adder.b.eq(Mux(trains[0][step], with_first, 0)),
+            adder.b.eq(Mux(action.trains[0][step], with_first, 0)),
             adder.c.eq(second),
         ]
         return adder.total

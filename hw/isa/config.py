@@ -163,6 +163,11 @@ class EngineConfig:
         return -(-self.banks // self.event_width)
 
     @cached_property
+    def sums_latency(self) -> int:
+        """Cycles from a lane of the drain to its sums; with two events they are differences."""
+        return 1 + self.event_width
+
+    @cached_property
     def row_slots(self) -> int:
         """Slots of one row of the feature memory; the first ``lanes`` slots hold neurons."""
         return self.bank_slots * self.banks

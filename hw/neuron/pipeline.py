@@ -13,8 +13,6 @@ from residuum.hw.memory.block import BlockMemory
 
 # Cycles from a slot to its parameters: an address register, a memory, a register.
 PARAMETER_LATENCY = 4
-# Cycles from a slot to its sums.
-SUMS_LATENCY = 3
 
 # A valid bit, and the slot.
 Stage: TypeAlias = tuple[Value, data.View]
@@ -48,10 +46,10 @@ class NeuronPipeline(wiring.Component):
     In an output layer, neurons never fire, TH = 0 makes V0 = 0, and v after the last step is the
     logit.
 
-    ``slot`` and, three cycles later, ``sums`` come from `LaneArray`; results leave in order, one
-    neuron per cycle: ``result`` describes the lane, ``train`` holds slot t in bit t and
-    ``silenced`` above. A step takes two cycles: first the selection of v and the sum a, then b. The
-    pipeline has no feedback.
+    ``slot`` and, `EngineConfig.sums_latency` cycles later, ``sums`` come from `LaneArray`; results
+    leave in order, one neuron per cycle: ``result`` describes the lane, ``train`` holds slot t in
+    bit t and ``silenced`` above. A step takes two cycles: first the selection of v and the sum a,
+    then b. The pipeline has no feedback.
 
     The parameters of lane n are at row ``parameter_row`` + n; each group of output channels takes
     ``last_lane`` + 1 rows. ``load``, at the start of a layer and after a reset, goes back to
@@ -92,7 +90,7 @@ class NeuronPipeline(wiring.Component):
     @property
     def _numbers_delay(self) -> int:
         """Cycles by which the parameters wait for the sum over bit-planes."""
-        found = SUMS_LATENCY + self._tree_levels
+        found = self.config.sums_latency + self._tree_levels
         return found + 1 - PARAMETER_LATENCY
 
     @property
@@ -108,7 +106,7 @@ class NeuronPipeline(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         slots = self._delayed(
-            m, "slot", self.slot_valid, self.slot, SUMS_LATENCY + self._tree_levels
+            m, "slot", self.slot_valid, self.slot, self.config.sums_latency + self._tree_levels
         )
         planes = self._scale(m, self._sum_planes(m))
 
@@ -233,7 +231,7 @@ class NeuronPipeline(wiring.Component):
         for step in range(c.steps):
             # Sums wait for the parameters and for the steps before; numbers enter as a constant.
             waiting = self.sums[step]
-            for stage in range(PARAMETER_LATENCY + 1 - SUMS_LATENCY + 2 * step):
+            for stage in range(PARAMETER_LATENCY + 1 - c.sums_latency + 2 * step):
                 held = Signal(
                     signed(c.accumulator_bits), name=f"wait_{step}_{stage}", reset_less=True
                 )

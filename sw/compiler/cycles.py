@@ -259,7 +259,7 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     token, train, add, slot = 1, 6, 2, 1
     neuron = 4 + 2 + 2 * config.steps
     if d.numbers:
-        neuron += max(1, bits_for_count(config.planes))
+        neuron += config.sums_latency + max(1, bits_for_count(config.planes)) - 3
     maximum = 2
     ripple = config.tiles - 1
     stored = 1

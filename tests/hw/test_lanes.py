@@ -111,7 +111,7 @@ class Drive:
 
 
 def given_out(drive: Drive, *, before: list[dict] | None = None) -> list[dict]:
-    """The slots with their sums, which follow three cycles later."""
+    """The slots with their sums, which follow `sums_latency` cycles later."""
     before = before or []
     # Long enough for all slots, and to catch extra ones.
     tail = [drive.idle] * (2 * drive.last_lane + 8)
@@ -119,7 +119,7 @@ def given_out(drive: Drive, *, before: list[dict] | None = None) -> list[dict]:
         len(before) :
     ]
     slots = []
-    for now, after in zip(seen, seen[3:], strict=False):
+    for now, after in zip(seen, seen[drive.c.sums_latency :], strict=False):
         if now["slot_valid"]:
             slot = dict(now["slot"])
             if slot["empty"]:

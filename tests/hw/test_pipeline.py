@@ -12,7 +12,6 @@ from residuum.hw.neuron.pipeline import NeuronPipeline
 from tests.hw.simulation import trace
 
 PIXEL_PLANES = 8
-SUMS_LATENCY = 3
 HOW = ("shared", "later", "more", "line_last", "group_last", "layer_last")
 
 
@@ -174,7 +173,7 @@ def results(
     for slot, slot_sums in slots:
         cycles += [dict(always) for _ in range(gaps())]
         given_at.append(len(cycles))
-        sums_at[len(cycles) + SUMS_LATENCY] = slot_sums
+        sums_at[len(cycles) + c.sums_latency] = slot_sums
         cycles.append(always | {"slot_valid": 1, "slot": slot})
     cycles += [dict(always) for _ in range(dut.latency_numbers + 6)]
     for now, sums in sums_at.items():

@@ -137,10 +137,18 @@ MUTANTS = [
         "array",
         (
             "sums-not-cleared-by-a-load",
-            {"signal": "total", "under": "load"},
+            {"signal": "total", "under": "clear"},
             Whole("total"),
             Oracle.REPETITION,
         ),
+        (
+            "event-of-a-flush-lost",
+            {"signal": "flush", "owner": "elaborate"},
+            drop("&", "used"),
+            Oracle.REPETITION,
+            WIDE,
+        ),
+        ("sums-not-cleared-by-a-flush-with-event", "gated.clear", Whole("0"), Oracle.VALUES, WIDE),
         ("sums-with-those-of-the-window-before", "total", drop("-", "then")),
         (
             "first-window-less-the-layer-before",
