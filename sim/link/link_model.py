@@ -17,7 +17,7 @@ from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, host_words
 
 IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET = range(1, 8)
 OK, UNKNOWN, LENGTH, RANGE, BUSY, REFUSED = range(6)
-VERSION = 2
+VERSION = 3
 
 LONGEST = 260 * 4
 # Host words of the longest memory word.
