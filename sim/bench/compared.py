@@ -109,7 +109,7 @@ def compared(
     first
         Number of the first image, for the message on a mismatch.
     """
-    from residuum.sw.compiler.cycles import least_cycles, predict
+    from residuum.sw.compiler.cycles import predict_with_least
     from residuum.sw.trace.compare import compare
 
     totals = Totals.empty(len(program.layers))
@@ -120,9 +120,9 @@ def compared(
     totals.golden_right = int((golden.prediction == labels).sum())
     totals.counters += engine.counters.sum(axis=0)
     for index, image in enumerate(images):
-        predicted = predict(program, image, golden, index)
+        predicted, least = predict_with_least(program, image, golden, index)
         totals.predicted += predicted
-        totals.least += least_cycles(program, image, golden, index)
+        totals.least += least
         cycles = int(engine.counters[index, :, Counter.CYCLES].sum())
         off = abs(int(predicted[:, Counter.CYCLES].sum()) - cycles) / max(cycles, 1)
         totals.worst_cycles = max(totals.worst_cycles, off)

@@ -70,7 +70,16 @@ def predict(program: Program, values: np.ndarray, golden: Trace, index: int) -> 
     golden, index
         Trace of all layers, and the number of the input in it.
     """
+    return predict_with_least(program, values, golden, index)[0]
+
+
+def predict_with_least(
+    program: Program, values: np.ndarray, golden: Trace, index: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The counters as from `predict`, and a lower bound of the cycles of each layer, int64
+    (layers,): those that its events take in the stream that has more of them."""
     config = program.config
+    least = np.zeros(len(program.layers), np.int64)
     counters = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
     spikes = _spike_counts(program, values, golden, index)
     # Cycle 0 takes the run command. `finish`: cycle of the previous layer's last result.
@@ -80,6 +89,7 @@ def predict(program: Program, values: np.ndarray, golden: Trace, index: int) -> 
     for number, plan in enumerate(program.layers):
         maps = [spikes[source.map] for source in plan.layer.sources]
         windows = list(_windows(plan, maps, config))
+        least[number] = _least_cycles(windows, config)
         start = max(fetched + 2, finish + 3)
         front = _FrontEnd(windows, plan, config, prepare=fetched, start=start)
         last_flush, lanes = front.run()
@@ -92,25 +102,20 @@ def predict(program: Program, values: np.ndarray, golden: Trace, index: int) -> 
         row[Counter.SPIKES] = _spikes_taken(plan, maps)
         row[Counter.CYCLES] = result - max(finish, 0)
         finish, fetched = result, last_flush + 2 + words + 2
-    return counters
+    return counters, least
 
 
-def least_cycles(program: Program, values: np.ndarray, golden: Trace, index: int) -> np.ndarray:
-    """A lower bound of the cycles of each layer, int64 (layers,): the events of each window, of two
-    streams those of the fuller one. Parameters as in `predict`."""
-    config = program.config
-    spikes = _spike_counts(program, values, golden, index)
-    least = np.zeros(len(program.layers), np.int64)
-    for number, plan in enumerate(program.layers):
-        maps = [spikes[source.map] for source in plan.layer.sources]
-        streams = [0] * config.event_width
-        for requests in _windows(plan, maps, config):
-            for request in requests:
-                for stream, banks in enumerate(request.events):
-                    streams[stream] += sum(banks)
-            if requests[-1].end:
-                least[number] += max(streams)
-                streams = [0] * config.event_width
+def _least_cycles(windows: list[list[Request]], config: EngineConfig) -> int:
+    """A lower bound of the cycles of a layer: the events of each window, of two streams those of
+    the fuller one."""
+    least, streams = 0, [0] * config.event_width
+    for requests in windows:
+        for request in requests:
+            for stream, banks in enumerate(request.events):
+                streams[stream] += sum(banks)
+        if requests[-1].end:
+            least += max(streams)
+            streams = [0] * config.event_width
     return least
 
 
@@ -446,4 +451,4 @@ class _Stream:
             self.dropped.append(cycle + ROW_LATENCY)
 
 
-__all__ = ["Request", "least_cycles", "predict"]
+__all__ = ["Request", "predict", "predict_with_least"]

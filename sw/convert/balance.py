@@ -15,7 +15,7 @@ from torch import Tensor
 
 from residuum.sw.convert.currents import check_images, float_current
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
-from residuum.sw.network.forward import convolve, max_pooled
+from residuum.sw.network.forward import convolve, max_pooled, rounded_to
 from residuum.sw.network.graph import IMAGE, INPUT, Source
 from residuum.sw.network.integer_network import LARGEST_PIXEL, IntegerNetwork
 from residuum.sw.threads import no_spinning_threads
@@ -54,6 +54,7 @@ def channel_orders(network: FloatNetwork, images: np.ndarray, *, levels: int) ->
         If the images do not fit the network.
     """
     check_images(network, images)
+    activation = rounded_to(levels)
     moments: dict[int, np.ndarray] = {}
     fixed = {
         number
@@ -72,9 +73,7 @@ def channel_orders(network: FloatNetwork, images: np.ndarray, *, levels: int) ->
         current = float_current(layer, inputs)
         if layer.threshold is None:
             return current
-        unit = layer.threshold / levels
-        activation = (current / unit + 0.5).floor().clamp(0, levels) * unit
-        return max_pooled(layer.max_pool, activation)
+        return max_pooled(layer.max_pool, activation(index, layer, current))
 
     pixels = images[:_IMAGES].astype(np.float32) / LARGEST_PIXEL
     with no_spinning_threads(), torch.no_grad():
