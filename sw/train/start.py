@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from residuum.sw.convert.balance import in_order
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import told
 from residuum.sw.network.float_network import FloatLayer, FloatNetwork
@@ -96,6 +97,7 @@ def _from_checkpoint(path: Path, network: QCFSNetwork) -> bool:
 def _from_float_network(path: Path, file: FloatNetwork, network: QCFSNetwork) -> bool:
     """Copy weights, with BatchNorms that only add the bias; returns whether there were
     thresholds."""
+    file = _straight(file, network)
     *hidden, last = file.layers
     if len(hidden) != len(network.hidden_layers()) or file.input_shape[0] != _channels(network):
         raise _other_structure(path, network)
@@ -109,6 +111,34 @@ def _from_float_network(path: Path, file: FloatNetwork, network: QCFSNetwork) ->
         network.classifier.weight.copy_(weight)
         network.classifier.bias.copy_(torch.from_numpy(last.bias))
     return file.levels is not None
+
+
+def _straight(file: FloatNetwork, network: QCFSNetwork) -> FloatNetwork:
+    """The file's network with its channels in an order in which shortcuts keep their order, as in
+    ``network``; a conversion may have changed it (`residuum.sw.convert.balance`)."""
+    orders: dict[int, np.ndarray] = {}
+    for index, (layer, module) in enumerate(
+        zip(file.layers, network.hidden_layers(), strict=False)
+    ):
+        if isinstance(module.shortcut, OptionA) and len(layer.sources) == 2:
+            shortcut = layer.sources[1]
+            present = shortcut.weight[:, orders.get(shortcut.map, slice(None))]
+            wanted = identity(module.shortcut, layer.out_channels)
+            if present.shape == wanted.shape:
+                orders[index] = _matched(present, wanted)
+    return in_order(file, orders)
+
+
+def _matched(present: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The order of the rows of ``present`` in which they are those of ``wanted``, if there is
+    one."""
+    order = np.empty(len(wanted), int)
+    order[_sorted(wanted)] = _sorted(present)
+    return order
+
+
+def _sorted(rows: np.ndarray) -> np.ndarray:
+    return np.lexsort(rows.reshape(len(rows), -1).T)
 
 
 def _channels(network: QCFSNetwork) -> int:

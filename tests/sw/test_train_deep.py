@@ -12,6 +12,7 @@ from torch import nn
 
 from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.data.data_sets import ImageSet
+from residuum.sw.convert.balance import in_order
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.train import fine_tuning, training
@@ -248,6 +249,23 @@ def test_start_from_a_float_network_computes_what_it_computes(
         assert isinstance(layer.activation, QCFS)
         assert isinstance(other.activation, QCFS)
         assert layer.activation.threshold.item() == other.activation.threshold.item()
+
+
+@pytest.mark.parametrize("kind", ["projection", "option-a"])
+def test_start_from_channels_in_another_order(kind: ShortcutKind, tmp_path: Path) -> None:
+    data, rng = small_data(), np.random.default_rng(3)
+    network = fold(random_network(small(kind)).float())
+    orders = {
+        index: rng.permutation(layer.out_channels)
+        for index, layer in enumerate(network.layers[:-1])
+    }
+    still = replace(small(kind), recipe=replace(RECIPE, epochs=1, learning_rate=0.0))
+    logits = []
+    for name, file in {"as it is": network, "in order": in_order(network, orders)}.items():
+        file.save(tmp_path / f"{name}.npz")
+        how = {"checkpoint": tmp_path / f"{name}.pt", "start": tmp_path / f"{name}.npz"}
+        logits.append(logits_of(train(still, data, seed=5, **how), data.test_images))  # type: ignore[arg-type]
+    assert torch.allclose(*logits, rtol=1e-3, atol=1e-3)
 
 
 def test_qcfs_starts_from_relu(tmp_path: Path) -> None:
