@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from residuum.sw.convert.balance import in_order
 from residuum.sw.convert.to_integer import to_integer
 from residuum.sw.data.data_sets import ImageSet
-from residuum.sw.convert.balance import in_order
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.float_network import FloatNetwork
 from residuum.sw.train import fine_tuning, training
