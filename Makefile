@@ -52,7 +52,7 @@ help:
 	@echo "make bitstream BOARD=ulx3s-12f [MODEL=digits] [BITS=8] [PRESET=12f] [FREQ=150]"
 	@echo "                             build the bitstream of a board; \`residuum boards\` lists them"
 	@echo "make program BOARD=ulx3s-12f load it with openFPGALoader"
-	@echo "make timing [SEEDS=3]        the clock that two boards reach, as a table"
+	@echo "make timing [SEEDS=3]        the clock that engines reach on boards, as a table"
 	@echo "make synth [UNIT=engine] [LANES=16] [STEPS=8]"
 	@echo "                             synthesise for ECP5 and print the resources"
 	@echo "make fuzz [FRAMES=100000] [SEED=1]"

@@ -1,4 +1,4 @@
-"""The clock of the engine on boards, over several seeds of place and route."""
+"""The clock of engines on boards, over several seeds of place and route."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from residuum.sw.progress import SILENT, Reporter
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """Required clock and area of a board's build, and the aims; `None`: no limit on the area."""
+    """Clock and area that an engine on a board must reach, and the aims; `None`: no limit."""
 
     required_mhz: float
     aim_mhz: float
@@ -24,14 +24,16 @@ class Goal:
     aim_lut: int | None = None
 
 
+# By board and preset.
 GOALS = {
-    "ulx3s-12f": Goal(required_mhz=150, aim_mhz=190, required_lut=12_000, aim_lut=10_000),
-    "ulx3s": Goal(required_mhz=150, aim_mhz=180),
+    ("ulx3s-12f", "12f"): Goal(required_mhz=150, aim_mhz=170, required_lut=12_000),
+    ("ulx3s-12f", "12f-4bit"): Goal(required_mhz=150, aim_mhz=170, required_lut=12_000),
+    ("ulx3s", "85f-4bit"): Goal(required_mhz=145, aim_mhz=165),
 }
 
 
 def measure(
-    boards: Iterable[Board],
+    designs: Iterable[tuple[Board, str]],
     *,
     seeds: Iterable[int],
     jobs: int,
@@ -39,38 +41,41 @@ def measure(
     reporter: Reporter = SILENT,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Place and route each board with each seed; writes and returns one row per board.
+    """Place and route each design with each seed; writes and returns one row per design.
 
     Netlists and layouts are kept as pieces of work.
 
     Parameters
     ----------
+    designs
+        Boards with the names of their presets.
     jobs
         Number of tools that run in parallel.
     freq
-        Target clock in MHz; the default is the aim of the board.
+        Target clock in MHz; the default is the aim of the design.
     options
-        Options of `residuum.boards.build.bitstream.prepare`.
+        Further options of `residuum.boards.build.bitstream.prepare`.
     """
-    boards, seeds = list(dict.fromkeys(boards)), list(seeds)
+    designs, seeds = list(dict.fromkeys(designs)), list(seeds)
     pool = Pool(jobs, in_threads=True)
-    designs = []
-    for board in boards:
-        aim = GOALS[board.name].aim_mhz if board.name in GOALS else None
-        wanted = options | {"freq": aim if freq is None else freq}
-        ordered = {"board": board.name, "options": wanted, "network": network_digest(**wanted)}
-        designs.append(Piece(synthesised, ordered, f"{board.name}: synthesis"))
-    netlists = run(designs, pool, title="synthesis", unit="boards", reporter=reporter)
+    ordered = []
+    for board, preset in designs:
+        goal = GOALS.get((board.name, preset))
+        target = goal.aim_mhz if goal and freq is None else freq
+        wanted = options | {"preset_name": preset, "freq": target}
+        given = {"board": board.name, "options": wanted, "network": network_digest(**wanted)}
+        ordered.append(Piece(synthesised, given, f"{board.name}, {preset}: synthesis"))
+    netlists = run(ordered, pool, title="synthesis", unit="designs", reporter=reporter)
     orders = [
         Order(board=board, seed=seeds[0], **netlist["order"])
-        for board, netlist in zip(boards, netlists, strict=True)
+        for (board, _), netlist in zip(designs, netlists, strict=True)
     ]
     pieces = []
     for order, netlist in zip(orders, netlists, strict=True):
-        given: dict[str, Any] = {key: netlist[key] for key in ("netlist", "constraints")}
+        given = {key: netlist[key] for key in ("netlist", "constraints")}
         given |= {"board": order.board.name, "target_mhz": order.target_mhz}
         pieces += [
-            Piece(placed, given | {"seed": seed}, f"{order.board.name}, seed {seed}")
+            Piece(placed, given | {"seed": seed}, f"{design_name(order)}, seed {seed}")
             for seed in seeds
         ]
     layouts = iter(run(pieces, pool, title="place and route", unit="seeds", reporter=reporter))
@@ -86,17 +91,21 @@ def measure(
     return rows
 
 
+def design_name(order: Order) -> str:
+    return f"{order.board.name}, {order.preset}"
+
+
 def summarise(order: Order, netlist: Resources, layouts: Mapping[int, Layout]) -> dict[str, Any]:
     """One row of the table: the clocks of all seeds, the largest area, the critical path."""
     clocks = [layout.fmax_mhz for layout in layouts.values()]
     slowest = min(layouts.values(), key=lambda layout: layout.fmax_mhz)
     lowest, lut = min(clocks), max(layout.lut for layout in layouts.values())
-    goal = GOALS.get(order.board.name)
+    name, goal = design_name(order), GOALS.get((order.board.name, order.preset))
     below = []
     if goal and lowest < goal.required_mhz:
-        below.append(f"{order.board.name} {lowest:.1f} of {goal.required_mhz:g} MHz")
+        below.append(f"{name}: {lowest:.1f} of {goal.required_mhz:g} MHz")
     if goal and goal.required_lut and lut > goal.required_lut:
-        below.append(f"{order.board.name} {lut:,} LUT, {goal.required_lut:,} allowed")
+        below.append(f"{name}: {lut:,} LUT, {goal.required_lut:,} allowed")
     return {
         "board": order.board.name,
         "device": order.board.device,

@@ -117,9 +117,8 @@ class EventPicker(wiring.Component):
         m.d.comb += self.room.eq(~following[-1])
 
     def _pick_bank(self, m: Module, queue: Queue) -> "_Waiting":
-        """Moves the banks of a queued row that hold spikes, one per cycle, into two registers. With
-        two registers, the selection of a bank does not depend on whether `_pick_slot` takes a bank
-        in the same cycle."""
+        """Moves the banks of a queued row that hold spikes, one per cycle, into two registers in
+        turn."""
         c = self.config
         entry = Signal(entry_layout(c))
         m.d.comb += entry.eq(queue.data)
@@ -140,23 +139,24 @@ class EventPicker(wiring.Component):
             found.how.eq(entry.how),
         ]
 
-        first, second = (Signal(bank_layout(c), reset_less=True) for _ in range(2))
-        first_valid, second_valid, taken = Signal(), Signal(), Signal()
-        push = Signal()
-        m.d.comb += [push.eq(queue.valid & ~second_valid), queue.take.eq(push & last)]
+        # A register takes what is found while it is free. So `_pick_slot`, which takes a bank late
+        # in a cycle, only frees a register, and moves no data.
+        registers = [Signal(bank_layout(c), name=f"waiting_{i}", reset_less=True) for i in range(2)]
+        used, push, taken = Signal(2), Signal(), Signal()
+        writing, reading = Signal(), Signal()
+        present, free = Mux(reading, used[1], used[0]), ~Mux(writing, used[1], used[0])
+        m.d.comb += [push.eq(queue.valid & free), queue.take.eq(push & last)]
+        m.d.sync += [writing.eq(writing ^ push), reading.eq(reading ^ (present & taken))]
         with m.If(push):
             m.d.sync += begin
-        with m.If(~second_valid):
-            m.d.sync += second.eq(found)
-        with m.If(taken | ~first_valid):
-            m.d.sync += [
-                first.eq(Mux(second_valid, second, found)),
-                first_valid.eq(second_valid | push),
-                second_valid.eq(0),
-            ]
-        with m.Elif(push):
-            m.d.sync += second_valid.eq(1)
-        return _Waiting(first_valid, first, taken)
+        for index, register in enumerate(registers):
+            with m.If(~used[index]):
+                m.d.sync += [register.eq(found), used[index].eq(push & (writing == index))]
+            with m.Elif(taken & (reading == index)):
+                m.d.sync += used[index].eq(0)
+        waiting = Signal(bank_layout(c))
+        m.d.comb += waiting.eq(Mux(reading, *reversed(registers)))
+        return _Waiting(present, waiting, taken)
 
     def _next_bank(self, m: Module, entry: Signal) -> tuple[Value, Value, Statements]:
         """The next bank with a spike of a row (one bit for each), whether it is the last one, and
@@ -210,7 +210,7 @@ class EventPicker(wiring.Component):
                 bank.eq(waiting.bank),
                 left.eq(rest(waiting.bank.slots)),
                 last.eq(waiting.bank.final),
-                passing.eq(waiting.valid & waiting.bank.final & ~waiting.bank.end),
+                passing.eq(waiting.bank.final & ~waiting.bank.end),
                 ending.eq(waiting.valid & waiting.bank.final & waiting.bank.end),
             ]
         with m.Else():
@@ -247,8 +247,8 @@ class EventPicker(wiring.Component):
 class _Waiting:
     """The next bank for `_pick_slot`, and the signal that takes it."""
 
-    valid: Signal
-    bank: Signal
+    valid: Value
+    bank: data.View
     taken: Signal
 
 

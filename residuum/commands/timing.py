@@ -9,13 +9,14 @@ from residuum.commands.bitstream import add_design, design_options, tries
 from residuum.sw.errors import ResiduumError
 
 DESCRIPTION = """\
-Place and route the designs of boards with several seeds. Prints Fmax, the area, both ends of the
+Place and route engines on boards with several seeds. Prints Fmax, the area, both ends of the
 critical path, and the distances from the required values and from the aims of the project. Writes
 build/timing/report.json; ends with status 1 if a board misses a required value."""
 EXAMPLES = """\
 examples:
-  residuum timing                               ulx3s-12f and ulx3s, three seeds each
+  residuum timing                               engines with a required clock, three seeds each
   residuum timing --board ulx3s-12f --seeds 1   quick: one board, one seed
+  residuum timing --board ulx3s --preset 85f    another engine
   residuum timing --freq 150                    with a target of 150 MHz instead of the aim
 
 From a fresh clone: `make timing`.
@@ -29,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--board",
         action="append",
         metavar="BOARD",
-        help=f"can be repeated (default: {' and '.join(GOALS)})",
+        help="can be repeated; with its own preset, or that of --preset (default: "
+        + ", ".join(f"{board} with {preset}" for board, preset in GOALS)
+        + ")",
     )
     parser.add_argument(
         "--seeds",
@@ -56,12 +59,19 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.tables import print_records
     from residuum.sw.files import build_folder
 
+    options = design_options(args)
+    preset = options.pop("preset_name")
+    if args.board or preset:
+        boards = [find(name) for name in args.board or dict.fromkeys(board for board, _ in GOALS)]
+        designs = [(board, preset or board.preset) for board in boards]
+    else:
+        designs = [(find(board), name) for board, name in GOALS]
     rows = measure(
-        [find(name) for name in args.board or GOALS],
+        designs,
         seeds=range(1, args.seeds + 1),
         jobs=args.jobs,
         reporter=ConsoleReporter(),
-        **design_options(args),
+        **options,
     )
     print_records(
         [_record(row) for row in rows],
@@ -70,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     )
     for row in rows:
         seeds = ", ".join(f"{clock:.1f}" for clock in row["fmax_mhz"].values())
-        print(f"{row['board']}: asked for {row['asked_mhz']:g} MHz, seeds reached {seeds} MHz")
+        asked = f"asked for {row['asked_mhz']:g} MHz, seeds reached {seeds} MHz"
+        print(f"{row['board']}, {row['preset']}: {asked}")
         print(f"  slowest path: {row['path']['from']} -> {row['path']['to']}")
     say_written(build_folder() / "timing" / "report.json")
     missed = [complaint for row in rows for complaint in row["below_required"]]

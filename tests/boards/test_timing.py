@@ -36,8 +36,8 @@ def test_a_row_has_minimum_median_and_the_path_of_the_slowest_seed():
 @pytest.mark.parametrize(
     ("clocks", "lut", "complaints"),
     [
-        ([149.9, 190], 12_000, ["ulx3s-12f 149.9 of 150 MHz"]),
-        ([150, 190], 12_001, ["ulx3s-12f 12,001 LUT, 12,000 allowed"]),
+        ([149.9, 190], 12_000, ["ulx3s-12f, 12f: 149.9 of 150 MHz"]),
+        ([150, 190], 12_001, ["ulx3s-12f, 12f: 12,001 LUT, 12,000 allowed"]),
         ([150, 190], 12_000, []),
     ],
 )
@@ -55,10 +55,10 @@ def tiny_designs(tmp_path, monkeypatch):
     """The command on the tiny design; records the requested options."""
     asked = {}
 
-    def prepare(board, *, freq, **_):
-        asked[board.name] = freq
+    def prepare(board, *, preset_name, freq, **_):
+        asked[board.name, preset_name] = freq
         order, design = order_and_design(round(freq or 150), board.name)
-        return replace(order, lanes=64 if board.name == "ulx3s" else 16), design
+        return replace(order, preset=preset_name), design
 
     monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path))
     monkeypatch.setattr(pieces, "prepare", prepare)
@@ -66,25 +66,23 @@ def tiny_designs(tmp_path, monkeypatch):
 
 
 @pytest.mark.long
-def test_the_table_has_both_boards_and_their_goals(tiny_designs, capsys):
+def test_the_table_has_all_designs_and_their_goals(tiny_designs, capsys):
     folder, asked = tiny_designs
     assert main(["timing", "--seeds", "2"]) == 0
     rows = json.loads((folder / "timing" / "report.json").read_text())
     printed = capsys.readouterr().out
-    assert asked == {"ulx3s-12f": 190, "ulx3s": 180}
-    assert [(r["board"], list(r["fmax_mhz"])) for r in rows] == [
-        ("ulx3s-12f", ["1", "2"]),
-        ("ulx3s", ["1", "2"]),
-    ]
-    for found in rows:
+    assert asked == {design: goal.aim_mhz for design, goal in timing.GOALS.items()}
+    assert [(r["board"], r["preset"]) for r in rows] == list(timing.GOALS)
+    for found, goal in zip(rows, timing.GOALS.values(), strict=True):
+        assert list(found["fmax_mhz"]) == ["1", "2"]
         assert f"{found['fmax_min_mhz']:.1f}" in printed
-        assert f"{found['fmax_min_mhz'] - 150:+.1f}" in printed
-    assert printed.count("slowest path: count -> ") == 2
+        assert f"{found['fmax_min_mhz'] - goal.required_mhz:+.1f}" in printed
+    assert printed.count("slowest path: count -> ") == len(timing.GOALS)
 
 
 def test_a_board_below_its_goal_ends_with_status_1(tiny_designs, monkeypatch, capsys):
     goal = timing.Goal(required_mhz=700, aim_mhz=190)
-    monkeypatch.setattr(timing, "GOALS", {"ulx3s-12f": goal})
+    monkeypatch.setattr(timing, "GOALS", {("ulx3s-12f", "12f"): goal})
     assert main(["timing", "--seeds", "1"]) == 1
     assert "below what is required: ulx3s-12f" in capsys.readouterr().err
 
@@ -92,7 +90,13 @@ def test_a_board_below_its_goal_ends_with_status_1(tiny_designs, monkeypatch, ca
 def test_one_board_at_another_clock(tiny_designs):
     folder, asked = tiny_designs
     assert main(["timing", "--board", "ulx3s-25f", "--seeds", "1", "--freq", "100"]) == 0
-    assert asked == {"ulx3s-25f": 100}
+    assert asked == {("ulx3s-25f", "25f"): 100}
+
+
+def test_another_preset(tiny_designs):
+    _, asked = tiny_designs
+    assert main(["timing", "--board", "ulx3s", "--preset", "85f-8bit", "--seeds", "1"]) == 0
+    assert asked == {("ulx3s", "85f-8bit"): None}
 
 
 def test_a_board_that_is_named_twice_is_measured_once(tiny_designs):
@@ -114,7 +118,7 @@ def test_the_table_is_not_cut_on_a_narrow_terminal(columns, monkeypatch, capsys)
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr(timing, "measure", lambda *_, **__: [row([190, 151.5]), row([152.5])])
     assert main(["timing"]) == 0
-    printed = capsys.readouterr().out.split("ulx3s-12f: asked")[0]
+    printed = capsys.readouterr().out.split("ulx3s-12f, 12f: asked")[0]
     for value in ("151.5", "170.8", "9,000", "8,000", "12,000 LUT", "-3,000", "+2.5"):
         assert value in printed
     assert max(map(len, printed.splitlines())) <= int(columns)
