@@ -40,14 +40,15 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def bank_layout(config: EngineConfig) -> data.StructLayout:
-    """The spiking neurons (``slots``, ``count`` of them) of one bank of a row. Without ``spiking``
-    there is none: the entry only ends a window (``end``, ``how``). ``final``: at most one neuron is
-    left."""
+    """The spiking neurons (``slots``, ``count`` of them) of one bank of a row, and those after the
+    first (``left``; ``final``: there are none). Without ``spiking`` there is none: the entry only
+    ends a window (``end``, ``how``)."""
     return data.StructLayout(
         {
             "spiking": 1,
             "final": 1,
             "slots": unsigned(config.bank_slots),
+            "left": unsigned(config.bank_slots),
             "count": range(config.bank_slots + 1),
             "bank": unsigned(config.stream_bank_bits),
             "row": unsigned(config.feature_row_bits),
@@ -130,6 +131,7 @@ class EventPicker(wiring.Component):
             found.spiking.eq(entry.spiking),
             found.final.eq(found.count[1:] == 0),
             found.slots.eq(select(chosen, slots)),
+            found.left.eq(rest(found.slots)),
             found.count.eq(select(chosen, entry.counts)),
             found.bank.eq(_index_of(chosen)),
             found.row.eq(entry.row),
@@ -186,10 +188,9 @@ class EventPicker(wiring.Component):
         c = self.config
         valid = Signal()
         bank = Signal(bank_layout(c), reset_less=True)
-        # `left`: the neurons after the present one; `last`: there are none. `passing`: the bank is
-        # then followed by the next one in any case; `ending`: by the end of a window, where the
-        # picker waits. Counting is faster than looking at what is left.
-        left = Signal(c.bank_slots, reset_less=True)
+        # `last`: the present neuron is the last one. `passing`: the bank is then followed by the next
+        # one in any case; `ending`: by the end of a window, where the picker waits. Counting is
+        # faster than looking at what is left.
         last, passing = Signal(reset_less=True), Signal()
         ending = Signal()
 
@@ -208,7 +209,6 @@ class EventPicker(wiring.Component):
             m.d.sync += [
                 valid.eq(waiting.valid),
                 bank.eq(waiting.bank),
-                left.eq(rest(waiting.bank.slots)),
                 last.eq(waiting.bank.final),
                 passing.eq(waiting.bank.final & ~waiting.bank.end),
                 ending.eq(waiting.valid & waiting.bank.final & waiting.bank.end),
@@ -218,9 +218,9 @@ class EventPicker(wiring.Component):
                 lone = Signal()
                 m.d.comb += lone.eq((bank.count == 1) | (bank.count == 2))
                 m.d.sync += [
-                    bank.slots.eq(left),
+                    bank.slots.eq(bank.left),
+                    bank.left.eq(rest(bank.left)),
                     bank.count.eq(bank.count - 1),
-                    left.eq(rest(left)),
                     bank.spiking.eq(~last),
                     last.eq(lone),
                     passing.eq(lone & ~end_next),
@@ -237,7 +237,7 @@ class EventPicker(wiring.Component):
             self.event.valid.eq(event),
             self.event.shift.eq(bank.shift),
             self.event.row.eq(bank.row),
-            self.event.lane.eq(_index_of(bank.slots & ~left)),
+            self.event.lane.eq(_index_of(bank.slots & ~bank.left)),
             self.event.bank.eq(bank.bank),
             self.event.weight.eq(bank.weight),
         ]

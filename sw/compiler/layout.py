@@ -2,7 +2,7 @@
 parameters and tables go. The memories may be of any size; `residuum.sw.compiler.fit` compares.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -24,6 +24,7 @@ from residuum.sw.compiler.maps import (
     place_maps,
     skips_empty,
 )
+from residuum.sw.compiler.wide import Choice, choices, widened
 from residuum.sw.network.graph import Shape, Source
 from residuum.sw.network.integer_network import IntegerNetwork, Layer
 
@@ -60,7 +61,7 @@ class Reading:
         """Weight rows of a position of the kernel; of a whole kernel column, if the lines of the
         map are interleaved. The same for all groups."""
         if isinstance(self.plan, PackedMap):
-            return self.plan.column
+            return max(self.plan.column, self.source.in_channels)
         return max(part.channels for part in self.parts)
 
     @property
@@ -187,6 +188,8 @@ class LayerLayout:
         Where its weights and parameters start.
     skip_empty
         Windows without events share one result.
+    positions
+        Output positions per window (`residuum.sw.compiler.wide`); they are channels of ``layer``.
     """
 
     layer: Layer
@@ -202,6 +205,7 @@ class LayerLayout:
     first_lane: int
     parameter_row: int
     skip_empty: bool
+    positions: int
 
     @property
     def group_count(self) -> int:
@@ -260,16 +264,63 @@ class Layout:
 
 @lru_cache(maxsize=16)
 def lay_out(network: IntegerNetwork, config: EngineConfig) -> Layout:
-    """The layout of a network that the engine can run, but for the sizes of its memories."""
-    network = as_run(network, config)
-    placement = place_maps(network, config)
+    """The smallest layout of a network that the engine can run, but for the sizes of its
+    memories."""
+    return _lay_out(as_run(network, config), config, {})
+
+
+@lru_cache(maxsize=16)
+def lay_out_wide(network: IntegerNetwork, config: EngineConfig) -> Layout:
+    """The layout with wide windows wherever the memories have room for them, those first that save
+    most cycles per weight row."""
+    layout = lay_out(network, config)
+    network = layout.network
+    chosen: dict[int, Choice] = {}
+    for choice in _by_worth(choices(network, config), layout):
+        before = chosen.get(choice.index)
+        if before and before.saved > choice.saved:
+            continue
+        trial = _lay_out(network, config, chosen | {choice.index: choice})
+        if _fits(trial, config):
+            layout = trial
+            chosen[choice.index] = choice
+    return layout
+
+
+def _by_worth(found: Iterable[Choice], layout: Layout) -> list[Choice]:
+    """In the order in which they are tried."""
+
+    def worth(choice: Choice) -> float:
+        layer = layout.layers[choice.index]
+        return choice.saved / (layer.weight_rows * choice.positions)
+
+    return sorted(found, key=worth, reverse=True)
+
+
+def _fits(layout: Layout, config: EngineConfig) -> bool:
+    return (
+        layout.placement.rows <= config.feature_rows
+        and layout.weight_rows <= config.weight_rows
+        and layout.parameter_rows <= config.parameter_rows
+        and len(layout.entries) <= config.table_entries
+    )
+
+
+def _lay_out(network: IntegerNetwork, config: EngineConfig, chosen: Mapping[int, Choice]) -> Layout:
+    """The layout of a network in the terms of the engine, with these wide windows."""
+    packed = frozenset[int]().union(*(choice.packed for choice in chosen.values()))
+    placement = place_maps(network, config, packed)
     plans = placement.maps
+    network_layers = [
+        _widened(layer, chosen[index], plans) if index in chosen else layer
+        for index, layer in enumerate(network.layers)
+    ]
     readings = [
         tuple(_reading(source, plans[source.map], config.lanes) for source in layer.sources)
-        for layer in network.layers
+        for layer in network_layers
     ]
-    lanes = [lanes_used(layer.out_channels, config) for layer in network.layers]
-    groups = [-(-layer.out_channels // config.lanes) for layer in network.layers]
+    lanes = [lanes_used(layer.out_channels, config) for layer in network_layers]
+    groups = [-(-layer.out_channels // config.lanes) for layer in network_layers]
     rows = [
         count * sum(reading.weight_rows for reading in of_layer)
         for count, of_layer in zip(groups, readings, strict=True)
@@ -277,9 +328,12 @@ def lay_out(network: IntegerNetwork, config: EngineConfig) -> Layout:
     sizes = list(zip(rows, lanes, strict=True))
     places = stack_columns(sizes, config.tile_lanes)
     layers, parameter_row = [], 0
-    for index, layer in enumerate(network.layers):
+    for index, layer in enumerate(network_layers):
         first, first_lane = places[index]
-        steps, lines, columns = _windows(layer, readings[index], neuron_shapes(network)[index])
+        positions = chosen[index].positions if index in chosen else 1
+        channels, height, width = neuron_shapes(network)[index]
+        neurons = channels, height, width // positions
+        steps, lines, columns = _windows(layer, readings[index], neurons)
         layers.append(
             LayerLayout(
                 layer,
@@ -295,6 +349,7 @@ def lay_out(network: IntegerNetwork, config: EngineConfig) -> Layout:
                 first_lane,
                 parameter_row,
                 skips_empty(network, index, plans),
+                positions,
             )
         )
         parameter_row += layers[-1].parameter_rows
@@ -308,6 +363,12 @@ def lay_out(network: IntegerNetwork, config: EngineConfig) -> Layout:
         tuple((starts[i], starts[i + 1], starts[i + 2]) for i in range(0, len(starts), 3)),
         entries,
     )
+
+
+def _widened(layer: Layer, choice: Choice, plans: Mapping[int, Plan]) -> Layer:
+    second = plans[layer.sources[1].map] if len(layer.sources) > 1 else None
+    assert not isinstance(second, MapPlan)
+    return widened(layer, choice.positions, second)
 
 
 def _reading(source: Source, plan: Plan, lanes: int) -> Reading:

@@ -7,7 +7,7 @@ s % tiles. In a packed map (`PackedMap`) a row holds several positions.
 A map is in use from the layer that writes it to the last layer that reads it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -233,27 +233,31 @@ def plan_input(network: IntegerNetwork, config: EngineConfig) -> Plan:
     )
 
 
-def place_maps(network: IntegerNetwork, config: EngineConfig) -> Placement:
+def place_maps(
+    network: IntegerNetwork, config: EngineConfig, packed: Collection[int] = ()
+) -> Placement:
     """Rows for the input and all maps.
 
-    Maps are packed only where they would not fit otherwise, because a packed map has no shared
-    result of windows without events. Those in use while the memory is fullest come first, the
-    largest saving first.
+    Those ``packed`` are packed in any case; others only where they would not fit otherwise, because
+    a packed map has no shared result of windows without events. Those in use while the memory is
+    fullest come first, the largest saving first.
     """
     plans: dict[int, Plan] = {INPUT: plan_input(network, config)}
     for index, shape in enumerate(network.shapes[:-1]):
         plans[index] = MapPlan(shape, config.lanes)
-    packed = {
+    smaller = {
         number: plan
         for number in range(len(network.layers) - 1)
-        if (plan := _packed(network, number, config)) and plan.rows < plans[number].rows
+        if (plan := packed_map(network, number, config)) and plan.rows < plans[number].rows
     }
+    for number in packed:
+        plans[number] = smaller.pop(number)
     last = last_readers(network.layers)
     placement = _place(network, plans, config)
-    while packed and placement.rows > config.feature_rows:
-        busy = [n for n in packed if n <= placement.busiest <= last[n]] or list(packed)
-        chosen = max(busy, key=lambda number: plans[number].rows - packed[number].rows)
-        plans[chosen] = packed.pop(chosen)
+    while smaller and placement.rows > config.feature_rows:
+        busy = [n for n in smaller if n <= placement.busiest <= last[n]] or list(smaller)
+        chosen = max(busy, key=lambda number: plans[number].rows - smaller[number].rows)
+        plans[chosen] = smaller.pop(chosen)
         placement = _place(network, plans, config)
     return placement
 
@@ -268,7 +272,7 @@ def _can_pack(network: IntegerNetwork, number: int) -> bool:
     )
 
 
-def _packed(network: IntegerNetwork, number: int, config: EngineConfig) -> PackedMap | None:
+def packed_map(network: IntegerNetwork, number: int, config: EngineConfig) -> PackedMap | None:
     """A packed map, if the engine can write and read it."""
     shape = network.shapes[number]
     if shape[0] > config.lanes or not _can_pack(network, number):

@@ -20,7 +20,7 @@ from residuum.hw.isa.host_map import HostMap, Region, split_words
 from residuum.sw.checks import whole_number
 from residuum.sw.compiler.exact import logit_shift, reads_numbers
 from residuum.sw.compiler.fit import LARGEST, Need, needs
-from residuum.sw.compiler.layout import LayerLayout, Layout, lay_out
+from residuum.sw.compiler.layout import LayerLayout, Layout, lay_out, lay_out_wide
 from residuum.sw.compiler.maps import PackedMap, Plan
 from residuum.sw.compiler.runnable import not_runnable
 from residuum.sw.errors import ResiduumError
@@ -238,7 +238,7 @@ def compile_network(
             for layer in (network.layers[0], network.layers[-1])
         )
     _refuse(network, needs(network, config, hidden, output_steps=output))
-    return _Assembler(network, config, lay_out(network, config)).program()
+    return _Assembler(network, config, lay_out_wide(network, config)).program()
 
 
 def _refuse(network: IntegerNetwork, taken: Iterable[Need]) -> list[Need]:
@@ -372,7 +372,10 @@ class _Assembler:
         numbers = reads_numbers(self.network, layer)
         row_space, weight_space = 1 << config.feature_row_bits, 1 << config.weight_row_bits
         radix = self.network.code == RADIX
-        position_lanes = target.column // config.tiles if isinstance(target, PackedMap) else 0
+        position_lanes = 0
+        if isinstance(target, PackedMap):
+            # 0, too, where a window fills a row.
+            position_lanes = layout.positions * target.column // config.tiles % config.tile_lanes
         # A kernel with a single position along an axis never adds a pitch that wraps.
         descriptor = LayerDescriptor(
             windows_y=layout.windows[0] - 1,
