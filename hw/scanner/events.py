@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.layouts import end_layout, token_layout
-from residuum.hw.scanner.picker import EventPicker, entry_layout, lowest, rest
+from residuum.hw.scanner.picker import EventPicker, entry_layout, lower_half, lowest, rest
 from residuum.hw.scanner.walker import request_layout
 
 # Cycles from ``occupancy_row`` to ``occupancy``.
@@ -112,8 +112,8 @@ class EventScanner(wiring.Component):
         late_valid: Signal,
     ) -> None:
         """The entry of a row for one picker: first cycle, its ``own`` banks with spikes, and the
-        spikes of every four slots; second cycle, the first of these banks, and the spikes of each.
-        The row is dropped if it has no spike and does not end a window."""
+        spikes of up to four slots each; second cycle, the first of these banks, and the spikes of
+        each. The row is dropped if it has no spike and does not end a window."""
         c = self.config
 
         def register(width: int, name: str) -> Signal:
@@ -122,14 +122,19 @@ class EventScanner(wiring.Component):
         found = register(c.stream_banks * c.bank_slots, "found")
         banks = register(c.stream_banks, "banks")
         m.d.sync += found.eq(own)
-        counts: list[Value] = [Const(0)] * c.stream_banks
+        # The spikes of the lower half of each bank's slots, and of the upper half.
+        halves: list[list[Value]] = []
         for bank in range(len(own) // c.bank_slots):
             slots = own.word_select(bank, c.bank_slots)
             m.d.sync += banks[bank].eq(slots.any())
-            for low in range(0, c.bank_slots, 4):
-                few = Signal(range(5), name=f"few_{stream}_{bank}_{low}", reset_less=True)
-                m.d.sync += few.eq(sum(slots[low : low + 4]))
-                counts[bank] = counts[bank] + few
+            halves.append([])
+            for side, half in enumerate((lower_half(slots), slots[c.bank_slots // 2 :])):
+                few = [
+                    Signal(range(5), name=f"few_{stream}_{bank}_{side}_{low}", reset_less=True)
+                    for low in range(0, len(half), 4)
+                ]
+                m.d.sync += [count.eq(sum(half[4 * i :][:4])) for i, count in enumerate(few)]
+                halves[-1].append(sum(few, Const(0)))
 
         entry = Signal(entry_layout(c), name=f"entry_{stream}", reset_less=True)
         useful, dropped = Signal(name=f"useful_{stream}"), Signal(name=f"dropped_{stream}")
@@ -137,7 +142,9 @@ class EventScanner(wiring.Component):
             entry.occupancy.eq(found),
             entry.first.eq(lowest(banks)),
             entry.others.eq(rest(banks)),
-            *(entry.counts[bank].eq(count) for bank, count in enumerate(counts)),
+            *(entry.counts[bank].eq(low + upper) for bank, (low, upper) in enumerate(halves)),
+            entry.low.eq(Cat(low.any() for low, _ in halves)),
+            entry.more_low.eq(Cat(low[1:].any() for low, _ in halves)),
             entry.spiking.eq(banks.any()),
             entry.single.eq(rest(banks) == 0),
             entry.row.eq(row),

@@ -18,8 +18,9 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
 
     ``occupancy`` is grouped by bank. These fields are computed from it before the queue, so that
     picking fits in one cycle: the ``first`` bank with a spike and the ``others`` (one bit each),
-    the number of spikes of each bank (``counts``), whether there is any spike (``spiking``), and in
-    no more than one bank (``single``).
+    the number of spikes of each bank (``counts``), whether the lower half of its slots has any
+    (``low``) or more than one (``more_low``), whether there is any spike in the row (``spiking``),
+    and in no more than one bank (``single``).
     """
     banks = config.stream_banks
     return data.StructLayout(
@@ -28,6 +29,8 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
             "first": unsigned(banks),
             "others": unsigned(banks),
             "counts": data.ArrayLayout(range(config.bank_slots + 1), banks),
+            "low": unsigned(banks),
+            "more_low": unsigned(banks),
             "spiking": 1,
             "single": 1,
             "row": unsigned(config.feature_row_bits),
@@ -41,14 +44,15 @@ def entry_layout(config: EngineConfig) -> data.StructLayout:
 
 def bank_layout(config: EngineConfig) -> data.StructLayout:
     """The spiking neurons (``slots``, ``count`` of them) of one bank of a row, and those after the
-    first (``left``; ``final``: there are none). Without ``spiking`` there is none: the entry only
-    ends a window (``end``, ``how``)."""
+    first (``left``; ``low``: some are in the lower half; ``final``: there are none). Without
+    ``spiking`` there is none: the entry only ends a window (``end``, ``how``)."""
     return data.StructLayout(
         {
             "spiking": 1,
             "final": 1,
             "slots": unsigned(config.bank_slots),
             "left": unsigned(config.bank_slots),
+            "low": 1,
             "count": range(config.bank_slots + 1),
             "bank": unsigned(config.stream_bank_bits),
             "row": unsigned(config.feature_row_bits),
@@ -131,7 +135,8 @@ class EventPicker(wiring.Component):
             found.spiking.eq(entry.spiking),
             found.final.eq(found.count[1:] == 0),
             found.slots.eq(select(chosen, slots)),
-            found.left.eq(rest(found.slots)),
+            found.left.eq(rest_of_halves(found.slots, (chosen & entry.low).any())),
+            found.low.eq((chosen & entry.more_low).any()),
             found.count.eq(select(chosen, entry.counts)),
             found.bank.eq(_index_of(chosen)),
             found.row.eq(entry.row),
@@ -188,9 +193,9 @@ class EventPicker(wiring.Component):
         c = self.config
         valid = Signal()
         bank = Signal(bank_layout(c), reset_less=True)
-        # `last`: the present neuron is the last one. `passing`: the bank is then followed by the next
-        # one in any case; `ending`: by the end of a window, where the picker waits. Counting is
-        # faster than looking at what is left.
+        # `last`: the present neuron is the last one. `passing`: the bank is then followed by the
+        # next one in any case; `ending`: by the end of a window, where the picker waits. Counting
+        # is faster than looking at what is left.
         last, passing = Signal(reset_less=True), Signal()
         ending = Signal()
 
@@ -219,7 +224,8 @@ class EventPicker(wiring.Component):
                 m.d.comb += lone.eq((bank.count == 1) | (bank.count == 2))
                 m.d.sync += [
                     bank.slots.eq(bank.left),
-                    bank.left.eq(rest(bank.left)),
+                    bank.left.eq(rest_of_halves(bank.left, bank.low)),
+                    bank.low.eq(rest(lower_half(bank.left)).any()),
                     bank.count.eq(bank.count - 1),
                     bank.spiking.eq(~last),
                     last.eq(lone),
@@ -260,6 +266,16 @@ def lowest(bits: Value) -> Value:
 def rest(bits: Value) -> Value:
     """All set bits but the lowest."""
     return Cat(bits[index] & bits[:index].any() for index in range(len(bits)))
+
+
+def lower_half(bits: Value) -> Value:
+    return bits[: len(bits) // 2]
+
+
+def rest_of_halves(bits: Value, low: Value) -> Value:
+    """As `rest`, in fewer levels of LUTs; ``low``: whether the lower half has a set bit."""
+    upper = bits[len(bits) // 2 :]
+    return Cat(rest(lower_half(bits)), Mux(low, upper, rest(upper)))
 
 
 def _index_of(one_hot: Value) -> Value:

@@ -14,11 +14,11 @@ import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.engine import Case
-from residuum.sw.compiler.maps import MapPlan
-from residuum.sw.compiler.program import Program, compile_network
+from residuum.sw.compiler.maps import MapPlan, PackedMap
+from residuum.sw.compiler.program import LayerPlan, Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.corrections import CARRY, MASK
-from residuum.sw.network.graph import HALF, IMAGE, INPUT, SPIKES, ZERO, Pad
+from residuum.sw.network.graph import HALF, IMAGE, INPUT, SPIKES, ZERO, Pad, Source
 from residuum.sw.network.integer_network import RADIX, RATE, IntegerNetwork, Layer
 from tests.sw.networks import Structure, corners, identity, random_weights
 
@@ -87,6 +87,68 @@ def random_engine_graph(
     )
 
 
+def random_narrow_graph(rng: np.random.Generator, config: EngineConfig) -> IntegerNetwork:
+    """A graph whose maps have channels for a part of the lanes, and lines of 4, 8 or 12 positions,
+    so that windows may be wide; the engine has two lanes per tile at least."""
+    images = config.pixel_planes > 0
+    code = str(rng.choice([RATE, RADIX])) if images else RATE
+    used = [n for n in range(1, config.tile_lanes) if config.tile_lanes % n == 0]
+    shape = (int(rng.integers(1, 4)), int(rng.integers(1, 6)), int(rng.choice([4, 8, 12])))
+    shapes = {INPUT: shape}
+    bits = int(rng.integers(1, min(config.steps, 8) + 1))
+    layers: list[Layer] = []
+    for index in range(int(rng.integers(2, 6))):
+        out = config.tiles * int(rng.choice(used))
+        before = int(rng.integers(max(-1, index - 2), index))
+        stride = int(rng.integers(1, 3)), int(rng.choice([1, 1, 2]) if shapes[before][2] > 4 else 1)
+        sources, identities = [_narrow(rng, before, shapes[before][0], out, stride)], set()
+        wanted = sources[0].output_shape(shapes[before])
+        for other in range(before):
+            if shapes[other][0] <= out and rng.random() < 0.8:
+                step = int(rng.integers(1, 3)), int(rng.integers(1, 3))
+                second = Source(np.zeros((out, shapes[other][0], 1, 1), int), other, step)
+                if second.output_shape(shapes[other]) == wanted:
+                    sources.append(second)
+                    identities = {1} if rng.random() < 0.5 else set()
+                    break
+        most = [255 if s.map == INPUT and images else (1 << bits) - 1 for s in sources]
+        layer = _layer(
+            rng, index, sources, identities, config, most, config.fraction_bits,
+            config.shift_bits * int(rng.integers(0, 2)) * (len(sources) - 1), False, False,
+        )  # fmt: skip
+        if code == RADIX:
+            layer = replace(layer, bits=bits, threshold=np.maximum(layer.threshold >> bits, 1))
+        layers.append(layer)
+        shapes[index] = wanted
+    # The output layer reads the last map, and the one before it where nobody has.
+    last = len(layers) - 1
+    dense = [Source(np.zeros((3, *shapes[last]), int), last)]
+    if last - 1 not in {source.map for layer in layers for source in layer.sources}:
+        raise ResiduumError("a map without a reader")
+    fraction = config.fraction_bits
+    layers.append(
+        _layer(rng, last + 1, dense, set(), config, [1], fraction, 0, last=True, quiet=False)
+    )
+    return IntegerNetwork(
+        "narrow", shape, tuple(layers), config.weight_bits, code, IMAGE if images else SPIKES
+    )
+
+
+def _narrow(
+    rng: np.random.Generator, number: int, channels: int, out: int, stride: tuple[int, int]
+) -> Source:
+    """A convolution that keeps the size of its map, or divides it by the stride."""
+    height, width = (int(rng.choice([1, 3, 5])) for _ in range(2))
+    groups = int(rng.choice([1, 1, 2])) if channels % 2 == 0 and out % 2 == 0 else 1
+    return Source(
+        np.zeros((out, channels // groups, height, width), int),
+        number,
+        stride,
+        (height // 2, height // 2, width // 2, width // 2),
+        groups=groups,
+    )
+
+
 def _layer(
     rng: np.random.Generator,
     index: int,
@@ -127,15 +189,28 @@ def _layer(
 
 
 def random_graph_cases(
-    seed: int, config: EngineConfig, count: int, *, images: int = 2, layers: int | None = None
+    seed: int,
+    config: EngineConfig,
+    count: int,
+    *,
+    images: int = 2,
+    layers: int | None = None,
+    narrow: bool = False,
 ) -> list[Case]:
     """Cases that the engine runs, each with a new graph, new steps and a new correction; all of
-    ``layers`` layers unless it is None."""
+    ``layers`` layers unless it is None. ``narrow``: of `random_narrow_graph`."""
     rng = np.random.default_rng(seed)
     cases: list[Case] = []
     while len(cases) < count:
         depth = None if layers is None else max(layers - int(rng.integers(1, 4)), 0)
-        network = random_engine_graph(rng, config, depth=depth)
+        try:
+            network = (
+                random_narrow_graph(rng, config)
+                if narrow
+                else random_engine_graph(rng, config, depth=depth)
+            )
+        except ResiduumError:  # no network, by the rules of the graph
+            continue
         if layers is not None and len(network.layers) != layers:
             continue
         if max(np.prod(shape) for shape in (*network.shapes, *network.neuron_shapes)) > MAX_NEURONS:
@@ -184,6 +259,13 @@ def coverage(cases: Iterable[Case], config: EngineConfig) -> Counter[str]:
     return found
 
 
+def wide_positions(plan: LayerPlan) -> int:
+    """Output positions per window."""
+    if plan.output is None or plan.layer.max_pool:
+        return 1
+    return plan.output.shape[2] // (plan.descriptor.windows_x + 1)
+
+
 def _ways(program: Program) -> Iterable[str]:
     """What the compiler made of a network."""
     config = program.config
@@ -201,6 +283,16 @@ def _ways(program: Program) -> Iterable[str]:
                 yield name
         if descriptor.position_lanes:
             yield "packed map"
+        if (positions := wide_positions(plan)) > 1:
+            yield "wide windows"
+            if descriptor.two_sources:
+                yield "wide windows, two sources"
+                if plan.layer.sources[1].stride[1] > positions:
+                    yield "wide windows, second stride"
+            if descriptor.position_lanes:
+                yield "wide windows in a part of a row"
+            if isinstance(plan.inputs[0], PackedMap) and plan.inputs[0].column % config.lanes:
+                yield "wide windows of a packed map"
         if descriptor.first_lane:
             yield "shared weight rows"
         if descriptor.groups:

@@ -146,6 +146,12 @@ def test_random_graphs(seed):
     assert differences(MAIN, random_graph_cases(seed, MAIN, 40)) == []
 
 
+def test_wide_windows():
+    cases = random_graph_cases(5, MAIN, 30, images=1, narrow=True)
+    assert coverage(cases, MAIN)["wide windows"] > 15
+    assert differences(MAIN, cases) == []
+
+
 @pytest.mark.parametrize("layers", [1, 17, 21, pytest.param(64, marks=pytest.mark.long)])
 def test_graphs_of_many_layers(layers):
     cases = random_graph_cases(layers, MAIN, 2, images=1, layers=layers)
@@ -176,4 +182,6 @@ def test_other_engines(name):
     config = CONFIGS[name]
     chains = random_cases(100, config, 15) if config.pixel_planes else []
     graphs = random_graph_cases(len(name), config, 40)
+    if config.tile_lanes > 1:
+        graphs += random_graph_cases(len(name), config, 20, narrow=True)
     assert differences(config, [*chains, *graphs]) == []

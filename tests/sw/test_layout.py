@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import AxisEntry
-from residuum.sw.compiler.layout import Part, lay_out, parts_read, share_tables
+from residuum.sw.compiler.layout import Part, lay_out, lay_out_wide, parts_read, share_tables
 from residuum.sw.network.graph import Source
 from residuum.sw.network.integer_network import IntegerNetwork, Layer
 from tests.sw.networks import identity
@@ -91,3 +91,42 @@ def test_equal_layers_share_tables():
     groups = 8 + 3
     packed_image, single, double, dense = 4, 2 * 4, 2 * 4, 1
     assert len(layout.entries) <= groups + packed_image + single + double + dense
+
+
+def positions(network: IntegerNetwork, config: EngineConfig) -> list[int]:
+    return [layer.positions for layer in lay_out_wide(network, config).layers]
+
+
+def test_windows_are_wide_where_lanes_would_idle():
+    """4 channels of 4 x 4 positions on 16 lanes; a 3 x 3 convolution reads 3 x 6 positions for four
+    outputs, and an identity 16 channels. The dense layer has one position."""
+    config = EngineConfig(lanes=16, tile_lanes=16, weight_rows=4096)
+    layout = lay_out_wide(residual(3), config)
+    assert positions(residual(3), config) == [4] * 7 + [1]
+    sizes = [4 * 3 * 6 + 16 * (len(layer.readings) - 1) for layer in layout.layers[:-1]]
+    assert [layer.weight_rows for layer in layout.layers[:-1]] == sizes
+    assert all(len(layer.columns) == 1 for layer in layout.layers)
+    assert lay_out(residual(3), config).weight_rows < layout.weight_rows
+
+
+def test_wide_windows_take_no_more_than_the_memories_have():
+    config = EngineConfig(lanes=16, tile_lanes=16, weight_rows=4096)
+    most, least = (layout(residual(3), config).weight_rows for layout in (lay_out_wide, lay_out))
+    for rows in range(least, most + 1, 24):
+        layout = lay_out_wide(residual(3), config.with_changes(weight_rows=rows))
+        assert layout.weight_rows <= rows
+    assert positions(residual(3), config.with_changes(weight_rows=least)) == [1] * 8
+    few = positions(residual(3), config.with_changes(weight_rows=(least + most) // 2))
+    assert 0 < few.count(4) < 7
+
+
+def test_windows_stay_narrow_where_they_would_wait_for_the_drain():
+    """1 x 1 convolutions read as many positions either way, and the drain takes 16 cycles."""
+    source = Source(np.ones((4, 4, 1, 1), int))
+    layers = [
+        Layer("a", (source,), np.zeros(4, int), np.full(4, 9), 0),
+        Layer("out", (Source(np.ones((3, 4, 4, 4), int), 0),), np.zeros(3, int), None, 0),
+    ]
+    network = IntegerNetwork("points", (4, 4, 4), tuple(layers), 8)
+    config = EngineConfig(lanes=16, tile_lanes=16, weight_rows=4096)
+    assert positions(network, config) == [1, 1]

@@ -121,6 +121,23 @@ def test_random_graphs(name):
     assert found_in(cases, CONFIGS[name])[0] == []
 
 
+WIDE_WAYS = (
+    "wide windows", "wide windows, two sources", "wide windows, second stride",
+    "wide windows in a part of a row", "wide windows of a packed map",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "ways"), [("2 tiles of 8", WIDE_WAYS), ("2 tiles of 16, 4 steps", WIDE_WAYS[:1])]
+)
+def test_wide_windows(name, ways):
+    config = CONFIGS[name]
+    cases = random_graph_cases(3, config, 30, images=1, narrow=True)
+    assert [fault(case, compiled(case, config)) for case in cases] == [""] * len(cases)
+    found = coverage(cases, config)
+    assert [way for way in ways if not found[way]] == []
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", CONFIGS)
 def test_many_random_graphs(name):
