@@ -45,6 +45,8 @@ class Loop:
     ----------
     left : Signal
         Remaining iterations, less two: the sign marks the last one.
+    less : Signal
+        ``left`` - 1.
     again, new : Value
         Initial value of ``left`` in the present window, and in the next one.
     step : statements
@@ -52,6 +54,7 @@ class Loop:
     """
 
     left: Signal
+    less: Signal
     again: Value
     new: Value
     step: Statements
@@ -63,9 +66,10 @@ class Walk:
     ``row``, ``weight`` and ``empty_row`` belong to the present request; with ``_x``, ``_y`` and
     ``_pass`` they are the values at the start of its segment, line and pass. ``left`` counts the
     remaining iterations of each loop, and ``pool`` the remaining input positions that share a
-    weight row, all less two. ``ends[k]``: the present row is the last one of loop k and of all
-    loops inside it. ``ended`` is the number of these loops, and thus the index of the loop that
-    advances. Between windows all loops have ended.
+    weight row, all less two, like ``all_passes``. ``less`` is ``left`` of each loop less 1.
+    ``ends[k]``: the present row is the last one of loop k and of all loops inside it. ``ended`` is
+    the number of these loops, and thus the index of the loop that advances. Between windows all
+    loops have ended.
     """
 
     def __init__(self, config: EngineConfig, *, pass_bits: int):
@@ -85,6 +89,9 @@ class Walk:
         self.left_x = Signal(count, reset_less=True)
         self.left_y = Signal(count, reset_less=True)
         self.passes = Signal(signed(pass_bits + 1), reset_less=True)
+        self.all_passes = Signal.like(self.passes, reset_less=True)
+        counters = (self.left, self.left_x, self.left_y, self.passes)[:loops]
+        self.less = [Signal.like(left, name=f"less_{k}") for k, left in enumerate(counters)]
         self.pool_x = Signal(count, reset_less=True)
         self.pool_y = Signal(count, reset_less=True)
         self.empty_row = Signal(row, reset_less=True)
@@ -131,6 +138,8 @@ class RowWalker(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         walk = Walk(self.config, pass_bits=len(self.layer.parts))
+        # The layer is stable long before its first window.
+        m.d.sync += walk.all_passes.eq(Mux(self.layer.two_sources, 0, self.layer.parts) - 1)
         self._request(m, walk)
         self._walk(m, walk, self._loops(m, walk))
         return m
@@ -173,45 +182,41 @@ class RowWalker(wiring.Component):
         next_row = [
             walk.row.eq(walk.row + 1),
             walk.weight.eq(walk.weight + self.config.lanes),
-            walk.left.eq(walk.left - 1),
+            walk.left.eq(walk.less[0]),
             walk.empty_row.eq(walk.empty_row + 1),
             walk.first_row.eq(0),
         ]
         next_segment = [
             *segment,
-            walk.left_x.eq(walk.left_x - 1),
+            walk.left_x.eq(walk.less[1]),
             walk.pool_x.eq(Mux(walk.pool_x[-1], layer.pool_x, walk.pool_x) - 1),
             *(signal.eq(row_x) for signal in (walk.row_x, walk.row)),
             *(signal.eq(weight_x) for signal in (walk.weight_x, walk.weight)),
         ]
         next_line = [
             *line,
-            walk.left_y.eq(walk.left_y - 1),
+            walk.left_y.eq(walk.less[2]),
             walk.pool_y.eq(Mux(walk.pool_y[-1], layer.pool_y, walk.pool_y) - 1),
             *(signal.eq(row_y) for signal in (walk.row_y, walk.row_x, walk.row)),
             *(signal.eq(weight_y) for signal in (walk.weight_y, walk.weight_x, walk.weight)),
         ]
         loops = [
-            Loop(walk.left, window.span, new.span, next_row),
-            Loop(walk.left_x, window.count_x, new.count_x, next_segment),
-            Loop(walk.left_y, window.count_y, new.count_y, next_line),
+            Loop(walk.left, walk.less[0], window.span, new.span, next_row),
+            Loop(walk.left_x, walk.less[1], window.count_x, new.count_x, next_segment),
+            Loop(walk.left_y, walk.less[2], window.count_y, new.count_y, next_line),
         ]
         if self.config.passes > 1:
             rows = (walk.row_pass, walk.row_y, walk.row_x, walk.row)
             weights = (walk.weight_y, walk.weight_x, walk.weight)
             next_pass = [
                 *whole,
-                walk.passes.eq(walk.passes - 1),
+                walk.passes.eq(walk.less[3]),
                 *(signal.eq(row_pass) for signal in rows),
                 *(signal.eq(window.weight) for signal in weights),
             ]
-            loops.append(Loop(walk.passes, self._passes, self._passes, next_pass))
+            all_passes = walk.all_passes
+            loops.append(Loop(walk.passes, walk.less[3], all_passes, all_passes, next_pass))
         return loops
-
-    @property
-    def _passes(self) -> Value:
-        """Passes over each window, less two."""
-        return Mux(self.layer.two_sources, 0, self.layer.parts) - 1
 
     def _step(self, m: Module, axis: str, weight: Signal, pitch: Value, *, stay: Value) -> Value:
         """The weight row of the next kernel position, or the same one inside a pooling window."""
@@ -228,6 +233,7 @@ class RowWalker(wiring.Component):
         All registers share one enable condition, two LUTs deep; ``ended`` selects the loop that
         advances.
         """
+        m.d.comb += [loop.less.eq(loop.left - 1) for loop in loops]
         window_end = walk.ends[-1]
         ready = ~walk.active | self.ready
         with m.If(self.advance & window_end):
@@ -238,7 +244,7 @@ class RowWalker(wiring.Component):
                 outer = [other.left[-1] for other in loops[k + 1 :]]
                 with m.Case(k):
                     m.d.sync += loop.step
-                    m.d.sync += self._set_ends(walk, [*inner, loop.left == 0, *outer])
+                    m.d.sync += self._set_ends(walk, [*inner, loop.less[-1], *outer])
             with m.Default():
                 m.d.sync += [*self._begin(walk), walk.active.eq(1)]
                 m.d.sync += self._set_ends(walk, [loop.new[-1] for loop in loops])
@@ -248,7 +254,7 @@ class RowWalker(wiring.Component):
         layer, new = self.layer, self.windows.payload
         return [
             walk.window.eq(new),
-            walk.passes.eq(self._passes),
+            walk.passes.eq(walk.all_passes),
             walk.left_y.eq(new.count_y),
             walk.left_x.eq(new.count_x),
             walk.left.eq(new.span),

@@ -104,6 +104,7 @@ def run(
 
     async def testbench(ctx):
         ctx.set(dut.layer, layer)
+        await ctx.tick()
         if reset_after is not None:
             await feed(ctx, reset_after)
             ctx.set(reset, 1)
