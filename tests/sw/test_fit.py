@@ -10,6 +10,7 @@ from residuum.boards.catalogue import find
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.memories import DEVICE_EBR, block_memories
 from residuum.hw.isa.presets import PRESETS
+from residuum.sw.compiler.exact import as_run
 from residuum.sw.compiler.fit import device_of, fit, fit_presets, largest_size
 from residuum.sw.compiler.program import compile_network, grow_to_fit
 from residuum.sw.compiler.runnable import not_runnable
@@ -108,8 +109,8 @@ def test_a_general_source_becomes_the_first():
     """Without a shift, both sources are alike."""
     general = Source(ones(4, 4, 3), 0, padding=(1, 1, 1, 1))
     built = network(A, hidden("b", POINT, general), after(1))
-    plan = compile_network(built, EngineConfig(), tau=0, T=1).layers[1]
-    assert [source.kernel for source in plan.layer.sources] == [(3, 3), (1, 1)]
+    layer = as_run(built, EngineConfig()).layers[1]
+    assert [source.kernel for source in layer.sources] == [(3, 3), (1, 1)]
 
 
 @pytest.mark.parametrize(

@@ -204,14 +204,21 @@ UNSAFE = {
 
 
 def test_a_sum_is_written_over_its_identity():
-    seen = found_in([residual(), residual(18, 18)], CONFIGS["2 tiles of 8"])
-    assert seen[0] == []
-    assert seen[1]["overwritten"] >= 2
+    for case in (residual(), residual(18, 18)):
+        faults, seen = found_in([case], without_wide_windows(case))
+        assert faults == []
+        assert seen["overwritten"] >= 1
+
+
+def without_wide_windows(case: Case) -> EngineConfig:
+    """An engine with as few weight rows as the network takes."""
+    config = CONFIGS["2 tiles of 8"]
+    return config.with_changes(weight_rows=lay_out(case.network, config).weight_rows)
 
 
 @pytest.mark.parametrize("condition", UNSAFE)
 def test_every_condition_of_writing_over_a_map_is_needed(condition, monkeypatch):
-    case, config = UNSAFE[condition], CONFIGS["2 tiles of 8"]
+    case, config = UNSAFE[condition], without_wide_windows(UNSAFE[condition])
     assert found_in([case], config)[0] == []
     tree = ast.parse(inspect.getsource(maps._writes_over))
     chains = [node for node in ast.walk(tree) if isinstance(node, ast.BoolOp)]
