@@ -161,7 +161,8 @@ def residual(
     max_pool: MaxPool | None = None, again: bool = False, pool: int = 1,
 ) -> Case:  # fmt: skip
     """Map 2 is a convolution of map ``branch``, plus map 0, channel 0 at channel ``first``.
-    ``again``: map 0 is read later. ``pool``: of the reader of map 2."""
+    ``again``: map 0 is read later. ``pool``: of the reader of map 2. Lines of 5 positions have no
+    wide windows."""
     rng = np.random.default_rng(0)
 
     def conv(number: int, out: int, channels: int, size: int, **options: object) -> Source:
@@ -186,10 +187,10 @@ def residual(
         )
         for index, read in enumerate(sources)
     ]  # fmt: skip
-    side = 6 // pool
+    side = 5 // pool
     layers.append(Layer("output", (conv(3, 3, new, side),), np.zeros(3, int), None, 0))
-    network = IntegerNetwork("residual", (1, 6, 6), tuple(layers), 8, RADIX)
-    return Case(network, rng.integers(0, 256, (2, 1, 6, 6), dtype=np.uint8), 0, 1)
+    network = IntegerNetwork("residual", (1, 5, 5), tuple(layers), 8, RADIX)
+    return Case(network, rng.integers(0, 256, (2, 1, 5, 5), dtype=np.uint8), 0, 1)
 
 
 # Networks whose sum must not be written over its identity, by the condition that forbids it.
@@ -204,21 +205,14 @@ UNSAFE = {
 
 
 def test_a_sum_is_written_over_its_identity():
-    for case in (residual(), residual(18, 18)):
-        faults, seen = found_in([case], without_wide_windows(case))
-        assert faults == []
-        assert seen["overwritten"] >= 1
-
-
-def without_wide_windows(case: Case) -> EngineConfig:
-    """An engine with as few weight rows as the network takes."""
-    config = CONFIGS["2 tiles of 8"]
-    return config.with_changes(weight_rows=lay_out(case.network, config).weight_rows)
+    seen = found_in([residual(), residual(18, 18)], CONFIGS["2 tiles of 8"])
+    assert seen[0] == []
+    assert seen[1]["overwritten"] >= 2
 
 
 @pytest.mark.parametrize("condition", UNSAFE)
 def test_every_condition_of_writing_over_a_map_is_needed(condition, monkeypatch):
-    case, config = UNSAFE[condition], without_wide_windows(UNSAFE[condition])
+    case, config = UNSAFE[condition], CONFIGS["2 tiles of 8"]
     assert found_in([case], config)[0] == []
     tree = ast.parse(inspect.getsource(maps._writes_over))
     chains = [node for node in ast.walk(tree) if isinstance(node, ast.BoolOp)]
