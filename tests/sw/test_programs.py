@@ -12,7 +12,7 @@ import pytest
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.engine import Case
 from residuum.sw.compiler import maps
-from residuum.sw.compiler.layout import lay_out
+from residuum.sw.compiler.layout import lay_out, lay_out_wide
 from residuum.sw.compiler.maps import MapPlan, PackedMap
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
@@ -222,13 +222,18 @@ def test_every_condition_of_writing_over_a_map_is_needed(condition, monkeypatch)
     faulty: dict[str, object] = dict(vars(maps))
     exec(compile(tree, "faulty", "exec"), faulty)
     monkeypatch.setattr(maps, "_writes_over", faulty["_writes_over"])
-    lay_out.cache_clear()
+    forget_layouts()
     try:
         wrong = found_in([case], config)[0] != []
     except IndexError:  # a row beyond the memory
         wrong = True
-    lay_out.cache_clear()
+    forget_layouts()
     assert wrong
+
+
+def forget_layouts() -> None:
+    for layout in (lay_out, lay_out_wide):
+        layout.cache_clear()
 
 
 @pytest.mark.parametrize("depth", [1, 17, 21, 64])
