@@ -41,6 +41,7 @@ COMMANDS = (
     Command("study", "the effect of the residual potential, in tables and plots"),
     Command("suggest", "the best tau and T for a given number of steps"),
     Command("show", "spikes, potentials and rates of one image as a picture"),
+    Command("demo", "a page to draw on, with the spikes of every layer"),
     Command("explain", "the layer in which a conversion loses its accuracy"),
     Command("report", "an HTML page about a network and its run"),
     Command("bench", "accuracy, cycles, clock and area of all networks in one table"),

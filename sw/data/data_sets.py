@@ -88,6 +88,9 @@ class DataSet(Protocol):
     def test(self, access: Access = PUBLISHED_ONLY) -> Split:
         """Held-out images and labels."""
 
+    def is_here(self) -> bool:
+        """Whether the held-out images can be read without a download."""
+
 
 def load_dataset(name: str, access: Access = PUBLISHED_ONLY) -> ImageSet:
     """All images of the data set called ``name``; ``ResiduumError`` if it is unknown."""
@@ -122,6 +125,9 @@ class Digits:
 
     def test(self, access: Access = PUBLISHED_ONLY) -> Split:
         return self._split()[1]
+
+    def is_here(self) -> bool:
+        return True
 
     @staticmethod
     def _split() -> tuple[Split, Split]:
@@ -178,6 +184,13 @@ class PublishedSet:
 
     def test(self, access: Access = PUBLISHED_ONLY) -> Split:
         return self._split(self.test_files, access)
+
+    def is_here(self) -> bool:
+        try:
+            folder = self._given_folder() or cache_folder() / self.folders[0]
+        except ResiduumError:
+            return False
+        return all(os.path.exists(folder / name) for name in self.test_files)
 
     def _split(self, names: Sequence[str], access: Access) -> Split:
         folder = self._given_folder() or self._downloaded(names, access.reporter)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -170,22 +171,50 @@ def read_picture(path: Path) -> Image.Image:
     missing, damaged, no picture, or of a kind that has no 8 bits.
     """
     try:
-        with quiet(), path.open("rb") as file, Image.open(file) as opened:
+        file = path.open("rb")
+    except OSError as error:
+        raise ResiduumError(f"{path} cannot be read: {error.strerror or error}") from None
+    with file:
+        return decode_picture(file, str(path))
+
+
+def decode_picture(
+    file: BinaryIO,
+    name: str,
+    *,
+    formats: tuple[str, ...] | None = None,
+    most_pixels: int | None = None,
+) -> Image.Image:
+    """As `read_picture`, from an open file that messages call ``name``.
+
+    Parameters
+    ----------
+    formats
+        The formats that may be decoded, by Pillow's names; None: all.
+    most_pixels
+        A larger picture is refused before it is decoded; None: Pillow's own limit.
+    """
+    try:
+        with quiet(), Image.open(file, formats=formats) as opened:
+            if most_pixels is not None and opened.width * opened.height > most_pixels:
+                raise Image.DecompressionBombError
             opened.load()
             turned = ImageOps.exif_transpose(opened)
-            return _opaque(_eight_bits(turned, opened.format or "", path))
+            return _opaque(_eight_bits(turned, opened.format or "", name))
     except ResiduumError:
         raise
     except Image.UnidentifiedImageError:
-        raise ResiduumError(f"{path} is no picture of a known format, or it is damaged") from None
+        raise ResiduumError(f"{name} is no picture of a known format, or it is damaged") from None
     except Image.DecompressionBombError:
-        raise ResiduumError(f"{path} has too many pixels; make the picture smaller") from None
+        raise ResiduumError(f"{name} has too many pixels; make the picture smaller") from None
     except OSError as error:
         reason = error.strerror or f"it is damaged ({error})"
-        raise ResiduumError(f"{path} cannot be read: {reason}") from None
+        raise ResiduumError(f"{name} cannot be read: {reason}") from None
+    except MemoryError:
+        raise
     except Exception:
         # The decoders of Pillow raise many kinds of exceptions on damaged files.
-        raise ResiduumError(f"{path} cannot be read: it is damaged") from None
+        raise ResiduumError(f"{name} cannot be read: it is damaged") from None
 
 
 def shape_of(path: Path) -> Shape:
@@ -201,13 +230,13 @@ def as_picture(image: np.ndarray) -> Image.Image:
     return _opaque(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))))
 
 
-def _eight_bits(picture: Image.Image, file_format: str, path: Path) -> Image.Image:
+def _eight_bits(picture: Image.Image, file_format: str, name: str) -> Image.Image:
     mode = picture.mode
     if mode.startswith("I;16") or (mode == "I" and file_format in _SIXTEEN_BITS):
         values = np.clip(np.asarray(picture).astype(np.int64) >> 8, 0, 255)
         return Image.fromarray(values.astype(np.uint8))
     if mode in ("I", "F"):
-        raise ResiduumError(f"{path} has pixels of 32 bits; save the picture with 8 or 16 bits")
+        raise ResiduumError(f"{name} has pixels of 32 bits; save the picture with 8 or 16 bits")
     return picture
 
 
