@@ -17,8 +17,8 @@ from residuum.sw.network.graph import Shape
 MOST_BYTES = 12_288
 # Coordinates run from 0 to SIDE.
 SIDE = 255
-# Drawn up to so many times larger, then averaged, so that lines have soft edges; and the longest side
-# of such a drawing.
+# Drawn up to so many times larger, then averaged, so that lines have soft edges; and the longest
+# side of such a drawing.
 _FINE, _MOST_SIDE = 16, 4096
 # A small drawing is enlarged at most this many times.
 _MOST_ZOOM = 4.0

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Seconds for the start of the browser, and for one answer of it.
@@ -27,21 +27,22 @@ def installed() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
-class Tab:
-    """One page of the browser.
+class Connection:
+    """A connection to the browser, or to one page of it.
 
     Attributes
     ----------
     faults
-        What the page has reported: exceptions, errors on the console, refused files.
+        What a page has reported: exceptions, errors on the console, refused files.
     """
 
-    def __init__(self, socket: ClientConnection):
-        self._socket = socket
+    def __init__(self, address: str):
+        self._socket = connect(address, max_size=None, proxy=None)
         self._numbers = itertools.count(1)
         self.faults: list[str] = []
-        for domain in ("Page", "Runtime", "Log"):
-            self.send(f"{domain}.enable")
+
+    def close(self) -> None:
+        self._socket.close()
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol; its result."""
@@ -61,6 +62,15 @@ class Tab:
             self.faults.append(json.dumps(found["exceptionDetails"]))
         elif message.get("method") == "Log.entryAdded" and found["entry"]["level"] == "error":
             self.faults.append(found["entry"]["text"])
+
+
+class Tab(Connection):
+    """One page of the browser."""
+
+    def __init__(self, address: str):
+        super().__init__(address)
+        for domain in ("Page", "Runtime", "Log", "DOM"):
+            self.send(f"{domain}.enable")
 
     def js(self, expression: str) -> Any:
         """The value of an expression, as JSON; waits for a promise."""
@@ -98,9 +108,16 @@ class Tab:
     def choose(self, selector: str, value: object, event: str = "change") -> None:
         """Give a field of a form a value."""
         self.js(
-            "((field, value, event) => { field.value = value; field.dispatchEvent(new Event(event)) })"
-            f"(document.querySelector({json.dumps(selector)}), {json.dumps(str(value))}, '{event}')"
+            f"(field => {{ field.value = {json.dumps(str(value))};"
+            f" field.dispatchEvent(new Event('{event}')) }})"
+            f"(document.querySelector({json.dumps(selector)}))"
         )
+
+    def upload(self, selector: str, path: Path) -> None:
+        """Choose a file, as the user does in the dialogue of a file field."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        field = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=field, files=[str(path)])
 
     def drag(self, selector: str, points: list[tuple[float, float]]) -> None:
         """Draw a line with the mouse; points are shares of the element's width and height."""
@@ -154,45 +171,32 @@ def browser(program: str) -> Iterator[Callable[[], Tab]]:
         child = subprocess.Popen(
             [program, *options, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        sockets: list[ClientConnection] = []
+        opened: list[Connection] = []
         try:
-            root = _connected(Path(folder) / "DevToolsActivePort", child)
-            sockets.append(root)
+            address = _address(Path(folder) / "DevToolsActivePort", child)
+            root = Connection(address)
+            opened.append(root)
 
             def tab() -> Tab:
-                port = root.remote_address[1]
-                root.send(
-                    json.dumps(
-                        {
-                            "id": 1,
-                            "method": "Target.createTarget",
-                            "params": {"url": "about:blank"},
-                        }
-                    )
-                )
-                while True:
-                    message = json.loads(root.recv(timeout=PATIENCE))
-                    if message.get("id") == 1:
-                        break
-                target = message["result"]["targetId"]
-                address = f"ws://127.0.0.1:{port}/devtools/page/{target}"
-                sockets.append(connect(address, max_size=None, proxy=None))
-                return Tab(sockets[-1])
+                target = root.send("Target.createTarget", url="about:blank")["targetId"]
+                page = Tab(f"{address.partition('browser')[0]}page/{target}")
+                opened.append(page)
+                return page
 
             yield tab
         finally:
-            for socket in sockets:
-                socket.close()
+            for connection in opened:
+                connection.close()
             child.terminate()
             child.wait(PATIENCE)
 
 
-def _connected(file: Path, child: subprocess.Popen[bytes]) -> ClientConnection:
-    """The browser's own socket, whose address is in a file."""
+def _address(file: Path, child: subprocess.Popen[bytes]) -> str:
+    """The address of the browser's own connection, which it writes to a file."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and child.poll() is None:
         lines = file.read_text().split() if file.exists() else []
         if len(lines) == 2:
-            return connect(f"ws://127.0.0.1:{lines[0]}{lines[1]}", max_size=None, proxy=None)
+            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
         time.sleep(0.05)
     raise AssertionError("the browser does not start")

@@ -1,0 +1,86 @@
+"""The server of the demo in a thread, for tests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from residuum.demo.networks import offers
+from residuum.demo.runs import OnGolden, Runner
+from residuum.demo.server import ADDRESS, bound, make_server
+from residuum.demo.session import Session
+
+JSON = {"Content-Type": "application/json"}
+FILE = {"Content-Type": "application/octet-stream"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Status, headers and body of a reply."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> tuple[int, str]:
+        """Status and sentence of a refusal."""
+        return self.status, self.json["error"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running server."""
+
+    port: int
+
+    @property
+    def address(self) -> str:
+        return f"http://{ADDRESS}:{self.port}/"
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Reply:
+        return self._ask("GET", path, b"", headers or {})
+
+    def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Reply:
+        """Bytes go as a file, everything else as JSON."""
+        if isinstance(body, bytes):
+            return self._ask("POST", path, body, FILE | (headers or {}))
+        return self._ask("POST", path, json.dumps(body).encode(), JSON | (headers or {}))
+
+    def _ask(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Reply:
+        connection = http.client.HTTPConnection(ADDRESS, self.port, timeout=60)
+        try:
+            connection.request(method, path, body or None, headers)
+            reply = connection.getresponse()
+            return Reply(reply.status, reply.headers, reply.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def serving(model: str = "digits", *, runner: Runner | None = None) -> Iterator[Site]:
+    """A server on a free port, which shows ``model`` first."""
+    session = Session(offers(model), runner or OnGolden())
+    server = make_server(session)
+    with bound(0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            yield Site(listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join()
+            session.close()
