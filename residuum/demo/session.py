@@ -26,7 +26,7 @@ from residuum.sw.network.corrections import check_correction
 from residuum.sw.network.integer_network import IntegerNetwork
 
 # Answers that are kept: the page often asks for one again, when a slider moves back.
-_KEPT = 32
+_KEPT = 8
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # Seconds for the start of the browser, and for one answer of it.
@@ -36,13 +36,10 @@ class Connection:
         What a page has reported: exceptions, errors on the console, refused files.
     """
 
-    def __init__(self, address: str):
-        self._socket = connect(address, max_size=None, proxy=None)
+    def __init__(self, socket: ClientConnection):
+        self._socket = socket
         self._numbers = itertools.count(1)
         self.faults: list[str] = []
-
-    def close(self) -> None:
-        self._socket.close()
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol; its result."""
@@ -67,8 +64,8 @@ class Connection:
 class Tab(Connection):
     """One page of the browser."""
 
-    def __init__(self, address: str):
-        super().__init__(address)
+    def __init__(self, socket: ClientConnection):
+        super().__init__(socket)
         for domain in ("Page", "Runtime", "Log", "DOM"):
             self.send(f"{domain}.enable")
 
@@ -171,22 +168,20 @@ def browser(program: str) -> Iterator[Callable[[], Tab]]:
         child = subprocess.Popen(
             [program, *options, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        opened: list[Connection] = []
         try:
             address = _address(Path(folder) / "DevToolsActivePort", child)
-            root = Connection(address)
-            opened.append(root)
+            with ExitStack() as connections:
 
-            def tab() -> Tab:
-                target = root.send("Target.createTarget", url="about:blank")["targetId"]
-                page = Tab(f"{address.partition('browser')[0]}page/{target}")
-                opened.append(page)
-                return page
+                def connected(address: str) -> ClientConnection:
+                    return connections.enter_context(connect(address, max_size=None, proxy=None))
 
-            yield tab
+                def tab() -> Tab:
+                    target = root.send("Target.createTarget", url="about:blank")["targetId"]
+                    return Tab(connected(f"{address.partition('browser')[0]}page/{target}"))
+
+                root = Connection(connected(address))
+                yield tab
         finally:
-            for connection in opened:
-                connection.close()
             child.terminate()
             child.wait(PATIENCE)
 

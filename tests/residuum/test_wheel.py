@@ -72,6 +72,7 @@ def test_only_one_package_is_installed(installed: Path) -> None:
     (site,) = installed.parents[1].glob("lib/python*/site-packages")
     names = {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")}
     assert names == {"residuum"}
+    assert (site / "residuum/demo/static/index.html").is_file()
     assert {"hw", "sw", "sim", "boards", "commands"} <= {
         p.name for p in (site / "residuum").iterdir()
     }

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { Layers, name as stepName, order } from "./layers.js";
-import { packStrokes, readFragment, unpackStrokes, writeFragment } from "./link.js";
+import { forAddress, packStrokes, readFragment, unpackStrokes, writeFragment } from "./link.js";
 import { Pad } from "./pad.js";
 import { element, number, percent, plural, time } from "./text.js";
 
@@ -10,6 +10,8 @@ const $ = (id) => document.getElementById(id);
 const KEPT_RUNS = 8;
 const MOST_LOGITS = 10;
 const STEP_MILLISECONDS = 550;
+// After so long the page says that it waits.
+const PATIENCE_MILLISECONDS = 700;
 // A longer address is cut by some programs.
 const LONGEST_LINK = 60_000;
 // A three, for a page without a picture.
@@ -114,13 +116,19 @@ async function refresh() {
     waiting = false;
     const chosen = { ...state };
     const wanted = requested();
+    const patience = setTimeout(() => ($("working").hidden = false), PATIENCE_MILLISECONDS);
     try {
       const reply = await api.run(wanted);
+      clearTimeout(patience);
+      $("working").hidden = true;
       show(reply, chosen);
       problem("");
       if (!waiting) await cost(wanted, chosen);
     } catch (error) {
       if (!waiting) problem(error.message);
+    } finally {
+      clearTimeout(patience);
+      $("working").hidden = true;
     }
   }
   running = false;
@@ -192,9 +200,10 @@ function showChoices() {
   $("stages").hidden = code === "radix";
   $("radix-note").hidden = code !== "radix";
   $("board-field").hidden = !offers.runner.golden;
-  $("draw-note").textContent = digits
-    ? "Draw a digit. The drawing is centred and scaled as in the data set."
-    : `${name} knows no digits; a drawing is only a guess.`;
+  const example = state.strokes === EXAMPLE ? "This is an example; draw over it. " : "";
+  $("draw-note").textContent = example + (digits
+    ? "A drawn digit is centred and scaled as in the data set."
+    : `The network ${name} was not trained with drawings.`);
   $("test-chooser").hidden = !test.count;
   $("test-note").textContent = test.count
     ? `${number(test.count)} images that ${name} was not trained with.`
@@ -291,6 +300,7 @@ function showSteps() {
 
 // Show one step, or the whole run.
 function choose(value) {
+  if (!shown) return;
   step = value;
   for (const key of $("steps").querySelectorAll("button")) {
     key.setAttribute("aria-pressed", key.dataset.step === String(step ?? "all"));
@@ -433,6 +443,7 @@ function showRuns() {
 
 function draw() {
   source("strokes", packStrokes(pad.strokes));
+  showChoices();
   refresh();
 }
 
@@ -443,7 +454,7 @@ async function take(given) {
   try {
     const { network, bits } = state;
     const reply = await api.picture(file, { network, bits, invert: $("invert").checked });
-    source("picture", reply.picture);
+    source("picture", forAddress(reply.picture));
     refresh();
   } catch (error) {
     problem(error.message);
@@ -592,6 +603,9 @@ async function share() {
 
 try {
   offers = await api.networks();
+  $("working").textContent = offers.runner.name.startsWith("sim:")
+    ? "The simulated engine runs. To build it for other sizes takes about a minute."
+    : `The picture runs on ${offers.runner.golden ? "the golden model" : offers.runner.name} …`;
   $("runner").textContent = offers.runner.golden ? "on the golden model" : `on ${offers.runner.name}`;
   listen();
   adopt(readFragment(location.hash));

@@ -3,7 +3,12 @@
 export function toBase64(bytes) {
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return forAddress(btoa(text));
+}
+
+// Base64 without the letters that an address has for other uses.
+export function forAddress(base64) {
+  return base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
 export function fromBase64(text) {
