@@ -81,8 +81,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter
     from residuum.demo.engines import SMALLEST
+    from residuum.demo.jobs import Jobs
     from residuum.demo.networks import offers
-    from residuum.demo.server import ADDRESS, bound, make_server
+    from residuum.demo.server import ADDRESS, bound, serve
     from residuum.demo.session import Session
 
     offered = offers(args.model, args.bits, args.data)
@@ -95,16 +96,17 @@ def run(args: argparse.Namespace) -> int:
         with ConsoleReporter().task(f"reading {args.data}"):
             next(iter(offered.values())).images()
     with bound(args.port) as listener:
-        session = Session(offered, _runner(args, offered), bits=args.bits, board=board)
+        runner, jobs = _runner(args, offered), Jobs()
+        session = Session(offered, runner, jobs, bits=args.bits, board=board)
         try:
             address = f"http://{ADDRESS}:{listener.getsockname()[1]}/"
             opened = not args.no_browser and _open_browser(address)
             print(
                 f"the page is {'open ' if opened else ''}at {address} (Ctrl-C ends it)", flush=True
             )
-            make_server(session).run(sockets=[listener])
+            serve(session, jobs, listener)
         finally:
-            session.close()
+            runner.close()
     return 0
 
 

@@ -3,7 +3,7 @@
 from residuum.sw.errors import ResiduumError
 
 BAD_REQUEST, FORBIDDEN, NOT_FOUND, TOO_LARGE, WRONG_TYPE = 400, 403, 404, 413, 415
-DEVICE_FAILED = 502
+SERVER_FAILED, DEVICE_FAILED, ENDING = 500, 502, 503
 
 
 class RequestError(ResiduumError):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
@@ -23,11 +23,13 @@ from starlette.staticfiles import StaticFiles
 from residuum.demo.errors import (
     BAD_REQUEST,
     DEVICE_FAILED,
+    SERVER_FAILED,
     TOO_LARGE,
     WRONG_TYPE,
     RequestError,
 )
 from residuum.demo.guard import Guard
+from residuum.demo.jobs import Jobs, in_thread
 from residuum.demo.request import parse
 from residuum.demo.session import Session
 from residuum.sw.errors import ResiduumError
@@ -39,6 +41,8 @@ STATIC = Path(__file__).parent / "static"
 # Bytes of a picture file, and of the JSON of a run.
 MOST_PICTURE, MOST_JSON = 20_000_000, 2_000_000
 _LARGEST_PORT = 65535
+# Seconds that the server may take to end.
+_END_SECONDS = 5.0
 
 Answer = Callable[[Session, HttpRequest, bytes], dict[str, Any]]
 
@@ -52,7 +56,7 @@ def application(session: Session) -> Starlette:
             if request.headers.get("content-type", "").partition(";")[0].strip() != kind:
                 raise RequestError(f"the type of the content must be {kind}", WRONG_TYPE)
             body = await _body(request, most)
-            return JSONResponse(await run_in_threadpool(answer, session, request, body))
+            return JSONResponse(await in_thread(answer, session, request, body))
 
         return endpoint
 
@@ -60,7 +64,7 @@ def application(session: Session) -> Starlette:
         return FileResponse(STATIC / "index.html")
 
     async def offers(request: HttpRequest) -> Response:
-        return JSONResponse(await run_in_threadpool(session.offers))
+        return JSONResponse(await in_thread(session.offers))
 
     file, text = "application/octet-stream", "application/json"
     return Starlette(
@@ -77,6 +81,7 @@ def application(session: Session) -> Starlette:
             ResiduumError: _refused,
             HTTPException: _not_there,
             ClientDisconnect: _gone,
+            Exception: _failed,
         },
     )
 
@@ -106,9 +111,21 @@ def bound(port: int) -> socket.socket:
     return listener
 
 
-def make_server(session: Session) -> uvicorn.Server:
-    """The server; its method ``run(sockets=[...])`` serves until it is told to end, or by Ctrl-C,
-    after which it raises KeyboardInterrupt."""
+def serve(
+    session: Session, jobs: Jobs, listener: socket.socket, *, ended: threading.Event | None = None
+) -> None:
+    """Serve until ``ended`` is set, or something interrupts this thread, which does the jobs."""
+    server, last = _server(session), ended or threading.Event()
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        jobs.work(lambda: thread.is_alive() and not last.is_set())
+    finally:
+        server.should_exit = True
+        thread.join(_END_SECONDS)
+
+
+def _server(session: Session) -> uvicorn.Server:
     config = uvicorn.Config(
         application(session),
         http="h11",
@@ -187,6 +204,12 @@ async def _refused(request: HttpRequest, error: Exception) -> Response:
 async def _not_there(request: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+async def _failed(request: HttpRequest, error: Exception) -> Response:
+    return JSONResponse(
+        {"error": f"the demo has a fault, {type(error).__name__}: {error}"}, SERVER_FAILED
+    )
 
 
 async def _gone(request: HttpRequest, error: Exception) -> Response:

@@ -15,6 +15,7 @@ import numpy as np
 from residuum.demo.drawing import Drawing
 from residuum.demo.engines import SMALLEST, by_size, engine_for, predicted
 from residuum.demo.errors import NOT_FOUND, RequestError
+from residuum.demo.jobs import Jobs
 from residuum.demo.networks import Offer
 from residuum.demo.pictures import png, prepare
 from residuum.demo.request import MOST_STEPS, Request, Strokes, Test
@@ -50,7 +51,9 @@ class Session:
     offered
         Networks by name, the first to be shown first.
     runner
-        Where they run; the session closes it.
+        Where they run.
+    jobs
+        Calls the runner, from one thread.
     bits, board
         Bits of the weights and board of the first run; None: the usual.
     """
@@ -59,24 +62,16 @@ class Session:
         self,
         offered: Mapping[str, Offer],
         runner: Runner,
+        jobs: Jobs,
         *,
         bits: int | None = None,
         board: str = SMALLEST,
     ):
         self._offered, self._runner = offered, runner
         self._bits, self._board = bits, board
-        self._runs = threading.Lock()
+        self._jobs = jobs
         self._cycles = threading.Lock()
         self._kept: OrderedDict[Request, _Done] = OrderedDict()
-
-    def close(self) -> None:
-        """Close the device, also if a run does not end within a second."""
-        waited = self._runs.acquire(timeout=1)
-        try:
-            self._runner.close()
-        finally:
-            if waited:
-                self._runs.release()
 
     def offers(self) -> dict[str, Any]:
         """Everything that can be chosen."""
@@ -151,21 +146,24 @@ class Session:
             correction = check_correction(network, request.correction, request.tau)
         except ResiduumError as error:
             raise RequestError(str(error)) from None
-        with self._runs:
-            if request in self._kept:
-                self._kept.move_to_end(request)
-                return self._kept[request]
-            image, label = _image(request, offer, network)
-            start = time.monotonic()
-            run = self._runner.run(
-                network, image, tau=request.tau, T=request.T, correction=correction
-            )
-            seconds = time.monotonic() - start
-            done = _Done(request, network, image, label, correction, run, seconds)
-            self._kept[request] = done
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-            return done
+        return self._jobs.call(lambda: self._answer(request, offer, network, correction))
+
+    def _answer(
+        self, request: Request, offer: Offer, network: IntegerNetwork, correction: str
+    ) -> _Done:
+        """The kept answer or a new run; in the thread of the jobs only."""
+        if request in self._kept:
+            self._kept.move_to_end(request)
+            return self._kept[request]
+        image, label = _image(request, offer, network)
+        start = time.monotonic()
+        run = self._runner.run(network, image, tau=request.tau, T=request.T, correction=correction)
+        seconds = time.monotonic() - start
+        done = _Done(request, network, image, label, correction, run, seconds)
+        self._kept[request] = done
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return done
 
 
 def _image(

@@ -5,15 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from residuum.demo.jobs import Jobs
 from residuum.demo.networks import offers
 from residuum.demo.runs import OnGolden, Runner
-from residuum.demo.server import ADDRESS, bound, make_server
+from residuum.demo.server import ADDRESS, bound, serve
 from residuum.demo.session import Session
 
 JSON = {"Content-Type": "application/json"}
@@ -70,17 +70,16 @@ class Site:
 @contextmanager
 def serving(model: str = "digits", *, runner: Runner | None = None) -> Iterator[Site]:
     """A server on a free port, which shows ``model`` first."""
-    session = Session(offers(model), runner or OnGolden())
-    server = make_server(session)
+    runner, jobs, ended = runner or OnGolden(), Jobs(), threading.Event()
+    session = Session(offers(model), runner, jobs)
     with bound(0) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread = threading.Thread(
+            target=serve, args=(session, jobs, listener), kwargs={"ended": ended}
+        )
         thread.start()
         try:
-            while not server.started:
-                assert thread.is_alive()
-                time.sleep(0.01)
             yield Site(listener.getsockname()[1])
         finally:
-            server.should_exit = True
+            ended.set()
             thread.join()
-            session.close()
+            runner.close()

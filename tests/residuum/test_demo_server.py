@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from residuum.api import open_device
 from residuum.cli import main
 from residuum.demo.drawing import MNIST, Drawing, style_for
 from residuum.demo.engines import by_size, engine_for
@@ -31,6 +32,7 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.host.device import Device
 from residuum.sw.network.graph import Preprocessing
+from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.network.library import load_network
 from tests.residuum.demo_server import FILE, Site, serving
 from tests.sw.fake_device import FakeLink
@@ -38,6 +40,7 @@ from tests.sw.networks import random_network
 
 # A seven, of two strokes: the number of points, then x and y of each.
 SEVEN = bytes([3, 60, 50, 190, 50, 110, 220, 2, 90, 135, 175, 135])
+DRAWN = {"strokes": base64.b64encode(SEVEN).decode()}
 
 
 @pytest.fixture(scope="module")
@@ -492,6 +495,21 @@ def test_a_correction_that_no_engine_has(tmp_path):
         body = wanted(network="net", bits=network["bits"][0], test=None, strokes=text(SEVEN))
         status, sentence = site.post("/api/run", body | {"correction": "offset"}).error
     assert (status, "the engine does not have the correction 'offset'" in sentence) == (400, True)
+
+
+@pytest.mark.long
+def test_the_simulated_engine_has_every_spike_of_the_golden_model():
+    def opened(network: IntegerNetwork, steps: int) -> Device:
+        return open_device("sim:", network=network, steps=steps)
+
+    with serving("digits", runner=OnDevice("sim:", opened)) as site:
+        found = [site.post("/api/run", wanted(network=name)).json for name in ("digits", "digits")]
+        found.append(site.post("/api/run", wanted(network="mnist", test=None) | DRAWN).json)
+        cycles = site.post("/api/cycles", wanted(board="smallest")).json
+    assert [each["mismatches"] for each in found] == [0, 0, 0]
+    assert [each["class"] for each in found][2] == 7
+    assert cycles == found[0]["cycles"]
+    assert cycles["measured"]
 
 
 # --------------------------------------------------------------------------------- the command

@@ -111,43 +111,57 @@ async function refresh() {
   history.replaceState(null, "", writeFragment(state));
   if (running) return;
   running = true;
-  document.body.classList.add("busy");
+  busy();
   while (waiting) {
     waiting = false;
-    const chosen = { ...state };
-    const wanted = requested();
-    const patience = setTimeout(() => ($("working").hidden = false), PATIENCE_MILLISECONDS);
-    try {
-      const reply = await api.run(wanted);
-      clearTimeout(patience);
-      $("working").hidden = true;
-      show(reply, chosen);
-      problem("");
-      if (!waiting) await cost(wanted, chosen);
-    } catch (error) {
-      if (!waiting) problem(error.message);
-    } finally {
-      clearTimeout(patience);
-      $("working").hidden = true;
-    }
+    await runOnce({ ...state }, requested());
   }
   running = false;
-  document.body.classList.remove("busy");
+  busy();
 }
 
+async function runOnce(chosen, wanted) {
+  const patience = setTimeout(() => ($("working").hidden = false), PATIENCE_MILLISECONDS);
+  try {
+    show(await api.run(wanted), chosen);
+    problem("");
+    cost(wanted, chosen);
+  } catch (error) {
+    if (!waiting) problem(error.message);
+  } finally {
+    clearTimeout(patience);
+    $("working").hidden = true;
+  }
+}
+
+let costing = false;
+let costs = null; // the last run whose cycles are not known
+
+// The cycle model takes longer than the run, and does not hold up the next run.
 async function cost(wanted, chosen) {
-  if (!shown.cycles) {
+  const reply = shown;
+  if (reply.cycles) return;
+  costs = [reply, wanted, chosen];
+  if (costing) return;
+  costing = true;
+  busy();
+  while (costs) {
+    const [run, body, { board }] = costs;
+    costs = null;
     try {
-      shown.cycles = await api.cycles(wanted, chosen.board);
+      run.cycles = await api.cycles(body, board);
+      if (run === shown) showCost(run.cycles, "");
+      showRuns();
     } catch (error) {
-      showCost(null, error.message);
-      return;
+      if (run === shown) showCost(null, error.message);
     }
   }
-  showCost(shown.cycles, "");
-  const fragment = writeFragment(chosen);
-  for (const run of runs) if (run.fragment === fragment) run.cycles = shown.cycles;
-  showRuns();
+  costing = false;
+  busy();
+}
+
+function busy() {
+  document.body.classList.toggle("busy", running || costing);
 }
 
 function problem(sentence) {
@@ -397,7 +411,7 @@ function stages(reply) {
 
 function keep(reply, chosen) {
   const fragment = writeFragment(chosen);
-  const run = { fragment, reply, cycles: reply.cycles, name: chosen.network, bits: chosen.bits };
+  const run = { fragment, reply };
   run.class = className(reply.class);
   run.strokes = chosen.strokes !== undefined;
   run.setting = `${chosen.network}, ${chosen.bits} bit, ${stages(reply)}`;
@@ -419,7 +433,8 @@ function showRuns() {
       const share = run.reply.shares?.[run.reply.class];
       const counts = [plural(spikes, run.reply.code === "rate" ? "spike" : "set bit")];
       if (silenced) counts.push(`${number(silenced)} silenced`);
-      const spent = run.cycles ? [`${number(run.cycles.cycles)} cycles`, time(run.cycles.microseconds)] : [];
+      const { cycles } = run.reply;
+      const spent = cycles ? [`${number(cycles.cycles)} cycles`, time(cycles.microseconds)] : [];
       const button = element("button", { type: "button", "aria-current": index === 0 }, [
         picture,
         element("span", { class: changed ? "said bad" : "said" }, [
