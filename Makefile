@@ -34,7 +34,7 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup sim test test-all lint format train bench imports study verify synth bitstream program timing netlist \
+.PHONY: help setup sim test test-all lint format train bench imports study demo verify synth bitstream program timing netlist \
     fuzz clean again
 
 help:
@@ -47,6 +47,7 @@ help:
 	@echo "make bench                   accuracy, cycles, clock and area of all networks: docs/results.md"
 	@echo "make imports [RTL=1]         published models (../shared/models) imported, as a table; with RTL=1 on the"
 	@echo "                             simulated engine, compared with the golden model"
+	@echo "make demo                    a page in the browser: draw a digit, watch the spikes of every layer"
 	@echo "make study                   what the residual potential does: docs/study.md and its plots"
 	@echo "make verify MODEL=mnist      every test image on the simulated engine, resumable"
 	@echo "make bitstream BOARD=ulx3s-12f [MODEL=digits] [BITS=8] [PRESET=12f] [FREQ=150]"
@@ -94,6 +95,9 @@ bench: $(READY)
 
 imports: $(READY)
 	@$(PY) -m tests.import_table $(if $(filter-out 0,$(RTL)),--rtl)
+
+demo: $(READY)
+	@$(PY) -m residuum demo
 
 study: $(READY)
 	@$(PY) -m residuum study

@@ -1,6 +1,7 @@
 """Pictures of the user: decoded within limits, prepared for a network, and sent back as PNG."""
 
 import io
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from residuum.sw.network.integer_network import IntegerNetwork
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 # A decoded picture takes four bytes a pixel and more.
 MOST_PIXELS = 50_000_000
-NAME = "the picture"
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def prepare(
@@ -36,15 +37,19 @@ def prepare(
         If the file is no picture of a known format, is damaged, or has too many pixels.
     """
     preparation = Preparation.of(network.input_shape, network.preprocessing)
+    name = "the picture in the link" if ready else "the file"
     try:
-        picture = decode_picture(io.BytesIO(data), NAME, formats=FORMATS, most_pixels=MOST_PIXELS)
+        with _ONE_AT_A_TIME:
+            picture = decode_picture(
+                io.BytesIO(data), name, formats=FORMATS, most_pixels=MOST_PIXELS
+            )
         if ready and picture.size == network.input_shape[:0:-1]:
             preparation = replace(preparation, size=None, crop=None)
         return preparation.picture(ImageOps.invert(picture) if inverted else picture)
     except ResiduumError as error:
         raise RequestError(str(error)) from None
     except MemoryError:
-        raise RequestError(f"{NAME} is too large for this computer", TOO_LARGE) from None
+        raise RequestError(f"{name} is too large for this computer", TOO_LARGE) from None
 
 
 def png(image: np.ndarray, network: IntegerNetwork) -> bytes:

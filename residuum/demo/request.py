@@ -12,10 +12,8 @@ MOST_STEPS = 32
 
 
 @dataclass(frozen=True)
-class Test:
+class HeldOut:
     """Number of a test image, from 0."""
-
-    __test__ = False  # not a class of pytest
 
     index: int
 
@@ -53,7 +51,7 @@ class Request:
     tau: int
     T: int
     correction: str | None
-    source: Test | Strokes | Picture
+    source: HeldOut | Strokes | Picture
 
 
 def parse(body: Any) -> Request:
@@ -73,12 +71,12 @@ def parse(body: Any) -> Request:
     )
 
 
-def _source(body: dict[str, Any]) -> Test | Strokes | Picture:
+def _source(body: dict[str, Any]) -> HeldOut | Strokes | Picture:
     given = [name for name in ("test", "strokes", "picture") if name in body]
     if len(given) != 1:
         raise RequestError("the request must have one of the fields test, strokes, picture")
     if given == ["test"]:
-        return Test(_number(body, "test", 0))
+        return HeldOut(_number(body, "test", 0))
     data = decoded(_text(body, given[0]))
     return Strokes(data) if given == ["strokes"] else Picture(data)
 

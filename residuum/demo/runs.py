@@ -29,16 +29,16 @@ class Run:
 
     Attributes
     ----------
-    golden
-        Trace of the golden model, with all layers. A device gave the same, but for what
-        ``difference`` says.
+    trace
+        Of all layers, as the golden model or the device gave it; residual potentials, which a
+        device does not tell, are always those of the golden model.
     cycles
         JSON values as of `residuum.demo.engines.cycles_of`; None without a device.
     mismatches, difference
         Values in which a device and the golden model differ, and a sentence on the first.
     """
 
-    golden: Trace
+    trace: Trace
     cycles: dict[str, Any] | None = None
     mismatches: int | None = None
     difference: str = ""
@@ -98,16 +98,23 @@ class OnDevice:
         golden = simulate(network, image[None], tau=tau, T=T, correction=correction)
         try:
             classifier = self._prepared(network, tau=tau, T=T, correction=correction)
-            trace = classifier.trace(image)
+            engine = classifier.trace(image)
         except (DeviceError, LinkError):
             # Opened anew by the next run: the cable may be back in its place then.
             self.close()
             raise
-        found = compare(network, trace, golden)
+        found = compare(network, engine, golden)
         clock = classifier.device.identity.clock_hz
-        cycles = cycles_of(classifier.program, trace.counters[0], clock)
+        cycles = cycles_of(classifier.program, engine.counters[0], clock)
         where = {"where": self.address, "measured": True}
-        return Run(golden, cycles | where, found.mismatches, found.first)
+        layers = tuple(
+            replace(layer, trains=trains, silenced=silenced)
+            for layer, trains, silenced in zip(
+                golden.layers, engine.trains, engine.silenced, strict=True
+            )
+        )
+        trace = Trace(layers, engine.logits, engine.prediction)
+        return Run(trace, cycles | where, found.mismatches, found.first)
 
     def open(self, network: IntegerNetwork, steps: int) -> None:
         """Open the device before the first run; ``ResiduumError`` if nothing answers."""
@@ -147,10 +154,8 @@ class OnDevice:
             device.link.close()
 
 
-def logits_by_step(
-    network: IntegerNetwork, golden: Trace, *, tau: int, T: int
-) -> np.ndarray | None:
-    """The logits after each inference step, int64 (T, classes); the last are those of the run.
+def logits_by_step(network: IntegerNetwork, trace: Trace, *, tau: int, T: int) -> np.ndarray | None:
+    """The logits after each inference step, int64 (T, classes), of the last layer's spikes.
 
     None in radix code, whose logits are a single sum, and for an output layer that reads anything
     but the spikes of the last hidden layer.
@@ -160,13 +165,12 @@ def logits_by_step(
         return None
     alone = _alone(network)
     # Each step is an image of its own, of one step.
-    steps = golden.layers[-1].trains[0, tau:, None].astype(np.uint8)
+    steps = trace.layers[-1].trains[0, tau:, None].astype(np.uint8)
     return simulate(alone, steps, tau=0, T=1).logits.cumsum(axis=0)
 
 
 def _alone(network: IntegerNetwork) -> IntegerNetwork:
     """The output layer as a network of its own."""
-
     output = network.layers[-1]
     return IntegerNetwork(
         name=network.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
@@ -13,7 +14,6 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -47,7 +47,7 @@ _END_SECONDS = 5.0
 Answer = Callable[[Session, HttpRequest, bytes], dict[str, Any]]
 
 
-def application(session: Session) -> Starlette:
+def application(session: Session) -> Guard:
     """The ASGI application."""
 
     def post(answer: Answer, *, most: int, kind: str) -> Any:
@@ -67,7 +67,7 @@ def application(session: Session) -> Starlette:
         return JSONResponse(await in_thread(session.offers))
 
     file, text = "application/octet-stream", "application/json"
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", page),
             Mount("/static", StaticFiles(directory=STATIC)),
@@ -76,7 +76,6 @@ def application(session: Session) -> Starlette:
             Route("/api/run", post(_run, most=MOST_JSON, kind=text), methods=["POST"]),
             Route("/api/cycles", post(_cycles, most=MOST_JSON, kind=text), methods=["POST"]),
         ],
-        middleware=[Middleware(Guard)],
         exception_handlers={
             ResiduumError: _refused,
             HTTPException: _not_there,
@@ -84,6 +83,7 @@ def application(session: Session) -> Starlette:
             Exception: _failed,
         },
     )
+    return Guard(app)
 
 
 def bound(port: int) -> socket.socket:
@@ -102,9 +102,9 @@ def bound(port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = {
-            "EADDRINUSE": "another program uses it",
-            "EACCES": "only the administrator may use it",
-        }.get(_errno_name(error), error.strerror or str(error))
+            errno.EADDRINUSE: "another program uses it",
+            errno.EACCES: "only the administrator may use it",
+        }.get(error.errno or 0, error.strerror or str(error))
         raise ResiduumError(
             f"port {port} cannot be opened: {reason}; choose another with --port"
         ) from None
@@ -141,12 +141,6 @@ def _server(session: Session) -> uvicorn.Server:
     # Uvicorn tells of broken requests; they are no concern of the user.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     return uvicorn.Server(config)
-
-
-def _errno_name(error: OSError) -> str:
-    import errno
-
-    return errno.errorcode.get(error.errno or 0, "")
 
 
 async def _body(request: HttpRequest, most: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from residuum.demo.errors import NOT_FOUND, RequestError
 from residuum.demo.jobs import Jobs
 from residuum.demo.networks import Offer
 from residuum.demo.pictures import png, prepare
-from residuum.demo.request import MOST_STEPS, Request, Strokes, Test
+from residuum.demo.request import MOST_STEPS, HeldOut, Request, Strokes
 from residuum.demo.runs import Run, Runner, logits_by_step
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.confidence import confidences
@@ -40,7 +39,6 @@ class _Done:
     label: int | None
     correction: str
     run: Run
-    seconds: float
 
 
 class Session:
@@ -94,9 +92,9 @@ class Session:
         """Spikes, logits and class of a run."""
         done = self._done(request)
         network, run = done.network, done.run
-        golden, (tau, T) = run.golden, (request.tau, request.T)
+        trace, (tau, T) = run.trace, (request.tau, request.T)
         scale = self._offer(request.network).scale(request.bits, T)
-        steps = logits_by_step(network, golden, tau=tau, T=T)
+        steps = logits_by_step(network, trace, tau=tau, T=T)
         return {
             "network": network.name,
             "code": network.code,
@@ -105,21 +103,20 @@ class Session:
             "correction": done.correction,
             "image": _text(png(done.image, network)),
             "label": done.label,
-            "class": int(golden.prediction[0]),
-            "logits": golden.logits[0].tolist(),
+            "class": int(trace.prediction[0]),
+            "logits": trace.logits[0].tolist(),
             "logits_by_step": None if steps is None else steps.tolist(),
             "shares": None
             if scale is None
-            else [round(float(s), 4) for s in confidences(golden.logits, scale, T)[0]],
+            else [round(float(s), 4) for s in confidences(trace.logits, scale, T)[0]],
             "layers": [
-                _layer(layer.name, trace)
-                for layer, trace in zip(network.layers, golden.layers, strict=False)
+                _layer(layer.name, found)
+                for layer, found in zip(network.layers, trace.layers, strict=False)
             ],
             "output": network.layers[-1].name,
             "cycles": run.cycles,
             "mismatches": run.mismatches,
             "difference": run.difference,
-            "milliseconds": round(1000 * done.seconds, 1),
         }
 
     def cycles(self, request: Request, board: str) -> dict[str, Any]:
@@ -129,8 +126,23 @@ class Session:
             return done.run.cycles
         with self._cycles:
             stages: dict[str, Any] = {"tau": request.tau, "T": request.T}
-            engine = engine_for(done.network, board, **stages, correction=done.correction)
-            return predicted(engine, done.image, done.run.golden)
+            try:
+                engine = engine_for(done.network, board, **stages, correction=done.correction)
+            except ResiduumError as error:
+                cure = self._cure(request, board, **stages, correction=done.correction)
+                raise RequestError(f"{error}{cure}") from None
+            return predicted(engine, done.image, done.run.trace)
+
+    def _cure(self, request: Request, board: str, **stages: Any) -> str:
+        """Where the network runs with other weights, as the end of a sentence; empty if nowhere."""
+        offer = self._offer(request.network)
+        for bits in reversed(offer.bits):
+            try:
+                engine = engine_for(offer.network(bits), board, **stages)
+            except ResiduumError:
+                continue
+            return f"; with {bits}-bit weights it runs on {engine.board}"
+        return ""
 
     def _offer(self, name: str) -> Offer:
         if name not in self._offered:
@@ -156,10 +168,8 @@ class Session:
             self._kept.move_to_end(request)
             return self._kept[request]
         image, label = _image(request, offer, network)
-        start = time.monotonic()
         run = self._runner.run(network, image, tau=request.tau, T=request.T, correction=correction)
-        seconds = time.monotonic() - start
-        done = _Done(request, network, image, label, correction, run, seconds)
+        done = _Done(request, network, image, label, correction, run)
         self._kept[request] = done
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
@@ -173,7 +183,7 @@ def _image(
     source = request.source
     if isinstance(source, Strokes):
         return Drawing.parse(source.data).image(network.input_shape, offer.style), None
-    if not isinstance(source, Test):
+    if not isinstance(source, HeldOut):
         return prepare(source.data, network, ready=True), None
     images = offer.images()
     if source.index >= len(images):

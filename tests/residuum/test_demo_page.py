@@ -1,6 +1,7 @@
 """The page of `residuum demo` in a browser."""
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -180,9 +181,7 @@ def test_a_wrong_file_gets_a_sentence(tab, site, tmp_path):
     tab.open(site.address)
     tab.upload("#file", tmp_path / "a.png")
     tab.wait("!document.querySelector('#problem').hidden")
-    assert tab.text("#problem") == (
-        "The picture is no picture of a known format, or it is damaged."
-    )
+    assert tab.text("#problem") == ("The file is no picture of a known format, or it is damaged.")
     # The browser reports the refusal of the server.
     assert all("400 (Bad Request)" in fault for fault in tab.faults)
     tab.faults.clear()
@@ -215,6 +214,19 @@ def test_settings_change_the_run(tab, site):
     tab.wait("location.hash.includes('tau=4')")
     tab.settled()
     assert tab.text("#facts b") == spikes
+
+
+def test_drawing_on_and_on_does_not_exhaust_the_address(tab, site):
+    """Browsers refuse to change the address of a page too often."""
+    tab.open(site.address)
+    tab.js(
+        "window.changes = 0; const replace = history.replaceState.bind(history);"
+        " history.replaceState = (...given) => { changes += 1; replace(...given); }"
+    )
+    start = time.monotonic()
+    draw(tab, [(0.2, 0.2), (0.8, 0.2), (0.2, 0.4), (0.8, 0.6), (0.2, 0.8), (0.8, 0.8)] * 3)
+    assert 1 <= tab.js("changes") <= 1 + (time.monotonic() - start) / 0.4
+    assert len(state(tab)["strokes"]) > 100
 
 
 def test_steps_show_their_spikes(tab, site):
@@ -300,7 +312,7 @@ def test_wrong_links(tab, site, fragment, sentence):
 
 def test_a_damaged_picture_in_a_link(tab, site):
     tab.open(f"{site.address}#picture=AAAA")
-    assert tab.text("#problem").startswith("The picture is no picture of a known format")
+    assert tab.text("#problem").startswith("The picture in the link is no picture of ")
     tab.faults.clear()
 
 

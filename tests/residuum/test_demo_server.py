@@ -149,6 +149,14 @@ def test_a_network_that_no_board_holds_is_refused_in_a_sentence():
         engine_for(load_network("cifar10"), "smallest", tau=4, T=4, correction="mask")
 
 
+def test_other_weights_that_fit_are_named(site):
+    body = wanted(network="cifar10", test=None, board="smallest") | DRAWN
+    status, sentence = site.post("/api/cycles", body).error
+    assert status == 400
+    assert sentence.startswith("no board runs cifar10 with 8-bit weights: layer ")
+    assert sentence.endswith("; with 4-bit weights it runs on ulx3s")
+
+
 def test_the_offers_name_every_network(site):
     found = site.get("/api/networks").json
     names = [each["name"] for each in found["networks"]]
@@ -284,19 +292,21 @@ def bomb() -> bytes:
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "the picture is no picture of a known format, or it is damaged"),
-        (b"%PDF-1.7 no picture", "the picture is no picture of a known format, or it is damaged"),
-        (picture(kind="TIFF"), "the picture is no picture of a known format, or it is damaged"),
-        (picture((64, 64))[:300], "the picture cannot be read: it is damaged"),
-        (bomb(), "the picture has too many pixels; make the picture smaller"),
+        (b"", "* is no picture of a known format, or it is damaged"),
+        (b"%PDF-1.7 no picture", "* is no picture of a known format, or it is damaged"),
+        (picture(kind="TIFF"), "* is no picture of a known format, or it is damaged"),
+        (picture((64, 64))[:300], "* cannot be read: it is damaged"),
+        (bomb(), "* has too many pixels; make the picture smaller"),
     ],
     ids=["empty", "pdf", "tiff", "cut", "bomb"],
 )
 def test_files_that_are_no_pictures(site, data, sentence):
-    status, found = site.post("/api/picture?network=digits&bits=8", data).error
-    assert (status, found.partition(" (")[0]) == (400, sentence)
-    reply = site.post("/api/run", wanted(test=None, picture=text(data)))
-    assert reply.error == (400, found)
+    for name, reply in (
+        ("the file", site.post("/api/picture?network=digits&bits=8", data)),
+        ("the picture in the link", site.post("/api/run", wanted(test=None, picture=text(data)))),
+    ):
+        status, found = reply.error
+        assert (status, found.partition(" (")[0]) == (400, sentence.replace("*", name))
 
 
 # ------------------------------------------------------------------------------- what it refuses
@@ -458,42 +468,49 @@ class OnFake(OnDevice):
         return Device(self.links[-1])
 
 
-def test_a_device_that_computes_something_else_is_told(tmp_path):
-    random_network(3).save(tmp_path / "net.npz")
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    """The file of a network that the model of a device holds."""
+    path = tmp_path / "net.npz"
+    random_network(11).save(path)
+    return path
+
+
+def on_net(site: Site) -> dict[str, object]:
+    """A run of the first network of a server."""
+    network = site.get("/api/networks").json["networks"][0]
+    return wanted(network="net", bits=network["bits"][0], tau=1, T=2, test=None) | DRAWN
+
+
+def test_what_a_device_gives_is_shown_and_compared(net):
+    with serving(str(net)) as site:
+        golden = site.post("/api/run", on_net(site)).json
     runner = OnFake()
-    with serving(str(tmp_path / "net.npz"), runner=runner) as site:
-        network = site.get("/api/networks").json["networks"][0]
-        body = wanted(
-            network="net", bits=network["bits"][0], tau=1, T=2, test=None, strokes=text(SEVEN)
-        )
-        found = site.post("/api/run", body).json
+    with serving(str(net), runner=runner) as site:
+        found = site.post("/api/run", on_net(site)).json
+    assert golden["mismatches"] is None
     assert found["mismatches"] > 0
     assert "in the engine" in found["difference"]
+    assert found["logits"] != golden["logits"]
+    assert found["layers"] != golden["layers"]
     assert found["cycles"]["measured"]
     assert runner.links[0].closed
 
 
-def test_a_device_that_is_unplugged_and_back(tmp_path):
-    random_network(3).save(tmp_path / "net.npz")
+def test_a_device_that_is_unplugged_and_back(net):
     # The first request finds the device.
     runner = OnFake(("", "unplugged"))
-    with serving(str(tmp_path / "net.npz"), runner=runner) as site:
-        network = site.get("/api/networks").json["networks"][0]
-        body = wanted(
-            network="net", bits=network["bits"][0], tau=1, T=2, test=None, strokes=text(SEVEN)
-        )
-        failed, again = (site.post("/api/run", body) for _ in range(2))
+    with serving(str(net), runner=runner) as site:
+        failed, again = (site.post("/api/run", on_net(site)) for _ in range(2))
     assert failed.error == (502, "the connection to fake: broke off")
     assert again.status == 200
     assert [link.closed for link in runner.links] == [True, True]
 
 
-def test_a_correction_that_no_engine_has(tmp_path):
-    random_network(3).save(tmp_path / "net.npz")
-    with serving(str(tmp_path / "net.npz"), runner=OnFake()) as site:
-        network = site.get("/api/networks").json["networks"][0]
-        body = wanted(network="net", bits=network["bits"][0], test=None, strokes=text(SEVEN))
-        status, sentence = site.post("/api/run", body | {"correction": "offset"}).error
+def test_a_correction_that_no_engine_has(net):
+    with serving(str(net), runner=OnFake()) as site:
+        reply = site.post("/api/run", on_net(site) | {"correction": "offset"})
+    status, sentence = reply.error
     assert (status, "the engine does not have the correction 'offset'" in sentence) == (400, True)
 
 

@@ -12,6 +12,7 @@ const MOST_LOGITS = 10;
 const STEP_MILLISECONDS = 550;
 // After so long the page says that it waits.
 const PATIENCE_MILLISECONDS = 700;
+const ADDRESS_MILLISECONDS = 400;
 // A longer address is cut by some programs.
 const LONGEST_LINK = 60_000;
 // A three, for a page without a picture.
@@ -108,7 +109,7 @@ let waiting = false;
 // Run what is chosen. While a run is under way, only the last choice waits.
 async function refresh() {
   waiting = true;
-  history.replaceState(null, "", writeFragment(state));
+  remember();
   if (running) return;
   running = true;
   busy();
@@ -160,8 +161,24 @@ async function cost(wanted, chosen) {
   busy();
 }
 
+// Browsers allow about a hundred changes of the address in half a minute.
+let remembering = null;
+
+function remember() {
+  clearTimeout(remembering);
+  remembering = setTimeout(writeAddress, ADDRESS_MILLISECONDS);
+  busy();
+}
+
+function writeAddress() {
+  clearTimeout(remembering);
+  remembering = null;
+  history.replaceState(null, "", writeFragment(state));
+  busy();
+}
+
 function busy() {
-  document.body.classList.toggle("busy", running || costing);
+  document.body.classList.toggle("busy", running || costing || remembering !== null);
 }
 
 function problem(sentence) {
@@ -369,7 +386,7 @@ function showCost(cycles, refusal) {
       element("dt", {}, [title]),
       element("dd", {}, [element("b", {}, [value]), element("span", { class: "soft small" }, [note])]),
     ]);
-  const waits = refusal ? "none" : "…";
+  const [waits, why] = refusal ? ["none", "Cycles per layer says why"] : ["…", ""];
   const clock = cycles && `at ${Number((cycles.clock_hz / 1e6).toFixed(1))} MHz, ${cycles.where}`;
   $("facts").replaceChildren(
     fact(rate ? "Spikes" : "Set bits", number(spikes), `of ${number(neurons)} neurons`),
@@ -377,8 +394,8 @@ function showCost(cycles, refusal) {
       ? [fact("Silenced", number(silenced), `${percent(silenced / Math.max(neurons, 1))} of the neurons`)]
       : []),
     fact("Cycles", cycles ? number(cycles.cycles) : waits,
-      cycles ? (cycles.measured ? "counted by the device" : "cycle model of the engine") : ""),
-    fact("Latency", cycles ? time(cycles.microseconds) : waits, cycles ? clock : ""),
+      cycles ? (cycles.measured ? "counted by the device" : "cycle model of the engine") : why),
+    fact("Latency", cycles ? time(cycles.microseconds) : waits, cycles ? clock : why),
   );
   layers.cost(cycles);
   const largest = Math.max(...(cycles?.layers.map((each) => each.cycles) ?? [1]));
@@ -602,6 +619,7 @@ function play() {
 }
 
 async function share() {
+  writeAddress();
   if (location.href.length > LONGEST_LINK) {
     say("This picture is too large for a link.");
     return;

@@ -109,8 +109,8 @@ class Layer {
   #scale() {
     const { width, height } = this.places;
     let scale = Math.min(this.room / width, MOST_HEIGHT / height, MOST_SCALE);
-    // Pixels of equal size, where the eye would see a difference.
-    if (scale > 1) scale = scale < 4 ? Math.floor(scale) : Math.floor(2 * scale) / 2;
+    // Whole pixels of the screen, so that all neurons have the same size.
+    if (scale > 1) scale = Math.floor(scale * devicePixelRatio) / devicePixelRatio;
     this.canvas.style.width = `${Math.floor(width * scale)}px`;
     this.canvas.style.height = `${Math.floor(height * scale)}px`;
   }
