@@ -1,15 +1,12 @@
-// The page of `residuum demo`: what is chosen, the requests for it, and what is shown of the replies.
+// The page of `residuum demo`: what is chosen, and the requests for it.
 
 import * as api from "./api.js";
-import { Layers, name as stepName, order } from "./layers.js";
+import { History } from "./history.js";
 import { forAddress, packStrokes, readFragment, unpackStrokes, writeFragment } from "./link.js";
 import { Pad } from "./pad.js";
-import { element, number, percent, plural, time } from "./text.js";
+import { Result } from "./result.js";
+import { $, element, number } from "./text.js";
 
-const $ = (id) => document.getElementById(id);
-const KEPT_RUNS = 8;
-const MOST_LOGITS = 10;
-const STEP_MILLISECONDS = 550;
 // After so long the page says that it waits.
 const PATIENCE_MILLISECONDS = 700;
 const ADDRESS_MILLISECONDS = 400;
@@ -27,16 +24,17 @@ const CORRECTIONS = {
 let offers; // reply of /api/networks
 let state = {}; // what is chosen; one of test, strokes, picture is the source
 let file = null; // the user's file behind state.picture
-let shown = null; // reply of the last run
-let step = null; // the chosen step; null: the whole run
-let timer = null; // of the player
-let runs = [];
-let newDrawing = false;
+let newDrawing = false; // the next drawing is not the last one, continued
 
 const pad = new Pad($("pad"), () => draw());
-const layers = new Layers($("layers"), (chosen) => choose(step === chosen ? null : chosen));
+const result = new Result();
+const past = new History($("runs"), (fragment) => {
+  adopt(readFragment(fragment));
+  refresh();
+});
 
-const offer = () => offers.networks.find((each) => each.name === state.network);
+const offerOf = (name) => offers.networks.find((each) => each.name === name);
+const offer = () => offerOf(state.network);
 const radix = () => offer().code === "radix";
 
 // ------------------------------------------------------------------------------------- the state
@@ -56,8 +54,7 @@ function usual() {
 // The state of a link, where it is possible; else the usual one.
 function adopt(given) {
   const wanted = { ...usual(), ...given };
-  const found = offers.networks.find((each) => each.name === wanted.network);
-  if (!found) {
+  if (!offerOf(wanted.network)) {
     say(`This server has no network ${wanted.network}.`);
     wanted.network = usual().network;
   }
@@ -124,9 +121,13 @@ async function refresh() {
 async function runOnce(chosen, wanted) {
   const patience = setTimeout(() => ($("working").hidden = false), PATIENCE_MILLISECONDS);
   try {
-    show(await api.run(wanted), chosen);
+    const reply = await api.run(wanted);
+    const { classes, shape } = offerOf(chosen.network);
+    result.show(reply, { classes, shape, runner: offers.runner.name });
+    past.keep(reply, { chosen, classes, afresh: newDrawing });
+    newDrawing = false;
     problem("");
-    cost(wanted, chosen);
+    cost(reply, wanted, chosen);
   } catch (error) {
     if (!waiting) problem(error.message);
   } finally {
@@ -139,8 +140,7 @@ let costing = false;
 let costs = null; // the last run whose cycles are not known
 
 // The cycle model takes longer than the run, and does not hold up the next run.
-async function cost(wanted, chosen) {
-  const reply = shown;
+async function cost(reply, wanted, chosen) {
   if (reply.cycles) return;
   costs = [reply, wanted, chosen];
   if (costing) return;
@@ -151,10 +151,10 @@ async function cost(wanted, chosen) {
     costs = null;
     try {
       run.cycles = await api.cycles(body, board);
-      if (run === shown) showCost(run.cycles, "");
-      showRuns();
+      if (run === result.reply) result.cost("");
+      past.paint();
     } catch (error) {
-      if (run === shown) showCost(null, error.message);
+      if (run === result.reply) result.cost(error.message);
     }
   }
   costing = false;
@@ -219,7 +219,7 @@ function showChoices() {
     state.board,
   );
   for (const id of ["tau", "T"]) {
-    $(id).max = Math.max(16, state[id]);
+    $(id).max = Math.max(offers.most_steps / 2, state[id]);
     $(id).value = state[id];
     $(`${id}-value`).textContent = state[id];
   }
@@ -250,225 +250,6 @@ function tab(chosen) {
     $(`tab-${each}`).tabIndex = selected ? 0 : -1;
     $(`panel-${each}`).hidden = !selected;
   }
-}
-
-// --------------------------------------------------------------------------------- what is shown of it
-
-function className(label) {
-  return offer().classes[label] ?? String(label);
-}
-
-function show(reply, chosen) {
-  shown = reply;
-  const steps = order(reply);
-  if (step !== null && !steps.includes(step)) step = null;
-  const seen = $("seen");
-  seen.src = `data:image/png;base64,${reply.image}`;
-  seen.alt = `The image that ${reply.network} reads`;
-  $("seen-note").textContent = offer().shape.slice(1).reverse().join(" × ") +
-    (offer().shape[0] === 3 ? " pixels, colour" : " pixels, grey");
-  $("class").textContent = className(reply.class);
-  $("class").className = $("class").textContent.length > 3 ? "long" : "";
-  $("logits").className = offer().classes.every((each) => each.length < 3) ? "digits" : "";
-  const share = reply.shares?.[reply.class];
-  const right = $("right");
-  right.className = "";
-  if (reply.label !== null) {
-    const fits = reply.label === reply.class;
-    right.className = fits ? "good" : "bad";
-    right.textContent = fits ? "✓ right" : `✗ it is ${className(reply.label)}`;
-  } else right.textContent = "";
-  if (share !== undefined) {
-    const dot = reply.label === null ? "" : " · ";
-    right.append(element("span", { class: "soft" }, [`${dot}${percent(share)} sure`]));
-  }
-  $("exact").textContent =
-    reply.mismatches === null ? "" : reply.mismatches === 0
-      ? `✓ every spike of ${offers.runner.name} equals the golden model`
-      : `✗ ${plural(reply.mismatches, "value")} differ from the golden model: ${reply.difference}`;
-  $("exact").className = reply.mismatches ? "small bad" : "small good";
-  showSteps();
-  layers.show(reply, step);
-  showLogits();
-  showCost(reply.cycles, "");
-  keep(reply, chosen);
-}
-
-function showSteps() {
-  const rate = shown.code === "rate";
-  const group = (title, members) =>
-    members.length
-      ? element("div", { class: "group" }, [
-          element("span", { class: "soft small" }, [title]),
-          element("div", { class: "keys" }, members),
-        ])
-      : "";
-  const key = (value, text, label) => {
-    const made = element("button", { type: "button", "aria-label": label, "aria-pressed": value === step }, [text]);
-    made.addEventListener("click", () => choose(value));
-    made.dataset.step = value ?? "all";
-    return made;
-  };
-  const of = (some, text) => some.map((each) => key(each, text(each), stepName(shown, each)));
-  const steps = order(shown);
-  $("steps").replaceChildren(
-    group("whole run", [key(null, "Sum", "The whole run")]),
-    ...(rate
-      ? [
-          group("probe", of(steps.filter((each) => each < shown.tau), (each) => `${each + 1}`)),
-          group("inference", of(steps.filter((each) => each >= shown.tau), (each) => `${each - shown.tau + 1}`)),
-        ]
-      : [group("bits, by what they are worth", of(steps, (each) => `${2 ** each}`))]),
-  );
-  const entry = (kind, text) => element("li", { class: kind }, [text]);
-  const masked = shown.layers.some((layer) => layer.silenced_neurons);
-  $("legend").replaceChildren(
-    entry("spike", rate ? "spike" : "set bit"),
-    ...(masked ? [entry("silenced", "silenced after a spike"), entry("pale", "silenced")] : []),
-    entry("quiet", "quiet"),
-  );
-}
-
-// Show one step, or the whole run.
-function choose(value) {
-  if (!shown) return;
-  step = value;
-  for (const key of $("steps").querySelectorAll("button")) {
-    key.setAttribute("aria-pressed", key.dataset.step === String(step ?? "all"));
-  }
-  layers.paint(step);
-  showLogits();
-}
-
-function showLogits() {
-  const { logits_by_step: steps, tau } = shown;
-  let values = shown.logits;
-  let note = "";
-  if (steps && step !== null) {
-    values = step < tau ? values.map(() => 0) : steps[step - tau];
-    note = step < tau ? "not yet summed" : `after inference step ${step - tau + 1}`;
-  }
-  const ranked = [...values.keys()].sort((a, b) => shown.logits[b] - shown.logits[a] || a - b);
-  const listed = ranked.slice(0, MOST_LOGITS).sort((a, b) => a - b);
-  if (listed.length < values.length) note ||= `the ${MOST_LOGITS} largest of ${values.length}`;
-  $("logits-note").textContent = note;
-  // One scale for all steps, so that the bars grow.
-  const all = steps ? steps.flat() : shown.logits;
-  const [low, high] = [Math.min(0, ...all), Math.max(1, ...all)];
-  const best = values.some(Boolean) ? values.indexOf(Math.max(...values)) : -1;
-  $("logits").replaceChildren(
-    ...listed.map((label) => {
-      const bar = element("i");
-      const value = values[label];
-      bar.style.left = `${(100 * (Math.min(value, 0) - low)) / (high - low)}%`;
-      bar.style.width = `${(100 * Math.abs(value)) / (high - low)}%`;
-      return element("div", { class: label === best ? "logit best" : "logit" }, [
-        element("span", { class: label === shown.label ? "name good" : "name" }, [className(label)]),
-        element("span", { class: "track" }, [bar]),
-        element("span", { class: "value" }, [number(value)]),
-      ]);
-    }),
-  );
-}
-
-function totals(reply) {
-  const sum = (field) => reply.layers.reduce((total, layer) => total + layer[field], 0);
-  const spikes = reply.layers.reduce(
-    (total, layer) => total + layer.spikes_by_step.reduce((a, b) => a + b, 0), 0);
-  return { spikes, silenced: sum("silenced_neurons"), neurons: sum("neurons") };
-}
-
-function showCost(cycles, refusal) {
-  const { spikes, silenced, neurons } = totals(shown);
-  const rate = shown.code === "rate";
-  const fact = (title, value, note) =>
-    element("div", {}, [
-      element("dt", {}, [title]),
-      element("dd", {}, [element("b", {}, [value]), element("span", { class: "soft small" }, [note])]),
-    ]);
-  const [waits, why] = refusal ? ["none", "Cycles per layer says why"] : ["…", ""];
-  const clock = cycles && `at ${Number((cycles.clock_hz / 1e6).toFixed(1))} MHz, ${cycles.where}`;
-  $("facts").replaceChildren(
-    fact(rate ? "Spikes" : "Set bits", number(spikes), `of ${number(neurons)} neurons`),
-    ...(shown.correction === "mask"
-      ? [fact("Silenced", number(silenced), `${percent(silenced / Math.max(neurons, 1))} of the neurons`)]
-      : []),
-    fact("Cycles", cycles ? number(cycles.cycles) : waits,
-      cycles ? (cycles.measured ? "counted by the device" : "cycle model of the engine") : why),
-    fact("Latency", cycles ? time(cycles.microseconds) : waits, cycles ? clock : why),
-  );
-  layers.cost(cycles);
-  const largest = Math.max(...(cycles?.layers.map((each) => each.cycles) ?? [1]));
-  const names = [...shown.layers.map((layer) => layer.name), shown.output];
-  $("cycles-note").textContent = cycles
-    ? `${number(cycles.cycles)} in all, on ${cycles.lanes} lanes: ${number(1e6 / cycles.microseconds)} images per second`
-    : "";
-  $("cycles").replaceChildren(
-    ...(cycles
-      ? cycles.layers.map((each, index) => {
-          const bar = element("i");
-          bar.style.width = `${(100 * each.cycles) / largest}%`;
-          return element("div", { class: "logit" }, [
-            element("span", { class: "name" }, [names[index]]),
-            element("span", { class: "track" }, [bar]),
-            element("span", { class: "value" }, [number(each.cycles)]),
-          ]);
-        })
-      : [element("p", { class: refusal ? "bad" : "soft" }, [refusal || "The cycle model runs …"])]),
-  );
-}
-
-// ------------------------------------------------------------------------------------ the last runs
-
-function stages(reply) {
-  if (reply.code === "radix") return "radix code";
-  const name = reply.correction === "none" ? "no correction" : reply.correction;
-  return `τ ${reply.tau}, T ${reply.T}, ${name}`;
-}
-
-function keep(reply, chosen) {
-  const fragment = writeFragment(chosen);
-  const run = { fragment, reply };
-  run.class = className(reply.class);
-  run.strokes = chosen.strokes !== undefined;
-  run.setting = `${chosen.network}, ${chosen.bits} bit, ${stages(reply)}`;
-  const last = runs[0];
-  // A drawing that goes on replaces itself.
-  if (last && last.strokes && run.strokes && last.setting === run.setting && !newDrawing) runs.shift();
-  newDrawing = false;
-  runs = [run, ...runs.filter((each) => each.fragment !== fragment)].slice(0, KEPT_RUNS);
-  showRuns();
-}
-
-function showRuns() {
-  $("runs").replaceChildren(
-    ...runs.map((run, index) => {
-      const { spikes, silenced } = totals(run.reply);
-      const before = runs[index + 1];
-      const changed = before && before.reply.image === run.reply.image && before.class !== run.class;
-      const picture = element("img", { src: `data:image/png;base64,${run.reply.image}`, alt: "", width: 32, height: 32 });
-      const share = run.reply.shares?.[run.reply.class];
-      const counts = [plural(spikes, run.reply.code === "rate" ? "spike" : "set bit")];
-      if (silenced) counts.push(`${number(silenced)} silenced`);
-      const { cycles } = run.reply;
-      const spent = cycles ? [`${number(cycles.cycles)} cycles`, time(cycles.microseconds)] : [];
-      const button = element("button", { type: "button", "aria-current": index === 0 }, [
-        picture,
-        element("span", { class: changed ? "said bad" : "said" }, [
-          element("b", {}, [run.class]),
-          share === undefined ? "" : ` ${percent(share)}`,
-        ]),
-        element("span", { class: "setting" }, [run.setting]),
-        element("span", { class: "soft" }, [counts.join(", ")]),
-        element("span", { class: "soft" }, [spent.join(", ")]),
-      ]);
-      button.addEventListener("click", () => {
-        adopt(readFragment(run.fragment));
-        refresh();
-      });
-      return element("li", {}, [button]);
-    }),
-  );
 }
 
 // --------------------------------------------------------------------------------- what the user does
@@ -584,38 +365,12 @@ function listen() {
       changed();
     });
   }
-  $("play").addEventListener("click", play);
+  $("play").addEventListener("click", () => result.play());
   $("share").addEventListener("click", share);
   addEventListener("hashchange", () => {
     adopt(readFragment(location.hash));
     refresh();
   });
-}
-
-function play() {
-  const stop = () => {
-    clearInterval(timer);
-    timer = null;
-    $("play").textContent = "Play";
-    $("play").setAttribute("aria-pressed", false);
-  };
-  if (timer) {
-    stop();
-    return;
-  }
-  $("play").textContent = "Stop";
-  $("play").setAttribute("aria-pressed", true);
-  let place = 0;
-  const next = () => {
-    const steps = shown ? order(shown) : [];
-    if (place >= steps.length) {
-      stop();
-      choose(null);
-    } else choose(steps[place]);
-    place += 1;
-  };
-  timer = setInterval(next, STEP_MILLISECONDS);
-  next();
 }
 
 async function share() {

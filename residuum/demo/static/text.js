@@ -1,5 +1,7 @@
 // Numbers as text, and elements of the page.
 
+export const $ = (id) => document.getElementById(id);
+
 const WHOLE = new Intl.NumberFormat("en");
 
 export const number = (value) => WHOLE.format(Math.round(value));
@@ -29,4 +31,14 @@ export function element(name, attributes = {}, children = []) {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);
   return made;
+}
+
+// Spikes, silenced neurons and neurons of all layers of a run.
+export function totals({ layers }) {
+  const sum = (values) => values.reduce((total, value) => total + value, 0);
+  return {
+    spikes: sum(layers.flatMap((layer) => layer.spikes_by_step)),
+    silenced: sum(layers.map((layer) => layer.silenced_neurons)),
+    neurons: sum(layers.map((layer) => layer.neurons)),
+  };
 }
