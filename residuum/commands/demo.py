@@ -90,7 +90,13 @@ def run(args: argparse.Namespace) -> int:
     board = SMALLEST
     if args.board is not None:
         from residuum.boards.catalogue import find
+        from residuum.sw.errors import ResiduumError
 
+        if args.device != GOLDEN:
+            raise ResiduumError(
+                f"--board is for the cycle model, and {args.device} counts its own cycles; leave "
+                "one of the two out"
+            )
         board = find(args.board).name
     if args.data is not None:
         with ConsoleReporter().task(f"reading {args.data}"):

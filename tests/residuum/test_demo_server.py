@@ -551,6 +551,7 @@ def test_a_busy_port(capsys):
         (["--data", "nets"], "there is no data set, folder or file 'nets'; *"),
         (["--bits", "5"], "there is no 5-bit mnist; there are 4 and 8 bits"),
         (["--device", "usb:"], "*usb:*"),
+        (["--device", "sim:", "--board", "ulx3s"], "--board is for the cycle model, and sim: *"),
     ],
 )
 def test_wrong_arguments(in_tmp, capsys, arguments, sentence):

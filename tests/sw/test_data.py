@@ -332,6 +332,25 @@ def test_held_out_images_need_no_training_files(
         data.load_dataset(name)
 
 
+@pytest.mark.parametrize("left_out", [None, "t10k-labels-idx1-ubyte.gz"])
+def test_whether_a_set_is_here_is_told_without_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_out: str | None
+) -> None:
+    monkeypatch.delenv("RESIDUUM_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert data.dataset("digits").is_here()
+    assert not data.dataset("mnist").is_here()
+    folder = tmp_path / "residuum" / "mnist"
+    folder.mkdir(parents=True)
+    for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
+        if name != left_out:
+            (folder / name).touch()
+    assert data.dataset("mnist").is_here() == (left_out is None)
+    monkeypatch.setenv("RESIDUUM_DATA", str(folder))
+    assert data.dataset("mnist").is_here() == (left_out is None)
+    assert not data.dataset("cifar10").is_here()
+
+
 @pytest.mark.parametrize("name", list(FILES))
 @pytest.mark.parametrize("folder", ["", "none"])
 def test_folder_without_files(

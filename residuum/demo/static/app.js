@@ -321,7 +321,7 @@ function listen() {
 
   $("file").addEventListener("change", () => take($("file").files[0]));
   $("invert").addEventListener("change", () => file && take(file));
-  for (const kind of ["dragover", "drop"]) {
+  for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
       event.preventDefault();
       $("drop").classList.toggle("over", kind === "dragover");

@@ -4,7 +4,7 @@ import { fromBase64 } from "./link.js";
 import { element, number, percent, plural } from "./text.js";
 
 const MOST_CHANNELS = 64;
-const MOST_HEIGHT = 210; // CSS pixels
+const MOST_HEIGHT = 280; // CSS pixels
 const MOST_SCALE = 14;
 // A silenced neuron that had not fired in the probe is paler: nothing of it is missed yet.
 const PALE = 0.28;
@@ -108,9 +108,7 @@ class Layer {
 
   #scale() {
     const { width, height } = this.places;
-    let scale = Math.min(this.room / width, MOST_HEIGHT / height, MOST_SCALE);
-    // Whole pixels of the screen, so that all neurons have the same size.
-    if (scale > 1) scale = Math.floor(scale * devicePixelRatio) / devicePixelRatio;
+    const scale = scaleOf(width, height, this.room);
     this.canvas.style.width = `${Math.floor(width * scale)}px`;
     this.canvas.style.height = `${Math.floor(height * scale)}px`;
   }
@@ -164,6 +162,13 @@ export function name(run, step) {
   return step < run.tau ? `probe step ${step + 1}` : `inference step ${step - run.tau + 1}`;
 }
 
+// CSS pixels of a neuron in a picture of so many neurons: whole pixels of the screen, so that all
+// neurons have the same size.
+function scaleOf(width, height, room) {
+  const scale = Math.min(room / width, MOST_HEIGHT / height, MOST_SCALE);
+  return scale < 1 ? scale : Math.floor(scale * devicePixelRatio) / devicePixelRatio;
+}
+
 // The maps of the first channels side by side: which neuron is at each place, -1 for none.
 function mosaic(channels, height, width, room) {
   let best = { scale: 0 };
@@ -171,8 +176,9 @@ function mosaic(channels, height, width, room) {
     const rows = Math.ceil(channels / columns);
     const wide = columns * (width + GAP) - GAP;
     const tall = rows * (height + GAP) - GAP;
-    const scale = Math.min(room / wide, MOST_HEIGHT / tall, MOST_SCALE);
-    if (scale > best.scale * 1.001) best = { scale, columns, wide, tall };
+    const scale = scaleOf(wide, tall, room);
+    // Of equal scales, the flattest picture.
+    if (scale >= best.scale) best = { scale, columns, wide, tall };
   }
   const neurons = new Int32Array(best.wide * best.tall).fill(-1);
   for (let neuron = 0; neuron < channels * height * width; neuron += 1) {
