@@ -63,7 +63,11 @@ def measure(
         goal = GOALS.get((board.name, preset))
         target = goal.aim_mhz if goal and freq is None else freq
         wanted = options | {"preset_name": preset, "freq": target}
-        given: dict[str, Any] = {"board": board.name, "options": wanted, "network": network_digest(**wanted)}
+        given: dict[str, Any] = {
+            "board": board.name,
+            "options": wanted,
+            "network": network_digest(**wanted),
+        }
         ordered.append(Piece(synthesised, given, f"{board.name}, {preset}: synthesis"))
     netlists = run(ordered, pool, title="synthesis", unit="designs", reporter=reporter)
     orders = [
