@@ -12,8 +12,8 @@ from residuum.hw.logic import select
 MEMORY_LATENCY = 2
 
 # Cycles from an access to the answer of its tile: a register, a memory with a register before and
-# after it, the multiplexer of the memories, and the multiplexer of the tiles.
-ANSWER_LATENCY = MEMORY_LATENCY + 5
+# two after it, the multiplexer of the memories, and the multiplexer of the tiles.
+ANSWER_LATENCY = MEMORY_LATENCY + 6
 
 
 def access_layout(config: EngineConfig) -> data.StructLayout:
@@ -114,37 +114,44 @@ class TileAccess(wiring.Component):
         ]
 
         wanted = [here]
-        for stage in range(MEMORY_LATENCY + 2):
+        for stage in range(MEMORY_LATENCY + 3):
             later = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
             mine_next = Signal(name=f"mine_{stage}", reset_less=True)
             m.d.sync += [later.eq(wanted[-1]), mine_next.eq(mine)]
             wanted.append(later)
             mine = mine_next
 
+        def registered(value: Value, name: str) -> Signal:
+            register = Signal.like(value, name=name, reset_less=True)
+            m.d.sync += register.eq(value)
+            return register
+
         def extended(value: Value, name: str) -> Signal:
             word = Signal(signed(HOST_WORD_BITS), name=name)
             m.d.comb += word.eq(value)
             return word
 
-        part, part_next = wanted[MEMORY_LATENCY + 1].part, wanted[MEMORY_LATENCY + 2].part
-        parameter = Mux(part_next[0], self.parameter.threshold, self.parameter.bias)
-        values = {
-            "weights": self.weights.word_select(part, HOST_WORD_BITS),
+        early, late, last = wanted[MEMORY_LATENCY + 1 :]
+        words = {
+            "weights": self.weights.word_select(early.part, HOST_WORD_BITS),
             "occupancy": self.occupancy,
-            "logits": extended(self.logit, "logit_word"),
+            "logits": self.logit,
         }
-        found = {name: Signal.like(value, name=f"found_{name}") for name, value in values.items()}
-        m.d.sync += [found[name].eq(value) for name, value in values.items()]
-        # These arrive one cycle later than the other words, from registers of their memories.
-        found |= {"trains": self.train, "parameters": extended(parameter, "parameter_word")}
+        found = {name: registered(value, f"found_{name}") for name, value in words.items()}
+        found["logits"] = extended(found["logits"], "logit_word")
+        chosen = select((late[name] for name in found), found.values())[:HOST_WORD_BITS]
+        sooner = registered(chosen, "found_sooner")
+        # These arrive one cycle later, and from far away.
+        train = registered(self.train, "found_train")
+        parameter = Mux(late.part[0], self.parameter.threshold, self.parameter.bias)
+        parameter = extended(registered(parameter, "found_parameter"), "parameter_word")
 
-        meant = [wanted[-1][name] for name in found]
         one = Signal(HOST_WORD_BITS, reset_less=True)
         one_mine = Signal(reset_less=True)
         answer = Signal(HOST_WORD_BITS, reset_less=True)
         m.d.sync += [
-            one.eq(select(meant, found.values())),
-            one_mine.eq(mine & Cat(meant).any()),
+            one.eq(sooner | select((last.trains, last.parameters), (train, parameter))),
+            one_mine.eq(mine & Cat(last[name] for name in (*found, "trains", "parameters")).any()),
             answer.eq(Mux(one_mine, one, self.answer)),
         ]
         m.d.comb += self.answer_next.eq(answer)
