@@ -37,6 +37,12 @@ def _uart(config: EngineConfig) -> Any:
     return Uart(clock_hz=150_000_000, baud=3_000_000)
 
 
+def _packer(config: EngineConfig) -> Any:
+    from residuum.hw.host.pixels import PixelPacker
+
+    return PixelPacker(config, depth=4096)
+
+
 def _unit(module: str, component: str, *arguments: object) -> Callable[[EngineConfig], Any]:
     """The factory of a component with a configuration and these arguments."""
 
@@ -50,6 +56,7 @@ def _unit(module: str, component: str, *arguments: object) -> Callable[[EngineCo
 UNITS: Mapping[str, Callable[[EngineConfig], Any]] = {
     "accelerator": _unit("residuum.hw.accelerator", "Accelerator"),
     "link": _link,
+    "packer": _packer,
     "uart": _uart,
     "engine": _unit("residuum.hw.engine", "Engine"),
     "sequencer": _unit("residuum.hw.sequencer.sequencer", "Sequencer"),

@@ -17,9 +17,11 @@ import numpy as np
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
 from residuum.hw.isa.host_map import HostMap, Region, split_words
+from residuum.hw.isa.image import FIRST_IMAGE_WORD, ImageDescriptor
 from residuum.sw.checks import whole_number
 from residuum.sw.compiler.exact import logit_shift, reads_numbers
 from residuum.sw.compiler.fit import LARGEST, Need, needs
+from residuum.sw.compiler.image import image_descriptor
 from residuum.sw.compiler.layout import LayerLayout, Layout, lay_out, lay_out_wide
 from residuum.sw.compiler.maps import PackedMap, Plan
 from residuum.sw.compiler.runnable import not_runnable
@@ -89,6 +91,8 @@ class Program:
         Rows and entries in use.
     logit_shift
         The engine's logits are 2**shift times those of the network.
+    image
+        How a device packs raw pixels; None: it cannot, and a host writes `input_writes`.
     """
 
     network: IntegerNetwork
@@ -101,6 +105,12 @@ class Program:
     feature_rows: int
     table_entries: int
     logit_shift: int
+    image: ImageDescriptor | None
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether a device can pack the raw pixels of an image."""
+        return self.image is not None
 
     def input_writes(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Host writes (addresses, words) that put one input into the engine.
@@ -337,6 +347,11 @@ class _Assembler:
                     layer.weight_rows,
                 )
             )
+        shift = logit_shift(self.network, self.config)
+        image = image_descriptor(
+            self.network, self.config, layout.placement.maps[INPUT], logit_shift=shift
+        )
+        self._image(image)
         addresses, words = self._weights()
         return Program(
             network=self.network,
@@ -350,8 +365,17 @@ class _Assembler:
             weight_rows=layout.weight_rows,
             feature_rows=layout.placement.rows,
             table_entries=len(layout.entries),
-            logit_shift=logit_shift(self.network, self.config),
+            logit_shift=shift,
+            image=image,
         )
+
+    def _image(self, image: ImageDescriptor | None) -> None:
+        """The descriptor of images, or zeros: no image descriptor."""
+        if not ImageDescriptor.fits(self.config):
+            return
+        words = image.words() if image else [0] * len(ImageDescriptor.places())
+        for index, word in enumerate(words):
+            self._write(Region.DESCRIPTORS, word, layer=0, word=FIRST_IMAGE_WORD + index)
 
     def _wrapped(self, entry: AxisEntry) -> AxisEntry:
         """An entry whose weight row is in the address space of the store."""
