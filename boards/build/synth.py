@@ -55,6 +55,7 @@ def _unit(module: str, component: str, *arguments: object) -> Callable[[EngineCo
 # The components that can be synthesised alone, by their names for the user.
 UNITS: Mapping[str, Callable[[EngineConfig], Any]] = {
     "accelerator": _unit("residuum.hw.accelerator", "Accelerator"),
+    "core": _unit("residuum.hw.core", "Core"),
     "link": _link,
     "packer": _packer,
     "uart": _uart,

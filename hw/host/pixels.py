@@ -85,7 +85,6 @@ class PixelPacker(wiring.Component):
         lower = Signal(reset_less=True)  # the lower four bit-planes
         finished = Signal(reset_less=True)
         begin, step, fill = Signal(), Signal(), Signal()
-        self._store(m, word)
         slot = self._count_slots(m, begin=begin & ~lower, advance=step | fill, skip=fill)
         row_full = (slot.lane == c.tile_lanes - 1) & (slot.bank == c.tiles - 1)
         m.d.comb += [
@@ -136,6 +135,8 @@ class PixelPacker(wiring.Component):
                     with m.If(~lower):
                         m.next = "BEGIN"
 
+        self._store(m, word, fsm.ongoing("STORE") & self.host.read_valid)
+
         # A slot is written a cycle later, when its pixel is there.
         written = Signal.like(slot, reset_less=True)
         writing, has_pixel = Signal(), Signal(reset_less=True)
@@ -161,11 +162,11 @@ class PixelPacker(wiring.Component):
         host_map = HostMap(self.config)
         return Cat(offset, Const(0, host_map.offset_bits - len(offset)), Const(region, REGION_BITS))
 
-    def _store(self, m: Module, word: Value) -> None:
+    def _store(self, m: Module, word: Value, arrives: Value) -> None:
         """The registers of the descriptor, each loaded when its word arrives."""
         for index, place in enumerate(ImageDescriptor.places()):
             stored = Signal(sum(place.values()), name=f"word_{index}", reset_less=True)
-            with m.If(self.host.read_valid & (word == FIRST_IMAGE_WORD + index)):
+            with m.If(arrives & (word == FIRST_IMAGE_WORD + index)):
                 m.d.sync += stored.eq(self.host.read_data)
             low = 0
             for name, width in place.items():

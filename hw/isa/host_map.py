@@ -52,6 +52,11 @@ class Correction(enum.IntEnum):
     CARRY = 1  # v goes on; only the output layer leaves the probe out of its sums
 
 
+def steps_word(tau: int, T: int, correction: Correction) -> int:
+    """The word of `Control.STEPS`."""
+    return tau | T << 8 | correction << 16
+
+
 class Counter(enum.IntEnum):
     """Words of a layer in `Region.COUNTERS`, in the order in which they become final. From the last
     event of a layer on, one word is stored per cycle; words 0 and 1 are unused, because the

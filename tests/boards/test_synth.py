@@ -80,7 +80,7 @@ def test_every_size_is_an_option_with_a_folder_of_its_own(monkeypatch):
 
 @pytest.mark.parametrize("unit", synth.UNITS)
 def test_every_unit_can_be_made(unit):
-    config = EngineConfig.for_lanes(2, steps=2, weight_rows=8, feature_rows=8, memory="ecp5")
+    config = EngineConfig.for_lanes(2, steps=4, weight_rows=8, feature_rows=8, memory="ecp5")
     assert rtlil.convert(synth.UNITS[unit](config), platform=None).count("\nmodule ") >= 1
 
 

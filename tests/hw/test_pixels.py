@@ -176,6 +176,10 @@ def test_load_shows_the_descriptor_and_writes_nothing():
 
     async def testbench(ctx):
         writes = await bench.pack(ctx, np.zeros(64, np.uint8), strobe="load")
+        # The answer to a read of somebody else.
+        ctx.set(bench.dut.host.read_valid, 1)
+        ctx.set(bench.dut.host.read_data, 0xFFFF_FFFF)
+        await ctx.tick()
         seen.extend([writes, plain(ctx.get(bench.dut.image))])
 
     bench.run(testbench)

@@ -1,0 +1,1 @@
+"""The engine as a Verilog core, and an example that uses it."""
