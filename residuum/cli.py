@@ -57,6 +57,7 @@ COMMANDS = (
     Command("bitstream", "build the bitstream of a board"),
     Command("program", "load a bitstream into a board"),
     Command("timing", "Fmax on boards, over several seeds"),
+    Command("verilog", "the engine as a Verilog core, for other designs"),
     Command("synth", "synthesise for ECP5 and print the resources"),
 )
 

@@ -122,15 +122,29 @@ def count(cells: Mapping[str, int]) -> Resources:
 # ABC maps logic for area where it is faster than 3 ns by its own estimate, in which a wire counts
 # little: that is about the clock of the boards.
 SYNTHESIS = (
-    "synth_ecp5 -top top -run :map_luts; opt_clean -purge; scratchpad -set abc9.D 3000; "
-    "synth_ecp5 -top top -run map_luts:"
+    "synth_ecp5 -top {top} -run :map_luts; opt_clean -purge; scratchpad -set abc9.D 3000; "
+    "synth_ecp5 -top {top} -run map_luts:"
 )
+
+# The commands of yosys that read a text, and the suffixes of its file.
+READERS = {"il": "read_rtlil", "v": "read_verilog"}
 
 
 def synthesise(
-    rtlil_text: str, *, name: str, folder: Path, on_line: Callable[[str], None] = lambda line: None
+    text: str,
+    *,
+    name: str,
+    folder: Path,
+    on_line: Callable[[str], None] = lambda line: None,
+    suffix: str = "il",
+    top: str = "top",
 ) -> Resources:
-    """Synthesise RTLIL for ECP5; ``NAME.netlist.json`` and the log stay in ``folder``.
+    """Synthesise RTLIL, or Verilog, for ECP5; ``NAME.netlist.json`` and the log stay in ``folder``.
+
+    Parameters
+    ----------
+    text
+        Of the format of `READERS` with this ``suffix``; its module ``top`` is synthesised.
 
     Raises
     ------
@@ -138,15 +152,15 @@ def synthesise(
         If yosys is missing or fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.il").write_text(rtlil_text)
+    (folder / f"{name}.{suffix}").write_text(text)
     # After ABC has run, yosys prints nothing more, but still writes its own log (-l).
     output, own = folder / f"{name}.yosys.out", folder / f"{name}.yosys.log"
     statistics = folder / f"{name}.stat.json"
     own.write_text("")
     statistics.unlink(missing_ok=True)
     script = (
-        f"read_rtlil {name}.il; {SYNTHESIS} -json {name}.netlist.json; "
-        f"tee -q -o {statistics.name} stat -json"
+        f"{READERS[suffix]} {name}.{suffix}; {SYNTHESIS.format(top=top)} "
+        f"-json {name}.netlist.json; tee -q -o {statistics.name} stat -json"
     )
     arguments = ["-l", own.name, "-p", script]
     status = toolchain.run("yosys", arguments, folder=folder, log=output.name, on_line=on_line)

@@ -87,7 +87,7 @@ class Inference(wiring.Component):
                 f"tau >= 0 and T >= 1 must be at most {config.steps} together, not {(tau, T)!r}"
             )
         self.config = config
-        self.depth = depth
+        self.packer = PixelPacker(config, depth=depth)
         self.steps = steps_word(tau, T, Correction(correction))
         bits = bits_for_count(depth)
         super().__init__(
@@ -109,7 +109,7 @@ class Inference(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         c = self.config
-        m.submodules.packer = packer = PixelPacker(c, depth=self.depth)
+        m.submodules.packer = packer = self.packer
         image, host, result = packer.image, self.host, self.results.payload
         offset_bits = HostMap(c).offset_bits
         m.d.comb += [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from residuum.commands.arguments import (
     add_bits,
+    add_data,
     add_engine_sizes,
     add_stages,
     engine_sizes,
@@ -79,8 +80,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         metavar="N",
         help="also write, beside the core, a Verilog module that uses it, its test bench, and the "
-        "first N images of the network's data set; run it with Verilator",
+        "first N images; run it with Verilator, and compare all results with the golden model",
     )
+    add_data(parser)
     add_engine_sizes(parser, default="the preset's, or those of `EngineConfig` (docs/engine.md)")
 
 
@@ -103,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     network = None if args.model is None else load_network(args.model, args.bits)
     config = _engine(args, network)
     _choose_steps(args, config, network)
-    with ConsoleReporter().task("Verilog", total=None, unit=""):
+    with ConsoleReporter().task("writing Verilog"):
         export = export_core(config, network, image_bytes=args.image_bytes, **stages(args))
     write_whole(paths[0], export.verilog.encode())
     write_json(paths[1], export.description)
@@ -122,6 +124,7 @@ def _engine(args: argparse.Namespace, network: IntegerNetwork | None) -> EngineC
     from residuum.boards.build.synth import engine_of
     from residuum.sw.compiler.fit import engine_named
     from residuum.sw.compiler.program import grow_to_fit
+    from residuum.sw.errors import ResiduumError
 
     sizes = engine_sizes(args)
     if args.preset:
@@ -129,8 +132,10 @@ def _engine(args: argparse.Namespace, network: IntegerNetwork | None) -> EngineC
     else:
         config = engine_of(sizes)
         if network is not None:
-            grown = grow_to_fit(network, config)
-            config = grown.with_changes(**sizes)
+            try:
+                config = grow_to_fit(network, config).with_changes(**sizes)
+            except ValueError as error:
+                raise ResiduumError(f"this engine cannot be built: {error}") from None
     return config.with_changes(memory=args.memory)
 
 
@@ -167,20 +172,17 @@ def _writes(export: Export) -> str:
 def _run_example(args: argparse.Namespace, export: Export, network: IntegerNetwork) -> int:
     from residuum.commands.arguments import stages
     from residuum.commands.console import ConsoleReporter, say_written
+    from residuum.commands.images import chosen_images
     from residuum.sim.core.example import example_files, passed, run_example
-    from residuum.sw.data.images import load_images
-    from residuum.sw.errors import ResiduumError
     from residuum.sw.files import write_whole
 
-    data_set = network.metadata.get("data_set") or args.model
-    images = load_images(str(data_set), network).images[: args.example]
-    if len(images) < args.example:
-        raise ResiduumError(f"there are only {len(images)} images, not {args.example}")
+    args.images = args.example
+    images = chosen_images(args, network).images
     files = example_files(export, network, images, **stages(args))
     for name, text in files.items():
         write_whole(args.output.parent / name, text.encode())
     say_written(*(args.output.parent / name for name in files))
-    with ConsoleReporter().task("the example in Verilator", total=None, unit=""):
+    with ConsoleReporter().task("running the example in Verilator"):
         said = run_example(export.verilog, files)
     print(said)
-    return 0 if passed(said, args.example) else 1
+    return 0 if passed(said, len(images)) else 1

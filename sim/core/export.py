@@ -27,6 +27,7 @@ from residuum.sim.verilator.build import verilog_text
 from residuum.sw.compiler.exact import engine_code
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
+from residuum.sw.network.corrections import ON_ENGINE
 from residuum.sw.network.graph import IMAGE
 from residuum.sw.network.integer_network import IntegerNetwork
 
@@ -76,10 +77,21 @@ NOTES = (
 
 @dataclass(frozen=True)
 class Export:
-    """A core: its Verilog, and the same description as an object for JSON."""
+    """A core.
+
+    Attributes
+    ----------
+    verilog
+        One file, with the description as a comment at its beginning.
+    description
+        The same for JSON.
+    writes
+        The program, if there is one, and the steps, as writes of the bus: words by address.
+    """
 
     verilog: str
     description: dict[str, Any]
+    writes: dict[int, int]
 
 
 def image_bytes_of(network: IntegerNetwork | None) -> int:
@@ -114,18 +126,20 @@ def export_core(
     ResiduumError
         If the network does not fit the engine, reads no images, or yosys is missing.
     """
-    program = _program(network, config, tau=tau, T=T, correction=correction)
     depth = image_bytes_of(network) if image_bytes is None else image_bytes
+    _check(config, depth, tau=tau, T=T)
+    if correction not in ON_ENGINE:
+        raise ResiduumError(
+            f"the engine has no correction {correction!r}; it runs {', '.join(ON_ENGINE)}"
+        )
+    program = _program(network, config, tau=tau, T=T, correction=correction)
     if network is not None and depth < (needed := math.prod(network.input_shape)):
         raise ResiduumError(
             f"an image of {network.name} has {needed:,} bytes, and this core room for {depth:,}"
         )
     code = engine_code(correction)
-    words = memory_of(program) if program else None
-    try:
-        core = Core(config, image_bytes=depth, program=words, tau=tau, T=T, correction=code)
-    except ValueError as error:
-        raise ResiduumError(f"this core cannot be built: {error}") from None
+    words = memory_of(program) if program else {}
+    core = Core(config, image_bytes=depth, program=words, tau=tau, T=T, correction=code)
     flat = FlatCore(core)
     description: dict[str, Any] = {
         "format": FORMAT,
@@ -146,7 +160,33 @@ def export_core(
         "image_descriptor": list(_image_words()),
         "axis_entry": _packed(AxisEntry.widths(config)),
     }
-    return Export(_header(description) + verilog_text(flat, name=MODULE), description)
+    steps = {HostMap(config).address(Region.CONTROL, word=Control.STEPS): steps_word(tau, T, code)}
+    text = _header(description) + verilog_text(flat, name=MODULE)
+    return Export(text, description, words | steps)
+
+
+def _check(config: EngineConfig, image_bytes: int, *, tau: int, T: int) -> None:
+    """``ResiduumError`` if there is no such core."""
+    if not config.pixel_planes:
+        raise ResiduumError(
+            f"an engine of {config.steps} steps cannot read images, so it is no core; it needs 8, "
+            "or 4 to 7 and weights of a second source that may be 2**4 times larger"
+        )
+    if not ImageDescriptor.fits(config):
+        raise ResiduumError(
+            "the layer descriptors of an engine this large leave no room for the image's; give it "
+            "smaller memories"
+        )
+    if not 2 <= image_bytes <= MAX_IMAGE_BYTES or image_bytes & (image_bytes - 1):
+        raise ResiduumError(
+            f"the most bytes of an image must be a power of two in 2..{MAX_IMAGE_BYTES:,}, not "
+            f"{image_bytes:,}"
+        )
+    if tau < 0 or T < 1 or tau + T > config.steps:
+        raise ResiduumError(
+            f"tau = {tau} and T = {T} do not fit this engine: T must be at least 1, and tau + T "
+            f"at most {config.steps}"
+        )
 
 
 def memory_of(program: Program) -> dict[int, int]:
@@ -287,7 +327,8 @@ def _table(rows: Iterable[Sequence[object]]) -> list[str]:
     """Rows with aligned columns."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         for row in texts
     ]
+    return [f"  {line.rstrip()}" for line in lines]

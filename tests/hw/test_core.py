@@ -47,7 +47,7 @@ def random_cases(engine: EngineConfig, count: int, seed: int = 3) -> list:
     def work(pair) -> int:
         return sum(np.prod(shape) for shape in pair[0].network.neuron_shapes)
 
-    return sorted(found, key=work)[5 : 5 + count]
+    return sorted(found, key=work)[3 : 3 + count]
 
 
 def steps_of(case) -> dict:
@@ -181,7 +181,7 @@ def test_a_reset_at_any_moment_leaves_nothing_behind():
     first, second = (image.tobytes() for image in case.images)
 
     async def testbench(ctx):
-        for cycles in (1, 3, 60, 120, 200, 300, 450, 700):
+        for cycles in (1, 60, 130, 220, 450):
             await bench.send(ctx, [first, first[:2]])
             await ctx.tick().repeat(cycles)
             ctx.set(reset, 1)
@@ -195,7 +195,7 @@ def test_a_reset_at_any_moment_leaves_nothing_behind():
     results: list = []
     simulate_without_checks(bench, testbench, reset)
     wanted = expected(case.network, case.images[1:], **steps_of(case))
-    assert results == wanted * 8
+    assert results == wanted * 5
 
 
 def simulate_without_checks(bench: Bench, testbench, reset: Signal) -> None:
