@@ -87,6 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from residuum import __version__
     from residuum.commands.arguments import stages
     from residuum.commands.console import ConsoleReporter, say_written
     from residuum.sim.core.export import export_core
@@ -106,7 +107,9 @@ def run(args: argparse.Namespace) -> int:
     config = _engine(args, network)
     _choose_steps(args, config, network)
     with ConsoleReporter().task("writing Verilog"):
-        export = export_core(config, network, image_bytes=args.image_bytes, **stages(args))
+        export = export_core(
+            config, network, image_bytes=args.image_bytes, version=__version__, **stages(args)
+        )
     write_whole(paths[0], export.verilog.encode())
     write_json(paths[1], export.description)
     if args.writes:

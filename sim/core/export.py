@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from residuum import __version__
 from residuum.hw.core import Core
 from residuum.hw.flat import FlatCore
 from residuum.hw.isa.config import EngineConfig
@@ -109,6 +108,7 @@ def export_core(
     T: int,
     correction: str,
     image_bytes: int | None = None,
+    version: str = "",
 ) -> Export:
     """The core with an engine of these sizes.
 
@@ -120,6 +120,8 @@ def export_core(
         Steps of the runs after a reset; one of `residuum.sw.network.corrections`.
     image_bytes
         Most bytes of an image, a power of two; None: those of the network.
+    version
+        Of Residuum, for the description.
 
     Raises
     ------
@@ -144,7 +146,7 @@ def export_core(
     description: dict[str, Any] = {
         "format": FORMAT,
         "module": MODULE,
-        "version": __version__,
+        "version": version,
         "network": _network(program),
         "parameters": {**asdict(config), "image_bytes": depth},
         "steps_after_reset": {"tau": tau, "T": T, "word": steps_word(tau, T, code)},

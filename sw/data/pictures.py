@@ -198,9 +198,7 @@ def decode_picture(
         with quiet(), Image.open(file, formats=formats) as opened:
             if most_pixels is not None and opened.width * opened.height > most_pixels:
                 raise Image.DecompressionBombError
-            opened.load()
-            turned = ImageOps.exif_transpose(opened)
-            return _opaque(_eight_bits(turned, opened.format or "", name))
+            return _seen(opened, name)
     except ResiduumError:
         raise
     except Image.UnidentifiedImageError:
@@ -215,6 +213,30 @@ def decode_picture(
     except Exception:
         # The decoders of Pillow raise many kinds of exceptions on damaged files.
         raise ResiduumError(f"{name} cannot be read: it is damaged") from None
+
+
+def looked_at(picture: Image.Image, name: str) -> Image.Image:
+    """A picture of Pillow, as `read_picture` gives that of a file; messages call it ``name``.
+
+    Raises ``ResiduumError`` if its file is damaged or closed, or its kind has no 8 bits.
+    """
+    try:
+        with quiet():
+            return _seen(picture, name)
+    except ResiduumError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = error if str(error) else "it is damaged"
+        raise ResiduumError(f"{name} cannot be read: {reason}") from None
+
+
+def _seen(picture: Image.Image, name: str) -> Image.Image:
+    """The picture as it is looked at."""
+    picture.load()
+    turned = ImageOps.exif_transpose(picture)
+    return _opaque(_eight_bits(turned, picture.format or "", name))
 
 
 def shape_of(path: Path) -> Shape:

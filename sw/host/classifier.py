@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 
 from residuum.hw.isa.host_map import COUNTER_WORDS, Region
 from residuum.sw.compiler.exact import engine_code
 from residuum.sw.compiler.program import Program, compile_network
+from residuum.sw.data.given import GivenPicture, as_image, as_images, is_one
 from residuum.sw.errors import ResiduumError
 from residuum.sw.host.device import Device, Done, RunResult, ignore
 from residuum.sw.network.corrections import check_correction
@@ -31,6 +34,9 @@ class Classifier:
     The device must hold the network before images run: `load` writes it, and `differing_words`
     checks whether it is already there. Several classifiers may share a device; a classifier refuses
     to run while the device holds another network.
+
+    A device and its classifiers are for one thread at a time: the calls of several threads must be
+    under one lock, because a request and its reply share the link.
 
     Attributes
     ----------
@@ -90,14 +96,57 @@ class Classifier:
             self.device.program = None
         return differing
 
-    def classify(self, image: np.ndarray) -> Classification:
-        """Classify one image, uint8 (C, H, W), or anything that `IntegerNetwork.as_image` accepts.
+    @overload
+    def classify(self, images: GivenPicture, *, done: Done = ignore) -> Classification: ...
 
-        Raises ``ResiduumError`` unless the device is known to hold the network.
+    @overload
+    def classify(self, images: Any, *, done: Done = ignore) -> Any: ...
+
+    def classify(
+        self, images: Any, *, done: Done = ignore
+    ) -> Classification | list[Classification]:
+        """Classify an image, or several.
+
+        Parameters
+        ----------
+        images
+            An image: an array, a tensor or nested lists of whole numbers 0 .. 255, in the
+            network's shape (C, H, W), as `residuum.load_images` gives them; or a picture of
+            Pillow, or the path of a picture file, of any size and kind. Several: numbers in
+            four dimensions (N, C, H, W), or an iterable of images, which are read one by one. For
+            a network that reads spikes, trains of 0 and 1, (tau + T, C, H, W).
+        done
+            Called with 1 after each image, for a progress bar.
+
+        Returns
+        -------
+        The result of the image; of several, a list in their order.
+
+        Raises
+        ------
+        ResiduumError
+            Unless the device is known to hold the network; if an image does not fit it, or a file
+            cannot be read (the images before it have been classified); if the device does not
+            answer.
         """
-        self._write_image(image)
-        result = self._run(0, len(self.program.layers) - 1)
-        return Classification(result.best, result.cycles)
+        network = self.program.network
+        if is_one(network, images):
+            (found,) = self.classify_all([as_image(network, images)])
+            done(1)
+            return found
+        results = []
+        for result in self.classify_all(as_images(network, images)):
+            results.append(result)
+            done(1)
+        return results
+
+    def classify_all(self, images: Iterable[np.ndarray]) -> Iterator[Classification]:
+        """Classify images, uint8 (C, H, W); the results come in their order, each when it is
+        there."""
+        for image in images:
+            self._write_image(image)
+            result = self._run(0, len(self.program.layers) - 1)
+            yield Classification(result.best, result.cycles)
 
     def logits(self) -> np.ndarray:
         """The logits of the last image of `classify`, int64 (classes,)."""
