@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 # Module of each public name.
 _HOMES = {
+    "Classification": "residuum.sw.host.classifier",
     "Classifier": "residuum.sw.host.classifier",
     "Device": "residuum.sw.host.device",
     "EngineConfig": "residuum.hw.isa.config",
@@ -41,6 +42,7 @@ _HOMES = {
 
 __all__ = [
     "PRESETS",
+    "Classification",
     "Classifier",
     "Device",
     "EngineConfig",
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
     from residuum.sw.compiler.program import Program, compile_network
     from residuum.sw.errors import ResiduumError
     from residuum.sw.golden.golden_model import Trace, simulate
-    from residuum.sw.host.classifier import Classifier
+    from residuum.sw.host.classifier import Classification, Classifier
     from residuum.sw.host.device import Device
     from residuum.sw.network.float_network import FloatNetwork
     from residuum.sw.network.graph import Preprocessing

@@ -121,6 +121,8 @@ def open_device(
 ) -> Device:
     """Open a device; ``with`` or `Device.close` closes it.
 
+    A device is for one thread at a time (`residuum.Classifier`).
+
     Parameters
     ----------
     address

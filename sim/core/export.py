@@ -278,7 +278,7 @@ def _header(about: Mapping[str, Any]) -> str:
     network, steps = about["network"], about["steps_after_reset"]
     shape = " x ".join(map(str, network["input_shape"])) if network else ""
     program = (
-        f"Network: {network['name']} (images of {shape} bytes, {network['classes']} classes), in "
+        f"Network: {_on_a_line(network['name'])} (images of {shape} bytes, {network['classes']} classes), in "
         "the memories after configuration."
         if network
         else "No network: write a program through the bus before the first image."
@@ -323,6 +323,11 @@ def _header(about: Mapping[str, Any]) -> str:
         "The JSON file beside this one has all this, and the fields of the descriptors.",
     ]
     return "".join(f"// {line}".rstrip() + "\n" for line in lines) + "\n"
+
+
+def _on_a_line(text: str) -> str:
+    """A text from a file, which must not end a comment."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _table(rows: Iterable[Sequence[object]]) -> list[str]:

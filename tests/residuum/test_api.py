@@ -41,10 +41,11 @@ def test_the_examples_of_the_page_run(in_tmp: Path, capsys: pytest.CaptureFixtur
     for example in EXAMPLES:
         exec(example, scope)
     printed = capsys.readouterr().out.splitlines()
-    accuracy, shape, classes, words, imported = printed
+    accuracy, shape, classes, several, words, imported = printed
     assert (round(float(accuracy), 4), shape) == (0.9972, "(360, 8, 16, 8, 8)")
     said, label = classes.split()
     assert said == label
+    assert several == "." * 20 + " True"
     assert words.endswith(" host words")
     assert (in_tmp / "digits-6bit.npz").exists()
     assert len(imported.strip("[]").split()) == 5

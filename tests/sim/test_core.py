@@ -1,6 +1,8 @@
 """The exported core: its Verilog example, its description, its area, and what is refused."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import Control, HostMap, Region
 from residuum.sim.core.example import example_files, passed, run_example
 from residuum.sim.core.export import MODULE, export_core
-from residuum.sim.verilator.build import module_ports
+from residuum.sim.verilator.build import module_ports, verilog_text
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.data.data_sets import load_dataset
 from residuum.sw.errors import ResiduumError
@@ -94,6 +96,12 @@ def test_the_description_has_the_addresses_of_the_engine(digits):
         assert f"{region['first_address']:#x} " in digits.verilog
 
 
+def test_the_name_of_a_network_ends_no_comment():
+    network = replace(load_network("digits"), name="a\nmodule x; endmodule\r*/")
+    export = export_core(EngineConfig(), network, **STEPS)
+    assert "// Network: a?module x; endmodule?*/ (images" in export.verilog
+
+
 def test_the_writes_are_the_program_and_its_steps(folder):
     arguments = ["--model", "digits", "--tau", "3", "--T", "2"]
     assert main(["verilog", "-o", "engine.v", "--writes", "writes.txt", *arguments]) == 0
@@ -148,3 +156,11 @@ def test_a_network_that_reads_spikes_is_refused():
     spikes = next(case.network for case in cases if case.network.input == "spikes")
     with pytest.raises(ResiduumError, match="reads spike trains; a core takes images"):
         export_core(EngineConfig(), spikes, tau=0, T=1, correction="none")
+
+
+def test_the_example_of_the_page_makes_a_core():
+    page = Path(__file__).parents[2] / "docs" / "core.md"
+    (example,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    scope: dict = {}
+    exec(example, scope)
+    assert module_ports(verilog_text(scope["core"], name="top"), "top")
