@@ -278,8 +278,8 @@ def _header(about: Mapping[str, Any]) -> str:
     network, steps = about["network"], about["steps_after_reset"]
     shape = " x ".join(map(str, network["input_shape"])) if network else ""
     program = (
-        f"Network: {_on_a_line(network['name'])} (images of {shape} bytes, {network['classes']} classes), in "
-        "the memories after configuration."
+        f"Network: {_on_a_line(network['name'])} (images of {shape} bytes, {network['classes']} "
+        "classes), in the memories after configuration."
         if network
         else "No network: write a program through the bus before the first image."
     )
