@@ -109,18 +109,17 @@ def test_an_image_of_a_wrong_size_is_answered_with_an_error():
 def test_a_program_through_the_bus():
     """An image before the program is an error; the program may be replaced by another one."""
     cases = random_cases(SMALL, 2, seed=4)
-    bench, results = Bench(Core(SMALL, image_bytes=256)), []
+    bench, results = Bench(Core(SMALL, image_bytes=1024)), []
 
     async def testbench(ctx):
         await bench.send(ctx, [b"\1\2\3"])
         await bench.until(ctx, 1)
-        for case, program in cases:
+        for index, (case, program) in enumerate(cases):
             word = steps_word(case.tau, case.T, engine_code(case.correction))
             steps = {HostMap(SMALL).address(Region.CONTROL, word=Control.STEPS): word}
             await bench.write(ctx, memory_of(program) | steps)
             await bench.send(ctx, [image.tobytes() for image in case.images])
-            await bench.until(ctx, len(bench.results) + 1)
-        await bench.until(ctx, 5)
+            await bench.until(ctx, 1 + 2 * (index + 1))
 
     bench.run(testbench)
     for case, _ in cases:
