@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from residuum.boards.build.bitstream import prepare
-from residuum.boards.build.layout import MISSED, REPORT, build
+from residuum.boards.build.flow import build
+from residuum.boards.build.published import MISSED, REPORT
 from residuum.boards.catalogue import find
 from residuum.sw.compiler.fit import preset_named
 from residuum.sw.errors import ResiduumError
