@@ -71,8 +71,7 @@ def prepare(
     memories = block_memory_need(config, device_of(board.preset))
     if not memories.fits:
         raise ResiduumError(memories.sentence)
-    if bits is None and not is_path(model):
-        bits = widest_bits(model, min(DEFAULT_BITS, config.weight_bits))
+    bits = _bits(model, bits, config)
     usual_mhz = min(board.target_mhz, CLOCKS.get(preset_name, board.target_mhz))
     target_mhz = usual_mhz if freq is None else freq
     dividers = solve(board.oscillator_hz, round(target_mhz * MHZ))
@@ -112,6 +111,21 @@ def prepare(
         tries=tries,
     )
     return order, design
+
+
+def memory_contents(
+    model: str, bits: int | None, config: EngineConfig
+) -> tuple[str, Mapping[int, int]]:
+    """The name of a network, and its `contents` on an engine; ``model`` and ``bits`` are those of
+    `prepare`."""
+    bits = _bits(model, bits, config)
+    return network_name(model, bits), contents(load_network(model, bits), config)
+
+
+def _bits(model: str, bits: int | None, config: EngineConfig) -> int | None:
+    if bits is None and not is_path(model):
+        return widest_bits(model, min(DEFAULT_BITS, config.weight_bits))
+    return bits
 
 
 def layout_key(board: Board, config: EngineConfig, dividers: PllDividers) -> str:

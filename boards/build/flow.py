@@ -115,7 +115,7 @@ def make_layout(
 
 @contextlib.contextmanager
 def _tools_in(folder: Path, reporter: Reporter) -> Iterator[None]:
-    for tool in toolchain.PACKAGES:
+    for tool in toolchain.BUILDING:
         toolchain.find(tool)
     with toolchain.alone_in(folder, reporter):
         yield

@@ -137,7 +137,7 @@ class Maker:
         if not self._tools:
             # WebAssembly tools are compiled at their first run, which takes a while.
             with phase(self.reporter, self.board.name, "looking for tools"):
-                self._tools = {tool: toolchain.version(tool) for tool in toolchain.PACKAGES}
+                self._tools = {tool: toolchain.version(tool) for tool in toolchain.BUILDING}
         netlist = self._netlist or self._synthesise()
         started = time.monotonic()
         layout = Build(self.board, self.folder, self.reporter).place(seed, target_mhz)

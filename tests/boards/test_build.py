@@ -296,7 +296,7 @@ DEATHS = {
 
 
 @pytest.mark.parametrize("death", DEATHS)
-@pytest.mark.parametrize("tool", toolchain.PACKAGES)
+@pytest.mark.parametrize("tool", toolchain.BUILDING)
 def test_a_tool_that_dies_without_a_word_is_one_sentence(tool, death, tmp_path, monkeypatch):
     script, message = DEATHS[death]
     monkeypatch.setenv(toolchain.variable(tool), str(fake(tmp_path, "dying", script)))
