@@ -119,11 +119,12 @@ class Maker:
         key = hashlib.sha256(f"{self.design.key} {seed}".encode()).hexdigest()
         values = kept.get(self.board.name, key, self.reporter)
         if values is not None:
+            laid = Laid.from_values(values)
+            what = "serves again" if laid.layout.met else "missed the clock"
             self.reporter.say(
-                f"{self.board.name} (seed {seed}): the layout is kept from an earlier build, only "
-                "the contents of its memories change"
+                f"{self.board.name} (seed {seed}): the layout of an earlier build {what}"
             )
-            return Laid.from_values(values)
+            return laid
         laid = self._make(seed, target_mhz)
         try:
             kept.put(self.board.name, key, laid.values())

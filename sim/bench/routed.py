@@ -25,9 +25,9 @@ Json = dict[str, Any]
 def routed(board_name: str, preset_name: str, tries: int, digits: str) -> Json:
     """The report (`boards/build/layout.py`) of place and route of an engine on a board.
 
-    Reuses an earlier build of the same design, also one of ``residuum bitstream``. The memories
-    hold the digits network; their contents affect neither clock nor area. ``digits`` is the SHA-256
-    of its file.
+    Reuses an earlier build of the same design with any network, also one of ``residuum bitstream``.
+    The memories hold the digits network; their contents affect neither clock nor area. ``digits``
+    is the SHA-256 of its file.
     """
     board, reporter = find(board_name), reporter_here()
     bits = widest_bits(FILLING, preset_named(preset_name).weight_bits)

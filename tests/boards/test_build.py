@@ -30,6 +30,7 @@ from residuum.boards.catalogue import find
 from residuum.cli import main
 from residuum.commands.console import ConsoleReporter
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.contents import contents_digest
 from residuum.hw.isa.presets import PRESETS
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.library import load_network, network_name, widest_bits, zoo_file
@@ -621,8 +622,13 @@ def test_the_order_names_its_network(model, preset, name, bits, tmp_path):
     path.write_bytes(content)
     model = str(path) if model == "FILE" else model
     order, _ = bitstream.prepare(find("ulx3s"), model=model, preset_name=preset)
-    digest = sha256(content).hexdigest()
-    assert order.network == Network(name=name, weight_bits=bits, digest=digest)
+    words = bitstream.contents(load_network(str(path), bits), PRESETS[preset])
+    assert order.network == Network(
+        name=name,
+        weight_bits=bits,
+        digest=sha256(content).hexdigest(),
+        contents=contents_digest(words).hex(),
+    )
 
 
 def test_empty_memories_are_no_network():

@@ -1,6 +1,7 @@
 """Another network in a bitstream by replacement of memory contents, on a small design."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import io
 
 from residuum.boards.board import MHZ
-from residuum.boards.build import kept
+from residuum.boards.build import bitstream, kept
 from residuum.boards.build.flow import Order, build, make_layout
 from residuum.boards.build.laid import Maker
 from residuum.boards.build.layout import Build, Design, layout_file
@@ -18,6 +19,7 @@ from residuum.boards.build.pll import solve
 from residuum.boards.build.published import BITSTREAM
 from residuum.boards.build.top import add_clock
 from residuum.boards.catalogue import find
+from residuum.cli import main
 from residuum.hw.memory.block import BlockMemory
 from residuum.sw.errors import ResiduumError
 from tests.boards.recorder import Recorder
@@ -126,6 +128,36 @@ def test_other_contents_give_another_bitstream_of_the_same_design(tmp_path):
     files = {(tmp_path / str(seed) / BITSTREAM).read_bytes() for seed in (1, 2)}
     assert len(files) == 2
     assert reports[0]["digest"] == reports[1]["digest"]
+
+
+def test_a_layout_is_prepared_without_a_network(cache, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def prepare(board, *, model, **_):
+        asked.append(model)
+        return order_and_design(3)
+
+    monkeypatch.setenv("RESIDUUM_BUILD", str(tmp_path / "build"))
+    monkeypatch.setattr(bitstream, "prepare", prepare)
+    assert main(["bitstream", "ulx3s-12f", "--prepare"]) == 0
+    told = capsys.readouterr()
+    assert asked == [""]
+    assert "ulx3s-12f (seed 1): the layout of an earlier build serves again" in told.err
+    assert f"the layout is kept in {cache}; a bitstream now takes seconds" in told.out
+    assert not (tmp_path / "build" / "ulx3s-12f" / BITSTREAM).exists()
+
+
+@pytest.mark.usefixtures("cache", "no_placement")
+def test_a_layout_that_missed_its_clock_is_not_made_again(tmp_path, monkeypatch):
+    order, design = order_and_design(1)
+    laid = Maker(order.board, design, tmp_path).laid(1, order.target_mhz)
+    slow = replace(laid, layout=replace(laid.layout, met=False, fmax_mhz=90))
+    monkeypatch.setattr(Maker, "_make", lambda *_: slow)
+    design.key, reporter = "slow", Recorder()
+    for _ in range(2):
+        with pytest.raises(ResiduumError, match="ulx3s-12f reaches 90.0 MHz, 10.0 MHz less"):
+            build(order, design, tmp_path / "build", reporter)
+    assert reporter.lines == ["ulx3s-12f (seed 1): the layout of an earlier build missed the clock"]
 
 
 def damaged(path):
