@@ -24,7 +24,7 @@ from residuum.sw.pieces.run import Piece, Pool, run
 from residuum.sw.progress import SILENT, Reporter, reporter_here
 
 BOARDS = ("ulx3s-12f", "icesugar-pro")
-NETWORKS = ("digits", "mnist", "fashion")
+NETWORKS = ("digits", "mnist", "mnist-radix")
 # What a replacement may take, process start included, on an idle machine.
 ALLOWED_SECONDS = 20
 

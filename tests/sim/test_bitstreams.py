@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from residuum.boards.build.bitstream import prepare
+from residuum.boards.catalogue import find
 from residuum.cli import main
 from residuum.sim.bench import bitstreams
 from tests.folders import work_in
@@ -27,6 +29,12 @@ def test_three_networks_on_two_boards_give_the_files_of_full_builds():
         (board, network, True) for board in bitstreams.BOARDS for network in bitstreams.NETWORKS
     ]
     assert all(10 * row["replaced_seconds"] < row["layout_seconds"] for row in rows)
+
+
+@pytest.mark.parametrize("board", bitstreams.BOARDS)
+@pytest.mark.parametrize("network", bitstreams.NETWORKS)
+def test_the_networks_fit_the_boards(board, network):
+    assert prepare(find(board), model=network)[0].network is not None
 
 
 def command(monkeypatch, tmp_path, *rows):
