@@ -55,6 +55,7 @@ COMMANDS = (
     Command("netlist", "simulate the ECP5 netlists, compare every spike"),
     Command("boards", "list the supported boards"),
     Command("bitstream", "build the bitstream of a board"),
+    Command("inspect", "what a bitstream holds, compared with a network"),
     Command("program", "load a bitstream into a board"),
     Command("timing", "Fmax on boards, over several seeds"),
     Command("verilog", "the engine as a Verilog core, for other designs"),

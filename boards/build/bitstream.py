@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from residuum.boards.board import MHZ, Board
-from residuum.boards.build.layout import Design, Network, Order, elaborate
-from residuum.boards.build.pll import solve
+from residuum.boards.build.flow import Network, Order
+from residuum.boards.build.layout import Design
+from residuum.boards.build.pll import PllDividers, solve
 from residuum.boards.build.top import BoardTop
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.contents import CONTENTS_DIGEST_BYTES, contents_digest
 from residuum.hw.isa.presets import CLOCKS
 from residuum.sw.compiler.fit import block_memory_need, describe_sizes, device_of, engine_named
 from residuum.sw.compiler.program import compile_network
@@ -21,9 +23,17 @@ from residuum.sw.network.library import (
     network_name,
     widest_bits,
 )
+from residuum.sw.pieces.depends import code_digest
+from residuum.sw.pieces.store import digest_of
 
 # Bytes of the program name in a device's identity.
 NAME_CHARACTERS = 16
+# What the layout of a design depends on.
+LAYOUT_SOURCES = (
+    "residuum.boards.build.laid",
+    "residuum.boards.build.top",
+    "residuum.boards.catalogue",
+)
 
 
 def prepare(
@@ -61,8 +71,7 @@ def prepare(
     memories = block_memory_need(config, device_of(board.preset))
     if not memories.fits:
         raise ResiduumError(memories.sentence)
-    if bits is None and not is_path(model):
-        bits = widest_bits(model, min(DEFAULT_BITS, config.weight_bits))
+    bits = _bits(model, bits, config)
     usual_mhz = min(board.target_mhz, CLOCKS.get(preset_name, board.target_mhz))
     target_mhz = usual_mhz if freq is None else freq
     dividers = solve(board.oscillator_hz, round(target_mhz * MHZ))
@@ -71,17 +80,26 @@ def prepare(
         loaded = load_network(model, bits)
         program = contents(loaded, config)
         name = network_name(model, bits)
-        file_digest = digest_of_file(network_file(model, bits))
-        network = Network(name=name, weight_bits=loaded.weight_bits, digest=file_digest)
-    try:
-        design = elaborate(
-            board,
-            lambda digest: BoardTop(
-                board, config, dividers, digest=digest, program=program, name=program_name(name)
-            ),
+        network = Network(
+            name=name,
+            weight_bits=loaded.weight_bits,
+            digest=digest_of_file(network_file(model, bits)),
+            contents=contents_digest(program).hex(),
         )
-    except ValueError as error:
-        raise ResiduumError(f"{board.name} cannot be built like this: {error}") from None
+
+    def make_top(digest: bytes | None) -> BoardTop:
+        if digest is None:
+            return BoardTop(board, config, dividers, digest=b"")
+        return BoardTop(
+            board,
+            config,
+            dividers,
+            digest=identity_digest(digest, program),
+            program=program,
+            name=program_name(name),
+        )
+
+    design = Design(board, make_top, key=layout_key(board, config, dividers))
     order = Order(
         board=board,
         preset=describe_sizes(preset_name, sizes),
@@ -93,6 +111,34 @@ def prepare(
         tries=tries,
     )
     return order, design
+
+
+def memory_contents(
+    model: str, bits: int | None, config: EngineConfig
+) -> tuple[str, Mapping[int, int]]:
+    """The name of a network, and its `contents` on an engine; ``model`` and ``bits`` are those of
+    `prepare`."""
+    bits = _bits(model, bits, config)
+    return network_name(model, bits), contents(load_network(model, bits), config)
+
+
+def _bits(model: str, bits: int | None, config: EngineConfig) -> int | None:
+    if bits is None and not is_path(model):
+        return widest_bits(model, min(DEFAULT_BITS, config.weight_bits))
+    return bits
+
+
+def layout_key(board: Board, config: EngineConfig, dividers: PllDividers) -> str:
+    """A digest of everything that the layout of a design depends on, except its seed: board, sizes,
+    clock, sources and tools."""
+    sources = [code_digest(module) for module in LAYOUT_SOURCES]
+    return digest_of([board.name, config, dividers, sources], {}).hex()
+
+
+def identity_digest(design: bytes, program: Mapping[int, int] | None) -> bytes:
+    """The digest in a device's identity: 8 bytes of that of the design, without a network, and 8 of
+    that of the network (`contents_digest`)."""
+    return design[:CONTENTS_DIGEST_BYTES] + contents_digest(program or {})
 
 
 def contents(network: IntegerNetwork, config: EngineConfig) -> Mapping[int, int]:

@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 
 from residuum.boards.build.bitstream import prepare
-from residuum.boards.build.layout import Build, Design
+from residuum.boards.build.layout import NETLIST, Build
 from residuum.boards.build.toolchain import alone_in
 from residuum.boards.catalogue import find
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import build_folder, digest_of_file
 from residuum.sw.network.library import is_path, network_file
 from residuum.sw.progress import reporter_here
-
-NETLIST = "top.netlist.json"
 
 
 def network_digest(model: str = "", bits: int | None = None, **_: Any) -> str:
@@ -40,13 +38,13 @@ def synthesised(board: str, options: dict[str, Any], network: str) -> dict[str, 
     with reporter.task(f"{board}: elaboration"):
         order, design = prepare(device, **options)
     with alone_in(folder, reporter):
-        resources = Build(device, design, folder, reporter).synthesise()
+        resources = Build(device, folder, reporter).synthesise(design.source)
         netlist = np.fromfile(folder / NETLIST, np.uint8)
     return {
         "order": {key: getattr(order, key) for key in ("preset", "lanes", "steps", "target_mhz")},
         "resources": asdict(resources),
         "netlist": netlist,
-        "constraints": design.constraints,
+        "constraints": design.source.constraints,
     }
 
 
@@ -58,5 +56,5 @@ def placed(
     with alone_in(folder, reporter_here()):
         netlist.tofile(folder / NETLIST)
         (folder / "top.lpf").write_text(constraints)
-        build = Build(find(board), Design("", constraints, b""), folder, reporter_here())
+        build = Build(find(board), folder, reporter_here())
         return asdict(build.place(seed, target_mhz))

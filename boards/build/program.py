@@ -5,7 +5,7 @@ from pathlib import Path
 
 from residuum.boards.board import Board
 from residuum.boards.build import toolchain
-from residuum.boards.build.layout import BITSTREAM
+from residuum.boards.build.published import BITSTREAM
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import build_folder, shown, told
 

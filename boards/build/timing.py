@@ -6,7 +6,8 @@ from statistics import median
 from typing import Any
 
 from residuum.boards.board import Board
-from residuum.boards.build.layout import Layout, Order
+from residuum.boards.build.flow import Order
+from residuum.boards.build.layout import Layout
 from residuum.boards.build.placed import network_digest, placed, synthesised
 from residuum.boards.build.synth import Resources
 from residuum.sw.files import build_folder, write_json

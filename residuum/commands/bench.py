@@ -21,6 +21,7 @@ examples:
   residuum bench --models digits               one network; the page is build/bench/results.md
   residuum bench --models digits,mnist --page docs/results.md
   residuum bench --images 20 --no-build        quick: few images, no clock and no area
+  residuum bench --bitstreams                  seconds of a bitstream: full build and replacement
   residuum bench --cluster tcp://host:8786     on a Dask cluster, see docs/cluster.md
 
 `make bench` does the same as the first example, from a fresh clone.
@@ -54,6 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="try at most N seeds of place and route until the board's clock is met "
         "(default %(default)s)",
     )
+    parser.add_argument(
+        "--bitstreams",
+        action="store_true",
+        help="instead, build the bitstreams of two boards with three networks, in full and by "
+        "replacement of the memory contents, and compare the files; takes over an hour, once",
+    )
     add_allow_modified(parser)
     add_pool(parser)
     parser.add_argument(
@@ -81,6 +88,8 @@ def _page(*, whole: bool) -> Path:
 
 def run(args: argparse.Namespace) -> int:
     """Measure all rows, write report and page, print the table."""
+    if args.bitstreams:
+        return _bitstreams(args)
     from residuum.commands.console import data_access, say_written, write_report
     from residuum.commands.tables import print_records
     from residuum.sim.bench.bench import bench, bench_folder, chosen, complaints
@@ -113,6 +122,37 @@ def run(args: argparse.Namespace) -> int:
     write_whole(page, render(report).encode())
     say_written(page)
     complained = complaints(results)
+    for sentence in complained:
+        print(f"residuum: {sentence}", file=sys.stderr)
+    return int(bool(complained))
+
+
+def _bitstreams(args: argparse.Namespace) -> int:
+    from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.commands.tables import print_records
+    from residuum.sim.bench.bench import bench_folder
+    from residuum.sim.bench.bitstreams import BOARDS, NETWORKS, complaints, measure
+    from residuum.sw.files import require_writable
+
+    path = args.json or bench_folder() / "bitstreams.json"
+    require_writable(path)
+    rows = measure(BOARDS, NETWORKS, tries=args.tries, reporter=ConsoleReporter())
+    headings = ("full build s", "replacement s")
+    print_records(
+        [
+            {
+                "board": row["board"],
+                "network": row["network"],
+                headings[0]: f"{row['full_seconds']:.0f}",
+                headings[1]: f"{row['replaced_seconds']:.1f}",
+                "the same file": "yes" if row["equal"] else "no",
+            }
+            for row in rows
+        ],
+        numbers=headings,
+    )
+    write_report(path, {"command": "residuum bench --bitstreams", "rows": rows})
+    complained = complaints(rows)
     for sentence in complained:
         print(f"residuum: {sentence}", file=sys.stderr)
     return int(bool(complained))

@@ -14,12 +14,16 @@ from residuum.commands.arguments import (
 DESCRIPTION = """\
 Build the bitstream of a board with yosys, nextpnr-ecp5 and ecppack; native programs in PATH are
 preferred. Writes build/BOARD/residuum.bit and build/BOARD/report.json. A build that fails or misses
-its clock ends with status 1 and leaves an earlier bitstream and its report unchanged."""
+its clock ends with status 1 and leaves an earlier bitstream and its report unchanged.
+
+The first build of a board places and routes it, which takes minutes. The layout is kept in the
+user's cache and serves every network: later builds replace the memory contents, in seconds."""
 EXAMPLES = """\
 examples:
   residuum bitstream ulx3s-12f                  with the digits network, ready at power-up
   residuum bitstream ulx3s --model mnist        with another network
   residuum bitstream ulx3s --model ''           with empty memories
+  residuum bitstream ulx3s --prepare            only make the layout, for networks to come
   residuum bitstream ulx3s --freq 170           with another clock than the board's default
   residuum bitstream orangecrab-85f --preset 45f
   residuum bitstream ulx3s --model my.npz --weight-rows 4096 --feature-rows 1024
@@ -109,21 +113,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="try at most N seeds, from --seed on, until the clock is met (default %(default)s)",
     )
+    parser.add_argument(
+        "--prepare",
+        action="store_true",
+        help="make and keep the layout, but no bitstream; needs no network",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Build, and print the clock, the area and the paths of the files."""
     from residuum.boards.build.bitstream import prepare
-    from residuum.boards.build.layout import BITSTREAM, REPORT, build
+    from residuum.boards.build.flow import build, make_layout
+    from residuum.boards.build.kept import kept_folder
+    from residuum.boards.build.published import BITSTREAM, REPORT
     from residuum.boards.catalogue import find
     from residuum.commands.console import ConsoleReporter, say_written
-    from residuum.sw.files import build_folder
+    from residuum.sw.files import build_folder, shown
 
     board, reporter = find(args.board), ConsoleReporter()
+    options = design_options(args) | ({"model": ""} if args.prepare else {})
     with reporter.task(f"{board.name}: elaboration"):
-        order, design = prepare(board, **design_options(args), seed=args.seed, tries=args.tries)
+        order, design = prepare(board, **options, seed=args.seed, tries=args.tries)
     folder = build_folder() / board.name
-    report = build(order, design, folder, reporter)
+    work = make_layout if args.prepare else build
+    report = work(order, design, folder, reporter)
     offered = report["available"]
     shares = ", ".join(f"{report[key]:,} of {offered[key]:,} {key.upper()}" for key in offered)
     print(
@@ -136,5 +149,8 @@ def run(args: argparse.Namespace) -> int:
             f"note: this takes more {' and '.join(beyond)} than the data sheet of the "
             f"{board.device} names"
         )
-    say_written(folder / BITSTREAM, folder / REPORT)
+    if args.prepare:
+        print(f"the layout is kept in {shown(kept_folder())}; a bitstream now takes seconds")
+    else:
+        say_written(folder / BITSTREAM, folder / REPORT)
     return 0

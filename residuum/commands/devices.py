@@ -45,9 +45,26 @@ def prepare(
         elif differing := classifier.differing_words(done=task.advance):
             raise ResiduumError(
                 f"{device.link.name} does not hold {network.name}: {differing} of {words} words "
-                f"differ; leave --loaded out to load it"
+                f"differ{bitstream_note(classifier)}; leave --loaded out to load it"
             )
     return classifier
+
+
+def bitstream_note(classifier: Classifier) -> str:
+    """What the bitstream of the device held at power-up, by the digest in its identity; empty for a
+    device without one, such as a simulated one."""
+    from residuum.hw.isa.contents import CONTENTS_DIGEST_BYTES, contents_digest
+
+    identity, program = classifier.device.identity, classifier.program
+    if not any(identity.digest):
+        return ""
+    writes = dict(zip(program.addresses.tolist(), program.words.tolist(), strict=True))
+    held = identity.digest[-CONTENTS_DIGEST_BYTES:]
+    if held == contents_digest(writes):
+        return " since power-up, although its bitstream has it"
+    if not any(held):
+        return ", and its bitstream has no network"
+    return f", and its bitstream has {identity.name} (digest {held.hex()})"
 
 
 def describe_device(device: Device) -> str:

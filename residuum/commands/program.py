@@ -24,8 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from residuum.boards.build.layout import MISSED, described, read_report
     from residuum.boards.build.program import bitstream_of, load
+    from residuum.boards.build.published import MISSED, described, read_report
     from residuum.boards.catalogue import find
     from residuum.sw.files import build_folder
 

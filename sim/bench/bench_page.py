@@ -298,8 +298,8 @@ def _build_notes(rows: Sequence[Row]) -> str:
     lines = [
         "All speeds of this page are given at *clock*, which the board's PLL makes. *Fmax* is what "
         "the design reaches with the first seed of place and route that meets the clock, or with "
-        "the best if none does. The memories of the routed design hold the digits network; a "
-        "bitstream with another network is placed and routed again."
+        "the best if none does. The layout serves every network: only the contents of the memories "
+        "change."
     ]
     for (board, preset), build in builds.items():
         if not build["met"]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from residuum.boards.build.bitstream import prepare
-from residuum.boards.build.layout import MISSED, REPORT, build
+from residuum.boards.build.flow import build
+from residuum.boards.build.published import MISSED, REPORT
 from residuum.boards.catalogue import find
 from residuum.sw.compiler.fit import preset_named
 from residuum.sw.errors import ResiduumError
@@ -24,9 +25,9 @@ Json = dict[str, Any]
 def routed(board_name: str, preset_name: str, tries: int, digits: str) -> Json:
     """The report (`boards/build/layout.py`) of place and route of an engine on a board.
 
-    Reuses an earlier build of the same design, also one of ``residuum bitstream``. The memories
-    hold the digits network; their contents affect neither clock nor area. ``digits`` is the SHA-256
-    of its file.
+    Reuses an earlier build of the same design with any network, also one of ``residuum bitstream``.
+    The memories hold the digits network; their contents affect neither clock nor area. ``digits``
+    is the SHA-256 of its file.
     """
     board, reporter = find(board_name), reporter_here()
     bits = widest_bits(FILLING, preset_named(preset_name).weight_bits)

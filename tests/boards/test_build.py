@@ -15,25 +15,22 @@ import pytest
 from rich.console import Console
 
 from residuum.boards.build import bitstream, toolchain
-from residuum.boards.build.layout import (
+from residuum.boards.build.flow import SOLD_AS, Network, build
+from residuum.boards.build.layout import Build, read_layout, register_name
+from residuum.boards.build.progress import LayoutLog, Step, SynthesisLog, phase
+from residuum.boards.build.published import (
     BITSTREAM,
     MISSED,
     REPORT,
-    SOLD_AS,
-    Build,
-    Network,
-    build,
     described,
     publish,
-    read_layout,
     read_report,
-    register_name,
 )
-from residuum.boards.build.progress import LayoutLog, Step, SynthesisLog, phase
 from residuum.boards.catalogue import find
 from residuum.cli import main
 from residuum.commands.console import ConsoleReporter
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.contents import contents_digest
 from residuum.hw.isa.presets import PRESETS
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.library import load_network, network_name, widest_bits, zoo_file
@@ -58,6 +55,7 @@ KEYS = [
         "tries",
         "digest",
         "tools",
+        "layout_seconds",
         "seconds",
     ),
 ]
@@ -299,17 +297,17 @@ DEATHS = {
 
 
 @pytest.mark.parametrize("death", DEATHS)
-@pytest.mark.parametrize("tool", toolchain.PACKAGES)
+@pytest.mark.parametrize("tool", toolchain.BUILDING)
 def test_a_tool_that_dies_without_a_word_is_one_sentence(tool, death, tmp_path, monkeypatch):
     script, message = DEATHS[death]
     monkeypatch.setenv(toolchain.variable(tool), str(fake(tmp_path, "dying", script)))
     order, design = order_and_design(150)
-    steps = Build(order.board, design, tmp_path)
+    steps = Build(order.board, tmp_path)
     (tmp_path / "top.netlist.json").write_text("{}")
     step = {
-        "yosys": steps.synthesise,
+        "yosys": lambda: steps.synthesise(design.source),
         "nextpnr-ecp5": lambda: steps.place(1, 150),
-        "ecppack": lambda: steps.pack(1),
+        "ecppack": lambda: steps.pack("layout-1.config"),
     }[tool]
     with pytest.raises(ResiduumError) as caught:
         step()
@@ -372,9 +370,8 @@ def test_a_tool_that_is_killed_after_its_report_has_not_missed_the_clock(tmp_pat
     (tmp_path / "slow.json").write_text(json.dumps(layout_report((150, 140))))
     program = fake(tmp_path, "dying", "cp slow.json layout-1.json; kill -9 $$")
     monkeypatch.setenv("NEXTPNR_ECP5", str(program))
-    order, design = order_and_design(150)
     with pytest.raises(ResiduumError, match="nextpnr-ecp5 was stopped by SIGKILL"):
-        Build(order.board, design, tmp_path).place(1, 150)
+        Build(find("ulx3s-12f"), tmp_path).place(1, 150)
 
 
 def test_tables_of_lut_memories_are_counted_with_their_write_ports():
@@ -619,19 +616,22 @@ def test_the_name_of_the_program_fits_its_field(model, bits, name):
         ("FILE", "12f", "[x]", 4),
     ],
 )
-def test_the_order_names_its_network(model, preset, name, bits, tmp_path, monkeypatch):
-    monkeypatch.setattr(bitstream, "elaborate", lambda *_: None)
+def test_the_order_names_its_network(model, preset, name, bits, tmp_path):
     content = zoo_file("digits", bits).read_bytes()
     path = tmp_path / "[x].npz"
     path.write_bytes(content)
     model = str(path) if model == "FILE" else model
     order, _ = bitstream.prepare(find("ulx3s"), model=model, preset_name=preset)
-    digest = sha256(content).hexdigest()
-    assert order.network == Network(name=name, weight_bits=bits, digest=digest)
+    words = bitstream.contents(load_network(str(path), bits), PRESETS[preset])
+    assert order.network == Network(
+        name=name,
+        weight_bits=bits,
+        digest=sha256(content).hexdigest(),
+        contents=contents_digest(words).hex(),
+    )
 
 
-def test_empty_memories_are_no_network(monkeypatch):
-    monkeypatch.setattr(bitstream, "elaborate", lambda *_: None)
+def test_empty_memories_are_no_network():
     assert bitstream.prepare(find("ulx3s"))[0].network is None
 
 
@@ -639,8 +639,8 @@ def test_the_network_of_the_order_is_in_the_report(built, tmp_path, monkeypatch)
     """Nothing else in the report depends on the network; null means empty memories."""
     assert built[1]["network"] is None
     order, design = order_and_design(100)
-    network = Network(name="mine", weight_bits=4, digest="00")
+    network = Network(name="mine", weight_bits=4, digest="00", contents="11")
     report = build(replace(order, network=network), design, tmp_path)
-    assert report["network"] == {"name": "mine", "weight_bits": 4, "digest": "00"}
+    assert report["network"] == {"name": "mine", "weight_bits": 4, "digest": "00", "contents": "11"}
     assert described(report) == "mine, preset 12f, 100 MHz"
     assert described({**report, "network": None}) == "empty memories, preset 12f, 100 MHz"

@@ -5,7 +5,8 @@ import pytest
 
 from residuum.boards.build import placed as pieces
 from residuum.boards.build import timing
-from residuum.boards.build.layout import Layout, Order
+from residuum.boards.build.flow import Order
+from residuum.boards.build.layout import Layout
 from residuum.boards.build.synth import count
 from residuum.boards.catalogue import find
 from residuum.cli import main

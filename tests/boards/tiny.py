@@ -5,23 +5,23 @@ from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 from residuum.boards.board import MHZ, Board
-from residuum.boards.build.layout import Order, elaborate
+from residuum.boards.build.flow import Order
+from residuum.boards.build.layout import Design
 from residuum.boards.build.pll import PllDividers, solve
 from residuum.boards.build.top import StatusLeds, add_clock, add_steady
 from residuum.boards.catalogue import find
 
 
 class Blinky(Elaboratable):
-    """A counter with the digest as start value, connected to an LED."""
+    """A counter, connected to an LED."""
 
-    def __init__(self, dividers: PllDividers, digest: bytes):
+    def __init__(self, dividers: PllDividers):
         self.dividers = dividers
-        self.digest = digest
 
     def elaborate(self, platform):
         m = Module()
         reset = add_clock(m, platform, self.dividers)
-        count = Signal(24, init=int.from_bytes(self.digest[:3], "little"))
+        count = Signal(24)
         m.d.sync += count.eq(count + 1)
         with m.If(reset):
             m.d.sync += count.eq(count.init)
@@ -63,5 +63,5 @@ def order_and_design(target_mhz, name="ulx3s-12f", *, echo=False):
         seed=1,
     )
     if echo:
-        return order, elaborate(board, lambda digest: Echo(board, dividers))
-    return order, elaborate(board, lambda digest: Blinky(dividers, digest))
+        return order, Design(board, lambda digest: Echo(board, dividers))
+    return order, Design(board, lambda digest: Blinky(dividers))

@@ -1,11 +1,12 @@
 """Contents: host writes, converted to memory words."""
 
 import random
+from hashlib import sha256
 
 import pytest
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.contents import STORED, Contents
+from residuum.hw.isa.contents import STORED, Contents, contents_digest
 from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS
 from residuum.hw.isa.host_map import HostMap, Region
 from tests.hw.simulation import refusal
@@ -74,3 +75,10 @@ def test_what_cannot_be_stored_is_refused(address, word, error):
     kind, message = refusal(lambda: Contents(CONFIG, {address: word}))
     assert kind is ValueError
     assert message.startswith(error)
+
+
+def test_the_digest_of_contents_is_that_of_sorted_addresses_and_words():
+    pairs = bytes([3, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 7, 0, 0, 0])
+    assert contents_digest({5: 7, 3: 1}) == sha256(pairs).digest()[:8]
+    assert contents_digest({5: 7, 3: 2}) != contents_digest({5: 7, 3: 1})
+    assert contents_digest({}) == bytes(8)
