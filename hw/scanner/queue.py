@@ -49,10 +49,11 @@ class Queue(wiring.Component):
         read = words.read_port(domain="comb")
         written = Signal(range(QUEUE_DEPTH))
         taken = Signal(range(QUEUE_DEPTH))
-        # Number of words in the memory, and whether it is above 0.
-        count = Signal(range(QUEUE_DEPTH + 1))
-        some = Signal()
-        advance = Signal()
+        # `some`: there are words in the memory. `count`: their number, where a word that has just
+        # left (`left`) still counts; so `take`, which comes late in a cycle, reaches no adder.
+        count = Signal(range(QUEUE_DEPTH + 2))
+        some, several = Signal(), Signal()
+        advance, left = Signal(), Signal()
         data = Signal(self.width, reset_less=True)
         m.d.comb += [
             write.addr.eq(written),
@@ -60,12 +61,14 @@ class Queue(wiring.Component):
             write.en.eq(self.write),
             read.addr.eq(taken),
             advance.eq(some & (~self.valid | self.take)),
+            several.eq(count[2:].any() | (count[1] & (count[0] | ~left))),
             self.data.eq(data),
         ]
         m.d.sync += [
             written.eq(written + self.write),
-            count.eq(count + change(self.write, advance)),
-            some.eq(self.write | Mux(advance, count[1:].any(), some)),
+            left.eq(advance),
+            count.eq(count + change(self.write, left)),
+            some.eq(self.write | Mux(advance, several, some)),
             self.valid.eq(some | (self.valid & ~self.take)),
         ]
         with m.If(advance):
