@@ -24,8 +24,8 @@ class RefreshDebt(wiring.Component):
     """How many refresh commands are owed: `AT_START` of them from the beginning, then another one
     in each interval while ``running``. ``done`` takes one off.
 
-    ``owed``: how many, 15 if more. ``overdue``: `POSTPONED` or more; the caller then issues all
-    within the following interval.
+    ``owed``: how many, 15 if more. ``overdue``: `POSTPONED` or more in the cycle before; the
+    caller then issues all within the following interval.
     """
 
     def __init__(self, part: Part, timing: Timing):
@@ -47,14 +47,10 @@ class RefreshDebt(wiring.Component):
         m.d.sync += tick.eq(time == self.interval - 2)
         with m.If(self.running):
             m.d.sync += time.eq(Mux(tick, 0, time + 1))
-        following = Signal.like(owed)
-        m.d.comb += following.eq(owed)
-        with m.If(tick & self.running & ~self.done & ~owed.all()):
-            m.d.comb += following.eq(owed + 1)
-        with m.If(self.done & ~(tick & self.running)):
-            m.d.comb += following.eq(owed - 1)
-        m.d.sync += [
-            owed.eq(following),
-            self.overdue.eq(following >= POSTPONED),
-        ]
+        more = tick & self.running
+        with m.If(more & ~self.done & ~owed.all()):
+            m.d.sync += owed.eq(owed + 1)
+        with m.If(self.done & ~more):
+            m.d.sync += owed.eq(owed - 1)
+        m.d.sync += self.overdue.eq(owed >= POSTPONED)
         return m

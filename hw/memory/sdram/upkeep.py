@@ -78,7 +78,9 @@ class Upkeep(wiring.Component):
                 with m.Else():
                     m.d.sync += self.phase.eq(Phase.RUN)
             with m.Case(Phase.RUN):
-                m.d.sync += self.stop.eq(debt.overdue | (debt.owed.any() & ~self.waiting & self.idle))
+                m.d.sync += self.stop.eq(
+                    debt.overdue | (debt.owed.any() & ~self.waiting & self.idle)
+                )
                 with m.If(self.stop & self.idle):
                     m.d.sync += [self.stop.eq(0), self.phase.eq(Phase.CLOSE)]
         return m
