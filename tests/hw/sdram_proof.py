@@ -32,9 +32,7 @@ class Proof(wiring.Component):
         self.rules = Rules(part, timing)
         self.burst = Burst(part)
         members = self.controller.signature.members
-        super().__init__(
-            {"clk": In(1)} | {name: members[name] for name in ("reads", "writes")}
-        )
+        super().__init__({"clk": In(1)} | {name: members[name] for name in ("reads", "writes")})
 
     def elaborate(self, platform):
         m = Module()

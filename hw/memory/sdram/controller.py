@@ -46,7 +46,9 @@ class Controller(wiring.Component):
     writes : In(stream of write_layout)
     words : Out(stream of WORD, always ready)
         The words of all reads, in order, eight cycles in a row for a burst. Nothing stops them:
-        whoever sends a read has room for all its words.
+        whoever sends a read has room for all its words. With the chip connected directly, and
+        142 MHz, the first word comes 11 cycles after its command if the controller was idle and the
+        row is open, 15 if its bank is closed, 18 if another row is open.
     started : Out(1)
         The chip is initialised. Commands may come before.
     """
