@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Array, Cat, ClockSignal, Elaboratable, Instance, Module, Mux, Signal
@@ -15,6 +16,8 @@ from residuum.sim.sdram.burst import Burst
 from residuum.sim.sdram.retention import Retention
 from residuum.sim.sdram.rules import Rule, Rules
 
+# The Verilog file with the words of a chip, for `Chip(verilog=True)`.
+STORAGE = Path(__file__).with_name("storage.sv")
 # What the pins read while nobody drives them.
 FLOATING = 0xF10A
 # What the words of a lost row read.
@@ -43,6 +46,9 @@ class Faults:
     unrefreshed: int | None = None
 
 
+NO_FAULTS = Faults()
+
+
 class Chip(wiring.Component):
     """An SDR SDRAM chip that runs at the clock ``sync``.
 
@@ -68,7 +74,7 @@ class Chip(wiring.Component):
     """
 
     def __init__(
-        self, part: Part, timing: Timing, *, verilog: bool = False, faults: Faults = Faults()
+        self, part: Part, timing: Timing, *, verilog: bool = False, faults: Faults = NO_FAULTS
     ):
         self.part = part
         self.timing = timing

@@ -11,6 +11,7 @@ from residuum.hw.memory.sdram.bus import Command, SdramBus
 from residuum.hw.memory.sdram.parts import ADDRESS_BITS, BANKS, LONGEST, Part, Timing
 from residuum.sim.sdram.start import Start
 
+
 class Rule(IntEnum):
     """Bits of `Rules.broken`; comments give the name of the time in data sheets."""
 
