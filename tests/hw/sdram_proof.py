@@ -22,6 +22,20 @@ from residuum.sim.sdram.start import REFRESHES
 # The times of all parts at their clock, with few rows and columns, and a short pause.
 FEW = replace(SLOWEST, rows=4, columns=16, pause=40)
 
+# Times of a cycle or two, so that rows are opened after a few cycles.
+FAST = replace(
+    FEW,
+    activate_to_activate=21,
+    activate_to_precharge=14,
+    activate_to_column=7,
+    precharge_to_activate=14,
+    other_bank=7,
+    refresh=14,
+    write_to_precharge=7,
+    mode_to_command=14,
+    pause=7,
+)
+
 
 class Proof(wiring.Component):
     """Its inputs are free; every cycle holds the assertions."""

@@ -104,7 +104,7 @@ def test_the_first_word_comes_soon():
             await wait(ctx, 30)
 
     run(board, measure)
-    assert waits == [15, 11, 18, 15]
+    assert waits == [13, 11, 16, 13]
 
 
 def test_refreshes_wait_for_a_pause():

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.logic import select
 from residuum.hw.memory.sdram.bus import A10, Command, SdramBus, mode_register
 from residuum.hw.memory.sdram.columns import Columns
-from residuum.hw.memory.sdram.layouts import WORD, read_layout, write_layout
+from residuum.hw.memory.sdram.layouts import WORDS, read_layout, write_layout
 from residuum.hw.memory.sdram.opener import Opener, Step
 from residuum.hw.memory.sdram.parts import Part, Timing
 from residuum.hw.memory.sdram.receiver import Receiver
@@ -44,11 +44,11 @@ class Controller(wiring.Component):
     reads : In(stream of read_layout)
         Bursts of 8 words.
     writes : In(stream of write_layout)
-    words : Out(stream of WORD, always ready)
+    words : Out(WORDS)
         The words of all reads, in order, eight cycles in a row for a burst. Nothing stops them:
         whoever sends a read has room for all its words. With the chip connected directly, and
         142 MHz, the first word comes 11 cycles after its command if the controller was idle and the
-        row is open, 15 if its bank is closed, 18 if another row is open.
+        row is open, 13 if its bank is closed, 16 if another row is open.
     started : Out(1)
         The chip is initialised. Commands may come before.
     """
@@ -73,7 +73,7 @@ class Controller(wiring.Component):
                 "bus": Out(SdramBus()),
                 "reads": In(stream.Signature(read_layout(part))),
                 "writes": In(stream.Signature(write_layout(part))),
-                "words": Out(stream.Signature(WORD, always_ready=True)),
+                "words": Out(WORDS),
                 "started": Out(1),
             }
         )

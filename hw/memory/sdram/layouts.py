@@ -1,6 +1,7 @@
 """Commands and segments of the SDRAM controller."""
 
-from amaranth.lib import data
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 
 from residuum.hw.memory.sdram.parts import BANK_BITS, BURST, WIDTH, Part
 
@@ -47,3 +48,6 @@ def segment_layout(part: Part) -> data.StructLayout:
 
 # A word read, and whether it is the last of its command.
 WORD = data.StructLayout({"data": WIDTH, "last": 1})
+# A word in each cycle with `valid`. A stream without back-pressure: a port, unlike a stream that is
+# always ready, can be one of a top.
+WORDS = wiring.Signature({"valid": Out(1), "payload": Out(WORD)})

@@ -1,10 +1,10 @@
 """The words of reads, from the data pins."""
 
 from amaranth.hdl import Cat, Elaboratable, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.memory.sdram.layouts import WORD
+from residuum.hw.memory.sdram.layouts import WORDS
 from residuum.hw.memory.sdram.parts import BURST, WIDTH
 
 
@@ -17,7 +17,7 @@ class Receiver(wiring.Component):
         A read is decided in this cycle; it is the last of its command.
     data_in : In(16)
         Its first word comes ``delay`` cycles after ``read``, the others in the cycles after it.
-    words : Out(stream of WORD, always ready)
+    words : Out(WORDS)
         The words, a cycle later.
     """
 
@@ -28,7 +28,7 @@ class Receiver(wiring.Component):
                 "read": In(1),
                 "final": In(1),
                 "data_in": In(WIDTH),
-                "words": Out(stream.Signature(WORD, always_ready=True)),
+                "words": Out(WORDS),
             }
         )
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.memory.sdram.layouts import WORD, address_layout, read_layout, write_layout
+from residuum.hw.memory.sdram.layouts import WORDS, address_layout, read_layout, write_layout
 from residuum.hw.memory.sdram.parts import BURST, WIDTH, Part
 from residuum.hw.memory.sdram.patterns import SEED_BITS, Pattern, PatternWords
 
@@ -58,7 +58,7 @@ class MemoryTester(wiring.Component):
                 "first_read": Out(WIDTH),
                 "reads": Out(stream.Signature(read)),
                 "writes": Out(stream.Signature(write)),
-                "words": In(stream.Signature(WORD, always_ready=True)),
+                "words": In(WORDS),
             }
         )
 

@@ -6,6 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.hw.memory.sdram.parts import BURST, LONGEST, Timing
 
+# From the end of the opener's wait for a row to the first command in it, at least.
+OFFER_TO_COMMAND = 2
+
 
 class Timers(wiring.Component):
     """Which times have passed since the commands that the other members name.
@@ -21,7 +24,7 @@ class Timers(wiring.Component):
     may_activate, may_precharge : Out(1)
         The precharge also needs the end of the bursts in its bank.
     row_open : Out(1)
-        The last row activated may be read and written.
+        The last row activated may be read and written in `OFFER_TO_COMMAND` cycles.
     burst_over : Out(1)
         The last read has left its bank; another read follows it without a gap.
     pins_free : Out(1)
@@ -55,7 +58,9 @@ class Timers(wiring.Component):
                 _passed(m, self.activate, t.activate_to_precharge, "row_active")
                 & _passed(m, self.write, t.write_to_precharge, "write_recovery")
             ),
-            self.row_open.eq(_passed(m, self.activate, t.activate_to_column, "opening")),
+            self.row_open.eq(
+                _passed(m, self.activate, t.activate_to_column - OFFER_TO_COMMAND, "opening")
+            ),
             self.burst_over.eq(_passed(m, self.read, BURST, "burst")),
             # The first word comes after the CAS latency; the pins are left a cycle free.
             self.pins_free.eq(_passed(m, self.read, t.cas_latency + BURST + 1, "words")),
