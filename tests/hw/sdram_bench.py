@@ -25,11 +25,11 @@ WIDE = replace(SLOWEST, rows=16, pause=500, retention=16 * 7_812.5)
 class Board(wiring.Component):
     """A controller and a chip; ``reset`` resets the controller alone."""
 
-    def __init__(self, part: Part = SMALL, *, clock_hz: int = CLOCK, **faults: Any):
+    def __init__(self, part: Part = SMALL, *, clock_hz: int = CLOCK, round_trip: int | None = None):
         timing = Timing.of(part, clock_hz)
         self.part = part
-        self.controller = Controller(part, timing)
-        self.chip = Chip(part, timing, **faults)
+        self.controller = Controller(part, timing, round_trip=round_trip)
+        self.chip = Chip(part, timing)
         self.reset = Signal()
         super().__init__({})
 

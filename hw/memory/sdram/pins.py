@@ -13,32 +13,49 @@ from residuum.hw.memory.sdram.parts import Timing
 REGISTERS = 2
 
 
+class ChipClock(Elaboratable):
+    """The clock of the chip, from the same kind of output register as its other pins.
+
+    So its edge is where the domain's edge is for them: ``shifted`` is 180 degrees later, in the
+    middle of the time in which commands and data stand on the pins. Other phases need a ``domain``
+    with the frequency of ``sync`` and another phase.
+
+    Parameters
+    ----------
+    port
+        ``clk`` of ``platform.request("sdram", dir="-")``.
+    shifted : bool
+        The clock rises in the middle of a cycle of its domain.
+    """
+
+    def __init__(self, port: Any, *, domain: str = "sync", shifted: bool = True):
+        self.port = port
+        self.domain = domain
+        self.shifted = shifted
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.buffer = buffer = io.DDRBuffer("o", self.port, o_domain=self.domain)
+        m.d.comb += [buffer.o[0].eq(not self.shifted), buffer.o[1].eq(self.shifted)]
+        return m
+
+
 class Pins(wiring.Component):
     """Between the bus of the controller and the ports of a board.
-
-    The chip's clock leaves through the same kind of output register as the other pins, so its edge
-    is where the domain's edge is for them: ``shifted`` is 180 degrees later, in the middle of the
-    time in which commands and data stand on the pins. Other phases need ``clock_domain``, with
-    the frequency of ``sync`` and another phase.
 
     Parameters
     ----------
     ports
-        What ``platform.request("sdram", dir="-")`` returns: ``clk``, ``ras``, ``cas``, ``we``,
-        ``ba``, ``a``, ``dq``, and, where the board has them, ``clk_en``, ``cs`` and ``dqm``.
-    clock_domain : str
-    shifted : bool
-        The clock rises in the middle of a cycle of its domain.
+        What ``platform.request("sdram", dir="-")`` returns: ``ras``, ``cas``, ``we``, ``ba``,
+        ``a``, ``dq``, and, where the board has them, ``clk_en``, ``cs`` and ``dqm``.
 
     Members
     -------
     bus : In(SdramBus)
     """
 
-    def __init__(self, ports: Any, *, clock_domain: str = "sync", shifted: bool = True):
+    def __init__(self, ports: Any):
         self.ports = ports
-        self.clock_domain = clock_domain
-        self.shifted = shifted
         super().__init__({"bus": In(SdramBus())})
 
     @staticmethod
@@ -69,6 +86,4 @@ class Pins(wiring.Component):
             m.d.comb += buffer.o.eq(value)
         m.submodules.dq = data = io.FFBuffer("io", ports.dq)
         m.d.comb += [data.o.eq(bus.data_out), data.oe.eq(bus.drive), bus.data_in.eq(data.i)]
-        m.submodules.clk = clock = io.DDRBuffer("o", ports.clk, o_domain=self.clock_domain)
-        m.d.comb += [clock.o[0].eq(not self.shifted), clock.o[1].eq(self.shifted)]
         return m
