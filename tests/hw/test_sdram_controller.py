@@ -7,6 +7,7 @@ import pytest
 
 from residuum.hw.memory.sdram.controller import Controller
 from residuum.hw.memory.sdram.parts import PARTS, SLOWEST, Timing
+from residuum.sim.sdram.rules import Rule
 from tests.hw.sdram_bench import (
     CLOCK,
     SMALL,
@@ -128,6 +129,12 @@ def test_every_row_is_refreshed_in_time(load):
         ],
     }
     assert run(board, *loads[load]).rules == []
+
+
+def test_a_controller_that_refreshes_too_rarely_is_found():
+    board = Board(replace(SMALL, rows=8, retention=8 * 7_812.5))
+    board.controller.upkeep.debt.interval *= 2
+    assert run(board, lambda ctx: wait(ctx, 12_000)).rules == [Rule.RETENTION]
 
 
 def test_a_reset_in_the_middle_of_a_read():

@@ -96,5 +96,5 @@ def test_words_from_a_file(program, tmp_path):
 def test_the_whole_chip(program, pattern):
     result = run(program, Step(pattern, count=WORDS // 8))[0]
     assert (result.errors, result.rules) == (0, [])
-    # Four cycles to write a word, one to read it.
-    assert result.cycles < 5.2 * WORDS
+    # Some four cycles to write a word, one to read it; and refreshes.
+    assert result.cycles < 5.4 * WORDS
