@@ -6,7 +6,7 @@ import re
 import pytest
 
 from residuum.boards.board import MHZ
-from residuum.boards.build.layout import Build, Design, convert
+from residuum.boards.build.layout import Build, convert
 from residuum.boards.catalogue import find
 from tests.boards.sdram_top import SdramTop
 
@@ -14,7 +14,7 @@ from tests.boards.sdram_top import SdramTop
 @pytest.mark.parametrize("name", ["ulx3s-12f", "icesugar-pro"])
 def test_every_pin_has_a_register(name):
     board = find(name)
-    rtlil, _ = convert(board, SdramTop(board, 142 * MHZ))
+    rtlil = convert(board, SdramTop(board, 142 * MHZ)).rtlil
     kinds = ("OFS1P3DX", "IFS1P3DX", "ODDRX1F")
     counts = [len(re.findall(rf"cell \\{kind} ", rtlil)) for kind in kinds]
     # Clock enable, chip select, command, bank, address, mask, data; an enable for each output.
@@ -27,8 +27,8 @@ def test_every_pin_has_a_register(name):
 def test_the_clock_of_the_slowest_parts_is_met(seed, tmp_path):
     board = find("ulx3s-12f")
     top = SdramTop(board, 142 * MHZ)
-    build = Build(board, Design(*convert(board, top), b""), tmp_path)
-    build.synthesise()
+    build = Build(board, tmp_path)
+    build.synthesise(convert(board, top))
     cells = json.loads((tmp_path / "top.netlist.json").read_text())["modules"]["top"]["cells"]
     clock = next(cell["connections"] for cell in cells.values() if cell["type"] == "ODDRX1F")
     # The chip's clock rises in the middle of a cycle.
