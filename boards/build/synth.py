@@ -43,6 +43,20 @@ def _packer(config: EngineConfig) -> Any:
     return PixelPacker(config, depth=4096)
 
 
+def _sdram(config: EngineConfig) -> Any:
+    from residuum.hw.memory.sdram.controller import Controller
+    from residuum.hw.memory.sdram.parts import SLOWEST, Timing
+
+    return Controller(SLOWEST, Timing.of(SLOWEST, 142_000_000))
+
+
+def _sdram_tester(config: EngineConfig) -> Any:
+    from residuum.hw.memory.sdram.parts import SLOWEST
+    from residuum.hw.memory.sdram.tester import MemoryTester
+
+    return MemoryTester(SLOWEST)
+
+
 def _unit(module: str, component: str, *arguments: object) -> Callable[[EngineConfig], Any]:
     """The factory of a component with a configuration and these arguments."""
 
@@ -67,6 +81,8 @@ UNITS: Mapping[str, Callable[[EngineConfig], Any]] = {
     "scanner": _unit("residuum.hw.scanner.events", "EventScanner"),
     "bank": _unit("residuum.hw.memory.feature", "FeatureBank"),
     "weights": _unit("residuum.hw.memory.weights", "WeightColumns"),
+    "sdram": _sdram,
+    "sdram-tester": _sdram_tester,
     "tile": _unit("residuum.hw.array.tile", "Tile"),
     "lanes": _unit("residuum.hw.array.lanes", "LaneArray"),
     "neurons": _unit("residuum.hw.neuron.pipeline", "NeuronPipeline"),

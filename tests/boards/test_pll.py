@@ -11,7 +11,7 @@ from amaranth.back import rtlil
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from residuum.boards.build.pll import Pll, PllError, solve
+from residuum.boards.build.pll import Pll, PllDividers, PllError, phase_steps, solve
 
 MHZ = 1_000_000
 OSCILLATORS = [25 * MHZ, 30 * MHZ, 48 * MHZ, 100 * MHZ]
@@ -117,3 +117,21 @@ def test_the_primitive_gets_the_dividers(target_hz, output):
     wires = dict(re.findall(r"connect \\(\w+) (\S+)", cell))
     assert wires["CLKFB"] == wires["CLKOP"]
     assert ("CLKOS" in wires) == (output == "CLKOS")
+
+
+@pytest.mark.parametrize(
+    ("degrees", "steps"), [(0, 0), (180, 16), (90, 8), (100, 9), (270, 24), (359, 0), (360, 0)]
+)
+def test_phases_are_steps_of_an_eighth_of_a_vco_cycle(degrees, steps):
+    found = PllDividers(input_hz=25 * MHZ, input=1, feedback=6, primary=4, output=4)
+    assert phase_steps(found, degrees) == steps
+
+
+@pytest.mark.parametrize(("target_hz", "first"), [(150 * MHZ, 2), (190 * MHZ, 0)])
+def test_a_shifted_clock_counts_from_the_phase_of_the_clock(target_hz, first):
+    found = solve(25 * MHZ, target_hz)
+    text = rtlil.convert(Pll(found, shift=90), platform=None)
+    values = dict(re.findall(r"parameter \\(\w+) (\d+)", text[text.index("\\EHXPLLL") :]))
+    phase = 8 * int(values["CLKOS2_CPHASE"]) + int(values["CLKOS2_FPHASE"])
+    assert int(values["CLKOS2_DIV"]) == found.output
+    assert phase == 8 * first + phase_steps(found, 90)

@@ -1,0 +1,1 @@
+"""An SDR SDRAM chip for simulation, which checks what it is told."""
