@@ -20,14 +20,18 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.link.uart import Uart
+from residuum.sim.link.paced import PacedLink
+from residuum.sim.link.wire import DEFAULT_LATENCY, Wire
 from residuum.sim.verilator.build import build_program, verilog_text
 from residuum.sw.compiler.program import grow_to_fit
 from residuum.sw.errors import ResiduumError
-from residuum.sw.host.links import LinkError
+from residuum.sw.host.links import Link, LinkError
 from residuum.sw.network.integer_network import IntegerNetwork
 
 DEFAULT_LANES = 16
 DEFAULT_STEPS = 8
+# Options of ``sim:`` addresses: sizes of the engine, and of a wire to it.
+OPTIONS = ("lanes", "steps", "baud", "latency")
 
 _HARNESS = Path(__file__).with_name("link.cpp")
 
@@ -157,31 +161,60 @@ class ChildLink:
 
 def open_simulated(
     options: str, *, network: IntegerNetwork | None = None, steps: int | None = None
-) -> ChildLink:
+) -> Link:
     """The link of a simulated accelerator that is large enough for a network.
 
     Parameters
     ----------
     options
-        Options as after ``sim:``, e.g. ``lanes=32`` or ``lanes=32,steps=16``.
+        Options as after ``sim:``: sizes of the engine, e.g. ``lanes=32,steps=16``, and those of a
+        wire to it, e.g. ``baud=3000000,latency=16``.
     network, steps
         Network to fit and least number of steps; without them the sizes are the defaults.
     """
-    return ChildLink(build_accelerator(simulated_config(options, network, steps)), name="sim:")
+    values = _numbers(options)
+    wire = _wire(options, values)
+    link = ChildLink(build_accelerator(_config(options, values, network, steps)), name="sim:")
+    return link if wire is None else PacedLink(link, wire)
 
 
 def simulated_config(
     options: str, network: IntegerNetwork | None, steps: int | None
 ) -> EngineConfig:
     """The engine configuration of a ``sim:`` address."""
-    values = {"lanes": DEFAULT_LANES, "steps": max(DEFAULT_STEPS, steps or 0)}
+    return _config(options, _numbers(options), network, steps)
+
+
+def _numbers(options: str) -> dict[str, int]:
+    """The options of a ``sim:`` address."""
+    values = {}
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
-        if key not in values or not value.isdecimal() or len(value) > 9:
-            raise LinkError(f"{option!r} is no option of sim:, as lanes=32 and steps=16 are")
+        if key not in OPTIONS or not value.isdecimal() or len(value) > 9:
+            raise LinkError(
+                f"{option!r} is no option of sim:, as lanes=32, steps=16, baud=3000000 and "
+                f"latency=16 are"
+            )
         values[key] = int(value)
+    return values
+
+
+def _wire(options: str, values: Mapping[str, int]) -> Wire | None:
+    """The wire of a ``sim:`` address; None if it has none."""
+    if "baud" in values:
+        return Wire(baud=values["baud"], latency=values.get("latency", DEFAULT_LATENCY))
+    if "latency" in values:
+        raise LinkError(f"sim:{options} has a latency, but no rate; add one, as in baud=3000000")
+    return None
+
+
+def _config(
+    options: str, values: Mapping[str, int], network: IntegerNetwork | None, steps: int | None
+) -> EngineConfig:
+    lanes = values.get("lanes", DEFAULT_LANES)
+    steps = values.get("steps", max(DEFAULT_STEPS, steps or 0))
     try:
-        config = EngineConfig.for_lanes(**values)
+        config = EngineConfig.for_lanes(lanes, steps=steps)
         return config if network is None else grow_to_fit(network, config)
     except ValueError as error:
         raise ResiduumError(f"the engine of sim:{options} cannot be built: {error}") from None
