@@ -36,7 +36,8 @@ class Board:
     target_mhz
         Clock that a build must reach, rounded to the nearest frequency that the PLL can make.
     baud
-        Rate of the UART: 3 Mbaud with an FTDI bridge, else a rate that common bridges support.
+        Rate of the UART: the highest of the board's FTDI bridge, 12 Mbaud of an FT2232H and 3 Mbaud
+        of an FT231X, else a rate that common bridges support.
     serial
         Connector of the UART's two wires, for the table of boards.
     leds

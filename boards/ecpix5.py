@@ -11,7 +11,7 @@ _SMALL = Board(
     make_platform=ECPIX545Platform,
     preset="45f",
     target_mhz=150,
-    baud=3_000_000,
+    baud=12_000_000,
     serial="USB (FT2232H)",
     leds=(
         *(Led("rgb_led", 0, colour) for colour in "gbr"),

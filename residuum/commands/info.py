@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter
     from residuum.commands.devices import open_device
     from residuum.hw.isa.protocol import VERSION
+    from residuum.sw.host.links import latency_note
 
     with open_device(args.device, ConsoleReporter()) as device:
         identity, status = device.identity, device.status()
@@ -41,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
         ("frames dropped", f"{status.dropped:,}"),
         ("frames refused", f"{status.refused:,}"),
     ]
+    if note := latency_note(device.link):
+        rows.append(("latency", note))
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Load a trained network into a device and classify picture files, or held-out images. For pictures,
 prints the five best classes of each; for images with labels, the predictions and the accuracy; and
-the time of a classification at the clock of the device."""
+the time of a classification at the clock of the device; images per second end to end, and where
+the time goes: bytes to the device, engine, bytes from it, work of the host."""
 EXAMPLES = """\
 examples:
   residuum run                                       20 digits on the simulated engine
@@ -36,6 +36,7 @@ examples:
   residuum run --model mnist --images 1000           MNIST, a thousand images
   residuum run --device serial:/dev/ttyUSB0 --loaded with the network already in the board
   residuum run --device sim:lanes=32                 a simulated engine with 32 lanes
+  residuum run --device sim:baud=3000000,latency=16  behind a serial port as slow as a board's
   residuum run --model cifar10 cat.jpg dog.png       the classes of two pictures
   residuum run --model my.npz cat.jpg --device golden:   on the golden model, without an engine
   residuum run --model my.npz --data photos/         the held-out pictures of a folder
@@ -170,13 +171,15 @@ def _on_device(
     from residuum.commands.devices import describe_device, open_device, prepare
     from residuum.sw.compiler.runnable import not_runnable
     from residuum.sw.errors import ResiduumError
+    from residuum.sw.host.links import latency_note
+    from residuum.sw.host.stopwatch import Stopwatch
 
     if refused := not_runnable(network):
         raise ResiduumError(f"{refused[0]}; --device {GOLDEN} classifies without an engine")
     answers: list[Answer] = []
     with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
         classifier = prepare(device, network, args, reporter)
-        start = time.monotonic()
+        watch = Stopwatch(device)
         with reporter.task(
             f"classifying on {device.link.name}", total=len(data), unit="images"
         ) as task:
@@ -185,13 +188,17 @@ def _on_device(
                 logits = classifier.logits() if scores else None
                 answers.append(Answer(found.prediction, logits, found.cycles))
                 task.advance()
-        seconds = time.monotonic() - start
-        cycles = sum(answer.cycles or 0 for answer in answers) / len(answers)
+        cycles = sum(answer.cycles or 0 for answer in answers)
+        spent = watch.stop(images=len(answers), cycles=cycles)
+        each = cycles / len(answers)
         lines = [
             describe_device(device),
-            f"{cycles:,.1f} cycles per image: {1e6 * cycles / device.identity.clock_hz:.1f} us at "
-            f"the clock of the device; with the link {1e3 * seconds / len(answers):.1f} ms",
+            f"{each:,.1f} cycles per image: {1e6 * each / device.identity.clock_hz:.1f} us at the "
+            f"clock of the device",
+            spent.sentence,
         ]
+        if note := latency_note(device.link):
+            lines.append(note)
         if device.retries:
             lines.append(f"{device.retries} requests had to be sent again; check the cable")
     return answers, lines

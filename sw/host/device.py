@@ -104,6 +104,8 @@ class Device:
         Engine, clock, build and program, as the device reports them.
     retries : int
         Number of repeated requests.
+    sent, received : int
+        Bytes on the wire in each direction.
     program : Program or None
         Program that the memories are known to hold. Whoever writes or verifies a program sets it.
         Writing other words there sets it to None, and so does a device that stops answering, since
@@ -118,7 +120,7 @@ class Device:
 
     def __init__(self, link: Link):
         self.link = link
-        self.retries = 0
+        self.retries = self.sent = self.received = 0
         self.program: Program | None = None
         self._reader = FrameReader()
         # The first tag is random, so that stale replies to an earlier session are rejected.
@@ -274,6 +276,7 @@ class Device:
             attempt += 1
             try:
                 self.link.send(data)
+                self.sent += len(data)
                 reply = self._reply_to(frame, timeout)
             except LinkError:
                 self.program = None
@@ -286,6 +289,7 @@ class Device:
     def _reply_to(self, frame: Frame, timeout: float) -> Frame | None:
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0 and (data := self.link.receive(left)):
+            self.received += len(data)
             for reply in self._reader.feed(data):
                 if (reply.command, reply.tag, reply.address) == (
                     frame.command,

@@ -122,8 +122,8 @@ def test_uart_leds_and_oscillator_are_there(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_uart_can_run_even_at_a_third_of_the_clock(name):
-    bits, _ = phase_step(clock_hz=50 * MHZ, baud=find(name).baud)
+def test_the_uart_can_run_even_at_half_of_the_clock(name):
+    bits, _ = phase_step(clock_hz=75 * MHZ, baud=find(name).baud)
     assert bits <= 16
 
 

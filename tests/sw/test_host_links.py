@@ -9,6 +9,7 @@ from residuum.sw.host.links import (
     RATES,
     SerialLink,
     _why_not_open,
+    latency_note,
     split_baud,
 )
 
@@ -78,3 +79,34 @@ def test_timeouts_follow_the_baud_rate(monkeypatch):
     assert link.change_rate()
     assert link.seconds_per_byte == pytest.approx(10 / 3_000_000)
     assert (port.baudrate, link.change_rate()) == (3_000_000, False)
+
+
+class _Port:
+    """A serial port whose system sets low latency, or does not."""
+
+    def __init__(self, error=None):
+        self.error = error
+        self.asked = []
+
+    def set_low_latency_mode(self, low):
+        self.asked.append(low)
+        if self.error:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("port", "low"),
+    [
+        (_Port(), True),
+        (_Port(ValueError("Failed to update ASYNC_LOW_LATENCY flag")), False),
+        (_Port(NotImplementedError()), False),
+        (object(), False),
+    ],
+)
+def test_low_latency_is_asked_for_and_a_port_without_it_is_told(port, low, monkeypatch):
+    monkeypatch.setattr(SerialLink, "_open", lambda *_: port)
+    link = SerialLink("x")
+    assert link.low_latency is low
+    assert (latency_note(link) is None) is low
+    if isinstance(port, _Port):
+        assert port.asked == [True]
