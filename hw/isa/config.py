@@ -14,6 +14,9 @@ MAX_TILE_LANES = 16
 # A host word of 32 bits holds a spike train and, above it, the bit of a silenced neuron.
 MAX_STEPS = 31
 
+# Words of a block memory of 36 bits.
+RECEIVE_UNIT = 512
+
 
 def bits_for_count(count: int) -> int:
     """Width of an unsigned field that holds 0 .. count - 1 (0 bits for a single value)."""
@@ -62,6 +65,10 @@ class EngineConfig:
         Entries of the axis tables, all layers together.
     layers : int
         Layer descriptors that the engine stores.
+    receive_words : int
+        Words of 32 bits for requests that have arrived and are not yet executed, a multiple of 512:
+        as many images are on the way at a time as fit in here, up to four. A larger image is
+        written in parts.
     memory : str
         ``"inferred"``: memories described behaviourally, for simulation and any device;
         ``"ecp5"``: DP16KD primitives with their output registers.
@@ -87,6 +94,7 @@ class EngineConfig:
     logit_rows: int = 64
     table_entries: int = 512
     layers: int = 16
+    receive_words: int = 2560
     memory: str = "inferred"
 
     def __post_init__(self) -> None:
@@ -106,6 +114,7 @@ class EngineConfig:
             "logit_rows": (1, 1 << 12),
             "table_entries": (2, 1 << 16),
             "layers": (1, 64),
+            "receive_words": (RECEIVE_UNIT, 32 * RECEIVE_UNIT),
         }
         reasons = {"steps": " (a spike train and its mask bit share a host word of 32 bits)"}
         for name, (low, high) in limits.items():
@@ -123,6 +132,10 @@ class EngineConfig:
             raise ValueError(
                 "tile_lanes must be a power of two when there are several tiles, "
                 f"not {self.tile_lanes!r}"
+            )
+        if self.receive_words % RECEIVE_UNIT:
+            raise ValueError(
+                f"receive_words must be a multiple of {RECEIVE_UNIT}, not {self.receive_words!r}"
             )
         if self.event_width > self.tiles:
             raise ValueError(

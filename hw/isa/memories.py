@@ -48,7 +48,8 @@ def block_memories(config: EngineConfig) -> dict[str, int]:
         "axis tables": (AxisEntry.width(config), config.table_entries),
         "descriptors": (HOST_WORD_BITS, config.layers * DESCRIPTOR_WORDS),
         "counters": (HOST_WORD_BITS, config.layers * COUNTER_WORDS),
-        "link": (HOST_WORD_BITS, 512),
+        "requests": (HOST_WORD_BITS, config.receive_words),
+        "replies": (HOST_WORD_BITS, 512),
     }
     weights = ebr_count(
         width=config.tile_lanes * config.weight_bits,

@@ -7,6 +7,8 @@ from residuum.hw.isa.config import EngineConfig
 
 # Layers of the deepest network. Their descriptors cost one block memory more than those of 16.
 _DEEP = 64
+# Four images of MNIST, or one of CIFAR-10, may wait.
+_FEW: Any = {"receive_words": 1024}
 # 64 lanes in tiles of 16: fewer neuron stages and memories than with 8, and hardly more cycles.
 _WIDE: Any = {
     "lanes": 64,
@@ -18,7 +20,7 @@ _WIDE: Any = {
 }
 
 PRESETS: Mapping[str, EngineConfig] = {
-    "12f": EngineConfig.for_lanes(16, weight_rows=2048, layers=_DEEP, memory="ecp5"),
+    "12f": EngineConfig.for_lanes(16, weight_rows=2048, layers=_DEEP, memory="ecp5", **_FEW),
     # Twice the lanes with half the slots, for networks in radix code with up to 65,000 weights of 4
     # bits: numbers of 4 bits; pixels take two passes.
     "12f-4bit": EngineConfig(
@@ -32,6 +34,7 @@ PRESETS: Mapping[str, EngineConfig] = {
         logit_rows=16,
         layers=_DEEP,
         memory="ecp5",
+        **_FEW,
     ),
     "25f": EngineConfig.for_lanes(16, weight_rows=3072, layers=_DEEP, memory="ecp5"),
     "45f": EngineConfig.for_lanes(32, weight_rows=2048, layers=_DEEP, memory="ecp5"),
@@ -49,7 +52,9 @@ PRESETS: Mapping[str, EngineConfig] = {
     "85f-6bit": EngineConfig(
         weight_bits=6, accumulator_bits=16, weight_rows=6144, feature_rows=1024, **_WIDE
     ),
-    "85f-8bit": EngineConfig(accumulator_bits=18, weight_rows=4608, feature_rows=896, **_WIDE),
+    "85f-8bit": EngineConfig(
+        accumulator_bits=18, weight_rows=4608, feature_rows=896, **_WIDE, **_FEW
+    ),
 }
 
 # Target clocks in MHz of presets that do not reach the clock of their boards.

@@ -13,22 +13,28 @@ from dataclasses import dataclass, fields
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, Correction
 
-VERSION = 3
+VERSION = 4
 
 # SLIP (RFC 1055): END delimits a frame, ESC escapes END and ESC inside a frame.
 END, ESC, ESC_END, ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 
 WORD_BYTES = HOST_WORD_BITS // 8
 HEADER_WORDS = 3
-MAX_WORDS = 256  # payload words of a frame
+MAX_WORDS = 256  # payload words of any frame but CLASSIFY
 MAX_BYTES = MAX_WORDS * WORD_BYTES  # payload bytes of WRITE_BYTES
 MIN_FRAME_WORDS = HEADER_WORDS + 1
-MAX_FRAME_WORDS = HEADER_WORDS + MAX_WORDS + 1
+MAX_FRAME_WORDS = HEADER_WORDS + MAX_WORDS + 1  # of a reply
+# Requests that a device holds at most, besides the one that it executes.
+MAX_REQUESTS = 15
+# The last runs whose replies a device remembers, by the lowest bits of their tags.
+SLOTS = 4
+# Payload words of the reply to a run: these, and for CLASSIFY the logits, if they are not more.
+RUN_WORDS = 3  # status of the engine; class; cycles
+MAX_LOGITS = 112
 
 DIGEST_WORDS = 4
 NAME_WORDS = 4
 STATUS_WORDS = 3  # of a reply to STATUS: bit 0 busy; frames dropped; frames refused
-RUN_WORDS = 3  # of a reply to RUN: status of the engine; class; cycles
 
 
 class Command(enum.IntEnum):
@@ -41,6 +47,20 @@ class Command(enum.IntEnum):
     RUN = 5
     STATUS = 6
     RESET = 7
+    CLASSIFY = 8
+
+
+class Reserved(enum.IntEnum):
+    """Commands of later devices, whose numbers are reserved; today they are UNKNOWN."""
+
+    CLASSIFY_BATCH = 9
+    WRITE_EXTERNAL = 10
+    READ_EXTERNAL = 11
+    TEST_EXTERNAL = 12
+
+
+# Commands that run the engine. Their replies are remembered.
+RUNS = (Command.RUN, Command.CLASSIFY)
 
 
 class Status(enum.IntEnum):
@@ -51,7 +71,7 @@ class Status(enum.IntEnum):
     LENGTH = 2  # count and payload contradict each other or the limits
     RANGE = 3  # addresses or layers that do not exist or may not be accessed
     BUSY = 4  # a run is in progress
-    REFUSED = 5  # the engine cannot run this: T = 0, tau + T > S, or no such correction
+    REFUSED = 5  # the engine cannot run this: T = 0, tau + T > S, no such correction; no pixels
 
 
 class FrameError(ValueError):
@@ -80,7 +100,7 @@ class Frame:
 
     @classmethod
     def unpack(cls, data: bytes) -> "Frame":
-        """The frame in the unescaped bytes between two ENDs; FrameError if it is damaged."""
+        """The reply in the unescaped bytes between two ENDs; FrameError if it is damaged."""
         words, rest = divmod(len(data), WORD_BYTES)
         if rest or not MIN_FRAME_WORDS <= words <= MAX_FRAME_WORDS:
             raise FrameError(f"{len(data)} bytes are no frame")
@@ -118,12 +138,8 @@ def write(address: int, words: Sequence[int]) -> Frame:
 
 def write_bytes(address: int, data: bytes) -> Frame:
     """Each byte becomes one host word."""
-    padded = data + bytes(-len(data) % WORD_BYTES)
     return Frame(
-        command=Command.WRITE_BYTES,
-        address=address,
-        count=len(data),
-        payload=tuple(unpack_words(padded)),
+        command=Command.WRITE_BYTES, address=address, count=len(data), payload=_bytes_as_words(data)
     )
 
 
@@ -135,12 +151,39 @@ def run(
     return Frame(command=Command.RUN, address=first | last << 8, count=1, payload=(steps,))
 
 
+def classify(
+    last: int, pixels: bytes, *, tau: int, T: int, correction: Correction = Correction.MASK
+) -> Frame:
+    """Put a raw image into the feature memory, then run layers 0 to `last` as `run` does."""
+    steps = tau | T << 8 | correction << 16
+    return Frame(
+        command=Command.CLASSIFY,
+        address=last << 8,
+        count=len(pixels),
+        payload=(steps, *_bytes_as_words(pixels)),
+    )
+
+
+def classify_words(pixels: int) -> int:
+    """Words of a CLASSIFY request for an image of so many bytes, its CRC included."""
+    return MIN_FRAME_WORDS + 1 + -(-pixels // WORD_BYTES)
+
+
+def longest_request(config: EngineConfig) -> int:
+    """Most words of a request, its CRC included: the memory for requests keeps two of its words."""
+    return config.receive_words - 2
+
+
 def status() -> Frame:
     return Frame(command=Command.STATUS)
 
 
 def reset() -> Frame:
     return Frame(command=Command.RESET)
+
+
+def _bytes_as_words(data: bytes) -> tuple[int, ...]:
+    return unpack_words(data + bytes(-len(data) % WORD_BYTES))
 
 
 def pack_words(words: Sequence[int]) -> bytes:

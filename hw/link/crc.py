@@ -1,19 +1,20 @@
-"""CRC-32 of zlib and Ethernet, a byte per cycle.
+"""CRC-32 of zlib and Ethernet, a byte or a bit per cycle.
 
-Computes the same as ``amaranth.lib.crc`` in half the LUTs: each bit is a sum over state XOR byte,
-and ``clear`` resets the state.
+`Crc32` computes the same as ``amaranth.lib.crc`` in half the LUTs: each bit is a sum over state XOR
+byte, and ``clear`` resets the state. `SerialCrc32` is a shift register, in a third of these.
 """
 
 import zlib
 from functools import reduce
 from operator import xor
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 CRC_BITS = 32
 ONES = (1 << CRC_BITS) - 1
+POLYNOMIAL = 0xEDB88320  # reflected: bit 31 is that of x**0
 
 
 def _feedback(byte: int) -> int:
@@ -65,6 +66,36 @@ class Crc32(wiring.Component):
                 if index < CRC_BITS - 8:
                     terms.append(state[index + 8])
                 m.d.sync += state[index].eq(reduce(xor, terms))
+        with m.If(self.clear):
+            m.d.sync += state.eq(ONES)
+        return m
+
+
+class SerialCrc32(wiring.Component):
+    """Members
+    -------
+    clear : In(1)
+        Reset the state.
+    bit : In(1), shift : In(1)
+        Take a bit, the lowest bit of a byte first.
+    out : In(1)
+        With ``shift``: move the CRC on by a bit, without taking one.
+    byte : Out(8)
+        The lowest byte of the CRC of the bits so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {"clear": In(1), "bit": In(1), "shift": In(1), "out": In(1), "byte": Out(8)}
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        state = Signal(CRC_BITS, init=ONES)
+        fed_back = Signal()
+        m.d.comb += [fed_back.eq((state[0] ^ self.bit) & ~self.out), self.byte.eq(~state[:8])]
+        with m.If(self.shift):
+            m.d.sync += state.eq((state >> 1) ^ Mux(fed_back, POLYNOMIAL, 0))
         with m.If(self.clear):
             m.d.sync += state.eq(ONES)
         return m

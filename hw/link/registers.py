@@ -6,7 +6,7 @@ Registers have a leading underscore in the netlist and in timing reports.
 
 import enum
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 
 from residuum.hw.isa.config import EngineConfig, bits_for_count
@@ -14,84 +14,110 @@ from residuum.hw.isa.host_map import HOST_WORD_BITS, Control, HostMap, Region
 from residuum.hw.isa.protocol import (
     HEADER_WORDS,
     IDENTITY_WORDS,
-    MAX_FRAME_WORDS,
+    MAX_LOGITS,
+    MAX_WORDS,
+    RUN_WORDS,
+    SLOTS,
     WORD_BYTES,
     Command,
     Status,
 )
-from residuum.hw.link.frames import INDEX_BITS
+from residuum.hw.link.queue import RequestQueue, place_bits, wrapped
 from residuum.hw.link.request import request_layout
 
-BUFFER_WORDS = 512
-# The buffer has two places for the head (the first words) of a frame. One place keeps the head of
-# the last RUN, for its reply and for comparison with a repeated RUN; later requests use the other
-# place.
-HEAD_BITS = 3
-SECOND_HEAD = -(-MAX_FRAME_WORDS >> HEAD_BITS)
-# The end of the buffer is initialised with the identity.
-IDENTITY_PLACE = BUFFER_WORDS - (1 << bits_for_count(IDENTITY_WORDS))
+# The memory for replies has a slot for each of the last runs: the word before the request, which
+# with the first word tells one request from another, then the reply. The words behind the longest
+# reply of all slots hold the identity.
+REPLY_WORDS = 512
+SLOT_BITS = bits_for_count(SLOTS)
+SLOT_WORDS = REPLY_WORDS // SLOTS
+IDENTITY_PART = 8  # words of the identity in each slot
+REPLY = 1  # index of the first word of a reply
+assert REPLY + HEADER_WORDS + RUN_WORDS + MAX_LOGITS <= SLOT_WORDS - IDENTITY_PART
+assert IDENTITY_WORDS <= IDENTITY_PART * SLOTS
+PART_BITS = bits_for_count(IDENTITY_PART)
+INDEX_BITS = bits_for_count(MAX_WORDS)
 
 
-def buffer_address(index: Value, second: Value) -> Value:
-    """The buffer address of a word of a frame."""
-    head = index[HEAD_BITS:] == 0
-    return Cat(index[:HEAD_BITS], Mux(head & second, SECOND_HEAD, index[HEAD_BITS:]))
+def identity_address(index: int) -> int:
+    """The address of a word of the identity in the memory for replies."""
+    slot, part = divmod(index, IDENTITY_PART)
+    return slot * SLOT_WORDS + SLOT_WORDS - IDENTITY_PART + part
 
 
 class Source(enum.IntEnum):
     """The source of a word of a reply; sources of the header first."""
 
     FIRST = 0  # the first word of the request, with the status
-    BUFFER = 1  # the request, or the identity
+    REQUEST = 1  # a word of the request
     COUNT = 2
-    ENGINE = 3
-    CYCLES = 4
-    DROPPED = 5
-    REFUSED = 6
+    REPLIES = 3  # the reply to a run, or the identity
+    ENGINE = 4
+    CYCLES = 5
+    DROPPED = 6
+    REFUSED = 7
+
+
+# Frames dropped and refused are counted modulo 2**16.
+TALLY_BITS = 16
 
 
 class Execution:
     """The request that is being executed, and its progress.
 
-    ``status``: the status of the reply; ``running``: a run is in progress; ``remembered``: the last
-    executed request is the RUN whose head the buffer keeps; ``same``: the present request repeats
-    this RUN; ``step``: cycles in a state that counts them.
+    ``status``: the status of the reply; ``running``: a run is in progress; ``same``: the present
+    request repeats a run that is remembered; ``step``: cycles in a state that counts them.
     """
 
     def __init__(self, config: EngineConfig):
         self.request = Signal(request_layout(config), name="_request")
         self.status = Signal(Status, name="_status")
         self.running = Signal(name="_running")
-        self.remembered = Signal(name="_remembered")
         self.same = Signal(name="_same")
         self.step = Signal(3, name="_step")
 
 
-class Cursor:
-    """The word of the buffer that is read: ``index`` in the present frame, or in the frame of the
-    last RUN (``of_run``).
+class Runs:
+    """The last runs, whose replies are remembered: ``remembered``, a bit for each slot.
 
-    ``second`` selects the place for the head of the next frame. ``next``, ``clear`` and
-    ``to_identity`` move the index.
+    ``slot``: that of the present request or reply; ``running_slot`` and ``of_classify``: those of
+    the run in progress; ``replying``: the reply is in the slot; ``finished``: it is that of the run
+    that has just ended, which has no request any more.
     """
 
     def __init__(self) -> None:
-        self.second = Signal(name="_second")
-        self.of_run = Signal(name="_of_run")
+        self.remembered = Signal(SLOTS, name="_remembered")
+        self.slot = Signal(SLOT_BITS, name="_slot")
+        self.running_slot = Signal(SLOT_BITS, name="_running_slot")
+        self.of_classify = Signal(name="_of_classify")
+        self.replying = Signal(name="_replying")
+        self.finished = Signal(name="_finished")
+
+
+class Cursor:
+    """The word of the request that is read, ``place`` in the ring, and its ``index``, which is also
+    that of a word of a reply.
+
+    ``next`` moves to the next word, ``clear`` to the first one of the request, or of the reply in
+    a slot, ``to_head`` to the word before it.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.place = Signal(place_bits(config), name="_place")
         self.index = Signal(INDEX_BITS, name="_index")
-        self.next, self.clear, self.to_identity = Signal(), Signal(), Signal()
+        self.next, self.clear, self.to_head = Signal(), Signal(), Signal()
 
-    @property
-    def address(self) -> Value:
-        return buffer_address(self.index, self.second ^ self.of_run)
-
-    def add_to(self, m: Module) -> None:
+    def add_to(self, m: Module, queue: RequestQueue, of_slot: Value) -> None:
         with m.If(self.next):
-            m.d.sync += self.index.eq(self.index + 1)
+            m.d.sync += [
+                self.place.eq(wrapped(self.config, self.place + 1)),
+                self.index.eq(self.index + 1),
+            ]
         with m.If(self.clear):
-            m.d.sync += self.index.eq(0)
-        with m.If(self.to_identity):
-            m.d.sync += self.index.eq(IDENTITY_PLACE)
+            m.d.sync += [self.place.eq(queue.first), self.index.eq(Mux(of_slot, REPLY, 0))]
+        with m.If(self.to_head):
+            m.d.sync += [self.place.eq(queue.head), self.index.eq(0)]
 
 
 class Countdown:
@@ -114,12 +140,12 @@ class Countdown:
 class Target:
     """The address at the host port: the address of the request, or of a control word.
 
-    ``next`` increments the address. ``to_control`` switches to the control word ``control``,
-    ``to_request`` back to the address of the request.
+    ``next`` increments the address, ``next_logit`` goes to the next logit. ``to_control`` switches
+    to the control word ``control``, ``to_request`` back to the address of the request.
     """
 
     def __init__(self) -> None:
-        self.next, self.to_control = Signal(), Signal()
+        self.next, self.next_logit, self.to_control = Signal(), Signal(), Signal()
         self.to_request = Signal(name="_address_request")
         self.control = Signal(Control, name="_control")
 
@@ -127,8 +153,8 @@ class Target:
         self, m: Module, address: Value, host: wiring.PureInterface, host_map: HostMap
     ) -> None:
         offset = address[: host_map.offset_bits]
-        with m.If(host.write | self.next):
-            m.d.sync += offset.eq(offset + 1)
+        with m.If(host.write | self.next | self.next_logit):
+            m.d.sync += offset.eq(offset + self._step(host_map.config, offset))
         at_control = Signal()
         control = Signal(Control)
         with m.If(self.next):
@@ -141,16 +167,24 @@ class Target:
             Mux(at_control, host_map.address(Region.CONTROL) | control, address)
         )
 
+    def _step(self, config: EngineConfig, offset: Value) -> Value:
+        """1, or more to the next logit where the number of tiles leaves a gap."""
+        gap = (1 << config.bank_bits) - config.tiles
+        last_tile = offset[: config.bank_bits] == config.tiles - 1
+        return Mux(self.next_logit & last_tile, gap + 1, 1) if gap else Const(1)
+
 
 class Writer:
-    """Writes words of the buffer to the engine, one in each cycle in which ``issue`` is high;
+    """Writes words of the request to the engine, one in each cycle in which ``issue`` is high;
     ``written`` is high when the last word has been written.
 
-    The buffer has a latency of two cycles; the host port gets the word one cycle later.
+    The ring has a latency of two cycles; the host port gets the word one cycle later. With
+    ``pick``, ``byte`` is byte ``picked`` of the word of the ring.
     """
 
     def __init__(self) -> None:
         self.issue, self.written = Signal(), Signal()
+        self.pick, self.picked, self.byte = Signal(), Signal(range(WORD_BYTES)), Signal(8)
 
     def add_to(
         self,
@@ -165,6 +199,7 @@ class Writer:
         byte_late = [Signal.like(byte, name=f"byte_{stage}") for stage in range(2)]
         issued = Signal(2)
         as_bytes = Signal()
+        m.d.comb += self.byte.eq(data.word_select(Mux(self.pick, self.picked, byte_late[1]), 8))
         m.d.sync += [
             as_bytes.eq(command == Command.WRITE_BYTES),
             byte.eq(0),
@@ -172,7 +207,7 @@ class Writer:
             byte_late[1].eq(byte_late[0]),
             issued.eq(Cat(self.issue, issued)),
             host.write.eq(issued[1]),
-            host.write_data.eq(Mux(as_bytes, data.word_select(byte_late[1], 8), data)),
+            host.write_data.eq(Mux(as_bytes, self.byte, data)),
         ]
         with m.If(self.issue):
             m.d.sync += byte.eq(byte + as_bytes)
@@ -184,15 +219,16 @@ class Writer:
 class Tally:
     """Cycles of the last run, frames dropped, frames refused.
 
-    ``clear_cycles`` marks the start of a run; ``refuse`` counts a refused frame.
+    ``clear_cycles`` marks the start of a run; ``refuse`` counts a refused frame, ``discard`` a
+    request that a RESET has overtaken.
     """
 
     def __init__(self) -> None:
         self.engine_busy = Signal(name="_engine_busy")
         self.cycles = Signal(HOST_WORD_BITS)
-        self.dropped = Signal(HOST_WORD_BITS)
-        self.refused = Signal(HOST_WORD_BITS)
-        self.clear_cycles, self.refuse = Signal(), Signal()
+        self.dropped = Signal(TALLY_BITS)
+        self.refused = Signal(TALLY_BITS)
+        self.clear_cycles, self.refuse, self.discard = Signal(), Signal(), Signal()
 
     def add_to(self, m: Module, *, busy: Value, dropped: Value, error: Signal) -> None:
         m.d.sync += self.engine_busy.eq(busy)
@@ -200,41 +236,69 @@ class Tally:
             m.d.sync += self.cycles.eq(self.cycles + 1)
         with m.If(self.clear_cycles):
             m.d.sync += self.cycles.eq(0)
-        with m.If(dropped):
+        # A frame may be dropped in the cycle in which a request is discarded.
+        discarded = Signal()
+        m.d.sync += discarded.eq((discarded & dropped) | self.discard)
+        with m.If(dropped | discarded):
             m.d.sync += [self.dropped.eq(self.dropped + 1), error.eq(1)]
         with m.If(self.refuse):
             m.d.sync += self.refused.eq(self.refused + 1)
 
 
 class ReplyWord:
-    """The next word of a reply, from its ``source``; `Source.BUFFER` between replies.
+    """The next word of a reply, from its ``source``; `Source.REQUEST` between replies.
 
     ``part`` is the word of the header, or `HEADER_WORDS` for the payload. ``hold`` keeps the word.
+    ``payload``: words of the payload. ``stored``: write ``word`` to ``place`` of the memory for
+    replies.
     """
 
     def __init__(self) -> None:
         self.word, self.hold = Signal(HOST_WORD_BITS, name="_word", reset_less=True), Signal()
         self.part = Signal(range(HEADER_WORDS + 1), name="_part")
         self.source = Signal(Source, name="_source")
+        self.payload = Signal(range(RUN_WORDS + MAX_LOGITS + 1), name="_payload")
+        self.stored = Signal()
+        self.place = Signal(range(SLOT_WORDS))
+
+    def store(self, m: Module, index: ValueLike) -> None:
+        """Write the word to the slot of the run."""
+        m.d.comb += [self.stored.eq(1), self.place.eq(index)]
 
     def add_to(
-        self, m: Module, data: Value, read_data: Value, execution: Execution, tally: Tally
+        self,
+        m: Module,
+        request: Value,
+        replies: Value,
+        read_data: Value,
+        execution: Execution,
+        tally: Tally,
     ) -> None:
+        """``request``, ``replies``: what the ring and the memory for replies read."""
         status = Cat(execution.status, Const(0, 8 - len(execution.status)))
         in_header = self.part != HEADER_WORDS
-        values = {
-            Source.FIRST: Cat(data[:8], status, data[16:]),
-            Source.BUFFER: data,
-            Source.COUNT: Mux(in_header, execution.request.count, execution.running),
-            Source.ENGINE: read_data,
-            Source.CYCLES: tally.cycles,
-            Source.DROPPED: tally.dropped,
-            Source.REFUSED: tally.refused,
-        }
+        first = self.source == Source.FIRST
+        number = Signal(TALLY_BITS)  # of a source that has no more bits
+        with m.Switch(self.source):
+            with m.Case(Source.DROPPED):
+                m.d.comb += number.eq(tally.dropped)
+            with m.Case(Source.REFUSED):
+                m.d.comb += number.eq(tally.refused)
+            with m.Default():
+                m.d.comb += number.eq(Mux(in_header, execution.request.count, execution.running))
         with m.If(~self.hold), m.Switch(self.source):
-            for source, value in values.items():
-                with m.Case(source):
-                    m.d.sync += self.word.eq(value)
+            with m.Case(Source.FIRST, Source.REQUEST):
+                m.d.sync += self.word.eq(
+                    Cat(request[:8], Mux(first, status, request[8:16]), request[16:])
+                )
+            with m.Case(Source.REPLIES):
+                m.d.sync += self.word.eq(replies)
+            with m.Case(Source.ENGINE):
+                m.d.sync += self.word.eq(read_data)
+            with m.Case(Source.CYCLES):
+                m.d.sync += self.word.eq(tally.cycles)
+            with m.Default():
+                m.d.sync += self.word.eq(number)
 
 
 class Registers:
@@ -242,7 +306,8 @@ class Registers:
 
     def __init__(self, config: EngineConfig):
         self.execution = Execution(config)
-        self.cursor = Cursor()
+        self.runs = Runs()
+        self.cursor = Cursor(config)
         self.count = Countdown()
         self.target = Target()
         self.writer = Writer()

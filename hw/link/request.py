@@ -4,7 +4,8 @@ from amaranth.hdl import Const, Elaboratable, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.isa.config import EngineConfig
+from residuum.hw.host.walk import image_layout
+from residuum.hw.isa.config import EngineConfig, bits_for_count
 from residuum.hw.isa.host_map import READABLE, WRITABLE, Correction, HostMap
 from residuum.hw.isa.protocol import (
     MAX_BYTES,
@@ -13,26 +14,33 @@ from residuum.hw.isa.protocol import (
     WORD_BYTES,
     Command,
     Status,
+    longest_request,
 )
-from residuum.hw.link.frames import INDEX_BITS
 
 LAYER_BITS = 8
+STEP_SUM_BITS = 8 + 1
 # The steps of a RUN request: tau and T, a byte each, and the correction.
 STEPS_BITS = 2 * 8 + max(Correction).bit_length()
 
 
 def request_layout(config: EngineConfig) -> data.StructLayout:
     """The words of a request without the bits that must be zero; the ``_plain`` fields tell whether
-    those bits were zero."""
+    those bits were zero.
+
+    ``words``: those of its frame; ``steps``: tau + T; ``some_inference``: T is not 0.
+    """
     return data.StructLayout(
         {
+            "words": bits_for_count(longest_request(config) + 1),
             "command": max(Command).bit_length(),
             "command_plain": 1,
             "address": max(HostMap(config).address_bits, 2 * LAYER_BITS),
             "address_plain": 1,
-            "count": MAX_BYTES.bit_length(),
+            "count": (longest_request(config) * WORD_BYTES).bit_length(),
             "count_plain": 1,
             "steps_plain": 1,
+            "steps": STEP_SUM_BITS,
+            "some_inference": 1,
         }
     )
 
@@ -43,8 +51,8 @@ class RequestCheck(wiring.Component):
     Members
     -------
     request : In(request_layout)
-    words : In
-        Words of the frame of the request.
+    image : In(image_layout)
+        Stays while a CLASSIFY request is checked.
     running : In(1)
         A run is in progress: only STATUS and RESET are executed.
     status : Out(Status)
@@ -55,7 +63,7 @@ class RequestCheck(wiring.Component):
         super().__init__(
             {
                 "request": In(request_layout(config)),
-                "words": In(INDEX_BITS),
+                "image": In(image_layout()),
                 "running": In(1),
                 "status": Out(Status),
             }
@@ -66,7 +74,7 @@ class RequestCheck(wiring.Component):
         request = self.request
         command = request.command
         known = Signal()
-        m.d.sync += known.eq(request.command_plain & (command != 0))
+        m.d.sync += known.eq(request.command_plain & (command != 0) & (command <= max(Command)))
         length_good = self._length(m)
         inside, layers_good = self._range(m), self._layers(m)
 
@@ -74,10 +82,18 @@ class RequestCheck(wiring.Component):
         with m.Switch(command):
             with m.Case(Command.READ, Command.WRITE, Command.WRITE_BYTES):
                 m.d.comb += in_range.eq(inside)
-            with m.Case(Command.RUN):
+            with m.Case(Command.RUN, Command.CLASSIFY):
                 m.d.comb += in_range.eq(layers_good)
             with m.Default():
                 m.d.comb += in_range.eq(1)
+        runs = (command == Command.RUN) | (command == Command.CLASSIFY)
+        possible = Signal()
+        m.d.sync += possible.eq(
+            request.steps_plain
+            & request.some_inference
+            & (request.steps <= self.config.steps)
+            & (self.image.present | (command != Command.CLASSIFY))
+        )
         always = (command == Command.STATUS) | (command == Command.RESET)
         with m.If(self.running & ~(known & always)):
             m.d.sync += self.status.eq(Status.BUSY)
@@ -87,36 +103,54 @@ class RequestCheck(wiring.Component):
             m.d.sync += self.status.eq(Status.LENGTH)
         with m.Elif(~in_range):
             m.d.sync += self.status.eq(Status.RANGE)
-        with m.Elif((command == Command.RUN) & ~request.steps_plain):
+        with m.Elif(runs & ~possible):
             m.d.sync += self.status.eq(Status.REFUSED)
         with m.Else():
             m.d.sync += self.status.eq(Status.OK)
         return m
 
     def _length(self, m: Module) -> Signal:
-        """Whether count, payload and the limits agree. The framer already limits the payload
-        length."""
-        count, command = self.request.count, self.request.command
-        payload = Signal(range(WORD_BYTES * (MAX_BYTES + 1)))  # in bytes
-        count_good, none, one, few = Signal(), Signal(), Signal(), Signal()
-        m.d.sync += [none.eq(count == 0), one.eq(count == 1), few.eq(count <= MAX_WORDS)]
+        """Whether count, payload and the limits agree. The image of a CLASSIFY must have the bytes
+        that the program takes."""
+        request = self.request
+        count, command = request.count, request.command
+        count_good, none, one = Signal(), Signal(), Signal()
+        few, few_bytes, all_pixels = Signal(), Signal(), Signal()
+        m.d.sync += [
+            none.eq(count == 0),
+            one.eq(count == 1),
+            few.eq((count != 0) & (count <= MAX_WORDS)),
+            few_bytes.eq((count != 0) & (count <= MAX_BYTES)),
+            all_pixels.eq((count == self.image.pixels + 1) | (~self.image.present & (count != 0))),
+        ]
+        # The words of the payload: as many as the count says, and others.
+        counted_words = Signal.like(count)
+        more = Signal(range(MIN_FRAME_WORDS + 2))
+        m.d.comb += more.eq(MIN_FRAME_WORDS)
+        of_bytes = (count + WORD_BYTES - 1) >> WORD_BYTES.bit_length() - 1
         with m.Switch(command):
             with m.Case(Command.READ):
-                m.d.comb += count_good.eq(~none & few)
+                m.d.comb += count_good.eq(few)
             with m.Case(Command.WRITE):
-                m.d.comb += [count_good.eq(~none), payload.eq(count * WORD_BYTES)]
+                m.d.comb += [count_good.eq(few), counted_words.eq(count)]
             with m.Case(Command.WRITE_BYTES):
-                m.d.comb += [count_good.eq(~none), payload.eq(count)]
+                m.d.comb += [count_good.eq(few_bytes), counted_words.eq(of_bytes)]
             with m.Case(Command.RUN):
-                m.d.comb += [count_good.eq(one), payload.eq(WORD_BYTES)]
+                m.d.comb += [count_good.eq(one), more.eq(MIN_FRAME_WORDS + 1)]
+            with m.Case(Command.CLASSIFY):
+                m.d.comb += [
+                    count_good.eq(all_pixels),
+                    counted_words.eq(of_bytes),
+                    more.eq(MIN_FRAME_WORDS + 1),
+                ]
             with m.Default():
                 m.d.comb += count_good.eq(none)
-        words = Signal(len(payload))
+        words = Signal(len(count) + 1)
         counted, good = Signal(), Signal()
         m.d.sync += [
-            words.eq((payload + MIN_FRAME_WORDS * WORD_BYTES + WORD_BYTES - 1) // WORD_BYTES),
-            counted.eq(count_good & self.request.count_plain),
-            good.eq(counted & (words == self.words)),
+            words.eq(counted_words + more),
+            counted.eq(count_good & request.count_plain),
+            good.eq(counted & (words == request.words)),
         ]
         return good
 

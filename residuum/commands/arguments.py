@@ -184,6 +184,7 @@ ENGINE_SIZES = {
     "logit_rows": "logits of a tile",
     "table_entries": "entries of the axis tables, all layers together",
     "layers": "layer descriptors",
+    "receive_words": "words of requests that wait",
     "weight_bits": "bits of a weight",
     "accumulator_bits": "bits of a sum of weights",
     "potential_bits": "bits of a potential",

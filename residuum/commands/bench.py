@@ -8,6 +8,8 @@ from pathlib import Path
 
 from residuum.commands.arguments import add_allow_modified, add_pool, pool, positive_number
 
+IMAGES = 200
+
 DESCRIPTION = """\
 Measure the committed networks: accuracy of the integer network on all held-out images; cycles on
 the simulated engine of a board, with every spike compared, and in the cycle model; clock and area
@@ -22,6 +24,7 @@ examples:
   residuum bench --models digits,mnist --page docs/results.md
   residuum bench --images 20 --no-build        quick: few images, no clock and no area
   residuum bench --bitstreams                  seconds of a bitstream: full build and replacement
+  residuum bench --wire --models mnist,cifar10  images per second through the wire to a board
   residuum bench --cluster tcp://host:8786     on a Dask cluster, see docs/cluster.md
 
 `make bench` does the same as the first example, from a fresh clone.
@@ -40,9 +43,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images",
         type=positive_number,
-        default=200,
+        default=None,
         metavar="N",
-        help="run the first N held-out images on the simulated engine (default %(default)s)",
+        help=f"run the first N held-out images on the simulated engine (default {IMAGES})",
+    )
+    parser.add_argument(
+        "--wire",
+        action="store_true",
+        help="measure images per second from end to end instead, through a model of the serial "
+        "port of the board: before and after images were one request each (default: 40 images)",
     )
     parser.add_argument(
         "--no-build", action="store_true", help="skip place and route: no clock, no area"
@@ -77,6 +86,39 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _wire(args: argparse.Namespace) -> int:
+    """Measure the way from host to engine and back; print the table, write the report."""
+    from residuum.commands.console import ConsoleReporter, data_access, say_written, write_report
+    from residuum.commands.tables import print_records
+    from residuum.sim.bench import wire
+    from residuum.sim.bench.bench import bench_folder, chosen, prepare, stages_of
+    from residuum.sw.files import require_writable, write_whole
+
+    report_path = args.json or bench_folder() / "wire.json"
+    page = args.page or bench_folder() / "wire.md"
+    for path in (report_path, page):
+        require_writable(path)
+    images, reporter, access = args.images or wire.IMAGES, ConsoleReporter(), data_access(args)
+    results = []
+    for row in chosen(args.models):
+        tau, T = stages_of(row)[0]
+        task = prepare(row, tau, T, row.images(images), access)
+        results += wire.measure(row, task, images=row.images(images), reporter=reporter)
+    rows = [wire.cells(result) for result in results]
+    print_records(
+        rows, numbers=[heading for heading in rows[0] if heading not in ("network", "board")]
+    )
+    models = f" --models {args.models}" if args.models else ""
+    command = f"residuum bench --wire --images {images}{models}"
+    write_report(report_path, {"command": command, "rows": results})
+    write_whole(page, wire.page(results, command).encode())
+    say_written(page)
+    wrong = sum(result["wrong"] for result in results)
+    if wrong:
+        print(f"residuum: {wrong} images have another class or other logits", file=sys.stderr)
+    return int(wrong > 0)
+
+
 def _page(*, whole: bool) -> Path:
     """Where the page goes: into the docs of a checkout if it has all networks."""
     from residuum.sim.bench.bench import bench_folder
@@ -96,6 +138,9 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sim.bench.bench_page import COLUMNS, render
     from residuum.sw.files import require_writable, write_whole
 
+    if args.wire:
+        return _wire(args)
+    images = args.images or IMAGES
     tries = None if args.no_build else args.tries
     report_path = args.json or bench_folder() / "report.json"
     page = args.page or _page(whole=args.models is None)
@@ -103,14 +148,14 @@ def run(args: argparse.Namespace) -> int:
     for path in (report_path, page):
         require_writable(path)
     where = pool(args, in_threads=True)
-    results = bench(rows, images=args.images, pool=where, tries=tries, access=data_access(args))
+    results = bench(rows, images=images, pool=where, tries=tries, access=data_access(args))
 
     options = (f" --models {args.models}" if args.models else "") + (
         " --no-build" if args.no_build else ""
     )
     report = {
-        "command": f"residuum bench --images {args.images}{options}",
-        "images": args.images,
+        "command": f"residuum bench --images {images}{options}",
+        "images": images,
         "rows": results,
     }
     columns = [column for column in COLUMNS if column.on_terminal]

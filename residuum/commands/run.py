@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     data = _images(args, network)
     if args.json is not None:
         require_writable(args.json)
-    # Logits cost a request of their own for each image.
+    # Logits may cost a request of their own for each image.
     scores = data.labels is None or args.json is not None
     if args.device == GOLDEN:
         answers, lines = _on_golden_model(args, network, data, reporter)
@@ -183,10 +183,8 @@ def _on_device(
         with reporter.task(
             f"classifying on {device.link.name}", total=len(data), unit="images"
         ) as task:
-            for image in data.images:
-                found = classifier.classify(image)
-                logits = classifier.logits() if scores else None
-                answers.append(Answer(found.prediction, logits, found.cycles))
+            for found in classifier.classify_all(data.images, logits=scores):
+                answers.append(Answer(found.prediction, found.logits, found.cycles))
                 task.advance()
         cycles = sum(answer.cycles or 0 for answer in answers)
         spent = watch.stop(images=len(answers), cycles=cycles)

@@ -20,6 +20,7 @@ import numpy as np
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import Region
 from residuum.sim.link.link_model import (
+    CLASSIFY,
     IDENTIFY,
     OK,
     READ,
@@ -54,12 +55,18 @@ CONFIG = EngineConfig(
     logit_rows=6,
     table_entries=24,
     layers=3,
+    receive_words=1536,
 )
 TAU, T = 2, 2
 CLOCK_HZ = 100_000_000
 # Longest burst, and number of bursts between two images.
 BURST = 40
 CLASSIFY_EVERY = 20
+# Good requests, and words of them, that may wait in the accelerator for others: it has room for
+# these and the longest one of `Frames`.
+WAITING, WAITING_WORDS = 8, 400
+# Bytes of an image of `small_network`, its last layer, and images on the way at a time.
+PIXELS, LAST, IMAGES = 16, 1, 6
 # Seconds without an answer until the link counts as hung.
 HUNG = 60.0
 
@@ -102,9 +109,10 @@ class Frames:
         return struct.pack(f"<{3 + len(payload)}I", first, address, count, *payload)
 
     def good(self) -> bytes:
-        """A random request that a device executes."""
+        """A random request that a device executes; an image only if the program takes it."""
         rng = self.rng
-        kind = rng.choice((IDENTIFY, READ, WRITE, WRITE, WRITE_BYTES, RUN, STATUS, RESET))
+        kinds = (IDENTIFY, READ, WRITE, WRITE, WRITE_BYTES, RUN, CLASSIFY, STATUS, RESET)
+        kind = rng.choice(kinds)
         if kind == READ:
             return self.request(READ, *self._range(rng.choice(_READABLE), 256))
         if kind in (WRITE, WRITE_BYTES):
@@ -113,8 +121,15 @@ class Frames:
             correction = rng.getrandbits(1) << 16
             layers = rng.choice((0, 0x100, 0x101))
             return self.request(RUN, layers, 1, TAU | T << 8 | correction)
+        if kind == CLASSIFY:
+            return self.image(rng.choice((PIXELS, rng.randint(1, 4000))))
         # These commands ignore the address; the reply repeats it.
         return self.request(kind, rng.getrandbits(32) if rng.random() < 0.5 else 0)
+
+    def image(self, pixels: int, steps: int = TAU | T << 8) -> bytes:
+        """An image of so many bytes for the small network."""
+        words = (self.rng.getrandbits(32) for _ in range(-(-pixels // 4)))
+        return self.request(CLASSIFY, LAST << 8, pixels, steps, *words)
 
     def write(self, *, as_bytes: bool) -> bytes:
         rng = self.rng
@@ -141,7 +156,7 @@ class Frames:
         rng = self.rng
         frame = bytearray(self.good())
         if rng.random() < 0.5:
-            frame[0] = rng.choice((0, rng.randint(8, 255)))
+            frame[0] = rng.choice((0, rng.randint(9, 255)))
         else:
             frame[1] = rng.randint(1, 255)
         return bytes(frame)
@@ -155,7 +170,7 @@ class Frames:
         frame = self.good()
         if self.rng.random() < 0.5 and len(frame) > 12:
             return frame[: self.rng.randrange(12, len(frame), 4)]
-        return (frame + self.rng.randbytes(4 * self.rng.randint(1, 8)))[:1036]
+        return frame + self.rng.randbytes(4 * self.rng.randint(1, 8))
 
     def out_of_range(self) -> bytes:
         rng = self.rng
@@ -184,6 +199,8 @@ class Frames:
             steps = rng.choice((0, TAU, 5 << 8, 4 | 1 << 8, 255 | 255 << 8))
             if rng.random() < 0.3:
                 steps = T << 8 | 1 << rng.randint(17, 31)
+            if rng.random() < 0.5:
+                return self.image(PIXELS, steps)
             return self.request(RUN, 0x100, 1, steps)
         layers = rng.choice((0x001, 0x300, 0x303, 0xFFFF, 0x1_0100, 0x8000_0100))
         return self.request(RUN, layers, 1, TAU | T << 8)
@@ -283,7 +300,7 @@ class Damage:
         return _symbols(bytes(self.rng.choices(marks, k=self.rng.randint(1, 60))))
 
     def _oversized(self) -> list[Symbol]:
-        count = self.rng.choice((257, 258, 300, 512, 700))
+        count = self.rng.choice((257, 258, 300, 512, 700, CONFIG.receive_words - 1))
         words = [self.rng.getrandbits(32) for _ in range(count)]
         address = Region.WEIGHTS << self.frames.memory.host_map.offset_bits
         return _symbols(encode(self.frames.request(WRITE, address, count, *words)))
@@ -329,7 +346,7 @@ class Session:
         self.report = Report()
         self._input = bytearray()
         self._expected = bytearray()
-        self._early = b""
+        self._waiting = self._waiting_words = 0
 
     def burst(self, count: int) -> None:
         """Send bad frames, then good requests, then read all memories."""
@@ -360,8 +377,17 @@ class Session:
                     )
                     self._feed(_symbols(encode(request)))
         self._exchange("loading")
-        wire = encode(self.frames.request(RUN, len(network.layers) - 1 << 8, 1, TAU | T << 8))
-        first, again = self._ask(wire), self._ask(wire)
+        steps, layers = TAU | T << 8, len(network.layers) - 1 << 8
+        self._run_image(network, image, self.frames.request(RUN, layers, 1, steps))
+        self._classify_images(program, generator)
+        self._adopt((Region.TRAINS, *READ_ONLY))
+        self.model.memory.pass_by(steps, layers)
+        self.report.classified += 1 + IMAGES
+
+    def _run_image(self, network: IntegerNetwork, image: np.ndarray, request: bytes) -> None:
+        """Run the network on an image in the feature memory; then ask again."""
+        wire = encode(request)
+        (first,), (again,) = self._ask(wire), self._ask(wire)
         status, best = first[0] >> 8 & 0xFF, first[4]
         (right,) = simulate(network, image[None], tau=TAU, T=T).prediction
         if status != OK or best != right or first != again:
@@ -369,9 +395,40 @@ class Session:
                 f"after burst {self.report.bursts} a run gave {first}, repeated {again}; class "
                 f"{right} was expected"
             )
-        self._adopt((Region.TRAINS, *READ_ONLY))
-        self.model.memory.pass_by(TAU | T << 8, len(network.layers) - 1 << 8)
-        self.report.classified += 1
+
+    def _classify_images(self, program: Program, generator: np.random.Generator) -> None:
+        """Raw images, all under way at once, a damaged one and repetitions among them."""
+        network = program.network
+        shape = (IMAGES, *network.input_shape)
+        images = generator.integers(0, 256, shape, dtype=np.uint8)
+        golden = simulate(network, images, tau=TAU, T=T)
+        tag = self.rng.getrandbits(16)
+        requests = [
+            struct.pack(
+                "<4I", CLASSIFY | (tag + index & 0xFFFF) << 16, LAST << 8, PIXELS, TAU | T << 8
+            )
+            + image.tobytes()
+            for index, image in enumerate(images)
+        ]
+        broken = bytearray(encode(requests[0]))
+        broken[self.rng.randrange(1, len(broken) - 1)] ^= 1 << self.rng.randrange(8)
+        # The model does not see these requests: count what it would count.
+        damaged = Scanner()
+        assert all(damaged.byte(value) is None for value in broken)
+        order = [*range(IMAGES), *self.rng.choices(range(IMAGES - 4, IMAGES), k=3)]
+        wire = [encode(requests[index]) for index in order]
+        wire.insert(self.rng.randrange(len(wire)), bytes(broken))
+        answers = self._ask(b"".join(wire), len(order))
+        self.model.scanner.dropped += damaged.dropped
+        for index, (first, _, _, status, best, _, *logits) in zip(order, answers, strict=True):
+            expected = golden.logits[index] << program.logit_shift
+            found = np.array(logits, np.uint32).astype(np.int32)
+            right = first == CLASSIFY | (tag + index & 0xFFFF) << 16 and not status
+            if not right or best != golden.prediction[index] or not np.array_equal(found, expected):
+                raise FuzzError(
+                    f"after burst {self.report.bursts} image {index} gave {first:#x}, class {best} "
+                    f"and {found}; class {golden.prediction[index]} and {expected} were expected"
+                )
 
     def adopt_memories(self) -> None:
         """Copy the accelerator's memories, whose initial contents are unknown, to the model."""
@@ -388,19 +445,37 @@ class Session:
                 return symbols
 
     def _runs(self, frame: bytes) -> bool:
-        return frame[0] == RUN and self.model.verdict(frame) == OK
+        return frame[0] in (RUN, CLASSIFY) and self.model.verdict(frame) == OK
 
     def _feed(self, symbols: list[Symbol]) -> None:
         if self.rng.random() < 0.1:
             self._input += bytes([PAUSE, self.rng.getrandbits(8)])
+        if self._holds_reset(symbols):
+            # It would overtake requests that wait.
+            self._rest()
         for kind, value in symbols:
             self._input += bytes([kind, value])
             frame = _take(self.model.scanner, kind, value)
             if frame is not None:
                 self.report.executed += self.model.verdict(frame) == OK
                 self._expected += self.model.answer(frame)
-                # As a host does, wait for the answer before the next request.
-                self._input += bytes([QUIET, 0])
+                self._waiting += 1
+                self._waiting_words += len(frame) // 4 + 2
+                # The counters in the answer to a STATUS are those at its time.
+                status = frame[:2] == bytes([STATUS, 0])
+                many = self._waiting == WAITING or self._waiting_words > WAITING_WORDS
+                if status or many or self.rng.random() < 0.5:
+                    self._rest()
+
+    def _rest(self) -> None:
+        """Wait for the answers of all requests."""
+        self._input += bytes([QUIET, 0])
+        self._waiting = self._waiting_words = 0
+
+    def _holds_reset(self, symbols: list[Symbol]) -> bool:
+        scanner = self.model.scanner.copy()
+        frames = (_take(scanner, *symbol) for symbol in symbols)
+        return any(frame[:2] == bytes([RESET, 0]) for frame in frames if frame is not None)
 
     def _read_memories(self) -> None:
         for region in _READABLE:
@@ -418,13 +493,14 @@ class Session:
     def _adopt(self, regions: tuple[Region, ...]) -> None:
         for region in regions:
             for request in self._reads(region):
-                _, address, count, *words = self._ask(encode(request))
+                ((_, address, count, *words),) = self._ask(encode(request))
                 self.model.memory.words |= dict(
                     zip(range(address, address + count), words, strict=True)
                 )
 
     def _exchange(self, where: str) -> None:
         """Send the collected input and compare the answer with the model's, byte by byte."""
+        self._rest()
         expected, data = bytes(self._expected), bytes(self._input)
         self._expected.clear()
         self._input.clear()
@@ -444,15 +520,17 @@ class Session:
             raise FuzzError(f"{where}: {_difference(answer, expected)}")
         sender.join()
 
-    def _ask(self, wire: bytes) -> list[int]:
-        """The accelerator's reply to one request, in words; the model does not see the request."""
+    def _ask(self, wire: bytes, count: int = 1) -> list[list[int]]:
+        """The accelerator's replies to requests, in words; the model does not see the requests."""
         self.link.send(b"".join(bytes(symbol) for symbol in _symbols(wire)))
-        scanner = Scanner()
+        scanner, replies = Scanner(), []
         while part := self.link.receive(HUNG):
             for value in part:
                 frame = scanner.byte(value)
                 if frame is not None:
-                    return list(struct.unpack(f"<{len(frame) // 4}I", frame))
+                    replies.append(list(struct.unpack(f"<{len(frame) // 4}I", frame)))
+            if len(replies) >= count:
+                return replies
         raise FuzzError(f"no answer to a good request after burst {self.report.bursts}")
 
 

@@ -15,11 +15,15 @@ from residuum.hw.isa.config import EngineConfig, bits_for_count
 from residuum.hw.isa.descriptors import AxisEntry
 from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, host_words, split_words
 
-IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET = range(1, 8)
+IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET, CLASSIFY = range(1, 9)
 OK, UNKNOWN, LENGTH, RANGE, BUSY, REFUSED = range(6)
-VERSION = 3
+VERSION = 4
 
-LONGEST = 260 * 4
+LONGEST_REPLY = 260 * 4
+SLOTS = 4
+MOST_LOGITS = 112
+# Fields of the descriptor of an image, in that of layer 0: word, lowest bit, width.
+_PIXELS, _PRESENT, _CLASSES = (9, 0, 16), (13, 28, 1), (15, 20, 12)
 # Host words of the longest memory word.
 _LONGEST = 8
 READ_ONLY = (Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
@@ -27,8 +31,10 @@ READ_ONLY = (Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
 
 @dataclass
 class Scanner:
-    """Finds valid frames in a stream of bytes, and counts dropped ones."""
+    """Finds valid frames of up to ``longest`` bytes in a stream of bytes, and counts dropped
+    ones."""
 
+    longest: int = LONGEST_REPLY
     dropped: int = 0
     _plain: bytearray = field(default_factory=bytearray)
     _escaped: bool = False
@@ -63,7 +69,7 @@ class Scanner:
         good = (
             not self._void
             and not self._escaped
-            and 16 <= len(frame) <= LONGEST
+            and 16 <= len(frame) <= self.longest
             and len(frame) % 4 == 0
             and frame[-4:] == struct.pack("<I", zlib.crc32(frame[:-4]))
         )
@@ -159,7 +165,8 @@ class Memory:
             self.words[place] = self._gathered[bank]
 
 
-# Engine(first, last, tau, T, correction) runs layers first..last and returns class and cycles.
+# Engine(first, last, tau, T, correction) runs layers first..last and returns class and cycles; the
+# logits are in the memory.
 Engine = Callable[[int, int, int, int, int], tuple[int, int]]
 
 
@@ -173,17 +180,23 @@ class LinkModel:
     memory
         Memory for READ and WRITE.
     engine
-        Function for RUN.
+        Function for RUN and CLASSIFY.
+
+    Attributes
+    ----------
+    pixels : bytes
+        The image of the last CLASSIFY. The model does not pack it into the feature memory.
     """
 
     def __init__(self, identity: tuple[int, ...], memory: Memory, engine: Engine):
         self.identity = identity
         self.memory = memory
         self.engine = engine
-        self.scanner = Scanner()
+        self.scanner = Scanner(4 * (memory.config.receive_words - 2))
         self.refused = 0
         self.busy = False
-        self._last_run: tuple[bytes, tuple[int, int]] | None = None
+        self.pixels = b""
+        self._replies: dict[int, tuple[bytes, tuple[int, ...]]] = {}
 
     def byte(self, value: int) -> bytes | None:
         """Take one byte. If it ends a request, return the reply, else None."""
@@ -196,45 +209,63 @@ class LinkModel:
         command = first & 0xFFFF
         if self.busy and command not in (STATUS, RESET):
             return BUSY
-        if not IDENTIFY <= command <= RESET:
+        if not IDENTIFY <= command <= CLASSIFY:
             return UNKNOWN
-        wanted = {WRITE: count, WRITE_BYTES: -(-count // 4), RUN: 1}.get(command, 0)
-        most = {READ: 256, WRITE: 256, WRITE_BYTES: 1024, RUN: 1}.get(command, 0)
-        if count > most or (most and not count) or len(payload) != wanted:
+        if not self._length_fits(command, count, len(payload)):
             return LENGTH
         if command in (READ, WRITE, WRITE_BYTES):
             reached = self.memory.reaches(address, count, write=command != READ)
             return OK if reached else RANGE
-        if command == RUN:
+        if command in (RUN, CLASSIFY):
             first_layer, last_layer = address & 0xFF, address >> 8
             if not first_layer <= last_layer < self.memory.config.layers:
                 return RANGE
             tau, T, correction = _steps(payload[0])
             if T == 0 or correction > 1 or tau + T > self.memory.config.steps:
                 return REFUSED
+            if command == CLASSIFY and not self._takes_pixels():
+                return REFUSED
         return OK
+
+    def _length_fits(self, command: int, count: int, payload: int) -> bool:
+        if command == CLASSIFY:
+            expected = self._image_field(_PIXELS) + 1
+            good = count == expected if self._takes_pixels() else count > 0
+            return good and payload == 1 + -(-count // 4)
+        wanted = {WRITE: count, WRITE_BYTES: -(-count // 4), RUN: 1}.get(command, 0)
+        most = {READ: 256, WRITE: 256, WRITE_BYTES: 1024, RUN: 1}.get(command, 0)
+        return count <= most and (not most or count > 0) and payload == wanted
+
+    def _takes_pixels(self) -> bool:
+        """Whether the program says where pixels go, and the ring has room for so many."""
+        room = 4 * (self.memory.config.receive_words - 2 - 5)
+        return bool(self._image_field(_PRESENT)) and self._image_field(_PIXELS) < room
+
+    def _image_field(self, place: tuple[int, int, int]) -> int:
+        word, low, width = place
+        address = self.memory.host_map.address(Region.DESCRIPTORS, layer=0, word=word)
+        return self.memory.read(address) >> low & (1 << width) - 1
 
     def answer(self, frame: bytes) -> bytes:
         """Execute the request in a valid frame and return the bytes of the reply."""
         first, address, count, *payload = struct.unpack(f"<{len(frame) // 4}I", frame)
         status = self.verdict(frame)
         words: tuple[int, ...] = ()
-        if status == REFUSED and _steps(payload[0])[2] <= 1:
-            # It is the engine that refuses steps, after they have been written.
-            self.memory.pass_by(payload[0], address)
         if status != OK:
             self.refused += 1
         else:
-            words = self._execute(first & 0xFF, frame, address, count, payload)
+            words = self._execute(first & 0xFF, first >> 16, frame, address, count, payload)
         head = first & 0xFFFF00FF | status << 8
         return encode(struct.pack(f"<{3 + len(words)}I", head, address, len(words), *words))
 
     def _execute(
-        self, command: int, frame: bytes, address: int, count: int, payload: list[int]
+        self, command: int, tag: int, frame: bytes, address: int, count: int, payload: list[int]
     ) -> tuple[int, ...]:
-        repeated = self._last_run is not None and self._last_run[0] == frame
-        if command not in (STATUS, RUN):
-            self._last_run = None
+        if command in (RUN, CLASSIFY):
+            return self._run(tag, frame, address, count, payload)
+        if command == STATUS:
+            return int(self.busy), self.scanner.dropped & 0xFFFF, self.refused & 0xFFFF
+        self._replies.clear()
         if command == IDENTIFY:
             return self.identity
         if command == READ:
@@ -246,16 +277,30 @@ class LinkModel:
                 self.memory.write(address + index, word)
         if command == RESET:
             self.busy = False
-        if command == RUN:
-            if not repeated:
-                self.memory.pass_by(payload[0], address)
-                steps = _steps(payload[0])
-                self._last_run = frame, self.engine(address & 0xFF, address >> 8, *steps)
-            assert self._last_run is not None
-            return 0, *self._last_run[1]
-        if command == STATUS:
-            return int(self.busy), self.scanner.dropped, self.refused
         return ()
+
+    def _run(
+        self, tag: int, frame: bytes, address: int, count: int, payload: list[int]
+    ) -> tuple[int, ...]:
+        """The payload of the reply to RUN or CLASSIFY, remembered by the lowest bits of the tag."""
+        slot = tag % SLOTS
+        earlier, reply = self._replies.get(slot, (b"", ()))
+        if earlier == frame:
+            return reply
+        classes = 0
+        if frame[0] == CLASSIFY:
+            self.pixels = struct.pack(f"<{len(payload) - 1}I", *payload[1:])[:count]
+            classes = self._image_field(_CLASSES) + 1
+        self.memory.pass_by(payload[0], address)
+        found = self.engine(address & 0xFF, address >> 8, *_steps(payload[0]))
+        logits = range(classes if classes <= MOST_LOGITS else 0)
+        reply = (0, *found, *(self.memory.read(self._logit(index)) for index in logits))
+        self._replies[slot] = frame, reply
+        return reply
+
+    def _logit(self, index: int) -> int:
+        row, bank = divmod(index, self.memory.config.tiles)
+        return self.memory.host_map.address(Region.LOGITS, row=row, bank=bank)
 
 
 def _steps(word: int) -> tuple[int, int, int]:

@@ -6,15 +6,14 @@ same on every computer and without waiting.
 
 from __future__ import annotations
 
-from residuum.hw.isa.protocol import END, Command, FrameReader
+from residuum.hw.isa.protocol import END, RUNS, FrameReader
 from residuum.sim.link.wire import Wire, WireDown, WireUp
 from residuum.sw.host.links import Link, LinkError
 
 # Cycles of the device for each byte of a request or reply, besides those of the run: at most 4 to
 # put a byte of an image into the feature memory, 1 to execute a byte of another request.
 CYCLES_PER_BYTE = 4
-# Commands whose replies say how many cycles the engine ran, and the word of the payload with them.
-RUNS = (Command.RUN,)
+# Word of the payload of a reply to a run that says how many cycles the engine ran.
 CYCLES_WORD = 2
 # Real seconds for the answer of the device itself.
 _PATIENCE = 600.0

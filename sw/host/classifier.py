@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, overload
@@ -9,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from residuum.hw.isa.host_map import COUNTER_WORDS, Region
+from residuum.hw.isa.protocol import MAX_LOGITS
 from residuum.sw.compiler.exact import engine_code
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.data.given import GivenPicture, as_image, as_images, is_one
@@ -21,10 +23,12 @@ from residuum.sw.trace.engine_trace import EngineTrace
 
 @dataclass(frozen=True)
 class Classification:
-    """Class of an image, and the duration of the run."""
+    """Class of an image, the duration of the run, and the logits, int64 (classes,); None if they
+    were not read."""
 
     prediction: int
     cycles: int
+    logits: np.ndarray | None = None
 
 
 class Classifier:
@@ -140,16 +144,49 @@ class Classifier:
             done(1)
         return results
 
-    def classify_all(self, images: Iterable[np.ndarray]) -> Iterator[Classification]:
-        """Classify images, uint8 (C, H, W); the results come in their order, each when it is
-        there."""
+    def classify_all(
+        self, images: Iterable[np.ndarray], *, logits: bool = False, one_by_one: bool = False
+    ) -> Iterator[Classification]:
+        """Classify images as `classify` does; the answers come in their order, each when it is
+        there.
+
+        If the device takes the raw image (see `one_request`), the next images are on the way while
+        one runs. Otherwise, or with ``one_by_one``, each image is written into the feature memory,
+        run, and answered, before the next one is sent; logits are then read only if ``logits``.
+        """
+        many = logits and self.program.network.classes > MAX_LOGITS
+        if self.one_request and not (one_by_one or many):
+            yield from self._stream(images)
+            return
         for image in images:
             self._write_image(image)
             result = self._run(0, len(self.program.layers) - 1)
-            yield Classification(result.best, result.cycles)
+            scores = self.logits() if logits else None
+            yield Classification(result.best, result.cycles, scores)
+
+    @property
+    def one_request(self) -> bool:
+        """Whether an image of the network is one request to the device."""
+        network = self.program.network
+        return self.program.takes_pixels and self.device.holds(math.prod(network.input_shape))
+
+    def _stream(self, images: Iterable[np.ndarray]) -> Iterator[Classification]:
+        program, network = self.program, self.program.network
+        self._require_loaded()
+        results = self.device.classify(
+            (network.as_image(image).tobytes() for image in images),
+            last=len(program.layers) - 1,
+            classes=network.classes,
+            tau=self.tau,
+            T=self.T,
+            correction=engine_code(self.correction),
+        )
+        for result in results:
+            scores = None if result.logits is None else program.decode_logits(result.logits)
+            yield Classification(result.best, result.cycles, scores)
 
     def logits(self) -> np.ndarray:
-        """The logits of the last image of `classify`, int64 (classes,)."""
+        """The logits of the last image that ran, int64 (classes,)."""
         return self.program.decode_logits(self.device.read_scattered(self.program.logit_reads()))
 
     def trace(self, image: np.ndarray) -> EngineTrace:
@@ -184,12 +221,15 @@ class Classifier:
             layers=layers,
         )
 
-    def _write_image(self, image: np.ndarray) -> None:
+    def _require_loaded(self) -> None:
         if not self.loaded:
             raise ResiduumError(
                 f"{self.device.link.name} is not known to hold {self.program.network.name} with "
                 f"{self.program.network.weight_bits}-bit weights; load() it first"
             )
+
+    def _write_image(self, image: np.ndarray) -> None:
+        self._require_loaded()
         self.device.write_scattered(*self.program.input_writes(image))
 
     def _run(self, first: int, last: int) -> RunResult:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -15,6 +16,8 @@ from residuum.hw.isa.host_map import Correction, HostMap, Region
 from residuum.hw.isa.protocol import (
     MAX_BYTES,
     MAX_WORDS,
+    RUN_WORDS,
+    SLOTS,
     Command,
     Frame,
     FrameReader,
@@ -33,6 +36,9 @@ ATTEMPTS = 5
 ATTEMPTS_TO_FIND = 3
 # Reading up to this many unwanted words in a gap is faster than another request.
 BRIDGED_WORDS = 16
+
+# Writes that may be under way at a time; the device holds more.
+WRITES_UNDER_WAY = 12
 
 _WORD_BYTES = 4
 # SLIP may double every byte of a frame, and adds two ENDs.
@@ -70,10 +76,43 @@ class Refused(DeviceError):
 
 @dataclass(frozen=True)
 class RunResult:
-    """Class with the largest logit (of the last output layer that ran), and cycles of the run."""
+    """Class with the largest logit (of the last output layer that ran), cycles of the run, and for
+    an image the engine's logits, uint32, or none if there are more than a reply holds."""
 
     best: int
     cycles: int
+    logits: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request, and the payload words of its reply; not ``exact``: at most so many."""
+
+    frame: Frame
+    reply_words: int
+    exact: bool = True
+
+
+@dataclass
+class _Pending:
+    """A request under way: its bytes, its place in the order of sending, and its reply."""
+
+    ask: Ask
+    frame: Frame
+    data: bytes
+    sent: int = 0
+    attempts: int = 0
+    reply: Frame | None = None
+
+    @property
+    def room(self) -> int:
+        """Words that it takes in the device until it is answered."""
+        return protocol.MIN_FRAME_WORDS + len(self.frame.payload) + 1
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes of the request and, at most, of its reply."""
+        return len(self.data) + _FRAME_BYTES + 2 * _WORD_BYTES * self.ask.reply_words
 
 
 @dataclass(frozen=True)
@@ -93,6 +132,10 @@ class Device:
     memory words only. A reply must have the command, tag and address of the request; all others are
     ignored.
 
+    Images and writes follow one another without waiting for replies, as many as the device has
+    memory for. It answers in their order, so a reply to a later request says that an earlier one,
+    or its reply, was lost.
+
     Parameters
     ----------
     link
@@ -106,6 +149,8 @@ class Device:
         Number of repeated requests.
     sent, received : int
         Bytes on the wire in each direction.
+    under_way : int
+        Requests that may be under way at a time; 1: each waits for the reply to the one before.
     program : Program or None
         Program that the memories are known to hold. Whoever writes or verifies a program sets it.
         Writing other words there sets it to None, and so does a device that stops answering, since
@@ -122,7 +167,9 @@ class Device:
         self.link = link
         self.retries = self.sent = self.received = 0
         self.program: Program | None = None
+        self.under_way = protocol.MAX_REQUESTS
         self._reader = FrameReader()
+        self._sent = 0  # requests, repeated ones too
         # The first tag is random, so that stale replies to an earlier session are rejected.
         self._tag = random.getrandbits(16)
         self._known = False
@@ -184,22 +231,12 @@ class Device:
     def write(self, address: int, words: np.ndarray, *, done: Done = ignore) -> None:
         """Write words to consecutive addresses; calls ``done(words)`` after every frame."""
         address, words = _address(address), whole_numbers("words", words, np.uint32, 1)
-        if address >> self.host_map.offset_bits != Region.TRAINS:
-            self.program = None
-        short = bool((words < 256).all())
-        for start, stop in _cut(address, len(words), MAX_BYTES if short else MAX_WORDS):
-            part = words[start - address : stop - address]
-            if short:
-                frame = protocol.write_bytes(start, part.astype(np.uint8).tobytes())
-            else:
-                frame = protocol.write(start, part.tolist())
-            self._request(frame, 0)
-            done(len(part))
+        self._write_all(_writes(address, words), address, done)
 
     def write_scattered(
         self, addresses: np.ndarray, words: np.ndarray, *, done: Done = ignore
     ) -> None:
-        """Write words to any addresses, in ascending order of the addresses."""
+        """Write words to any addresses, which must differ from one another."""
         addresses = whole_numbers("addresses", addresses, np.uint32, 1)
         words = whole_numbers("words", words, np.uint32, 1)
         if len(addresses) != len(words):
@@ -207,9 +244,19 @@ class Device:
         order = np.argsort(addresses, kind="stable")
         addresses, words = addresses[order].astype(np.int64), words[order]
         breaks = np.flatnonzero(np.diff(addresses) != 1) + 1
-        for run, values in zip(np.split(addresses, breaks), np.split(words, breaks), strict=True):
-            if len(run):
-                self.write(int(run[0]), values, done=done)
+        runs = zip(np.split(addresses, breaks), np.split(words, breaks), strict=True)
+        frames = (frame for run, values in runs if len(run) for frame in _writes(run[0], values))
+        if len(addresses):
+            self._write_all(frames, int(addresses[0]), done)
+
+    def _write_all(self, frames: Iterable[Frame], lowest: int, done: Done) -> None:
+        """Write frames, of which the first has the lowest address."""
+        if lowest >> self.host_map.offset_bits < Region.TRAINS:
+            self.program = None
+        frames = list(frames)
+        asks = (Ask(frame, 0) for frame in frames)
+        for frame, _ in zip(frames, self._exchange(asks, most=WRITES_UNDER_WAY), strict=True):
+            done(frame.count)
 
     def run(
         self, first: int, last: int, *, tau: int, T: int, correction: Correction = Correction.MASK
@@ -221,9 +268,40 @@ class Device:
         T = whole_number("T", T, least=1, most=_MAX_FIELD)
         code = whole_number("the correction", correction, least=0, most=max(Correction))
         frame = protocol.run(first, last, tau=tau, T=T, correction=Correction(code))
-        reply = self._request(frame, protocol.RUN_WORDS, patience=self.link.run_seconds)
+        reply = self._request(frame, RUN_WORDS, patience=self.link.run_seconds)
         _, best, cycles = reply.payload
         return RunResult(best, cycles)
+
+    def holds(self, pixels: int) -> bool:
+        """Whether an image of so many bytes is taken as one request."""
+        return protocol.classify_words(pixels) <= protocol.longest_request(self.identity.config)
+
+    def classify(
+        self,
+        images: Iterable[bytes],
+        *,
+        last: int,
+        classes: int,
+        tau: int,
+        T: int,
+        correction: Correction = Correction.MASK,
+    ) -> Iterator[RunResult]:
+        """Run layers 0..last on raw images; the results come in the order of the images.
+
+        The next images are on the way while one runs, as many as the device has memory for, up to
+        `SLOTS`. The program in the device must take pixels, and ``classes`` must be its own.
+        """
+        logits = classes if classes <= protocol.MAX_LOGITS else 0
+        asks = (
+            Ask(
+                protocol.classify(last, pixels, tau=tau, T=T, correction=Correction(correction)),
+                RUN_WORDS + logits,
+            )
+            for pixels in images
+        )
+        for reply in self._exchange(asks, most=SLOTS, patience=self.link.run_seconds):
+            _, best, cycles, *words = reply.payload
+            yield RunResult(best, cycles, np.array(words, np.uint32) if logits else None)
 
     def status(self) -> DeviceStatus:
         busy, dropped, refused = self._request(protocol.status(), protocol.STATUS_WORDS).payload
@@ -254,52 +332,102 @@ class Device:
     def _request(
         self, frame: Frame, reply_words: int, *, patience: float = 0, exact: bool = True
     ) -> Frame:
-        """The reply to a request.
+        """The reply to a single request; see `Ask` and `_exchange`."""
+        (reply,) = self._exchange([Ask(frame, reply_words, exact)], most=1, patience=patience)
+        return reply
+
+    def _exchange(self, asks: Iterable[Ask], *, most: int, patience: float = 0) -> Iterator[Frame]:
+        """The replies to requests, in their order.
 
         Parameters
         ----------
-        reply_words
-            Payload words of the reply; without ``exact``, an upper limit.
+        most
+            Requests that may be under way at a time. More than one must be alike, and harmless if
+            executed out of order.
         patience
-            Seconds for which the request is repeated, even beyond `ATTEMPTS` times.
+            Seconds for which a request is repeated, even beyond `ATTEMPTS` times.
         """
+        most = min(most, self.under_way)
+        coming, following = iter(asks), None
+        waiting: deque[_Pending] = deque()
+        try:
+            while True:
+                while len(waiting) < most:
+                    if following is None and (ask := next(coming, None)) is not None:
+                        following = self._prepared(ask)
+                    if following is None or (waiting and not self._has_room(waiting, following)):
+                        break
+                    waiting.append(following)
+                    self._send(following)
+                    following = None
+                if not waiting:
+                    return
+                self._await(waiting, patience)
+                first = waiting.popleft()
+                yield self._checked(first)
+        except (LinkError, NoAnswer):
+            self.program = None
+            raise
+
+    def _prepared(self, ask: Ask) -> _Pending:
         self._tag = (self._tag + 1) & 0xFFFF
-        frame = frame.with_tag(self._tag)
-        data = frame.encode()
-        answer_bytes = _FRAME_BYTES + 2 * _WORD_BYTES * reply_words
-        timeout = self.link.latency + (len(data) + answer_bytes) * self.link.seconds_per_byte
+        frame = ask.frame.with_tag(self._tag)
+        return _Pending(ask, frame, frame.encode())
+
+    def _has_room(self, waiting: Iterable[_Pending], following: _Pending) -> bool:
+        """Whether the device certainly has memory for one more request."""
+        taken = sum(pending.room for pending in waiting if pending.reply is None)
+        return taken + following.room < self.identity.config.receive_words
+
+    def _send(self, pending: _Pending) -> None:
+        self.retries += pending.attempts > 0
+        pending.attempts += 1
+        self._sent += 1
+        pending.sent = self._sent
+        self.link.send(pending.data)
+        self.sent += len(pending.data)
+
+    def _await(self, waiting: deque[_Pending], patience: float) -> None:
+        """Wait for the reply to the first request; send again what was lost."""
+        first = waiting[0]
         limit = time.monotonic() + patience
         attempts = ATTEMPTS if self._known else ATTEMPTS_TO_FIND
-        attempt = 0
-        while attempt < attempts or time.monotonic() < limit:
-            self.retries += attempt > 0
-            attempt += 1
-            try:
-                self.link.send(data)
-                self.sent += len(data)
-                reply = self._reply_to(frame, timeout)
-            except LinkError:
-                self.program = None
-                raise
-            if reply is not None:
-                return self._checked(frame, reply, reply_words if exact else None)
-        self.program = None
-        raise NoAnswer(self._silence(frame))
+        while first.reply is None:
+            under_way = sum(pending.wire_bytes for pending in waiting)
+            timeout = self.link.latency + under_way * self.link.seconds_per_byte
+            if self._hear(waiting, timeout):
+                lost = self._passed_over(waiting)
+            else:
+                lost = [first]
+            for pending in lost:
+                if pending.attempts >= attempts and time.monotonic() >= limit:
+                    raise NoAnswer(self._silence(pending.frame))
+                self._send(pending)
 
-    def _reply_to(self, frame: Frame, timeout: float) -> Frame | None:
+    def _hear(self, waiting: Iterable[_Pending], timeout: float) -> bool:
+        """Receive until a reply to one of the requests has come; False if none has in time."""
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0 and (data := self.link.receive(left)):
             self.received += len(data)
+            heard = False
             for reply in self._reader.feed(data):
-                if (reply.command, reply.tag, reply.address) == (
-                    frame.command,
-                    frame.tag,
-                    frame.address,
-                ):
-                    return reply
-        return None
+                for pending in waiting:
+                    if pending.reply is None and _answers(reply, pending.frame):
+                        pending.reply, heard = reply, True
+            if heard:
+                return True
+        return False
 
-    def _checked(self, frame: Frame, reply: Frame, words: int | None) -> Frame:
+    @staticmethod
+    def _passed_over(waiting: Iterable[_Pending]) -> list[_Pending]:
+        """The requests that were sent before one that is answered, and are not."""
+        answered = max((p.sent for p in waiting if p.reply is not None), default=0)
+        return [p for p in waiting if p.reply is None and p.sent < answered]
+
+    def _checked(self, pending: _Pending) -> Frame:
+        frame, reply = pending.frame, pending.reply
+        assert reply is not None
+        words = pending.ask.reply_words if pending.ask.exact else None
         name = Command(frame.command).name
         if reply.status != Status.OK:
             raise Refused(f"{self.link.name} {self._refusal(frame, reply.status)}", reply.status)
@@ -317,6 +445,11 @@ class Device:
             return f"does not know the request {name}; build its bitstream anew"
         if status == Status.BUSY:
             return "is busy with a run of another program; close that program"
+        if status == Status.REFUSED and frame.command == Command.CLASSIFY:
+            return (
+                f"takes no raw images for the network that it holds, or not that many steps; it "
+                f"has {self.identity.config.steps}"
+            )
         if status == Status.REFUSED:
             return f"does not run that many steps; it has {self.identity.config.steps}"
         return f"refused {name} of {frame.count} words at address {frame.address:#x}"
@@ -325,6 +458,24 @@ class Device:
         name = self.link.name
         silent = f"{name} answers no more" if self._known else f"nothing answers at {name}"
         return f"{silent} (to {Command(frame.command).name}); {self.link.advice}"
+
+
+def _answers(reply: Frame, frame: Frame) -> bool:
+    """Whether a reply belongs to a request."""
+    asked = frame.command, frame.tag, frame.address
+    return (reply.command, reply.tag, reply.address) == asked
+
+
+def _writes(address: int, words: np.ndarray) -> Iterator[Frame]:
+    """The frames that write words to consecutive addresses; bytes, where all words are."""
+    address = int(address)
+    short = bool((words < 256).all())
+    for start, stop in _cut(address, len(words), MAX_BYTES if short else MAX_WORDS):
+        part = words[start - address : stop - address]
+        if short:
+            yield protocol.write_bytes(start, part.astype(np.uint8).tobytes())
+        else:
+            yield protocol.write(start, part.tolist())
 
 
 def _cut(address: int, count: int, size: int) -> Iterator[tuple[int, int]]:

@@ -44,7 +44,9 @@ class TimeSpent:
         parts["host"] = self.host
         each = ", ".join(f"{name} {1e3 * part / self.images:.2f}" for name, part in parts.items())
         milliseconds = 1e3 * self.total / self.images
-        return f"{self.rate:,.1f} images/s end to end; ms per image: {milliseconds:.2f}, of it {each}"
+        return (
+            f"{self.rate:,.1f} images/s end to end; ms per image: {milliseconds:.2f}, of it {each}"
+        )
 
 
 class Stopwatch:

@@ -19,6 +19,7 @@ SMALL = EngineConfig(
     logit_rows=2,
     table_entries=10,
     layers=3,
+    receive_words=512,
 )
 
 
@@ -75,7 +76,6 @@ class FakeEngine:
         self.dut = dut
         self.latency = latency
         self.run_cycles = run_cycles
-        self.refuses = False
         self.words: dict[int, int] = {}
         self.writes: list[tuple[int, int]] = []
         self.reads: list[int] = []
@@ -108,8 +108,7 @@ class FakeEngine:
                 self.words[address] = word
                 busy_until = max(busy_until, now + 1)
                 if address == self.control[Control.RUN]:
-                    busy_until = now + (3 if self.refuses else self.run_cycles)
-                    self.words[self.control[Control.STATUS]] = 2 * self.refuses
+                    busy_until = now + self.run_cycles
             if read:
                 self.reads.append(address)
                 answers.append((now + self.latency - 1, self.words.get(address, 0)))

@@ -90,6 +90,7 @@ RANGES = {
     "logit_rows": (1, 1 << 12),
     "table_entries": (2, 1 << 16),
     "layers": (1, 64),
+    "receive_words": (512, 16384),
 }
 
 
@@ -125,6 +126,8 @@ def test_a_size_must_be_an_integer(name, value):
         {"weight_bits": 8, "accumulator_bits": 8, "shift_bits": 0},
         {"weight_bits": 8, "accumulator_bits": 20, "shift_bits": 12},
         {"lanes": 5, "tile_lanes": 5},
+        {"receive_words": 512},
+        {"receive_words": 16384},
     ],
 )
 def test_the_ends_of_the_ranges_are_allowed(ends):
@@ -187,3 +190,8 @@ def test_a_number_of_lanes_chooses_its_tiles(lanes, tile_lanes):
 
 def test_every_number_of_lanes_has_tiles():
     assert [EngineConfig.for_lanes(lanes).lanes for lanes in range(1, 70)] == list(range(1, 70))
+
+
+def test_memory_for_requests_is_whole_block_memories():
+    with pytest.raises(ValueError, match="^receive_words must be a multiple of 512, not 1000$"):
+        config(receive_words=1000)

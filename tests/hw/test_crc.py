@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residuum.hw.link.crc import RESIDUE, Crc32
+from residuum.hw.link.crc import RESIDUE, Crc32, SerialCrc32
 from tests.hw.simulation import simulate
 from tests.hw.streams import wait
 
@@ -63,3 +63,34 @@ def test_a_wrong_bit_does_not_match(bit):
     frame = bytearray(b"abcd" + zlib.crc32(b"abcd").to_bytes(4, "little"))
     frame[bit // 8] ^= 1 << bit % 8
     assert crcs(bytes(frame))[-1][1] == 0
+
+
+@settings(max_examples=20)
+@given(st.binary(max_size=12), st.binary(max_size=5))
+def test_the_serial_form_sends_the_same_crc(data, before):
+    dut = SerialCrc32()
+    sent = []
+
+    async def testbench(ctx):
+        async def shift(value: int) -> None:
+            for bit in range(8):
+                ctx.set(dut.bit, value >> bit & 1)
+                ctx.set(dut.shift, 1)
+                await ctx.tick()
+            ctx.set(dut.shift, 0)
+
+        for byte in before:
+            await shift(byte)
+        ctx.set(dut.clear, 1)
+        await ctx.tick()
+        ctx.set(dut.clear, 0)
+        for byte in data:
+            await shift(byte)
+            await wait(ctx, 2)
+        ctx.set(dut.out, 1)
+        for _ in range(4):
+            sent.append(ctx.get(dut.byte))
+            await shift(0xA5)
+
+    simulate(dut, testbench)
+    assert bytes(sent) == zlib.crc32(data).to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""Framer: received frames, sent frames, and both at once."""
+"""FrameReceiver and FrameSender: frames as bytes and as words."""
 
 from collections.abc import Iterable
 
@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from residuum.hw.isa.protocol import (
-    MAX_FRAME_WORDS,
     FrameReader,
     add_crc,
     pack_words,
     slip_encode,
     unpack_words,
 )
-from residuum.hw.link.frames import Framer
+from residuum.hw.link.frames import FrameReceiver, FrameSender
 from tests.hw.bad_frames import DAMAGED, WIRE, WRITE
 from tests.hw.simulation import simulate
 from tests.hw.streams import NO_PAUSE, PAUSES, put, take, wait
@@ -23,38 +22,45 @@ WORDS = list(unpack_words(WRITE.pack()))
 WORD = st.integers(0, 0xFFFF_FFFF) | st.sampled_from([0xC0C0_DBDB, 0xDCDD_C0DB])
 
 
-def receive(pieces: Iterable[bytes | None], *, release: bool = True) -> list:
-    """The buffer at the end of each valid frame, and "dropped" for each other frame, in order. A
-    piece None is a byte lost on the wire."""
-    dut = Framer()
+MOST_WORDS = 260
+
+
+def receive(pieces: Iterable[bytes | None], *, room: int = 10_000, gap: int = 7) -> list:
+    """The words of each valid frame, and "dropped" for each other frame, in order. A piece None is
+    a byte lost on the wire; after ``room`` words there is no room."""
+    dut = FrameReceiver(most_words=MOST_WORDS)
     seen: list = []
-    buffer: dict[int, int] = {}
+    words: list[int] = []
 
     async def watch(ctx):
+        left = room
         while True:
-            _, _, write, index, word, dropped, full, length = await ctx.tick().sample(
-                dut.write, dut.index, dut.word, dut.dropped, dut.full, dut.length
+            _, _, write, word, done, dropped, length = await ctx.tick().sample(
+                dut.write, dut.word, dut.done, dut.dropped, dut.length
             )
+            assert not (write and (done or dropped))
+            if write and left > 0:
+                words.append(word)
+            left -= write
+            if done:
+                assert (length, word) == (len(words), words[-1])
+                seen.append(words[:])
             seen.extend(["dropped"] * dropped)
-            if write:
-                assert index < MAX_FRAME_WORDS
-                buffer[index] = word
-            if full and release:
-                seen.append([buffer[place] for place in range(length)])
-                buffer.clear()
-                ctx.set(dut.release, 1)
-                await ctx.tick()
-                ctx.set(dut.release, 0)
+            if done or dropped:
+                words.clear()
+            ctx.set(dut.room, left > 0)
 
     async def testbench(ctx):
         for piece in pieces:
             ctx.set(dut.rx_damaged, piece is None)
             await put(ctx, dut.rx, piece or b"")
-            await ctx.tick()
+            if gap:
+                await ctx.tick()
             ctx.set(dut.rx_damaged, 0)
-            await wait(ctx, 7)
-        if not release:
-            seen.append([buffer[place] for place in range(ctx.get(dut.length))])
+            await wait(ctx, gap)
+        while ctx.get(dut.active):
+            await ctx.tick()
+        await ctx.tick()
 
     simulate(dut, testbench, background=[watch])
     return seen
@@ -62,7 +68,7 @@ def receive(pieces: Iterable[bytes | None], *, release: bool = True) -> list:
 
 def send(frames: list[list[int]], *, give=NO_PAUSE, accept=NO_PAUSE) -> bytes:
     """The bytes on the wire for frames of these words."""
-    dut = Framer()
+    dut = FrameSender()
     sent = bytearray()
     words = [
         {"word": word, "last": place == len(frame) - 1}
@@ -99,13 +105,13 @@ def packed(words: list[int]) -> bytes:
 
 @settings(max_examples=20)
 @given(st.lists(st.lists(WORD, min_size=3, max_size=9), max_size=3))
-def test_whole_frames_are_in_the_buffer(frames):
+def test_whole_frames_are_received(frames):
     data = [packed(frame) for frame in frames]
     seen = receive([slip_encode(frame) for frame in data])
     assert seen == [list(unpack_words(frame)) for frame in data]
 
 
-@pytest.mark.parametrize("words", [3, 259])
+@pytest.mark.parametrize("words", [3, MOST_WORDS - 1])
 def test_the_shortest_and_the_longest_frame(words):
     data = packed(list(range(words)))
     assert receive([slip_encode(data)]) == [list(unpack_words(data))]
@@ -136,10 +142,21 @@ def test_noise_is_dropped_and_counted_as_by_the_reader(noise):
     assert receive(bytes([byte]) for byte in noise) == received(noise)
 
 
-def test_a_full_buffer_is_not_overwritten():
+def test_frames_without_a_gap():
+    frames = [packed([tag, 2, 3, 4][: 3 + tag % 2]) for tag in range(6)]
+    wire = b"".join(slip_encode(frame) for frame in frames)
+    assert receive([wire], gap=0) == [list(unpack_words(frame)) for frame in frames]
+
+
+@pytest.mark.parametrize("room", range(9))
+def test_a_frame_without_room_is_dropped(room):
     first, second = packed([1, 2, 3]), packed([4, 5, 6, 7])
-    seen = receive([slip_encode(first), slip_encode(second), b"\xc0"], release=False)
-    assert seen == ["dropped", list(unpack_words(first))]
+    seen = receive([slip_encode(first), slip_encode(second)], room=room)
+    fits = [room >= 4, room >= 9]
+    assert seen == [
+        list(unpack_words(frame)) if fit else "dropped"
+        for frame, fit in zip((first, second), fits, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("give", PAUSES.values(), ids=PAUSES)
@@ -149,38 +166,3 @@ def test_a_full_buffer_is_not_overwritten():
 def test_frames_are_sent(give, accept, frames):
     expected = b"".join(slip_encode(packed(frame)) for frame in frames)
     assert send(frames, give=give, accept=accept) == expected
-
-
-@pytest.mark.parametrize("start", range(0, 40, 3))
-def test_a_frame_that_comes_while_one_is_sent_harms_neither(start):
-    # If the frames overlap, the incoming one is dropped.
-    dut = Framer()
-    reader, replies, dropped = FrameReader(), [], []
-
-    async def watch(ctx):
-        while True:
-            _, _, lost = await ctx.tick().sample(dut.dropped)
-            dropped.extend([1] * lost)
-
-    async def taker(ctx):
-        await take(ctx, dut.tx, lambda byte: replies.extend(reader.feed(bytes([byte]))))
-
-    async def sender(ctx):
-        await wait(ctx, start)
-        words = [{"word": word, "last": word == 3} for word in (1, 2, 3)]
-        await put(ctx, dut.words, words)
-
-    async def testbench(ctx):
-        await put(ctx, dut.rx, slip_encode(packed([4, 5, 6])))
-        await wait(ctx, 100)
-        assert ctx.get(dut.full) + len(dropped) == 1
-        # The next frame is received as usual.
-        ctx.set(dut.release, 1)
-        await ctx.tick()
-        ctx.set(dut.release, 0)
-        await put(ctx, dut.rx, slip_encode(packed([4, 5, 6])))
-        await wait(ctx, 5)
-        assert ctx.get(dut.full)
-
-    simulate(dut, testbench, sender, background=[watch, taker])
-    assert (len(replies), reader.dropped) == (1, 0)

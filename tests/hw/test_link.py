@@ -127,11 +127,25 @@ def test_a_repeated_run_is_answered_again_and_not_executed_again():
     assert engine.starts == 1
 
 
-def test_the_next_run_under_another_tag_is_executed():
-    other = RUN.with_tag(8)
-    replies, engine = asked(RUN, other, RUN, other, other)
-    assert [r[0].tag for r in replies] == [7, 8, 7, 8, 8]
+def test_the_last_four_runs_are_remembered():
+    runs = [RUN.with_tag(tag) for tag in (7, 8, 9, 10)]
+    replies, engine = asked(*runs, *reversed(runs), run_cycles=20)
+    assert [found for (found,) in replies] == [
+        found for run in (*runs, *reversed(runs)) for found in reply(run, [0, 0, 20])
+    ]
     assert engine.starts == 4
+
+
+def test_the_fourth_run_after_a_run_takes_its_place():
+    replies, engine = asked(RUN, RUN.with_tag(11), RUN, RUN.with_tag(11), run_cycles=10)
+    assert [found.tag for (found,) in replies] == [7, 11, 7, 11]
+    assert engine.starts == 4
+
+
+def test_a_run_with_the_tag_of_another_is_executed():
+    other = protocol.run(0, 1, tau=1, T=2).with_tag(RUN.tag)
+    replies, engine = asked(RUN, other, RUN)
+    assert engine.starts == 3
 
 
 @pytest.mark.parametrize(
@@ -147,20 +161,8 @@ def test_the_next_run_under_another_tag_is_executed():
         (b"\xc0noise\xc0", 1),
     ],
 )
-def test_only_the_last_executed_request_is_remembered(between, starts):
+def test_runs_are_remembered_until_another_request_is_executed(between, starts):
     assert asked(RUN, between, RUN)[1].starts == starts
-
-
-def test_a_run_that_the_engine_refuses():
-    async def script(ctx, host, engine):
-        engine.refuses = True
-        for _ in range(2):
-            assert await host.ask(ctx, RUN) == reply(RUN, status=Status.REFUSED)
-        assert engine.starts == 1
-        engine.refuses = False
-        assert await host.ask(ctx, RUN.with_tag(8)) == reply(RUN.with_tag(8), [0, 0, 40])
-
-    converse(script)
 
 
 def test_requests_that_cannot_be_are_refused_without_effect():
@@ -204,7 +206,7 @@ def test_requests_in_a_run():
         assert host.replies == reply(RUN, [0, 0, 5000])
 
     engine = converse(script, run_cycles=5000)
-    assert (engine.starts, len(engine.writes), engine.reads) == (1, 2, [2, 2, 3])
+    assert (engine.starts, len(engine.writes), engine.reads) == (1, 2, [2, 3])
 
 
 def test_a_reset_ends_a_run_which_then_gets_no_reply():
@@ -229,18 +231,83 @@ def test_a_reset_without_a_run():
 
 
 @pytest.mark.parametrize("gap", range(0, 90, 7))
-def test_a_frame_during_another_is_dropped(gap):
+def test_a_frame_during_another_waits(gap):
     # The second frame arrives while the first is executed or answered.
     read, write = protocol.read(TRAINS, 2).with_tag(1), protocol.write(TRAINS, [1]).with_tag(2)
 
     async def script(ctx, host, engine):
         await host.send(ctx, read.encode())
         await wait(ctx, gap)
-        assert await host.ask(ctx, write) == reply(read, [0, 0])
-        assert engine.writes == []
-        assert await host.ask(ctx, protocol.status()) == reply(protocol.status(), [0, 1, 0])
+        assert await host.ask(ctx, write) == reply(read, [0, 0]) + reply(write)
+        assert engine.writes == [(TRAINS, 1)]
+        assert await host.ask(ctx, protocol.status()) == reply(protocol.status(), [0, 0, 0])
 
     converse(script)
+
+
+def test_many_requests_at_once_are_executed_in_order():
+    frames = [protocol.write(TRAINS + index, [index + 1]).with_tag(index) for index in range(14)]
+    read = protocol.read(TRAINS, 14).with_tag(14)
+
+    async def script(ctx, host, engine):
+        wire = b"".join(frame.encode() for frame in (*frames, read))
+        replies = await host.ask(ctx, wire)
+        assert replies == [found for frame in frames for found in reply(frame)] + reply(
+            read, range(1, 15)
+        )
+
+    converse(script)
+
+
+def test_more_requests_than_can_wait_are_dropped():
+    async def script(ctx, host, engine):
+        await host.send(ctx, RUN.encode())
+        await wait(ctx, 100)
+        # The run goes on: images wait, and a STATUS behind them.
+        waiting = [protocol.classify(0, b"1", tau=0, T=1).with_tag(tag) for tag in range(20)]
+        await host.send(ctx, b"".join(frame.encode() for frame in waiting))
+        await wait(ctx, 50)
+        assert host.replies == []
+        await host.rest(ctx)
+        answered = [found.tag for found in host.replies]
+        assert answered == [RUN.tag, *range(protocol.MAX_REQUESTS)]
+        host.replies.clear()
+        (status,) = await host.ask(ctx, protocol.status())
+        assert status.payload == (0, 20 - protocol.MAX_REQUESTS, protocol.MAX_REQUESTS)
+
+    converse(script, run_cycles=5000)
+
+
+def test_a_reset_overtakes_what_waits():
+    reset = protocol.reset().with_tag(8)
+
+    async def script(ctx, host, engine):
+        await host.send(ctx, RUN.encode())
+        await wait(ctx, 100)
+        waiting = [protocol.classify(0, b"1", tau=0, T=1).with_tag(tag) for tag in range(3)]
+        await host.send(ctx, b"".join(frame.encode() for frame in waiting))
+        assert await host.ask(ctx, reset) == reply(reset)
+        assert engine.resets == 1
+        (status,) = await host.ask(ctx, protocol.status())
+        assert status.payload == (0, 3, 0)
+
+    converse(script, run_cycles=100_000)
+
+
+@pytest.mark.parametrize(
+    "wrong", [Frame(command=7, count=1), Frame(command=7, payload=(1,)), Frame(command=7, status=1)]
+)
+def test_a_wrong_reset_overtakes_nothing(wrong):
+    async def script(ctx, host, engine):
+        await host.send(ctx, RUN.encode())
+        await wait(ctx, 100)
+        waiting = protocol.classify(0, b"1", tau=0, T=1).with_tag(1)
+        await host.send(ctx, waiting.encode() + wrong.encode())
+        await host.rest(ctx)
+        assert [found.command & 0xFF for found in host.replies] == [5, 8, 7]
+        assert engine.resets == 0
+
+    converse(script, run_cycles=2000)
 
 
 @pytest.mark.parametrize("start", range(60, 140, 3))

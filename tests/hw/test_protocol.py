@@ -131,6 +131,7 @@ def test_endless_noise_takes_no_room():
         ),
         (protocol.status(), (6, 0, 0, ())),
         (protocol.reset(), (7, 0, 0, ())),
+        (protocol.classify(2, b"\1\2\3\4\5", tau=4, T=8), (8, 0x200, 5, (0x804, 0x04030201, 5))),
     ],
 )
 def test_requests(frame, expected):
@@ -142,9 +143,9 @@ CONFIG = EngineConfig(lanes=6, tile_lanes=2, weight_rows=5)
 
 def test_the_words_of_an_identity():
     identity = Identity(config=CONFIG, clock_hz=25_000_000, digest=b"\1\2", name="digits")
-    sizes = [6, 2, 1, 8, 8, 16, 24, 4, 4, 5, 512, 512, 64, 512, 16]
+    sizes = [6, 2, 1, 8, 8, 16, 24, 4, 4, 5, 512, 512, 64, 512, 16, 2560]
     name = [int.from_bytes(b"digi", "little"), int.from_bytes(b"ts", "little"), 0, 0]
-    assert list(identity.words()) == [3, *sizes, 25_000_000, 0x0201, 0, 0, 0, *name]
+    assert list(identity.words()) == [4, *sizes, 25_000_000, 0x0201, 0, 0, 0, *name]
 
 
 def test_an_identity_reads_back():
@@ -171,12 +172,21 @@ def test_what_cannot_be_told_is_refused(changes, error, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "protocol version none is not 3"),
-        ((2, 3), "protocol version 2 is not 3"),
-        ((3, 3), "an identity has 25 words, not 2"),
-        ((3,) + (0,) * 24, "lanes must be in 1..1024, not 0"),
+        ((), "protocol version none is not 4"),
+        ((3, 3), "protocol version 3 is not 4"),
+        ((4, 3), "an identity has 26 words, not 2"),
+        ((4,) + (0,) * 25, "lanes must be in 1..1024, not 0"),
     ],
 )
 def test_what_is_no_identity_is_refused(words, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         Identity.from_words(words)
+
+
+def test_the_words_of_a_request_for_an_image():
+    frame = protocol.classify(0, bytes(3072), tau=0, T=1)
+    assert len(frame.pack()) == 4 * protocol.classify_words(3072)
+
+
+def test_numbers_of_later_commands_are_not_those_of_commands():
+    assert not set(protocol.Reserved) & set(protocol.Command)

@@ -19,6 +19,7 @@ SMALL = EngineConfig(
     parameter_rows=6,
     logit_rows=2,
     layers=3,
+    receive_words=512,
 )
 ONE = EngineConfig(
     lanes=1,
@@ -58,7 +59,13 @@ def row_size(c: EngineConfig, region: Region) -> int:
     return 1 << sum(width for _, width in HostMap(c).fields(region)[:-1])
 
 
-def expected(c: EngineConfig, request: dict, words: int, running: bool) -> Status:
+# Bytes of the image that the program takes; None: it takes none.
+IMAGES = (None, 1, 4, 50)
+
+
+def expected(
+    c: EngineConfig, request: dict, words: int, running: bool, image: int | None
+) -> Status:
     """The expected status of a request; `request` has whole 32-bit words."""
     command, address, count = (request[name] for name in ("command", "address", "count"))
     if running and command not in (Command.STATUS, Command.RESET):
@@ -70,6 +77,7 @@ def expected(c: EngineConfig, request: dict, words: int, running: bool) -> Statu
         Command.WRITE: count if 1 <= count <= 256 else None,
         Command.WRITE_BYTES: -(-count // 4) if 1 <= count <= 1024 else None,
         Command.RUN: 1 if count == 1 else None,
+        Command.CLASSIFY: 1 + -(-count // 4) if image in (None, count) and count else None,
     }.get(command, 0 if count == 0 else None)
     if words - 4 != payload:
         return Status.LENGTH
@@ -80,22 +88,31 @@ def expected(c: EngineConfig, request: dict, words: int, running: bool) -> Statu
             c, Region(region)
         ):
             return Status.RANGE
-    if command == Command.RUN:
+    if command in (Command.RUN, Command.CLASSIFY):
         first, last = address & 0xFF, address >> 8
         if not first <= last < c.layers:
             return Status.RANGE
-        if request["steps"] >> 17:
+        tau, T = request["steps"] & 0xFF, request["steps"] >> 8 & 0xFF
+        if request["steps"] >> 17 or not T or tau + T > c.steps:
+            return Status.REFUSED
+        if command == Command.CLASSIFY and image is None:
             return Status.REFUSED
     return Status.OK
 
 
-def check(c: EngineConfig, cases: list[tuple[dict, int, bool]]) -> list[Status]:
+def check(c: EngineConfig, cases: list[tuple[dict, int, bool, int | None]]) -> list[Status]:
     dut = RequestCheck(c)
     seen = []
 
     async def testbench(ctx):
-        for request, words, running in cases:
-            fields = {"steps_plain": request["steps"] >> 17 == 0}
+        for request, words, running, image in cases:
+            tau, T = request["steps"] & 0xFF, request["steps"] >> 8 & 0xFF
+            fields = {
+                "steps_plain": request["steps"] >> 17 == 0,
+                "steps": tau + T,
+                "some_inference": T > 0,
+                "words": words,
+            }
             for name in ("command", "address", "count"):
                 value, width = request[name], dut.request.shape()[name].width
                 if name == "address":
@@ -104,7 +121,8 @@ def check(c: EngineConfig, cases: list[tuple[dict, int, bool]]) -> list[Status]:
                     plain = value >> width == 0
                 fields |= {name: value & (1 << width) - 1, f"{name}_plain": plain}
             ctx.set(dut.request, fields)
-            ctx.set(dut.words, words)
+            ctx.set(dut.image.present, image is not None)
+            ctx.set(dut.image.pixels, (image or 7) - 1)
             ctx.set(dut.running, running)
             await ctx.tick().repeat(LATENCY)
             seen.append(Status(ctx.get(dut.status)))
@@ -119,25 +137,31 @@ def near(rng: random.Random, value: int) -> int:
     return value ^ (1 << rng.randrange(32) if rng.random() < 0.1 else 0)
 
 
-def random_case(rng: random.Random, c: EngineConfig) -> tuple[dict, int, bool]:
-    command = rng.choice([*Command, *Command, 0, 8, rng.randrange(1 << 16)])
+def random_case(rng: random.Random, c: EngineConfig) -> tuple[dict, int, bool, int | None]:
+    command = rng.choice([*Command, *Command, 0, 9, rng.randrange(1 << 16)])
+    image = rng.choice(IMAGES)
     region = rng.choice([*Region, *Region, *range(9, 16)])
     size = rows(c, region) * row_size(c, region) if region in list(Region) else 16
     limit = {Command.READ: 256, Command.WRITE: 256, Command.WRITE_BYTES: 1024}.get(command, 1)
     count = rng.choice([1, limit, rng.randint(0, limit), size, rng.randint(0, size)])
     offset = max(0, rng.choice([size - count, rng.randint(0, size)]))
     address = (region << HostMap(c).offset_bits) + near(rng, offset)
-    if command == Command.RUN:
+    if command in (Command.RUN, Command.CLASSIFY):
         first, last = (rng.choice([0, c.layers - 1, rng.randint(0, c.layers)]) for _ in range(2))
         address = near(rng, first | last << 8)
     if command not in (Command.READ, Command.WRITE, Command.WRITE_BYTES):
-        count = int(command == Command.RUN)
+        count = {Command.RUN: 1, Command.CLASSIFY: image or 5}.get(command, 0)
     count = near(rng, count)
-    payload = {Command.WRITE: count, Command.WRITE_BYTES: -(-count // 4), Command.RUN: 1}
+    in_bytes = -(-count // 4)
+    payload = {Command.WRITE: count, Command.WRITE_BYTES: in_bytes, Command.RUN: 1}
+    payload[Command.CLASSIFY] = 1 + in_bytes
     words = max(4, min(260, 4 + payload.get(command, 0) + rng.choice([0] * 9 + [1])))
-    steps = rng.choice([0x301, 0x1_0301, 0x2_0301, rng.getrandbits(16)])
+    S = c.steps
+    good = [tau | T << 8 for tau in range(S) for T in range(1, S - tau + 1)]
+    odd = [0x2_0100, 0x1_0000, S | 1 << 8, 0xFFFF, 0xFF01, rng.getrandbits(16)]
+    steps = rng.choice([*good, rng.choice(odd), rng.choice(odd), rng.choice(good) | 1 << 16])
     request = {"command": command, "address": address, "count": count, "steps": steps}
-    return request, words, rng.random() < 0.1
+    return request, words, rng.random() < 0.1, image
 
 
 @CONFIGS
@@ -157,7 +181,7 @@ def test_the_last_address_of_a_region_and_the_one_behind_it(c, command, region):
     last = HostMap(c).address(region) + rows(c, region) * row_size(c, region) - 1
     payload = {Command.READ: (0, 0), Command.WRITE: (1, 2), Command.WRITE_BYTES: (1, 1)}[command]
     cases = [
-        ({"command": command, "address": last, "count": count, "steps": 0}, 4 + words, False)
+        ({"command": command, "address": last, "count": count, "steps": 0}, 4 + words, False, None)
         for count, words in zip((1, 2), payload, strict=True)
     ]
     allowed = READS if command == Command.READ else WRITES

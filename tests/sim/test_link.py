@@ -1,5 +1,6 @@
 """The accelerator's link: as bytes, on a pseudo terminal, at the pins of a UART."""
 
+import random
 import re
 import subprocess
 import sys
@@ -48,7 +49,9 @@ def mismatches(device: Device, count: int = 3) -> int:
     wrong = 0
     for image in images(count):
         golden = simulate(network, image[None], tau=TAU, T=T)
-        wrong += classifier.classify(image).prediction != golden.prediction[0]
+        found = classifier.classify(image)
+        wrong += found.prediction != golden.prediction[0]
+        wrong += not np.array_equal(found.logits, golden.logits[0])
         wrong += compare(network, classifier.trace(image), golden).mismatches
     return wrong + classifier.differing_words()
 
@@ -68,6 +71,105 @@ def test_cycles_of_a_run_are_those_of_its_layers(child):
         cycles = classifier.classify(image).cycles
         layers = classifier.trace(image).counters[0, :, -1].sum()
     assert layers <= cycles <= layers + 16
+
+
+def test_images_under_way_are_those_one_by_one(child):
+    network = small_network()
+    with Device(child) as device:
+        classifier = Classifier(device, network, tau=TAU, T=T)
+        classifier.load()
+        assert classifier.one_request
+        fast = list(classifier.classify_all(images(20)))
+        slow = list(classifier.classify_all(images(20), logits=True, one_by_one=True))
+        golden = simulate(network, images(20), tau=TAU, T=T)
+        assert [f.prediction for f in fast] == [s.prediction for s in slow]
+        assert [f.prediction for f in fast] == golden.prediction.tolist()
+        assert np.array_equal([f.logits for f in fast], golden.logits)
+        assert np.array_equal([s.logits for s in slow], golden.logits)
+        assert [f.cycles for f in fast] == [s.cycles for s in slow]
+        assert (device.retries, device.status().dropped, device.status().refused) == (0, 0, 0)
+
+
+class LossyLink:
+    """A link that loses one byte in a thousand in each direction."""
+
+    def __init__(self, link, seed: int):
+        self.link = link
+        self.random = random.Random(seed)
+        self.lost = 0
+        for name in ("name", "advice", "seconds_per_byte", "run_seconds"):
+            setattr(self, name, getattr(link, name))
+        self.latency = 0.5
+
+    def _kept(self, data: bytes) -> bytes:
+        kept = bytes(byte for byte in data if self.random.random() >= 1e-3)
+        self.lost += len(data) - len(kept)
+        return kept
+
+    def send(self, data: bytes) -> None:
+        self.link.send(self._kept(data))
+
+    def receive(self, timeout: float) -> bytes:
+        return self._kept(self.link.receive(timeout))
+
+    def change_rate(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.link.close()
+
+
+def test_no_image_is_wrong_when_bytes_are_lost(child):
+    network = small_network()
+    link = LossyLink(child, seed=3)
+    with Device(link) as device:
+        classifier = Classifier(device, network, tau=TAU, T=T)
+        classifier.load()
+        found = list(classifier.classify_all(images(200)))
+        assert classifier.differing_words() == 0
+    golden = simulate(network, images(200), tau=TAU, T=T)
+    assert [answer.prediction for answer in found] == golden.prediction.tolist()
+    assert np.array_equal([answer.logits for answer in found], golden.logits)
+    assert link.lost > 20
+    assert device.retries > 10
+
+
+HOST = """
+import sys
+import numpy as np
+from residuum.sim.bench.fuzz import TAU, T, small_network
+from residuum.sw.host.classifier import Classifier
+from residuum.sw.host.device import Device
+from residuum.sw.host.links import open_link
+
+network = small_network()
+with Device(open_link(sys.argv[1])) as device:
+    classifier = Classifier(device, network, tau=TAU, T=T)
+    classifier.load()
+    print("loaded", flush=True)
+    images = np.random.default_rng(1).integers(0, 256, (10**6, *network.input_shape), np.uint8)
+    for _ in classifier.classify_all(images):
+        pass
+"""
+
+
+@pytest.mark.long
+def test_hosts_that_are_killed_leave_no_trace(child):
+    """24 hosts, each killed while images are on the way; the next one sees nothing of them."""
+    generator = random.Random(1)
+    with pseudo_port(child) as port:
+        for _ in range(24):
+            with subprocess.Popen(
+                [sys.executable, "-c", HOST, f"serial:{port.path}"],
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+            ) as host:
+                assert host.stdout.readline() == "loaded\n"
+                time.sleep(generator.random() * 0.3)
+                host.kill()
+            with Device(open_link(f"serial:{port.path}")) as device:
+                assert mismatches(device, 2) == 0
 
 
 def test_time_stands_still_while_nothing_happens(program):
