@@ -89,7 +89,8 @@ def test_logits_come_with_the_reply():
     link = PixelLink()
     classifier = loaded(link)
     addresses = classifier.program.logit_reads()
-    link.model.memory.words |= dict(zip(addresses.tolist(), [16 << 4, -32 << 4 & 0xFFFFFFFF]))
+    words = [16 << 4, -32 << 4 & 0xFFFF_FFFF]
+    link.model.memory.words |= dict(zip(addresses.tolist(), words, strict=True))
     before = len(link.requests)
     (found,) = classifier.classify_all(IMAGES[:1], logits=True)
     expected = classifier.program.decode_logits(np.array([16 << 4, -32 << 4], np.int32))
@@ -111,7 +112,9 @@ def test_losses_change_neither_order_nor_number_of_runs(seed):
     assert classifier.device.retries > 5
 
 
-@pytest.mark.parametrize("fault", ["request lost", "request damaged", "reply lost", "reply damaged"])
+@pytest.mark.parametrize(
+    "fault", ["request lost", "request damaged", "reply lost", "reply damaged"]
+)
 @pytest.mark.parametrize("place", range(5))
 def test_a_single_loss_is_repaired_by_a_single_repetition(fault, place):
     link = PixelLink()
