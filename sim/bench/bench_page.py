@@ -159,10 +159,10 @@ _COLUMN_NOTES = """\
   place and route; see the second table.
 - **latency**: cycles / clock. **images/s**: clock / cycles, one image after another. **GSOP/s**:
   SOPs per second at that rate.
-- **host**: time of an image on the wire, *not* included in the latency: the frames that write
-  the image, the RUN request, and all replies, the last of which has the class. Bytes are counted
-  as the host library sends them, with framing, escapes and CRC, ten bits each, at the bit rate
-  of the board's UART.
+- **host**: time of an image on the wire, *not* included in the latency: one request with its
+  pixels; the reply, with class and logits, is shorter and comes while the next image is sent.
+  Bytes are counted as the host library sends them, with framing, escapes and CRC, ten bits each,
+  at the bit rate of the board's UART. `residuum bench --wire` adds the USB bridge.
 - **LUT**, **EBR**: of the whole design after place and route; LUT counts 4-input LUT sites (two
   for a carry cell, six for a LUT memory), EBR memory blocks of 18 Kbit.
 - **weight rows**, **kbit**, **feature rows**: what the network uses of the engine's weight store
@@ -282,8 +282,8 @@ def _engines(rows: Sequence[Row]) -> str:
         )
     bauds = dict.fromkeys(f"{row['host']['baud']:,}" for row in rows)
     return _markdown(headings, lines, left=4) + (
-        "\n\n*image*: bytes to the board and back for one image; *load*: bytes in both directions "
-        "that load the network, once, and their time. Both at the bit rate of the board "
+        "\n\n*image*: bytes to the board and back for one image; *load*: bytes that load the "
+        "network, once, and their time. Both at the bit rate of the board "
         f"({', '.join(bauds)} baud), without the overhead of USB and of the host's system."
     )
 

@@ -23,10 +23,9 @@ class Transfer:
     Attributes
     ----------
     load
-        Requests and replies that load the program.
+        The requests that load the program.
     sent, received
-        Mean per image. Sent: the frames of the image and the RUN request. Received: all replies;
-        the last reply has the class.
+        Mean per image. Sent: the request with its pixels. Received: its reply with class and logits.
     """
 
     load: int
@@ -34,17 +33,18 @@ class Transfer:
     received: float
 
     def image_seconds(self, baud: int) -> float:
-        """Seconds for an image at a bit rate: the sum of both directions, since the host waits for
-        each reply."""
-        return (self.sent + self.received) * BITS_PER_BYTE / baud
+        """Seconds for an image at a bit rate: of the longer direction, since the replies come while
+        the next images are sent."""
+        return max(self.sent, self.received) * BITS_PER_BYTE / baud
 
     def load_seconds(self, baud: int) -> float:
-        """Seconds to load the program at a bit rate."""
+        """Seconds to load the program at a bit rate; replies come meanwhile."""
         return self.load * BITS_PER_BYTE / baud
 
 
 class CountingLink:
-    """A link (`residuum.sw.host.links.Link`) to a model of the device that only counts bytes."""
+    """A link (`residuum.sw.host.links.Link`) to a model of the device that only counts bytes; each
+    run takes ``cycles``."""
 
     name = "the model of the link"
     advice = "this is a fault of the program"
@@ -52,9 +52,9 @@ class CountingLink:
     latency = 60.0
     run_seconds = 60.0
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, *, cycles: int = 0):
         identity = Identity(config=program.config, clock_hz=1).words()
-        self._device = LinkModel(identity, Memory(program.config), lambda *request: (0, 0))
+        self._device = LinkModel(identity, Memory(program.config), lambda *request: (0, cycles))
         self._answers = b""
         self.sent = self.received = 0
 
@@ -85,12 +85,12 @@ def count_transfer(
     link = CountingLink(program)
     with Device(link) as device:
         classifier = Classifier(device, program.network, tau=tau, T=T, correction=correction)
-        before = link.sent + link.received
+        before = link.sent
         classifier.load()
-        load = link.sent + link.received - before
+        load = link.sent - before
         sent, received = link.sent, link.received
-        for image in images:
-            classifier.classify(image)
+        for _ in classifier.classify_all(images):
+            pass
     return Transfer(
         load=load,
         sent=(link.sent - sent) / len(images),

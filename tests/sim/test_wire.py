@@ -2,16 +2,22 @@
 
 import time
 
+import numpy as np
 import pytest
 
 from residuum.hw.isa import protocol
 from residuum.hw.isa.host_map import Region
+from residuum.hw.isa.presets import PRESETS
+from residuum.sim.bench.transfer import CountingLink
 from residuum.sim.link.link_model import LinkModel, Memory
 from residuum.sim.link.paced import PacedLink
 from residuum.sim.link.virtual import CYCLES_PER_BYTE, VirtualLink
 from residuum.sim.link.wire import Wire, WireDown, WireUp
+from residuum.sw.compiler.program import compile_network
 from residuum.sw.errors import ResiduumError
+from residuum.sw.host.classifier import Classifier
 from residuum.sw.host.device import Device
+from residuum.sw.network.library import load_network
 from tests.sw.fake_device import CONFIG, FakeLink, identity
 
 
@@ -135,3 +141,34 @@ def test_a_paced_link_takes_the_time_of_the_wire():
     request, reply = 18, 30
     assert taken >= 3 * (0.02 + (request + 1) * wire.seconds_per_byte)
     assert taken < 3 * (0.02 + (request + reply) * wire.seconds_per_byte) + 1
+
+
+# Cycles of a run as measured, rounded up, and the target of images per second.
+TARGETS = [
+    ("mnist", 8, "12f", 7_000, 16, 120),
+    ("mnist", 8, "12f", 7_000, 1, 260),
+    ("cifar10", 4, "85f-4bit", 150_000, 16, 60),
+    ("cifar10", 4, "85f-4bit", 150_000, 1, 85),
+]
+
+
+@pytest.mark.parametrize(("model", "bits", "preset", "cycles", "latency", "target"), TARGETS)
+def test_images_and_programs_are_as_fast_as_the_wire(model, bits, preset, cycles, latency, target):
+    network = load_network(model, bits)
+    program = compile_network(network, PRESETS[preset], tau=4, T=4)
+    wire = Wire(baud=3_000_000, latency=latency)
+    link = VirtualLink(CountingLink(program, cycles=cycles), wire, clock_hz=125_000_000)
+    with Device(link) as device:
+        classifier = Classifier(device, network, tau=4, T=4)
+        start, sent = link.now, device.sent
+        classifier.load()
+        of_wire = (link.now - start) / ((device.sent - sent) * wire.seconds_per_byte)
+        assert of_wire < 1.1 or (latency, preset) == (16, "12f")
+        images = np.random.default_rng(1).integers(0, 256, (30, *network.input_shape), np.uint8)
+        start, busy = link.now, link.up.busy
+        assert len(list(classifier.classify_all(images))) == 30
+        seconds = link.now - start
+    assert 30 / seconds > target
+    # The wire is the limit: nothing else takes a third of the time.
+    assert link.up.busy - busy > 2 / 3 * (seconds - wire.seconds_of_latency)
+    assert device.retries == 0
