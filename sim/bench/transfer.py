@@ -25,7 +25,7 @@ class Transfer:
     load
         The requests that load the program.
     sent, received
-        Mean per image. Sent: the request with its pixels. Received: its reply with class and logits.
+        Mean per image. Sent: the request with its pixels. Received: its reply, with the logits.
     """
 
     load: int
