@@ -22,7 +22,7 @@ from residuum.boards.build.progress import LayoutLog, SynthesisLog, phase
 from residuum.boards.build.synth import synthesise
 from residuum.boards.build.toolchain import alone_in
 from residuum.hw.accelerator import Accelerator
-from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.config import RECEIVE_UNIT, EngineConfig
 from residuum.hw.isa.memories import LUT_ROWS
 from residuum.sim.link.simulated import ChildLink, build_link
 from residuum.sim.netlist.graph import graph_network
@@ -77,6 +77,7 @@ def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
         logit_rows=LUT_ROWS + 1,
         table_entries=2,
         layers=1,
+        receive_words=3 * RECEIVE_UNIT,
         memory="ecp5",
     )
     return functools.reduce(
@@ -153,21 +154,26 @@ def check(
         If the device does not answer, or its answer is invalid.
     """
     from residuum.sw.golden.golden_model import simulate
+    from residuum.sw.host.check import wrong_answer
     from residuum.sw.trace.compare import Comparison, compare
     from residuum.sw.trace.engine_trace import EngineTrace
 
-    traces = []
+    golden = simulate(network, images, tau=tau, T=T, correction=correction)
+    traces, wrong = [], ""
     with Device(link) as device:
         classifier = Classifier(device, network, tau=tau, T=T, correction=correction)
         if load:
             classifier.load()
         elif words := classifier.differing_words():
             return Comparison(words, f"{words} words of the program differ")
-        for image in images:
+        for index, image in enumerate(images):
+            wrong = wrong or wrong_answer(classifier, image, golden, index)
             traces.append(classifier.trace(image))
             done()
-    golden = simulate(network, images, tau=tau, T=T, correction=correction)
-    return compare(network, EngineTrace.stack(traces), golden)
+    found = compare(network, EngineTrace.stack(traces), golden)
+    if wrong and not found.mismatches:
+        return Comparison(1, wrong)
+    return found
 
 
 def cells(netlist: Netlist) -> dict[str, int]:
