@@ -50,7 +50,8 @@ FAULTS = {
     ("weights", r"tile_0\.weights.*\.ebr_0_0"): (REGISTER, WRITE, READ),
     ("parameters", r"tile_0\.neurons\.parameters\.ebr_0_36"): (REGISTER, READ),
     ("logits", r"tile_1\.logits\.ebr_0_0"): (REGISTER, WRITE),
-    ("link", r"link\.buffer\.ebr_0_0"): (REGISTER,),
+    ("requests", r"link\.queue\.ring\.ebr_0_0"): (REGISTER,),
+    ("replies", r"link\.replies\.ebr_0_0"): (REGISTER,),
 }
 CASES = [(memory, fault) for (memory, _), faults in FAULTS.items() for fault in faults]
 
