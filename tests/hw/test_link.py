@@ -191,7 +191,7 @@ def test_requests_in_a_run():
     async def script(ctx, host, engine):
         async def during(request: Frame) -> list[Frame]:
             await host.send(ctx, request.encode())
-            await wait(ctx, 300)
+            await wait(ctx, 700)
             replies, host.replies = host.replies, []
             return replies
 
@@ -203,9 +203,9 @@ def test_requests_in_a_run():
         status = protocol.status().with_tag(5)
         assert await during(status) == reply(status, [1, 0, len(refused)])
         await host.rest(ctx)
-        assert host.replies == reply(RUN, [0, 0, 5000])
+        assert host.replies == reply(RUN, [0, 0, 9000])
 
-    engine = converse(script, run_cycles=5000)
+    engine = converse(script, run_cycles=9000)
     assert (engine.starts, len(engine.writes), engine.reads) == (1, 2, [2, 3])
 
 
@@ -343,7 +343,7 @@ def test_a_damaged_frame_has_no_effect_and_is_counted(kind, running):
         assert ctx.get(host.dut.error)
         status = protocol.status()
         await host.send(ctx, status.encode())
-        await wait(ctx, 300)
+        await wait(ctx, 700)
         assert host.replies == reply(status, [running, 1, 0])
         assert not ctx.get(host.dut.error)
         await host.rest(ctx)
