@@ -20,7 +20,7 @@ class PixelPacker(wiring.Component):
 
     The image is in a memory of the caller, which may be read in any order; the packer reads it in
     the order of the feature memory, in which each bank takes the lanes of a row. It writes a slot
-    of the input map every other cycle, then, one per cycle, the slots that a row has left over, as
+    of the input map every third cycle, then, one per cycle, the slots that a row has left over, as
     few as the banks need. With S < 8 it goes twice through the image, for the upper and for the
     lower four bit-planes.
 
@@ -112,6 +112,8 @@ class PixelPacker(wiring.Component):
                 with m.If(packing & self.image.present):
                     m.next = "LOOK"
             with m.State("LOOK"):
+                m.next = "CHOOSE"
+            with m.State("CHOOSE"):
                 m.next = "STEP"
             with m.State("STEP"):
                 m.d.comb += step.eq(1)

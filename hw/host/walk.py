@@ -23,8 +23,8 @@ class PixelWalk(wiring.Component):
     """Walks through the input map of a network: band, position along x, line of the band, channel,
     the last one fastest.
 
-    A place takes two cycles or more. ``step`` goes to the next one and may be high in every cycle
-    but the first of a place.
+    A place takes three cycles or more. ``step`` goes to the next one and may be high in every cycle
+    but the first two of a place.
 
     Parameters
     ----------
@@ -88,13 +88,18 @@ class PixelWalk(wiring.Component):
         self._move(m, line_ends, position_ends, band_ends)
 
         left, top = image.left, image.top
+        # Chosen in the second cycle of a place, added in the third.
+        chosen_y = Signal.like(y, name="chosen_y", reset_less=True)
+        chosen_lines = Signal(range(1 << len(image.step)), name="chosen_lines", reset_less=True)
+        m.d.sync += [
+            chosen_y.eq(Mux(position_ends, band_y, y)),
+            chosen_lines.eq(self._lines(ends, image)),
+        ]
         moves = self.begin | self.step
         with m.If(moves):
             m.d.sync += [
                 channel.eq(Mux(self.begin | line_ends, 0, channel + 1)),
-                y.eq(
-                    Mux(self.begin, top, Mux(position_ends, band_y, y) + self._lines(ends, image))
-                ),
+                y.eq(Mux(self.begin, top, chosen_y + chosen_lines)),
             ]
         with m.If(self.begin | (self.step & line_ends)):
             m.d.sync += line.eq(Mux(self.begin | position_ends, 0, line + 1))
@@ -123,7 +128,8 @@ class PixelWalk(wiring.Component):
         return Mux(band_ends, image.step, line_ends & ~position_ends)
 
     def _move(self, m: Module, line_ends: Value, position_ends: Value, band_ends: Value) -> None:
-        """The address: one adder, from the first byte of what is gone on with."""
+        """The address: one adder, from the first byte of what is gone on with. What is added is
+        chosen in the second cycle of a place, and added in the third."""
         image, size = self.image, len(self.address)
         line, position, band = (
             Signal(size, name=f"{name}_address", reset_less=True)
@@ -137,8 +143,12 @@ class PixelWalk(wiring.Component):
             Mux(band_ends, image.band[:size], 1),
             Mux(line_ends, image.width, image.plane[:size]),
         )
+        chosen_base, chosen_pitch = (
+            Signal(size, name=f"chosen_{name}", reset_less=True) for name in ("base", "pitch")
+        )
+        m.d.sync += [chosen_base.eq(base), chosen_pitch.eq(pitch)]
         target = Signal(size)
-        m.d.comb += target.eq(Mux(self.begin, image.start[:size], base + pitch))
+        m.d.comb += target.eq(Mux(self.begin, image.start[:size], chosen_base + chosen_pitch))
         for register, ended in (
             (self.address, 1),
             (line, line_ends),

@@ -155,8 +155,8 @@ def test_a_device_packs_the_images_of_most_networks():
     assert sum(taken) >= 0.9 * len(taken)
 
 
-@pytest.mark.parametrize(("steps", "rate"), [(8, 2), (4, 4)])
-def test_a_pixel_takes_two_cycles_in_each_pass(steps, rate):
+@pytest.mark.parametrize(("steps", "rate"), [(8, 3), (4, 6)])
+def test_a_pixel_takes_three_cycles_in_each_pass(steps, rate):
     network = load_network("mnist-radix", 4)
     engine = EngineConfig(steps=steps, weight_bits=4)
     program = compiled(network, engine)

@@ -51,7 +51,7 @@ FAULTS = {
     ("parameters", r"tile_0\.neurons\.parameters\.ebr_0_36"): (REGISTER, READ),
     ("logits", r"tile_1\.logits\.ebr_0_0"): (REGISTER, WRITE),
     ("requests", r"link\.queue\.ring\.ebr_0_0"): (REGISTER,),
-    ("replies", r"link\.replies\.ebr_0_0"): (REGISTER,),
+    ("replies", r"link\.replies\.ebr_0_0"): (WRITE, READ),
 }
 CASES = [(memory, fault) for (memory, _), faults in FAULTS.items() for fault in faults]
 
