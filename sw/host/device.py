@@ -349,18 +349,25 @@ class Device:
         """
         most = min(most, self.under_way)
         coming, following = iter(asks), None
+        failure: ResiduumError | None = None
         waiting: deque[_Pending] = deque()
         try:
             while True:
                 while len(waiting) < most:
-                    if following is None and (ask := next(coming, None)) is not None:
-                        following = self._prepared(ask)
+                    try:
+                        if following is None and (ask := next(coming, None)) is not None:
+                            following = self._prepared(ask)
+                    except ResiduumError as error:
+                        # Of a picture that cannot be read: first answer those before it.
+                        failure, coming = error, iter(())
                     if following is None or (waiting and not self._has_room(waiting, following)):
                         break
                     waiting.append(following)
                     self._send(following)
                     following = None
                 if not waiting:
+                    if failure is not None:
+                        raise failure
                     return
                 self._await(waiting, patience)
                 first = waiting.popleft()

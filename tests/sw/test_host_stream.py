@@ -147,9 +147,10 @@ def test_a_refused_image():
 
 def test_a_wrong_image_ends_the_answers_in_one_sentence():
     classifier = loaded(PixelLink())
-    results = classifier.classify_all([IMAGES[0], np.zeros((1, 2, 2), np.uint8)])
+    results = classifier.classify_all([*IMAGES[:2], np.zeros((1, 2, 2), np.uint8)])
+    assert [next(results).prediction for _ in range(2)] == [100, 101]
     with pytest.raises(ResiduumError, match="takes images of shape"):
-        list(results)
+        next(results)
     assert classifier.classify(IMAGES[5]).prediction == 105
 
 
