@@ -118,7 +118,13 @@ class HostLink(wiring.Component):
         if packer is not None:
             m.d.comb += check.image.eq(packer.image)
         data = queue.read_data
-        m.d.sync += [now.step.eq(0), self.engine_reset.eq(0), host.read.eq(0)]
+        m.d.sync += [
+            now.step.eq(0),
+            r.cursor.clear.eq(0),
+            r.cursor.to_head.eq(0),
+            self.engine_reset.eq(0),
+            host.read.eq(0),
+        ]
         r.tally.add_to(m, busy=self.engine_busy, dropped=queue.dropped, error=self.error)
         r.reply.add_to(m, data, replies.read_data, host.read_data, now, r.tally)
         r.writer.add_to(m, data, host, request.command, r.cursor, r.count.through)
@@ -212,8 +218,9 @@ class HostLink(wiring.Component):
         now, request, runs, word = r.execution, r.execution.request, r.runs, r.reply.word
         address_bits = HostMap(self.identity.config).address_bits
         with m.State("IDLE"):
-            m.d.comb += [r.cursor.to_head.eq(1), r.target.to_request.eq(1)]
+            m.d.comb += r.target.to_request.eq(1)
             m.d.sync += [
+                r.cursor.to_head.eq(1),
                 runs.finished.eq(0),
                 runs.replying.eq(0),
                 r.reply.source.eq(Source.REQUEST),
@@ -236,27 +243,27 @@ class HostLink(wiring.Component):
             # Compare the registered word: EBR plus compare misses timing.
             high_plain = ~word[HALF:].any()
             with m.Switch(now.step):
-                with m.Case(3):
-                    m.d.sync += request.words.eq(word)
                 with m.Case(4):
+                    m.d.sync += request.words.eq(word)
+                with m.Case(5):
                     bits = len(request.command)
                     m.d.sync += [
                         request.command.eq(word),
                         request.command_plain.eq(~word[bits:HALF].any()),
                         runs.slot.eq(word[HALF:]),
                     ]
-                with m.Case(5):
+                with m.Case(6):
                     m.d.sync += [
                         request.address.eq(word),
                         request.address_plain.eq(~word[address_bits:].any()),
                     ]
-                with m.Case(6):
+                with m.Case(7):
                     bits = len(request.count)
                     m.d.sync += [
                         request.count.eq(word),
                         request.count_plain.eq(high_plain & ~word[bits:HALF].any()),
                     ]
-                with m.Case(7):
+                with m.Case(8):
                     m.d.sync += [
                         request.steps_plain.eq(~word[STEPS_BITS:].any()),
                         request.steps.eq(word[:8] + word[8:16]),
@@ -292,15 +299,19 @@ class HostLink(wiring.Component):
             same.eq(differs == 0),
         ]
         with m.State("CHECK"):
-            m.d.sync += [now.step.eq(now.step + 1), now.status.eq(status)]
+            m.d.sync += [
+                now.step.eq(now.step + 1),
+                now.status.eq(status),
+                r.cursor.to_head.eq(now.step == 0),
+            ]
             # Move to the payload: the word before the request, three of the header, the payload.
-            m.d.comb += [r.cursor.to_head.eq(now.step == 0), r.cursor.next.eq(now.step < 5)]
-            with m.If(now.step == 5):
+            m.d.comb += r.cursor.next.eq(now.step < 6)
+            with m.If(now.step == 6):
                 remembered = runs.remembered.bit_select(runs.slot, 1)
                 m.d.sync += now.same.eq(same & remembered)
-            with m.If(now.step == 6):
-                m.d.sync += now.same.eq(now.same & same)
             with m.If(now.step == 7):
+                m.d.sync += now.same.eq(now.same & same)
+            with m.If(now.step == 8):
                 m.next = "EXECUTE"
                 # Ignore a repeated RUN while its run is in progress: the reply comes at the end.
                 with m.If(now.running & (request.command == Command.RUN) & now.same):
@@ -334,7 +345,7 @@ class HostLink(wiring.Component):
         with m.State("WRITE"):
             m.d.comb += [r.writer.issue.eq(~r.count.through), r.count.next.eq(~r.count.through)]
             with m.If(r.writer.written):
-                m.d.comb += r.cursor.clear.eq(1)
+                m.d.sync += r.cursor.clear.eq(1)
                 m.next = "REPLY"
                 with m.If(of_run):
                     m.next = "START"
@@ -344,12 +355,16 @@ class HostLink(wiring.Component):
         now, request, runs = r.execution, r.execution.request, r.runs
         of_image = request.command == Command.CLASSIFY
         with m.State("REMEMBER"):
-            m.d.sync += [now.step.eq(now.step + 1), request.count.eq(1)]
+            m.d.sync += [
+                now.step.eq(now.step + 1),
+                request.count.eq(1),
+                r.cursor.to_head.eq(now.step == 0),
+            ]
             # The word before the request and the first two of its own, and on to the payload.
-            m.d.comb += [r.cursor.to_head.eq(now.step == 0), r.cursor.next.eq(now.step < 5)]
-            with m.If(now.step[2]):
-                r.reply.store(m, now.step[:2])
-            with m.If(now.step == 6):
+            m.d.comb += r.cursor.next.eq(now.step < 6)
+            with m.If(now.step > 4):
+                r.reply.store(m, (now.step - 5)[:2])
+            with m.If(now.step == 7):
                 m.d.sync += [
                     runs.remembered.bit_select(runs.slot, 1).eq(1),
                     runs.running_slot.eq(runs.slot),
@@ -375,13 +390,13 @@ class HostLink(wiring.Component):
         with m.State("START"):
             m.d.sync += now.step.eq(now.step + 1)
             m.d.comb += [
-                r.cursor.next.eq(now.step == 0),
-                r.writer.issue.eq(now.step == 1),
-                r.tally.clear_cycles.eq(now.step == 1),
+                r.cursor.next.eq(now.step == 1),
+                r.writer.issue.eq(now.step == 2),
+                r.tally.clear_cycles.eq(now.step == 2),
                 r.target.to_control.eq(1),
                 r.target.control.eq(Control.RUN),
             ]
-            with m.If(now.step == 7):
+            with m.If(now.step == 8):
                 m.d.comb += queue.release.eq(1)
                 m.next = "IDLE"
 
@@ -431,11 +446,11 @@ class HostLink(wiring.Component):
         now, request = r.execution, r.execution.request
         with m.State("REPLY"):
             good = now.status == Status.OK
-            m.d.sync += [r.reply.part.eq(0), self.error.eq(~good)]
-            m.d.comb += [r.cursor.clear.eq(1), r.tally.refuse.eq(~good)]
+            m.d.sync += [r.reply.part.eq(0), self.error.eq(~good), r.cursor.clear.eq(1)]
+            m.d.comb += r.tally.refuse.eq(~good)
             with m.If(~good | (request.command != Command.READ)):
                 m.d.sync += request.count.eq(Mux(good, r.reply.payload, 0))
-            m.next = "CHOOSE"
+            m.next = "MOVED"
 
     def _reply(
         self,
@@ -449,6 +464,9 @@ class HostLink(wiring.Component):
         command, index = r.execution.request.command, r.cursor.index
         source, part, replying = r.reply.source, r.reply.part, r.runs.replying
         waited = Signal()
+        with m.State("MOVED"):
+            # The cursor is where it has been sent to.
+            m.next = "CHOOSE"
         with m.State("CHOOSE"):
             m.d.sync += waited.eq(0)
             m.next = "LOAD"
@@ -485,8 +503,8 @@ class HostLink(wiring.Component):
                 with m.If(part != HEADER_WORDS):
                     m.d.sync += part.eq(part + 1)
                 with m.If((part == HEADER_WORDS - 1) & ~replying):
-                    m.d.comb += r.cursor.clear.eq(1)
-                m.next = "CHOOSE"
+                    m.d.sync += r.cursor.clear.eq(1)
+                m.next = "MOVED"
                 with m.If(last):
                     m.d.comb += queue.release.eq(~r.runs.finished)
                     m.next = "IDLE"

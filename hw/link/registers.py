@@ -74,7 +74,7 @@ class Execution:
         self.status = Signal(Status, name="_status")
         self.running = Signal(name="_running")
         self.same = Signal(name="_same")
-        self.step = Signal(3, name="_step")
+        self.step = Signal(4, name="_step")
 
 
 class Runs:
@@ -99,14 +99,16 @@ class Cursor:
     that of a word of a reply.
 
     ``next`` moves to the next word, ``clear`` to the first one of the request, or of the reply in
-    a slot, ``to_head`` to the word before it.
+    a slot, ``to_head`` to the word before it. These two are registers, so the cursor is there two
+    cycles after the state that sends it.
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self.place = Signal(place_bits(config), name="_place")
         self.index = Signal(INDEX_BITS, name="_index")
-        self.next, self.clear, self.to_head = Signal(), Signal(), Signal()
+        self.next = Signal()
+        self.clear, self.to_head = Signal(name="_clear"), Signal(name="_to_head")
 
     def add_to(self, m: Module, queue: RequestQueue, of_slot: Value) -> None:
         with m.If(self.next):
