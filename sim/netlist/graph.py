@@ -19,15 +19,15 @@ _MOST_BITS = 4
 def graph_network(shape: Shape, config: EngineConfig) -> IntegerNetwork:
     """A network for images of a shape, (C, H, W), with random but always the same weights.
 
-    The first two maps have two channels and twice the size of the image, so that an engine with
-    little feature memory packs them. The third layer adds a projection of the first map with a
+    The first two maps have two channels and nearly twice the size of the image, so that an engine
+    with little feature memory packs them; their lines are odd, so that windows are not wide. The third layer adds a projection of the first map with a
     shift, and takes a maximum; the fifth adds the third map in a block of its own, and may replace
     it.
     """
     rng = np.random.default_rng(0)
     channels, height, width = shape
     bits = min(config.steps, _MOST_BITS)
-    sides = height // 2, height - height // 2, width // 2, width - width // 2
+    sides = height // 2, height - height // 2, width // 2, width - width // 2 - 1
     same: dict[str, Any] = {"padding": (1, 1, 1, 1)}
     half: dict[str, Any] = {"padding": (1, 1, 1, 1), "stride": (2, 2)}
     last = -(-height // 4), -(-width // 4)
