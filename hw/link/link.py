@@ -405,7 +405,14 @@ class HostLink(wiring.Component):
         for an image the logits."""
         request, runs, index = r.execution.request, r.runs, r.cursor.index
         logits = HostMap(self.identity.config).address(Region.LOGITS)
-        of_cycles = index == RUN_WORDS - 1
+        # The index is compared a cycle before it counts.
+        of_status, of_cycles, of_logit, last = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
+            of_status.eq(index < RUN_WORDS - 1),
+            of_cycles.eq(index == RUN_WORDS - 1),
+            of_logit.eq(index >= RUN_WORDS),
+            last.eq(index + 1 == request.count),
+        ]
         with m.State("RESULT"):
             m.d.comb += [r.target.to_control.eq(1), r.target.control.eq(Control.STATUS)]
             m.d.sync += [runs.replying.eq(1), r.reply.part.eq(0)]
@@ -425,16 +432,18 @@ class HostLink(wiring.Component):
             r.reply.store(m, REPLY + HEADER_WORDS + index)
             m.d.comb += [
                 r.cursor.next.eq(1),
-                r.target.next.eq(index < RUN_WORDS - 1),
-                r.target.next_logit.eq(index >= RUN_WORDS),
+                r.target.next.eq(of_status),
+                r.target.next_logit.eq(of_logit),
                 r.target.to_request.eq(of_cycles),
             ]
             with m.If(of_cycles):
                 m.d.sync += request.address.eq(logits)
-            m.next = "READ"
-            with m.If(index + 1 == request.count):
+            m.next = "STEP"
+            with m.If(last):
                 m.d.sync += r.reply.source.eq(Source.COUNT)
                 m.next = "COUNT"
+        with m.State("STEP"):
+            m.next = "READ"
         with m.State("COUNT"):
             m.next = "COUNTED"
         with m.State("COUNTED"):
