@@ -472,7 +472,7 @@ class HostLink(wiring.Component):
         """Header and payload of the reply, word by word."""
         command, index = r.execution.request.command, r.cursor.index
         source, part, replying = r.reply.source, r.reply.part, r.runs.replying
-        waited = Signal()
+        waited, sent = Signal(), Signal()
         with m.State("MOVED"):
             # The cursor is where it has been sent to.
             m.next = "CHOOSE"
@@ -503,11 +503,12 @@ class HostLink(wiring.Component):
             last = part[1] & r.count.none_left
             m.d.comb += [
                 r.reply.hold.eq(1),
-                words.valid.eq(1),
+                words.valid.eq(~sent),
                 words.payload.word.eq(r.reply.word),
                 words.payload.last.eq(last),
             ]
-            with m.If(words.ready):
+            m.d.sync += sent.eq(words.valid & words.ready)
+            with m.If(sent):
                 m.d.comb += [r.cursor.next.eq(1), r.count.next.eq(part[1])]
                 with m.If(part != HEADER_WORDS):
                     m.d.sync += part.eq(part + 1)

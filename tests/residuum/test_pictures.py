@@ -1,6 +1,7 @@
 """The commands on pictures of the user: folders, files, arrays, with labels and without."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -90,16 +91,15 @@ class FakeClassifier:
     """Answers as the golden model does; counts how often logits are read."""
 
     reads = 0
-    logits_of_last: np.ndarray
 
-    def classify(self, image: np.ndarray) -> Classification:
-        trace = simulate(load_network("digits"), image[None], **STAGES)
-        self.logits_of_last = trace.logits[0]
-        return Classification(int(trace.prediction[0]), 1000)
-
-    def logits(self) -> np.ndarray:
-        self.reads += 1
-        return self.logits_of_last
+    def classify_all(
+        self, images: Iterable[np.ndarray], *, logits: bool = False
+    ) -> Iterator[Classification]:
+        for image in images:
+            trace = simulate(load_network("digits"), image[None], **STAGES)
+            self.reads += logits
+            scores = trace.logits[0] if logits else None
+            yield Classification(int(trace.prediction[0]), 1000, scores)
 
 
 @pytest.fixture
@@ -108,8 +108,10 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeClassifier:
     from types import SimpleNamespace
 
     fake = FakeClassifier()
-    link = SimpleNamespace(name="fake")
-    device = SimpleNamespace(link=link, identity=SimpleNamespace(clock_hz=1e6), retries=0)
+    link = SimpleNamespace(name="fake", seconds_per_byte=0.0)
+    device = SimpleNamespace(
+        link=link, identity=SimpleNamespace(clock_hz=1e6), retries=0, sent=0, received=0
+    )
     monkeypatch.setattr(
         "residuum.commands.devices.open_device", lambda *_, **__: nullcontext(device)
     )
