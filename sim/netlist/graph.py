@@ -20,9 +20,9 @@ def graph_network(shape: Shape, config: EngineConfig) -> IntegerNetwork:
     """A network for images of a shape, (C, H, W), with random but always the same weights.
 
     The first two maps have two channels and nearly twice the size of the image, so that an engine
-    with little feature memory packs them; their lines are odd, so that windows are not wide. The third layer adds a projection of the first map with a
-    shift, and takes a maximum; the fifth adds the third map in a block of its own, and may replace
-    it.
+    with little feature memory packs them; their lines are odd, so that windows are not wide. The
+    third layer adds a projection of the first map with a shift, and takes a maximum; the fifth adds
+    the third map in a block of its own, and may replace it.
     """
     rng = np.random.default_rng(0)
     channels, height, width = shape
