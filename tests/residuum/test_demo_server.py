@@ -129,7 +129,7 @@ def test_cycles_are_those_of_the_board_at_its_clock(site):
     program = compile_network(network, engine.program.config, tau=4, T=4)
     counters = predict(program, image[0], simulate(network, image, tau=4, T=4), 0)
     assert found["cycles"] == counters[:, 7].sum() == sum(x["cycles"] for x in found["layers"])
-    assert found["clock_hz"] == pytest.approx(130e6, rel=0.02)
+    assert found["clock_hz"] == pytest.approx(125e6, rel=0.02)
     assert found["microseconds"] == pytest.approx(found["cycles"] / found["clock_hz"] * 1e6)
     assert (found["where"], found["measured"]) == ("orangecrab-25f, preset 25f", False)
 
