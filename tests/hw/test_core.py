@@ -54,18 +54,28 @@ def steps_of(case) -> dict:
     return {"tau": case.tau, "T": case.T, "correction": case.correction}
 
 
-@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
-def test_random_networks_give_the_results_of_the_golden_model(engine):
-    for index, (case, program) in enumerate(random_cases(engine, 2)):
+# The others take half a minute of a core each.
+SHORT = ("two passes",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in ENGINES],
+)
+def test_random_networks_give_the_results_of_the_golden_model(name):
+    for index, (case, program) in enumerate(random_cases(ENGINES[name], 2)):
         found = classify(core_of(program, **steps_of(case)), case.images)
         assert (index, found) == (index, expected(case.network, case.images, **steps_of(case)))
 
 
-@pytest.mark.parametrize("pauses", PAUSES.values(), ids=PAUSES)
-def test_images_wait_for_each_other(pauses):
+@pytest.mark.parametrize(
+    "name",
+    [name if name == "uneven" else pytest.param(name, marks=pytest.mark.long) for name in PAUSES],
+)
+def test_images_wait_for_each_other(name):
     case, program = random_cases(SMALL, 1)[0]
     images = np.random.default_rng(1).integers(0, 256, (5, *case.network.input_shape), np.uint8)
-    found = classify(core_of(program, **steps_of(case)), images, pauses=pauses)
+    found = classify(core_of(program, **steps_of(case)), images, pauses=PAUSES[name])
     assert found == expected(case.network, images, **steps_of(case))
 
 
@@ -174,6 +184,7 @@ def test_steps_that_the_engine_refuses_are_an_error():
     assert bench.results == [ERROR, result]
 
 
+@pytest.mark.long
 def test_a_reset_at_any_moment_leaves_nothing_behind():
     case, program = random_cases(SMALL, 1)[0]
     bench, reset = Bench(core_of(program, **steps_of(case))), Signal()

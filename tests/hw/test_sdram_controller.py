@@ -116,7 +116,9 @@ def test_refreshes_wait_for_a_pause():
     assert seen.cycles[-1] - seen.cycles[0] == len(seen.words) - 1
 
 
-@pytest.mark.parametrize("load", ["idle", "reads", "writes"])
+@pytest.mark.parametrize(
+    "load", ["reads", *(pytest.param(load, marks=pytest.mark.long) for load in ("idle", "writes"))]
+)
 def test_every_row_is_refreshed_in_time(load):
     # Twice the retention time.
     board = Board(replace(SMALL, rows=8, retention=8 * 7_812.5))

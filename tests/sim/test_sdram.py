@@ -69,6 +69,7 @@ def test_a_long_read_takes_the_pins_for_97_percent_of_the_time(program):
     assert 0.97 < 8 * (1 << 18) / cycles < 1
 
 
+@pytest.mark.long
 def test_the_whole_retention_time_with_reads_and_without(program):
     write = Step(count=1 << 14, reading=0, pause=RETENTION + 10_000)
     read = Step(count=1 << 14, writing=0)
@@ -76,6 +77,7 @@ def test_the_whole_retention_time_with_reads_and_without(program):
     assert ([results[1].errors, results[3].errors], results[3].rules) == ([0, 0], [])
 
 
+@pytest.mark.long
 def test_without_refreshes_nothing_is_kept(program):
     write, read = Step(count=1 << 10, reading=0), Step(count=1 << 10, writing=0)
     wait = Step(count=1, writing=0, pause=RETENTION + 10_000, unrefreshed=1)
