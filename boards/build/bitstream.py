@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from residuum.boards.board import MHZ, Board
+from residuum.boards.build.clock import engine_clock
 from residuum.boards.build.flow import Network, Order
 from residuum.boards.build.layout import Design
-from residuum.boards.build.pll import PllDividers, solve
+from residuum.boards.build.pll import PllDividers
 from residuum.boards.build.top import BoardTop
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.contents import CONTENTS_DIGEST_BYTES, contents_digest
-from residuum.hw.isa.presets import CLOCKS
 from residuum.sw.compiler.fit import block_memory_need, describe_sizes, device_of, engine_named
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.errors import ResiduumError
@@ -72,9 +72,7 @@ def prepare(
     if not memories.fits:
         raise ResiduumError(memories.sentence)
     bits = _bits(model, bits, config)
-    usual_mhz = min(board.target_mhz, CLOCKS.get(preset_name, board.target_mhz))
-    target_mhz = usual_mhz if freq is None else freq
-    dividers = solve(board.oscillator_hz, round(target_mhz * MHZ))
+    dividers = engine_clock(board, preset_name, freq)
     program, network, name = None, None, ""
     if model:
         loaded = load_network(model, bits)

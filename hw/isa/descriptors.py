@@ -3,6 +3,7 @@
 Pure data, shared by the gateware (which decodes it) and the compiler (which makes it).
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 
@@ -115,13 +116,8 @@ class LayerDescriptor:
     def words(self, config: EngineConfig) -> list[int]:
         """The host words; raises ValueError naming the field that does not fit."""
         widths = self.widths(config)
-        for name, width in widths.items():
-            value = getattr(self, name)
-            if not 0 <= value < 1 << width:
-                raise ValueError(f"{name} must fit {width} bits, not {value!r}")
         return [
-            sum(getattr(self, name) << low for name, low in word.items())
-            for word in self.places(config)
+            pack_fields(self, {name: widths[name] for name in word}) for word in self.places(config)
         ]
 
 
@@ -181,11 +177,18 @@ class AxisEntry:
 
     def pack(self, config: EngineConfig) -> int:
         """The entry as one integer, first field lowest; ValueError if a field does not fit."""
-        value = shift = 0
-        for name, width in self.widths(config).items():
-            field = getattr(self, name)
-            if not 0 <= field < 1 << width:
-                raise ValueError(f"{name} must fit {width} bits, not {field!r}")
-            value |= field << shift
-            shift += width
-        return value
+        return pack_fields(self, self.widths(config))
+
+
+def pack_fields(record: object, widths: Mapping[str, int], signed: Collection[str] = ()) -> int:
+    """These fields of a record as one integer, first field lowest, negative ones of the ``signed``
+    in two's complement; ValueError naming the field that does not fit."""
+    value = shift = 0
+    for name, width in widths.items():
+        field = getattr(record, name)
+        least = -(1 << width - 1) if name in signed else 0
+        if not least <= field < least + (1 << width):
+            raise ValueError(f"{name} must fit {width} bits, not {field!r}")
+        value |= (field & (1 << width) - 1) << shift
+        shift += width
+    return value

@@ -6,7 +6,7 @@ Pure data, shared by the gateware (which packs raw pixels) and the compiler (whi
 from dataclasses import dataclass, fields
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, LayerDescriptor
+from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, LayerDescriptor, pack_fields
 
 # Host words of the descriptor of an image: the last ones of those of layer 0, which has fewer.
 IMAGE_WORDS = 7
@@ -70,19 +70,7 @@ class ImageDescriptor:
 
     def words(self) -> list[int]:
         """The host words; raises ValueError naming the field that does not fit."""
-        result = []
-        for place in self.places():
-            word = low = 0
-            for name, width in place.items():
-                value = getattr(self, name)
-                signed = name in SIGNED_FIELDS
-                least, most = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, None)
-                if value < least or value > ((1 << width) - 1 if most is None else most):
-                    raise ValueError(f"{name} must fit {width} bits, not {value!r}")
-                word |= (value & (1 << width) - 1) << low
-                low += width
-            result.append(word)
-        return result
+        return [pack_fields(self, place, SIGNED_FIELDS) for place in self.places()]
 
 
 SIGNED_FIELDS = frozenset({"left", "top", "right"})

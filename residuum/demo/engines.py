@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from residuum.boards.board import MHZ, Board
-from residuum.boards.build.pll import solve
+from residuum.boards.board import Board
+from residuum.boards.build.clock import engine_clock
 from residuum.boards.catalogue import BOARDS, find
 from residuum.hw.isa.host_map import Counter
-from residuum.hw.isa.presets import CLOCKS, PRESETS
+from residuum.hw.isa.presets import PRESETS
 from residuum.sw.compiler.cycles import predict
 from residuum.sw.compiler.fit import block_memory_need, device_of
 from residuum.sw.compiler.program import Program, compile_network
@@ -58,9 +58,8 @@ def engine_for(network: IntegerNetwork, board: str, *, tau: int, T: int, correct
             except ResiduumError as error:
                 refused = error
                 continue
-            mhz = min(each.target_mhz, CLOCKS.get(preset, each.target_mhz))
-            clock = solve(each.oscillator_hz, round(mhz * MHZ)).output_hz
-            return Engine(each.name, preset, float(clock), program)
+            clock_hz = float(engine_clock(each, preset).output_hz)
+            return Engine(each.name, preset, clock_hz, program)
     where = "no board runs" if board == SMALLEST else f"{board} does not run"
     raise ResiduumError(f"{where} {network.name} with {network.weight_bits}-bit weights: {refused}")
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from residuum.boards.board import MHZ
-from residuum.boards.build.pll import solve
+from residuum.boards.build.clock import engine_clock
 from residuum.boards.catalogue import find
-from residuum.hw.isa.presets import CLOCKS
 from residuum.sim.link.simulated import ChildLink, build_accelerator
 from residuum.sim.link.virtual import VirtualLink
 from residuum.sim.link.wire import Wire
@@ -59,13 +58,6 @@ class Passage:
     def rate(self) -> float:
         """Images per second."""
         return self.images / self.seconds
-
-
-def clock_hz(board: str, preset: str) -> int:
-    """The clock of an engine on a board: that of the PLL."""
-    found = find(board)
-    target = min(found.target_mhz, CLOCKS.get(preset, found.target_mhz))
-    return round(solve(found.oscillator_hz, round(target * MHZ)).output_hz)
 
 
 def passage(
@@ -117,7 +109,8 @@ def passage(
 
 def measure(row: Row, task: Task, *, images: int, reporter: Reporter) -> list[Json]:
     """The passages of a network on its board, one for each latency."""
-    board, clock = find(row.board), clock_hz(row.board, row.preset)
+    board = find(row.board)
+    clock = round(engine_clock(board, row.preset).output_hz)
     chosen, results = task.images[:images], []
     for latency in LATENCIES:
         wire = Wire(baud=board.baud, latency=latency)

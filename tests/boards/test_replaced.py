@@ -11,7 +11,7 @@ from amaranth.lib import io
 
 from residuum.boards.board import MHZ
 from residuum.boards.build import bitstream, kept
-from residuum.boards.build.flow import Order, build, make_layout
+from residuum.boards.build.flow import build, make_layout
 from residuum.boards.build.laid import Maker
 from residuum.boards.build.layout import Build, Design, layout_file
 from residuum.boards.build.memories import fill, memories_of, tagged
@@ -23,6 +23,7 @@ from residuum.cli import main
 from residuum.hw.memory.block import BlockMemory
 from residuum.sw.errors import ResiduumError
 from tests.boards.recorder import Recorder
+from tests.boards.tiny import order_at
 
 # Width and depth of each memory: the four geometries with words of 9 bits or more and less, more
 # than one cell in width and in depth.
@@ -62,18 +63,10 @@ def order_and_design(seed, key="player"):
         [int(word) for word in generator.integers(0, 1 << width, depth - seed)]
         for number, (width, depth) in enumerate(SIZES)
     ]  # fmt: skip
-    order = Order(
-        board=board,
-        preset="12f",
-        lanes=16,
-        steps=8,
-        target_mhz=float(dividers.output_hz) / MHZ,
-        seed=1,
-    )
     design = Design(
         board, lambda digest: Player(dividers, None if digest is None else contents), key=key
     )
-    return order, design
+    return order_at(board, dividers), design
 
 
 def whole_build(seed, folder):

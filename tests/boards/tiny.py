@@ -50,11 +50,9 @@ class Echo(Elaboratable):
         return m
 
 
-def order_and_design(target_mhz, name="ulx3s-12f", *, echo=False):
-    """The result of `residuum.boards.build.bitstream.prepare` for the tiny design."""
-    board = find(name)
-    dividers = solve(board.oscillator_hz, target_mhz * MHZ)
-    order = Order(
+def order_at(board, dividers):
+    """An order for a small design; its preset is only a name."""
+    return Order(
         board=board,
         preset="12f",
         lanes=16,
@@ -62,6 +60,13 @@ def order_and_design(target_mhz, name="ulx3s-12f", *, echo=False):
         target_mhz=float(dividers.output_hz) / MHZ,
         seed=1,
     )
+
+
+def order_and_design(target_mhz, name="ulx3s-12f", *, echo=False):
+    """The result of `residuum.boards.build.bitstream.prepare` for the tiny design."""
+    board = find(name)
+    dividers = solve(board.oscillator_hz, target_mhz * MHZ)
+    order = order_at(board, dividers)
     if echo:
         return order, Design(board, lambda digest: Echo(board, dividers))
     return order, Design(board, lambda digest: Blinky(dividers))
