@@ -10,6 +10,7 @@ from residuum.boards.build.flow import Order
 from residuum.boards.build.layout import Layout
 from residuum.boards.build.placed import network_digest, placed, synthesised
 from residuum.boards.build.synth import Resources
+from residuum.sw.compiler.fit import engine_named
 from residuum.sw.files import build_folder, write_json
 from residuum.sw.pieces.run import Piece, Pool, run
 from residuum.sw.progress import SILENT, Reporter
@@ -61,6 +62,7 @@ def measure(
     pool = Pool(jobs, in_threads=True)
     ordered = []
     for board, preset in designs:
+        engine_named(preset, options.get("sizes") or {})  # an unknown name is one sentence
         goal = GOALS.get((board.name, preset))
         target = goal.aim_mhz if goal and freq is None else freq
         wanted = options | {"preset_name": preset, "freq": target}

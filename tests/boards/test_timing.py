@@ -100,6 +100,15 @@ def test_another_preset(tiny_designs):
     assert asked == {("ulx3s", "85f-8bit"): None}
 
 
+def test_an_unknown_preset_is_one_sentence(tiny_designs, capsys):
+    _, asked = tiny_designs
+    assert main(["timing", "--preset", "nope", "--seeds", "1"]) == 1
+    assert capsys.readouterr().err.startswith(
+        "residuum: there is no preset 'nope'; the presets are"
+    )
+    assert asked == {}
+
+
 def test_a_board_that_is_named_twice_is_measured_once(tiny_designs):
     folder, _ = tiny_designs
     assert main(["timing", "--board", "ulx3s", "--board", "ulx3s", "--seeds", "1"]) == 0
