@@ -29,7 +29,7 @@ class PixelPacker(wiring.Component):
     config : EngineConfig
         The engine; it must read images (`EngineConfig.pixel_planes`).
     depth : int
-        Most bytes of an image.
+        Most bytes of an image; a power of two.
 
     Members
     -------
@@ -56,8 +56,8 @@ class PixelPacker(wiring.Component):
             raise TypeError(f"config must be an EngineConfig, not {config!r}")
         if not isinstance(depth, int) or isinstance(depth, bool):
             raise TypeError(f"depth must be an integer, not {depth!r}")
-        if not 2 <= depth <= MAX_IMAGE_BYTES:
-            raise ValueError(f"depth must be in 2..{MAX_IMAGE_BYTES}, not {depth!r}")
+        if not 2 <= depth <= MAX_IMAGE_BYTES or depth & (depth - 1):
+            raise ValueError(f"depth must be a power of two in 2..{MAX_IMAGE_BYTES}, not {depth!r}")
         if not config.pixel_planes:
             raise ValueError(f"an engine of {config.steps} steps cannot read images")
         if not ImageDescriptor.fits(config):
@@ -174,7 +174,7 @@ class PixelPacker(wiring.Component):
             for name, width in place.items():
                 field = stored[low : low + width]
                 if name == "present":
-                    field &= self.image.pixels < self.depth
+                    field &= ~self.image.pixels[bits_for_count(self.depth) :].any()
                 m.d.comb += self.image[name].eq(field)
                 low += width
 

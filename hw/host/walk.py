@@ -68,8 +68,9 @@ class PixelWalk(wiring.Component):
         line = Signal.like(image.lines, reset_less=True)
         band = Signal.like(image.bands, reset_less=True)
         x = Signal.like(image.left, reset_less=True)
-        # Line of the image, and that of the first line of the band.
+        # Line of the image, a cycle late, and that of the first line of the band.
         y, band_y = (Signal.like(image.top, name=name, reset_less=True) for name in ("y", "band_y"))
+        m.d.sync += y.eq(band_y + line)
 
         # Whether this place is the last one of its line, position, band, map; a cycle later.
         last = Cat(
@@ -88,19 +89,8 @@ class PixelWalk(wiring.Component):
         self._move(m, line_ends, position_ends, band_ends)
 
         left, top = image.left, image.top
-        # Chosen in the second cycle of a place, added in the third.
-        chosen_y = Signal.like(y, name="chosen_y", reset_less=True)
-        chosen_lines = Signal(range(1 << len(image.step)), name="chosen_lines", reset_less=True)
-        m.d.sync += [
-            chosen_y.eq(Mux(position_ends, band_y, y)),
-            chosen_lines.eq(self._lines(ends, image)),
-        ]
-        moves = self.begin | self.step
-        with m.If(moves):
-            m.d.sync += [
-                channel.eq(Mux(self.begin | line_ends, 0, channel + 1)),
-                y.eq(Mux(self.begin, top, chosen_y + chosen_lines)),
-            ]
+        with m.If(self.begin | self.step):
+            m.d.sync += channel.eq(Mux(self.begin | line_ends, 0, channel + 1))
         with m.If(self.begin | (self.step & line_ends)):
             m.d.sync += line.eq(Mux(self.begin | position_ends, 0, line + 1))
         with m.If(self.begin | (self.step & position_ends)):
@@ -121,39 +111,17 @@ class PixelWalk(wiring.Component):
             ]
         return m
 
-    @staticmethod
-    def _lines(ends: Value, image: data.View) -> Value:
-        """Lines from the present line, or from the first one of the band, to the next place."""
-        line_ends, position_ends, band_ends, _ = ends
-        return Mux(band_ends, image.step, line_ends & ~position_ends)
-
     def _move(self, m: Module, line_ends: Value, position_ends: Value, band_ends: Value) -> None:
-        """The address: one adder, from the first byte of what is gone on with. What is added is
-        chosen in the second cycle of a place, and added in the third."""
+        """The address: what is added is chosen in the second cycle of a place, and added in the
+        third."""
         image, size = self.image, len(self.address)
-        line, position, band = (
-            Signal(size, name=f"{name}_address", reset_less=True)
-            for name in ("line", "position", "band")
+        step = Signal(size, name="chosen_step", reset_less=True)
+        m.d.sync += step.eq(
+            Mux(
+                position_ends,
+                Mux(band_ends, image.band_step, image.position_step),
+                Mux(line_ends, image.line_step, image.channel_step),
+            )
         )
-        base = Mux(
-            position_ends, Mux(band_ends, band, position), Mux(line_ends, line, self.address)
-        )
-        pitch = Mux(
-            position_ends,
-            Mux(band_ends, image.band[:size], 1),
-            Mux(line_ends, image.width, image.plane[:size]),
-        )
-        chosen_base, chosen_pitch = (
-            Signal(size, name=f"chosen_{name}", reset_less=True) for name in ("base", "pitch")
-        )
-        m.d.sync += [chosen_base.eq(base), chosen_pitch.eq(pitch)]
-        target = Signal(size)
-        m.d.comb += target.eq(Mux(self.begin, image.start[:size], chosen_base + chosen_pitch))
-        for register, ended in (
-            (self.address, 1),
-            (line, line_ends),
-            (position, position_ends),
-            (band, band_ends),
-        ):
-            with m.If(self.begin | (self.step & ended)):
-                m.d.sync += register.eq(target)
+        with m.If(self.begin | self.step):
+            m.d.sync += self.address.eq(Mux(self.begin, image.start, self.address + step))

@@ -9,7 +9,7 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, LayerDescriptor, pack_fields
 
 # Host words of the descriptor of an image: the last ones of those of layer 0, which has fewer.
-IMAGE_WORDS = 7
+IMAGE_WORDS = 8
 FIRST_IMAGE_WORD = DESCRIPTOR_WORDS - IMAGE_WORDS
 
 # Most bytes of a raw image.
@@ -26,13 +26,15 @@ class ImageDescriptor:
     (`residuum.sw.compiler.maps.PackedMap`): for every position along x, all lines of the band, and
     for every line, all channels. A position or a line may be outside the raw image: it then has the
     values of the network's border, or 0. Lines and positions are relative to the raw image.
-    Negative numbers are stored in two's complement.
+    Negative numbers are stored in two's complement, those of bytes modulo `MAX_IMAGE_BYTES`.
     """
 
     pixels: int  # bytes of an image - 1
-    plane: int  # bytes from one channel to the next: H W
-    start: int  # byte of the first position of the first line; may be negative
-    band: int  # bytes from one band to the next
+    start: int  # byte of the first channel of the first line of the first position
+    channel_step: int  # bytes from one channel to the next
+    line_step: int  # bytes from the last channel of a line to the first one of the next line
+    position_step: int  # likewise from the last line to the next position of the band
+    band_step: int  # likewise from the last position to the next band
     outside: int  # four values: channel c has the byte c % 4
     channels: int  # C - 1
     lines: int  # lines of a band - 1
@@ -54,8 +56,9 @@ class ImageDescriptor:
     def places() -> tuple[dict[str, int], ...]:
         """The host words: the fields that each holds, lowest first, with their widths."""
         return (
-            {"pixels": 16, "plane": 16},
-            {"start": 16, "band": 16},
+            {"pixels": 16, "start": 16},
+            {"channel_step": 16, "line_step": 16},
+            {"position_step": 16, "band_step": 16},
             {"outside": 8 * OUTSIDE_CHANNELS},
             {"channels": 8, "lines": 8, "bands": 8, "step": 8},
             {"width": 9, "height": 9, "left": 10, "present": 1, "aligned": 1},

@@ -1,12 +1,14 @@
 """The host link: requests in, effects on the engine, replies out (``docs/protocol.md``)."""
 
+from collections.abc import Callable
+
 from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.host.pixels import PixelPacker
 from residuum.hw.host.port import HostPort
-from residuum.hw.isa.config import EngineConfig, bits_for_count
+from residuum.hw.isa.config import PIXEL_BITS, EngineConfig, bits_for_count
 from residuum.hw.isa.host_map import HOST_WORD_BITS, Control, HostMap, Region
 from residuum.hw.isa.image import ImageDescriptor
 from residuum.hw.isa.protocol import (
@@ -26,7 +28,6 @@ from residuum.hw.link.queue import HALF, RequestQueue, wrapped
 from residuum.hw.link.registers import (
     IDENTITY_PART,
     PART_BITS,
-    REPLY,
     REPLY_WORDS,
     SLOT_BITS,
     SLOT_WORDS,
@@ -35,6 +36,7 @@ from residuum.hw.link.registers import (
     identity_address,
 )
 from residuum.hw.link.request import STEPS_BITS, RequestCheck
+from residuum.hw.logic import below
 from residuum.hw.memory.block import BlockMemory
 
 
@@ -120,27 +122,30 @@ class HostLink(wiring.Component):
         data = queue.read_data
         m.d.sync += [
             now.step.eq(0),
+            r.cursor.next.eq(0),
             r.cursor.clear.eq(0),
             r.cursor.to_head.eq(0),
             self.engine_reset.eq(0),
             host.read.eq(0),
         ]
         r.tally.add_to(m, busy=self.engine_busy, dropped=queue.dropped, error=self.error)
-        r.reply.add_to(m, data, replies.read_data, host.read_data, now, r.tally)
+        r.reply.add_to(
+            m, data, replies.read_data, host.read_data, now, r.count.words, r.tally
+        )
         r.writer.add_to(m, data, host, request.command, r.cursor, r.count.through)
         _add_payload(m, r, packer)
         self._address_replies(m, r, replies)
         with m.FSM() as fsm:
             self._fetch(m, r, queue, packer)
             self._check(m, r, queue, status=check.status, owner=replies.read_data)
-            self._execute(m, r)
-            self._begin_run(m, r, packer)
+            self._execute(m, r, packer)
+            self._begin_run(m, r)
             self._start(m, r, queue)
             self._end_run(m, r, host)
             self._begin_reply(m, r)
             self._reply(m, r, queue, sender, host)
-        r.cursor.add_to(m, queue, r.runs.replying)
-        r.count.add_to(m, request.count)
+        r.cursor.add_to(m, queue.head)
+        r.count.add_to(m)
         r.target.add_to(m, request.address, host, HostMap(config))
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE") | now.running | queue.active | sender.active)
         return m
@@ -165,16 +170,17 @@ class HostLink(wiring.Component):
             m.d.comb += queue.read_place.eq(r.cursor.place)
             return None
         most = (longest_request(config) - HEADER_WORDS - 2) * WORD_BYTES
-        m.submodules.packer = packer = PixelPacker(config, depth=most)
+        m.submodules.packer = packer = PixelPacker(config, depth=1 << bits_for_count(most))
         busy = packer.busy
-        for name in outputs:
+        for name in ("address", "write", "read"):
             m.d.comb += getattr(host, name).eq(
                 Mux(busy, getattr(packer.host, name), getattr(own, name))
             )
-        # The image begins where the cursor has stopped: one word behind the steps.
-        image = Signal.like(r.cursor.place)
-        m.d.sync += image.eq(wrapped(config, r.cursor.place + 1))
-        place = wrapped(config, image + (packer.address >> 2))
+        # The high bits of a byte are 0 in both words.
+        low = Mux(busy, packer.host.write_data[:PIXEL_BITS], own.write_data[:PIXEL_BITS])
+        m.d.comb += host.write_data.eq(Cat(low, own.write_data[PIXEL_BITS:]))
+        # The image begins where the cursor has stopped: behind the steps.
+        place = wrapped(config, r.cursor.place + (packer.address >> 2))
         byte = [Signal(2, name=f"pixel_byte_{stage}", reset_less=True) for stage in range(2)]
         m.d.sync += [byte[0].eq(packer.address), byte[1].eq(byte[0])]
         m.d.comb += [
@@ -203,7 +209,7 @@ class HostLink(wiring.Component):
             replies.write_data.eq(word),
         ]
         index, slot = r.cursor.index, r.runs.slot
-        part, number = index[:PART_BITS], index[PART_BITS : PART_BITS + SLOT_BITS]
+        number, part = index[:SLOT_BITS], index[SLOT_BITS : SLOT_BITS + PART_BITS]
         parts = SLOT_WORDS // IDENTITY_PART
         last = Const(parts - 1, bits_for_count(parts))
         identity = Cat(part, last, number)
@@ -218,7 +224,6 @@ class HostLink(wiring.Component):
         now, request, runs, word = r.execution, r.execution.request, r.runs, r.reply.word
         address_bits = HostMap(self.identity.config).address_bits
         with m.State("IDLE"):
-            m.d.comb += r.target.to_request.eq(1)
             m.d.sync += [
                 r.cursor.to_head.eq(1),
                 runs.finished.eq(0),
@@ -227,6 +232,8 @@ class HostLink(wiring.Component):
             ]
             with m.If(now.running & ~r.tally.engine_busy):
                 m.d.sync += [
+                    r.cursor.to_head.eq(0),
+                    r.cursor.clear.eq(1),
                     now.running.eq(0),
                     now.status.eq(Status.OK),
                     runs.finished.eq(1),
@@ -238,36 +245,37 @@ class HostLink(wiring.Component):
                 m.next = "FETCH"
 
         with m.State("FETCH"):
-            m.d.sync += now.step.eq(now.step + 1)
-            m.d.comb += r.cursor.next.eq(1)
+            m.d.sync += [now.step.eq(now.step + 1), r.cursor.next.eq(1)]
             # Compare the registered word: EBR plus compare misses timing.
-            high_plain = ~word[HALF:].any()
+            zeros = _zeros(word)
             with m.Switch(now.step):
                 with m.Case(4):
                     m.d.sync += request.words.eq(word)
                 with m.Case(5):
-                    bits = len(request.command)
                     m.d.sync += [
                         request.command.eq(word),
-                        request.command_plain.eq(~word[bits:HALF].any()),
+                        request.command_plain.eq(zeros(len(request.command), HALF)),
                         runs.slot.eq(word[HALF:]),
                     ]
                 with m.Case(6):
                     m.d.sync += [
                         request.address.eq(word),
-                        request.address_plain.eq(~word[address_bits:].any()),
+                        request.address_plain.eq(zeros(address_bits)),
                     ]
                 with m.Case(7):
-                    bits = len(request.count)
                     m.d.sync += [
                         request.count.eq(word),
-                        request.count_plain.eq(high_plain & ~word[bits:HALF].any()),
+                        request.count_plain.eq(zeros(len(request.count))),
                     ]
                 with m.Case(8):
                     m.d.sync += [
-                        request.steps_plain.eq(~word[STEPS_BITS:].any()),
-                        request.steps.eq(word[:8] + word[8:16]),
-                        request.some_inference.eq(word[8:16].any()),
+                        request.tau.eq(word),
+                        request.inference.eq(word[8:]),
+                        request.steps_plain.eq(
+                            zeros(len(request.tau), 8)
+                            & zeros(8 + len(request.inference), 16)
+                            & zeros(STEPS_BITS)
+                        ),
                     ]
                     of_image = request.command_plain & (request.command == Command.CLASSIFY)
                     m.next = "CHECK"
@@ -303,9 +311,10 @@ class HostLink(wiring.Component):
                 now.step.eq(now.step + 1),
                 now.status.eq(status),
                 r.cursor.to_head.eq(now.step == 0),
+                # To the payload: the word before the request, three of the header, the payload.
+                r.cursor.next.eq(now.step < 5),
+                r.count.words.eq(request.count),
             ]
-            # Move to the payload: the word before the request, three of the header, the payload.
-            m.d.comb += r.cursor.next.eq(now.step < 6)
             with m.If(now.step == 6):
                 remembered = runs.remembered.bit_select(runs.slot, 1)
                 m.d.sync += now.same.eq(same & remembered)
@@ -318,8 +327,9 @@ class HostLink(wiring.Component):
                     m.d.comb += queue.release.eq(1)
                     m.next = "IDLE"
 
-    def _execute(self, m: Module, r: Registers) -> None:
-        """Executes the request, except READ: the reply states read the words."""
+    def _execute(self, m: Module, r: Registers, packer: PixelPacker | None) -> None:
+        """Executes the request, except READ: the reply states read the words. An image is packed
+        when the steps of its run are written."""
         now, request, runs = r.execution, r.execution.request, r.runs
         of_run = Signal(name="_of_run")
         with m.State("EXECUTE"):
@@ -345,41 +355,42 @@ class HostLink(wiring.Component):
         with m.State("WRITE"):
             m.d.comb += [r.writer.issue.eq(~r.count.through), r.count.next.eq(~r.count.through)]
             with m.If(r.writer.written):
-                m.d.sync += r.cursor.clear.eq(1)
+                m.d.sync += r.cursor.to_head.eq(1)
                 m.next = "REPLY"
                 with m.If(of_run):
                     m.next = "START"
+                    if packer is not None:
+                        with m.If(r.runs.of_classify):
+                            m.d.sync += r.cursor.to_head.eq(0)
+                            m.d.comb += packer.start.eq(1)
+                            m.next = "PACK"
+        if packer is not None:
+            with m.State("PACK"), m.If(~packer.busy):
+                m.d.sync += r.cursor.to_head.eq(1)
+                m.next = "START"
 
-    def _begin_run(self, m: Module, r: Registers, packer: PixelPacker | None) -> None:
-        """Writes the head of the reply to a run into its slot, and the image into the engine."""
+    def _begin_run(self, m: Module, r: Registers) -> None:
+        """Writes the head of the reply to a run into its slot."""
         now, request, runs = r.execution, r.execution.request, r.runs
-        of_image = request.command == Command.CLASSIFY
         with m.State("REMEMBER"):
             m.d.sync += [
                 now.step.eq(now.step + 1),
-                request.count.eq(1),
+                r.count.words.eq(1),
                 r.cursor.to_head.eq(now.step == 0),
+                # The word before the request and the first two of its own, every fourth cycle: a
+                # word is there three cycles after the cursor. Then on to the payload.
+                r.cursor.next.eq(((now.step[:2] == 0) & (now.step != 0)) | (now.step == 13)),
             ]
-            # The word before the request and the first two of its own, and on to the payload.
-            m.d.comb += r.cursor.next.eq(now.step < 6)
-            with m.If(now.step > 4):
-                r.reply.store(m, (now.step - 5)[:2])
-            with m.If(now.step == 7):
+            with m.If(r.cursor.next & ~now.step[1]):
+                r.reply.store(m, r.cursor.index)
+            with m.If(now.step == 14):
+                m.d.comb += r.count.next.eq(1)
                 m.d.sync += [
                     runs.remembered.bit_select(runs.slot, 1).eq(1),
                     runs.running_slot.eq(runs.slot),
-                    runs.of_classify.eq(of_image),
+                    runs.of_classify.eq(request.command == Command.CLASSIFY),
                     now.running.eq(1),
                 ]
-                m.d.comb += r.count.next.eq(~of_image)
-                m.next = "WRITE"
-                if packer is not None:
-                    with m.If(of_image):
-                        m.d.comb += packer.start.eq(1)
-                        m.next = "PACK"
-        if packer is not None:
-            with m.State("PACK"), m.If(~packer.busy):
-                m.d.comb += r.count.next.eq(1)
                 m.next = "WRITE"
 
     def _start(self, m: Module, r: Registers, queue: RequestQueue) -> None:
@@ -388,37 +399,48 @@ class HostLink(wiring.Component):
         # The address field of a request to run is the word to be written to `Control.RUN`. The
         # state lasts until ``engine_busy`` shows the run.
         with m.State("START"):
-            m.d.sync += now.step.eq(now.step + 1)
+            m.d.sync += [now.step.eq(now.step + 1), r.cursor.next.eq(now.step < 2)]
             m.d.comb += [
-                r.cursor.next.eq(now.step == 1),
-                r.writer.issue.eq(now.step == 2),
-                r.tally.clear_cycles.eq(now.step == 2),
+                r.writer.issue.eq(now.step == 3),
+                r.tally.clear_cycles.eq(now.step == 3),
                 r.target.to_control.eq(1),
                 r.target.control.eq(Control.RUN),
             ]
-            with m.If(now.step == 8):
+            with m.If(now.step == 10):
                 m.d.comb += queue.release.eq(1)
                 m.next = "IDLE"
 
     def _end_run(self, m: Module, r: Registers, host: wiring.PureInterface) -> None:
-        """Stores the payload of the reply to a run that has ended: status word, class, cycles, and
-        for an image the logits."""
-        request, runs, index = r.execution.request, r.runs, r.cursor.index
-        logits = HostMap(self.identity.config).address(Region.LOGITS)
+        """Stores the reply to a run that has ended, behind its head: the words of the payload, then
+        the status word, class, cycles, and for an image the logits."""
+        index, last = r.cursor.index, r.count.none_left
         # The index is compared a cycle before it counts.
-        of_status, of_cycles, of_logit, last = Signal(), Signal(), Signal(), Signal()
-        m.d.sync += [
-            of_status.eq(index < RUN_WORDS - 1),
-            of_cycles.eq(index == RUN_WORDS - 1),
-            of_logit.eq(index >= RUN_WORDS),
-            last.eq(index + 1 == request.count),
-        ]
+        of_cycles, of_logit = Signal(), Signal()
+        m.d.sync += of_cycles.eq(index == HEADER_WORDS + RUN_WORDS - 1)
         with m.State("RESULT"):
             m.d.comb += [r.target.to_control.eq(1), r.target.control.eq(Control.STATUS)]
-            m.d.sync += [runs.replying.eq(1), r.reply.part.eq(0)]
+            m.d.sync += [
+                r.cursor.next.eq(1),
+                r.runs.replying.eq(1),
+                r.reply.part.eq(0),
+                of_logit.eq(0),
+            ]
             m.next = "LENGTH"
         with m.State("LENGTH"):
-            m.d.sync += request.count.eq(r.reply.payload)
+            m.d.sync += [
+                r.cursor.next.eq(1),
+                r.count.words.eq(r.reply.payload),
+                r.reply.source.eq(Source.COUNT),
+            ]
+            m.next = "COUNT"
+        with m.State("COUNT"):
+            m.d.sync += r.cursor.next.eq(1)
+            m.next = "COUNTED"
+        with m.State("COUNTED"):
+            r.reply.store(m, index)
+            m.d.comb += r.count.next.eq(1)
+            m.next = "STEP"
+        with m.State("STEP"):
             m.next = "READ"
         with m.State("READ"):
             m.d.sync += [
@@ -427,38 +449,37 @@ class HostLink(wiring.Component):
             ]
             m.next = "STORE"
         with m.State("STORE"), m.If(of_cycles | host.read_valid):
+            m.d.sync += r.cursor.next.eq(1)
             m.next = "STORED"
         with m.State("STORED"):
-            r.reply.store(m, REPLY + HEADER_WORDS + index)
+            r.reply.store(m, index)
             m.d.comb += [
-                r.cursor.next.eq(1),
-                r.target.next.eq(of_status),
+                r.count.next.eq(1),
+                r.target.next.eq(~of_logit),
                 r.target.next_logit.eq(of_logit),
-                r.target.to_request.eq(of_cycles),
+                r.target.to_logits.eq(of_cycles),
             ]
             with m.If(of_cycles):
-                m.d.sync += request.address.eq(logits)
+                m.d.sync += of_logit.eq(1)
             m.next = "STEP"
             with m.If(last):
-                m.d.sync += r.reply.source.eq(Source.COUNT)
-                m.next = "COUNT"
-        with m.State("STEP"):
-            m.next = "READ"
-        with m.State("COUNT"):
-            m.next = "COUNTED"
-        with m.State("COUNTED"):
-            r.reply.store(m, REPLY + HEADER_WORDS - 1)
-            m.next = "REPLY"
+                m.next = "REPLY"
 
     def _begin_reply(self, m: Module, r: Registers) -> None:
         """The length of the reply."""
-        now, request = r.execution, r.execution.request
+        now = r.execution
         with m.State("REPLY"):
             good = now.status == Status.OK
-            m.d.sync += [r.reply.part.eq(0), self.error.eq(~good), r.cursor.clear.eq(1)]
+            m.d.sync += [
+                r.reply.part.eq(0),
+                self.error.eq(~good),
+                r.cursor.to_head.eq(1),
+                r.count.words.eq(Mux(good, r.reply.payload, 0)),
+            ]
             m.d.comb += r.tally.refuse.eq(~good)
-            with m.If(~good | (request.command != Command.READ)):
-                m.d.sync += request.count.eq(Mux(good, r.reply.payload, 0))
+            m.next = "HEAD"
+        with m.State("HEAD"):
+            m.d.sync += r.cursor.next.eq(1)
             m.next = "MOVED"
 
     def _reply(
@@ -473,8 +494,10 @@ class HostLink(wiring.Component):
         command, index = r.execution.request.command, r.cursor.index
         source, part, replying = r.reply.source, r.reply.part, r.runs.replying
         waited, sent = Signal(), Signal()
+        words, last = sender.words, part[1] & r.count.none_left
+        m.d.comb += [words.payload.word.eq(r.reply.word), words.payload.last.eq(last)]
         with m.State("MOVED"):
-            # The cursor is where it has been sent to.
+            # The cursor moves.
             m.next = "CHOOSE"
         with m.State("CHOOSE"):
             m.d.sync += waited.eq(0)
@@ -499,17 +522,11 @@ class HostLink(wiring.Component):
                 m.d.comb += r.target.next.eq(of_engine)
                 m.next = "SEND"
         with m.State("SEND"):
-            words = sender.words
-            last = part[1] & r.count.none_left
-            m.d.comb += [
-                r.reply.hold.eq(1),
-                words.valid.eq(~sent),
-                words.payload.word.eq(r.reply.word),
-                words.payload.last.eq(last),
-            ]
+            m.d.comb += [r.reply.hold.eq(1), words.valid.eq(~sent)]
             m.d.sync += sent.eq(words.valid & words.ready)
             with m.If(sent):
-                m.d.comb += [r.cursor.next.eq(1), r.count.next.eq(part[1])]
+                m.d.comb += r.count.next.eq(part[1])
+                m.d.sync += r.cursor.next.eq(1)
                 with m.If(part != HEADER_WORDS):
                     m.d.sync += part.eq(part + 1)
                 with m.If((part == HEADER_WORDS - 1) & ~replying):
@@ -520,15 +537,30 @@ class HostLink(wiring.Component):
                     m.next = "IDLE"
 
 
+def _zeros(word: Value) -> Callable[..., Value]:
+    """A function that tells whether bits ``first`` to ``last - 1`` of the word are 0. It shares one
+    LUT for each four bits."""
+    some = Cat(word.word_select(index, 4).any() for index in range(len(word) // 4))
+
+    def zeros(first: int, last: int = len(word)) -> Value:
+        whole = (first + 3) // 4
+        return ~(word[first : 4 * whole].any() | some[whole : last // 4].any())
+
+    return zeros
+
+
 def _runs(command: Value) -> Value:
     """Whether a command runs the engine."""
     return (command == Command.RUN) | (command == Command.CLASSIFY)
 
 
 def _add_payload(m: Module, r: Registers, packer: PixelPacker | None) -> None:
-    """``r.reply.payload``: the words of the payload of a reply, but to READ; from the cycle after
-    the command is known."""
-    with m.Switch(r.execution.request.command):
+    """``r.reply.payload``: the words of the payload of a reply; from the cycle after the request is
+    known."""
+    request = r.execution.request
+    with m.Switch(request.command):
+        with m.Case(Command.READ):
+            m.d.sync += r.reply.payload.eq(request.count)
         with m.Case(Command.IDENTIFY):
             m.d.sync += r.reply.payload.eq(IDENTITY_WORDS)
         with m.Case(Command.STATUS):
@@ -538,7 +570,7 @@ def _add_payload(m: Module, r: Registers, packer: PixelPacker | None) -> None:
         with m.Case(Command.CLASSIFY):
             m.d.sync += r.reply.payload.eq(RUN_WORDS)
             if packer is not None:
-                with m.If(packer.image.classes < MAX_LOGITS):
+                with m.If(below(packer.image.classes, MAX_LOGITS)):
                     m.d.sync += r.reply.payload.eq(RUN_WORDS + 1 + packer.image.classes)
         with m.Default():
             m.d.sync += r.reply.payload.eq(0)

@@ -32,7 +32,7 @@ def wrapped(config: EngineConfig, place: Value) -> Value:
 class RequestQueue(wiring.Component):
     """Receives requests, and keeps whole ones in their order until they are released.
 
-    A request is in the ring as a word with its length (low half) and the low half of its CRC (high
+    A request is in the ring as a word with its length (low half) and the high half of its CRC (high
     half), then its words. The words of a frame that turns out to be damaged are overwritten by the
     next frame. A frame is dropped, too, if the ring or the number of requests, `MAX_REQUESTS`, has
     no room for it.
@@ -42,7 +42,7 @@ class RequestQueue(wiring.Component):
     rx : In(stream of bytes), rx_damaged : In(1)
         The wire; always ready.
     some : Out(1)
-        There is a request; ``head`` is its place in the ring, ``first`` that of its first word.
+        There is a request; ``head`` is its place in the ring, one before its first word.
     overtaken : Out(1)
         A RESET waits behind the first request.
     release : In(1)
@@ -67,7 +67,6 @@ class RequestQueue(wiring.Component):
                 "rx_damaged": In(1),
                 "some": Out(1),
                 "head": Out(place),
-                "first": Out(place),
                 "overtaken": Out(1),
                 "release": In(1),
                 "length": In(bits_for_count(longest_request(config) + 1)),
@@ -92,22 +91,27 @@ class RequestQueue(wiring.Component):
             self.read_data.eq(ring.read_data),
         ]
 
-        # The frame that is being received begins at `begin`; its next word goes to `place`.
-        begin, place = Signal.like(self.head), Signal(place_bits(c), init=1)
+        # The frame that is being received begins at `begin`, its first word is at `first`, and its
+        # next one goes to `place`.
+        begin, first, place = (
+            Signal(place_bits(c), init=init, name=name)
+            for name, init in (("begin", 0), ("first", 1), ("place", 1))
+        )
         after, room = Signal.like(self.head), Signal()
-        taken, settle = Signal(), Signal()
+        taken, kept, settle = Signal(), Signal(), Signal()
         m.d.sync += [
             after.eq(wrapped(c, place + 1)),
             room.eq((after != self.head) & (place != self.head)),
             settle.eq(receiver.done | receiver.dropped),
+            kept.eq(taken),
         ]
         m.d.comb += receiver.room.eq(room)
-        with m.If(receiver.write & room):
-            m.d.sync += place.eq(after)
+        with m.If((receiver.write & room) | settle):
+            m.d.sync += place.eq(Mux(settle & ~kept, first, after))
         with m.If(taken):
             m.d.sync += begin.eq(place)
-        with m.If(settle):
-            m.d.sync += place.eq(wrapped(c, begin + 1))
+        with m.If(kept):
+            m.d.sync += first.eq(after)
 
         # The length and the CRC are written when the frame is whole, before its first word.
         length = Signal(HALF)
@@ -115,13 +119,12 @@ class RequestQueue(wiring.Component):
             length.eq(receiver.length),
             ring.write_enable.eq((receiver.write & room) | taken),
             ring.write_address.eq(Mux(taken, begin, place)),
-            ring.write_data.eq(Mux(taken, Cat(length, receiver.word[:HALF]), receiver.word)),
+            ring.write_data.eq(Cat(Mux(taken, length, receiver.word[:HALF]), receiver.word[HALF:])),
         ]
         is_reset = self._find_reset(m, receiver, settle)
         m.d.comb += taken.eq(self._count(m, receiver, is_reset))
         with m.If(self.release):
             m.d.sync += self.head.eq(wrapped(c, self.head + self.length + 1))
-        m.d.sync += self.first.eq(wrapped(c, self.head + 1))
         m.d.comb += self.active.eq(receiver.active | settle | self.some)
         return m
 

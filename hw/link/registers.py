@@ -22,26 +22,25 @@ from residuum.hw.isa.protocol import (
     Command,
     Status,
 )
-from residuum.hw.link.queue import RequestQueue, place_bits, wrapped
+from residuum.hw.link.queue import place_bits, wrapped
 from residuum.hw.link.request import request_layout
 
-# The memory for replies has a slot for each of the last runs: the word before the request, which
-# with the first word tells one request from another, then the reply. The words behind the longest
-# reply of all slots hold the identity.
+# The memory for replies has a slot for each of the last runs: the reply, and as its last word the
+# one before the request, which with the first word tells one request from another. The words behind
+# the longest reply of all slots hold the identity, one word in each slot after the other.
 REPLY_WORDS = 512
 SLOT_BITS = bits_for_count(SLOTS)
 SLOT_WORDS = REPLY_WORDS // SLOTS
 IDENTITY_PART = 8  # words of the identity in each slot
-REPLY = 1  # index of the first word of a reply
-assert REPLY + HEADER_WORDS + RUN_WORDS + MAX_LOGITS <= SLOT_WORDS - IDENTITY_PART
-assert IDENTITY_WORDS <= IDENTITY_PART * SLOTS
+assert HEADER_WORDS + RUN_WORDS + MAX_LOGITS <= SLOT_WORDS - IDENTITY_PART
+assert IDENTITY_WORDS <= (IDENTITY_PART - 1) * SLOTS
 PART_BITS = bits_for_count(IDENTITY_PART)
 INDEX_BITS = bits_for_count(MAX_WORDS)
 
 
 def identity_address(index: int) -> int:
     """The address of a word of the identity in the memory for replies."""
-    slot, part = divmod(index, IDENTITY_PART)
+    part, slot = divmod(index, SLOTS)
     return slot * SLOT_WORDS + SLOT_WORDS - IDENTITY_PART + part
 
 
@@ -96,60 +95,61 @@ class Runs:
 
 class Cursor:
     """The word of the request that is read, ``place`` in the ring, and its ``index``, which is also
-    that of a word of a reply.
+    that of a word of a reply, -1 for the word before the request.
 
-    ``next`` moves to the next word, ``clear`` to the first one of the request, or of the reply in
-    a slot, ``to_head`` to the word before it. These two are registers, so the cursor is there two
-    cycles after the state that sends it.
+    ``next`` moves to the next word, ``to_head`` to the word before the request; ``clear`` is for
+    the index alone. These are registers, so the cursor is there two cycles after the state that
+    sends it. ``advance`` moves to the next word without that delay.
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self.place = Signal(place_bits(config), name="_place")
         self.index = Signal(INDEX_BITS, name="_index")
-        self.next = Signal()
+        self.advance, self.next = Signal(), Signal(name="_next")
         self.clear, self.to_head = Signal(name="_clear"), Signal(name="_to_head")
 
-    def add_to(self, m: Module, queue: RequestQueue, of_slot: Value) -> None:
-        with m.If(self.next):
+    def add_to(self, m: Module, head: Value) -> None:
+        with m.If(self.next | self.advance):
             m.d.sync += [
                 self.place.eq(wrapped(self.config, self.place + 1)),
                 self.index.eq(self.index + 1),
             ]
-        with m.If(self.clear):
-            m.d.sync += [self.place.eq(queue.first), self.index.eq(Mux(of_slot, REPLY, 0))]
         with m.If(self.to_head):
-            m.d.sync += [self.place.eq(queue.head), self.index.eq(0)]
+            m.d.sync += self.place.eq(head)
+        with m.If(self.to_head | self.clear):
+            m.d.sync += self.index.eq(Mux(self.to_head, -1, 0))
 
 
 class Countdown:
-    """Remaining words of the payload: ``next`` counts them down.
+    """Remaining words of the payload, ``words``: ``next`` counts them down.
 
     ``none_left``: the count is 0, one cycle late. ``through``: the count was 0 before the last
     ``next``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: EngineConfig) -> None:
+        self.words = Signal(request_layout(config)["count"].width, name="_words_left")
         self.next, self.none_left = Signal(), Signal(name="_none_left")
         self.through = Signal(name="_through")
 
-    def add_to(self, m: Module, count: Value) -> None:
-        m.d.sync += self.none_left.eq(count == 0)
+    def add_to(self, m: Module) -> None:
+        m.d.sync += self.none_left.eq(self.words == 0)
         with m.If(self.next):
-            m.d.sync += Cat(count, self.through).eq(count - 1)
+            m.d.sync += Cat(self.words, self.through).eq(self.words - 1)
 
 
 class Target:
-    """The address at the host port: the address of the request, or of a control word.
+    """The address at the host port: that of the request, until it is replaced.
 
-    ``next`` increments the address, ``next_logit`` goes to the next logit. ``to_control`` switches
-    to the control word ``control``, ``to_request`` back to the address of the request.
+    ``next`` increments the address, ``next_logit`` goes to the next logit. ``to_control`` goes to
+    the control word ``control``, ``to_logits`` to the first logit.
     """
 
     def __init__(self) -> None:
-        self.next, self.next_logit, self.to_control = Signal(), Signal(), Signal()
-        self.to_request = Signal(name="_address_request")
-        self.control = Signal(Control, name="_control")
+        self.next, self.next_logit = Signal(), Signal()
+        self.to_control, self.to_logits = Signal(), Signal()
+        self.control = Signal(Control)
 
     def add_to(
         self, m: Module, address: Value, host: wiring.PureInterface, host_map: HostMap
@@ -157,17 +157,11 @@ class Target:
         offset = address[: host_map.offset_bits]
         with m.If(host.write | self.next | self.next_logit):
             m.d.sync += offset.eq(offset + self._step(host_map.config, offset))
-        at_control = Signal()
-        control = Signal(Control)
-        with m.If(self.next):
-            m.d.sync += control.eq(control + 1)
         with m.If(self.to_control):
-            m.d.sync += [at_control.eq(1), control.eq(self.control)]
-        with m.If(self.to_request):
-            m.d.sync += at_control.eq(0)
-        m.d.comb += host.address.eq(
-            Mux(at_control, host_map.address(Region.CONTROL) | control, address)
-        )
+            m.d.sync += address.eq(host_map.address(Region.CONTROL) | self.control)
+        with m.If(self.to_logits):
+            m.d.sync += address.eq(host_map.address(Region.LOGITS))
+        m.d.comb += host.address.eq(address)
 
     def _step(self, config: EngineConfig, offset: Value) -> Value:
         """1, or more to the next logit where the number of tiles leaves a gap."""
@@ -180,8 +174,8 @@ class Writer:
     """Writes words of the request to the engine, one in each cycle in which ``issue`` is high;
     ``written`` is high when the last word has been written.
 
-    The ring has a latency of two cycles; the host port gets the word one cycle later. With
-    ``pick``, ``byte`` is byte ``picked`` of the word of the ring.
+    ``issue`` is registered; the ring has a latency of two cycles; the host port gets the word one
+    cycle later. With ``pick``, ``byte`` is byte ``picked`` of the word of the ring, and the word is a byte.
     """
 
     def __init__(self) -> None:
@@ -199,23 +193,24 @@ class Writer:
     ) -> None:
         byte = Signal(range(WORD_BYTES))
         byte_late = [Signal.like(byte, name=f"byte_{stage}") for stage in range(2)]
-        issued = Signal(2)
+        issuing, issued = Signal(), Signal(2)
         as_bytes = Signal()
         m.d.comb += self.byte.eq(data.word_select(Mux(self.pick, self.picked, byte_late[1]), 8))
         m.d.sync += [
-            as_bytes.eq(command == Command.WRITE_BYTES),
+            as_bytes.eq((command == Command.WRITE_BYTES) | self.pick),
             byte.eq(0),
             byte_late[0].eq(byte),
             byte_late[1].eq(byte_late[0]),
-            issued.eq(Cat(self.issue, issued)),
+            issuing.eq(self.issue),
+            issued.eq(Cat(issuing, issued)),
             host.write.eq(issued[1]),
             host.write_data.eq(Mux(as_bytes, self.byte, data)),
         ]
-        with m.If(self.issue):
+        with m.If(issuing):
             m.d.sync += byte.eq(byte + as_bytes)
             with m.If(~as_bytes | (byte == WORD_BYTES - 1)):
-                m.d.comb += cursor.next.eq(1)
-        m.d.comb += self.written.eq(through & ~issued.any() & ~host.write)
+                m.d.comb += cursor.advance.eq(1)
+        m.d.comb += self.written.eq(through & ~issuing & ~issued.any() & ~host.write)
 
 
 class Tally:
@@ -259,13 +254,13 @@ class ReplyWord:
         self.word, self.hold = Signal(HOST_WORD_BITS, name="_word", reset_less=True), Signal()
         self.part = Signal(range(HEADER_WORDS + 1), name="_part")
         self.source = Signal(Source, name="_source")
-        self.payload = Signal(range(RUN_WORDS + MAX_LOGITS + 1), name="_payload")
+        self.payload = Signal(range(MAX_WORDS + 1), name="_payload")
         self.stored = Signal()
         self.place = Signal(range(SLOT_WORDS))
 
-    def store(self, m: Module, index: ValueLike) -> None:
-        """Write the word to the slot of the run."""
-        m.d.comb += [self.stored.eq(1), self.place.eq(index)]
+    def store(self, m: Module, place: ValueLike) -> None:
+        """Write the word to this place of the slot of the run."""
+        m.d.comb += [self.stored.eq(1), self.place.eq(place)]
 
     def add_to(
         self,
@@ -274,9 +269,11 @@ class ReplyWord:
         replies: Value,
         read_data: Value,
         execution: Execution,
+        words: Value,
         tally: Tally,
     ) -> None:
-        """``request``, ``replies``: what the ring and the memory for replies read."""
+        """``request``, ``replies``: what the ring and the memory for replies read; ``words``: the
+        remaining words of the payload."""
         status = Cat(execution.status, Const(0, 8 - len(execution.status)))
         in_header = self.part != HEADER_WORDS
         first = self.source == Source.FIRST
@@ -287,7 +284,7 @@ class ReplyWord:
             with m.Case(Source.REFUSED):
                 m.d.comb += number.eq(tally.refused)
             with m.Default():
-                m.d.comb += number.eq(Mux(in_header, execution.request.count, execution.running))
+                m.d.comb += number.eq(Mux(in_header, words, execution.running))
         with m.If(~self.hold), m.Switch(self.source):
             with m.Case(Source.FIRST, Source.REQUEST):
                 m.d.sync += self.word.eq(
@@ -310,7 +307,7 @@ class Registers:
         self.execution = Execution(config)
         self.runs = Runs()
         self.cursor = Cursor(config)
-        self.count = Countdown()
+        self.count = Countdown(config)
         self.target = Target()
         self.writer = Writer()
         self.tally = Tally()

@@ -16,9 +16,9 @@ from residuum.hw.isa.protocol import (
     Status,
     longest_request,
 )
+from residuum.hw.logic import below
 
 LAYER_BITS = 8
-STEP_SUM_BITS = 8 + 1
 # The steps of a RUN request: tau and T, a byte each, and the correction.
 STEPS_BITS = 2 * 8 + max(Correction).bit_length()
 
@@ -27,7 +27,7 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
     """The words of a request without the bits that must be zero; the ``_plain`` fields tell whether
     those bits were zero.
 
-    ``words``: those of its frame; ``steps``: tau + T; ``some_inference``: T is not 0.
+    ``words``: those of its frame; ``inference``: T.
     """
     return data.StructLayout(
         {
@@ -39,8 +39,8 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
             "count": (longest_request(config) * WORD_BYTES).bit_length(),
             "count_plain": 1,
             "steps_plain": 1,
-            "steps": STEP_SUM_BITS,
-            "some_inference": 1,
+            "tau": config.step_count_bits,
+            "inference": config.step_count_bits,
         }
     )
 
@@ -88,12 +88,16 @@ class RequestCheck(wiring.Component):
                 m.d.comb += in_range.eq(1)
         runs = (command == Command.RUN) | (command == Command.CLASSIFY)
         possible = Signal()
-        m.d.sync += possible.eq(
-            request.steps_plain
-            & request.some_inference
-            & (request.steps <= self.config.steps)
-            & (self.image.present | (command != Command.CLASSIFY))
-        )
+        steps = Signal(self.config.step_count_bits + 1)
+        m.d.sync += [
+            steps.eq(request.tau + request.inference),
+            possible.eq(
+                request.steps_plain
+                & (request.inference != 0)
+                & below(steps, self.config.steps + 1)
+                & (self.image.present | (command != Command.CLASSIFY))
+            ),
+        ]
         always = (command == Command.STATUS) | (command == Command.RESET)
         with m.If(self.running & ~(known & always)):
             m.d.sync += self.status.eq(Status.BUSY)
@@ -119,29 +123,37 @@ class RequestCheck(wiring.Component):
         m.d.sync += [
             none.eq(count == 0),
             one.eq(count == 1),
-            few.eq((count != 0) & (count <= MAX_WORDS)),
-            few_bytes.eq((count != 0) & (count <= MAX_BYTES)),
-            all_pixels.eq((count == self.image.pixels + 1) | (~self.image.present & (count != 0))),
+            few.eq((count != 0) & below(count, MAX_WORDS + 1)),
+            few_bytes.eq((count != 0) & below(count, MAX_BYTES + 1)),
+            # An image that is present has fewer bytes than a count can say.
+            all_pixels.eq(
+                Mux(self.image.present, count == self.image.pixels[: len(count)] + 1, count != 0)
+            ),
         ]
         # The words of the payload: as many as the count says, and others.
         counted_words = Signal.like(count)
-        more = Signal(range(MIN_FRAME_WORDS + 2))
+        more = Signal(range(MIN_FRAME_WORDS + 3))
         m.d.comb += more.eq(MIN_FRAME_WORDS)
-        of_bytes = (count + WORD_BYTES - 1) >> WORD_BYTES.bit_length() - 1
+        byte_bits = bits_for_count(WORD_BYTES)
+        of_bytes, rest = count[byte_bits:], count[:byte_bits].any()
         with m.Switch(command):
             with m.Case(Command.READ):
                 m.d.comb += count_good.eq(few)
             with m.Case(Command.WRITE):
                 m.d.comb += [count_good.eq(few), counted_words.eq(count)]
             with m.Case(Command.WRITE_BYTES):
-                m.d.comb += [count_good.eq(few_bytes), counted_words.eq(of_bytes)]
+                m.d.comb += [
+                    count_good.eq(few_bytes),
+                    counted_words.eq(of_bytes),
+                    more.eq(MIN_FRAME_WORDS + rest),
+                ]
             with m.Case(Command.RUN):
                 m.d.comb += [count_good.eq(one), more.eq(MIN_FRAME_WORDS + 1)]
             with m.Case(Command.CLASSIFY):
                 m.d.comb += [
                     count_good.eq(all_pixels),
                     counted_words.eq(of_bytes),
-                    more.eq(MIN_FRAME_WORDS + 1),
+                    more.eq(MIN_FRAME_WORDS + 1 + rest),
                 ]
             with m.Default():
                 m.d.comb += count_good.eq(none)
@@ -183,5 +195,5 @@ class RequestCheck(wiring.Component):
         first, last = address[:LAYER_BITS], address[LAYER_BITS : 2 * LAYER_BITS]
         plain = self.request.address_plain & (address[2 * LAYER_BITS :] == 0)
         good = Signal()
-        m.d.sync += good.eq(plain & (first <= last) & (last < self.config.layers))
+        m.d.sync += good.eq(plain & (first <= last) & below(last, self.config.layers))
         return good

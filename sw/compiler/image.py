@@ -36,11 +36,16 @@ def image_descriptor(
     outside = _outside(network, zeros=padding > 0 or last_line >= plan.shape[1])
     if outside is None:
         return None
+    last_channel = (channels - 1) * height * width
+    last_of_position = last_channel + (lines - 1) * width
+    last_of_band = last_of_position + plan.shape[2] - 1
     descriptor = ImageDescriptor(
         pixels=channels * height * width - 1,
-        plane=height * width % MAX_IMAGE_BYTES,
         start=(-(padding + top) * width - left) % MAX_IMAGE_BYTES,
-        band=step * width % MAX_IMAGE_BYTES,
+        channel_step=height * width % MAX_IMAGE_BYTES,
+        line_step=(width - last_channel) % MAX_IMAGE_BYTES,
+        position_step=(1 - last_of_position) % MAX_IMAGE_BYTES,
+        band_step=(step * width - last_of_band) % MAX_IMAGE_BYTES,
         outside=outside,
         channels=channels - 1,
         lines=lines - 1,

@@ -7,7 +7,13 @@ from amaranth.hdl import Signal
 from residuum.hw.host.pixels import PIXEL_LATENCY, PixelPacker
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HostMap, Region
-from residuum.hw.isa.image import FIELDS, FIRST_IMAGE_WORD, SIGNED_FIELDS, ImageDescriptor
+from residuum.hw.isa.image import (
+    FIELDS,
+    FIRST_IMAGE_WORD,
+    IMAGE_WORDS,
+    SIGNED_FIELDS,
+    ImageDescriptor,
+)
 from residuum.sw.compiler.maps import MapPlan
 from residuum.sw.compiler.program import Program, compile_network, grow_to_fit
 from residuum.sw.network.graph import IMAGE, INPUT, SPIKES
@@ -189,7 +195,7 @@ def test_load_shows_the_descriptor_and_writes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("memory", "depth"), [("none", 1024), ("digits", 63)], ids=["no program", "too large"]
+    ("memory", "depth"), [("none", 1024), ("digits", 32)], ids=["no program", "too large"]
 )
 def test_an_image_that_cannot_be_packed_writes_nothing(memory, depth):
     program = compiled(load_network("digits"), EngineConfig())
@@ -233,7 +239,7 @@ def test_a_network_that_reads_spike_trains_has_no_image():
     words = memory_of(program)
     first = HostMap(program.config).address(Region.DESCRIPTORS, word=FIRST_IMAGE_WORD)
     assert not program.takes_pixels
-    assert [words[first + index] for index in range(7)] == [0] * 7
+    assert [words[first + index] for index in range(IMAGE_WORDS)] == [0] * IMAGE_WORDS
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -251,7 +257,7 @@ def test_a_field_of_the_descriptor_that_does_not_fit_is_named(name):
     [
         (5, 64, TypeError, "config must be an EngineConfig, not 5"),
         (EngineConfig(), 64.0, TypeError, "depth must be an integer, not 64.0"),
-        (EngineConfig(), 1, ValueError, "depth must be in 2..65536, not 1"),
+        (EngineConfig(), 1, ValueError, "depth must be a power of two in 2..65536, not 1"),
         (EngineConfig(steps=3), 64, ValueError, "an engine of 3 steps cannot read images"),
     ],
 )

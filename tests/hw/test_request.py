@@ -107,10 +107,11 @@ def check(c: EngineConfig, cases: list[tuple[dict, int, bool, int | None]]) -> l
     async def testbench(ctx):
         for request, words, running, image in cases:
             tau, T = request["steps"] & 0xFF, request["steps"] >> 8 & 0xFF
+            least = 1 << c.step_count_bits
             fields = {
-                "steps_plain": request["steps"] >> 17 == 0,
-                "steps": tau + T,
-                "some_inference": T > 0,
+                "steps_plain": request["steps"] >> 17 == 0 and max(tau, T) < least,
+                "tau": tau % least,
+                "inference": T % least,
                 "words": words,
             }
             for name in ("command", "address", "count"):

@@ -45,11 +45,10 @@ async def take(ctx, dut) -> bytes:
 
     assert ctx.get(dut.some)
     head = ctx.get(dut.head)
-    assert ctx.get(dut.first) == (head + 1) % dut.config.receive_words
     before = await word(head)
     length = before & 0xFFFF
     words = [await word(head + 1 + index) for index in range(length)]
-    assert before >> 16 == words[-1] & 0xFFFF
+    assert before >> 16 == words[-1] >> 16
     ctx.set(dut.length, length)
     ctx.set(dut.release, 1)
     await ctx.tick()
