@@ -9,6 +9,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
+from operator import or_
 
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
@@ -30,7 +32,7 @@ from residuum.hw.layouts import (
     weight_rows_layout,
     weights_layout,
 )
-from residuum.hw.logic import delayed
+from residuum.hw.logic import delayed, gated
 from residuum.hw.memory.block import BlockMemory
 from residuum.hw.memory.feature import FeatureBank
 from residuum.hw.memory.weights import OnChipRefill
@@ -413,10 +415,12 @@ class Engine(wiring.Component):
             Region.TABLES: words[Region.TABLES].word_select(part, HOST_WORD_BITS),
             Region.COUNTERS: words[Region.COUNTERS],
         }
-        answer = Signal(HOST_WORD_BITS, reset_less=True)
-        for region, value in values.items():
-            with m.If(asked[region]):
-                m.d.sync += answer.eq(value)
+        found = (
+            gated(m, asked[region], value, f"found_{region.name.lower()}")
+            for region, value in values.items()
+        )
+        answer = Signal(HOST_WORD_BITS)
+        m.d.comb += answer.eq(reduce(or_, found))
         return delayed(m, answer, ANSWER_LATENCY - MEMORY_LATENCY - 1, "answer")
 
     def _access(self, m: Module, units: Units, access: data.View, answer: Value) -> Value:

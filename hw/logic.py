@@ -25,6 +25,14 @@ def select(one_hot: Iterable[ValueLike], values: Iterable[ValueLike]) -> Value:
     return reduce(or_, (Mux(bit, value, 0) for bit, value in zip(one_hot, values, strict=True)))
 
 
+def gated(m: Module, when: ValueLike, value: Value, name: str) -> Signal:
+    """A register ``name`` with ``value``, with 0 unless ``when``. An OR of such registers chooses
+    one; the reset of the flip-flops does the work of LUTs."""
+    register = Signal.like(value, name=name, reset_less=True)
+    m.d.sync += register.eq(Mux(when, value, 0))
+    return register
+
+
 def below(value: Value, limit: int) -> Value:
     """Whether an unsigned ``value`` is less than a positive constant, by LUTs instead of a carry
     chain: a bit that is less decides, the highest one first."""

@@ -1,19 +1,19 @@
 """Host access to the memories of the tiles."""
 
-from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, host_words
 from residuum.hw.layouts import parameter_layout, weights_layout, write_layout
-from residuum.hw.logic import select
+from residuum.hw.logic import gated
 
 MEMORY_LATENCY = 2
 
 # Cycles from an access to the answer of its tile: a register, a memory with a register before and
-# two after it, the multiplexer of the memories, and the multiplexer of the tiles.
-ANSWER_LATENCY = MEMORY_LATENCY + 6
+# two after it, and two that join the memories.
+ANSWER_LATENCY = MEMORY_LATENCY + 5
 
 
 def access_layout(config: EngineConfig) -> data.StructLayout:
@@ -58,9 +58,9 @@ class TileAccess(wiring.Component):
 
     ``here`` is ``access``, registered. It drives the memories of this tile and the stop of the next
     tile, so wire length does not grow with the number of tiles. ``answer_next`` answers the access
-    of `ANSWER_LATENCY` cycles before: with a word of this tile if ``tile`` selects it, else with
-    ``answer`` from the previous tile. Accesses and answers both take one cycle per tile, so all
-    answers have the same latency after the last tile.
+    of `ANSWER_LATENCY` cycles before: with a word of this tile if ``tile`` selects it, together
+    with ``answer`` from the previous tile, which is 0 then. Accesses and answers both take one
+    cycle per tile, so all answers have the same latency after the last tile.
 
     The other ports are those of the tile's memories: their words at ``here.address`` come three
     cycles later, parameters and trains four.
@@ -113,46 +113,32 @@ class TileAccess(wiring.Component):
             written.last.eq(written.lane == c.tile_lanes - 1),
         ]
 
+        memories = ("weights", "parameters", "trains", "occupancy", "logits")
         wanted = [here]
-        for stage in range(MEMORY_LATENCY + 3):
+        for stage in range(MEMORY_LATENCY + 2):
             later = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
-            mine_next = Signal(name=f"mine_{stage}", reset_less=True)
-            m.d.sync += [later.eq(wanted[-1]), mine_next.eq(mine)]
+            m.d.sync += later.eq(wanted[-1])
+            if stage == 0:
+                m.d.sync += [later[name].eq(here[name] & mine) for name in memories]
             wanted.append(later)
-            mine = mine_next
+        early, late = wanted[-2:]
 
-        def registered(value: Value, name: str) -> Signal:
-            register = Signal.like(value, name=name, reset_less=True)
-            m.d.sync += register.eq(value)
-            return register
-
-        def extended(value: Value, name: str) -> Signal:
-            word = Signal(signed(HOST_WORD_BITS), name=name)
-            m.d.comb += word.eq(value)
-            return word
-
-        early, late, last = wanted[MEMORY_LATENCY + 1 :]
-        words = {
-            "weights": self.weights.word_select(early.part, HOST_WORD_BITS),
-            "occupancy": self.occupancy,
-            "logits": self.logit,
-        }
-        found = {name: registered(value, f"found_{name}") for name, value in words.items()}
-        found["logits"] = extended(found["logits"], "logit_word")
-        chosen = select((late[name] for name in found), found.values())[:HOST_WORD_BITS]
-        sooner = registered(chosen, "found_sooner")
+        sooner, answer = (
+            Signal(HOST_WORD_BITS, name=name, reset_less=True) for name in ("sooner", "answer")
+        )
+        weights = self.weights.word_select(early.part, HOST_WORD_BITS)
+        m.d.sync += sooner.eq(
+            gated(m, early.weights, weights, "found_weights")
+            | gated(m, early.occupancy, self.occupancy, "found_occupancy")
+            | gated(m, early.logits, self.logit, "found_logit")
+        )
         # These arrive one cycle later, and from far away.
-        train = registered(self.train, "found_train")
         parameter = Mux(late.part[0], self.parameter.threshold, self.parameter.bias)
-        parameter = extended(registered(parameter, "found_parameter"), "parameter_word")
-
-        one = Signal(HOST_WORD_BITS, reset_less=True)
-        one_mine = Signal(reset_less=True)
-        answer = Signal(HOST_WORD_BITS, reset_less=True)
-        m.d.sync += [
-            one.eq(sooner | select((last.trains, last.parameters), (train, parameter))),
-            one_mine.eq(mine & Cat(last[name] for name in (*found, "trains", "parameters")).any()),
-            answer.eq(Mux(one_mine, one, self.answer)),
-        ]
+        m.d.sync += answer.eq(
+            sooner
+            | gated(m, late.parameters, parameter, "found_parameter")
+            | gated(m, late.trains, self.train, "found_train")
+            | self.answer
+        )
         m.d.comb += self.answer_next.eq(answer)
         return m

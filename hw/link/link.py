@@ -113,6 +113,7 @@ class HostLink(wiring.Component):
         packer = self._pack(m, r, queue, host)
         m.d.comb += [
             queue.rx_damaged.eq(self.rx_damaged),
+            queue.release.eq(now.release),
             queue.length.eq(request.words),
             check.request.eq(request),
             check.running.eq(now.running),
@@ -121,12 +122,12 @@ class HostLink(wiring.Component):
             m.d.comb += check.image.eq(packer.image)
         data = queue.read_data
         m.d.sync += [
-            now.step.eq(0),
+            now.step.eq(1),
+            now.release.eq(0),
             r.cursor.next.eq(0),
             r.cursor.clear.eq(0),
             r.cursor.to_head.eq(0),
             self.engine_reset.eq(0),
-            host.read.eq(0),
         ]
         r.tally.add_to(m, busy=self.engine_busy, dropped=queue.dropped, error=self.error)
         r.reply.add_to(
@@ -141,9 +142,9 @@ class HostLink(wiring.Component):
             self._execute(m, r, packer)
             self._begin_run(m, r)
             self._start(m, r, queue)
-            self._end_run(m, r, host)
+            self._end_run(m, r, host.read_valid)
             self._begin_reply(m, r)
-            self._reply(m, r, queue, sender, host)
+            self._reply(m, r, queue, sender, host.read_valid)
         r.cursor.add_to(m, queue.head)
         r.count.add_to(m)
         r.target.add_to(m, request.address, host, HostMap(config))
@@ -241,53 +242,54 @@ class HostLink(wiring.Component):
                     request.command.eq(Mux(runs.of_classify, Command.CLASSIFY, Command.RUN)),
                 ]
                 m.next = "RESULT"
-            with m.Elif(queue.some):
+            with m.Elif(queue.some & ~now.release):
                 m.next = "FETCH"
 
         with m.State("FETCH"):
-            m.d.sync += [now.step.eq(now.step + 1), r.cursor.next.eq(1)]
+            m.d.sync += [now.step.eq(now.step << 1), r.cursor.next.eq(1)]
             # Compare the registered word: EBR plus compare misses timing.
             zeros = _zeros(word)
-            with m.Switch(now.step):
-                with m.Case(4):
-                    m.d.sync += request.words.eq(word)
-                with m.Case(5):
-                    m.d.sync += [
-                        request.command.eq(word),
-                        request.command_plain.eq(zeros(len(request.command), HALF)),
-                        runs.slot.eq(word[HALF:]),
-                    ]
-                with m.Case(6):
-                    m.d.sync += [
-                        request.address.eq(word),
-                        request.address_plain.eq(zeros(address_bits)),
-                    ]
-                with m.Case(7):
-                    m.d.sync += [
-                        request.count.eq(word),
-                        request.count_plain.eq(zeros(len(request.count))),
-                    ]
-                with m.Case(8):
-                    m.d.sync += [
-                        request.tau.eq(word),
-                        request.inference.eq(word[8:]),
-                        request.steps_plain.eq(
-                            zeros(len(request.tau), 8)
-                            & zeros(8 + len(request.inference), 16)
-                            & zeros(STEPS_BITS)
-                        ),
-                    ]
-                    of_image = request.command_plain & (request.command == Command.CLASSIFY)
-                    m.next = "CHECK"
-                    with m.If(queue.overtaken):
-                        m.d.comb += [queue.release.eq(1), r.tally.discard.eq(1)]
-                        m.next = "IDLE"
-                    with m.Elif(of_image & now.running):
-                        m.next = "IDLE"
-                    if packer is not None:
-                        with m.Elif(of_image):
-                            m.d.comb += packer.load.eq(1)
-                            m.next = "LOCATE"
+            with m.If(now.step[4]):
+                m.d.sync += request.words.eq(word)
+            with m.If(now.step[5]):
+                m.d.sync += [
+                    request.command.eq(word),
+                    request.command_plain.eq(zeros(len(request.command), HALF)),
+                    runs.slot.eq(word[HALF:]),
+                ]
+            with m.If(now.step[6]):
+                m.d.sync += [
+                    request.address.eq(word),
+                    request.address_plain.eq(zeros(address_bits)),
+                ]
+            with m.If(now.step[7]):
+                m.d.sync += [
+                    request.count.eq(word),
+                    request.count_plain.eq(zeros(len(request.count))),
+                ]
+            with m.If(now.step[8]):
+                m.d.sync += [
+                    now.step.eq(1),
+                    request.tau.eq(word),
+                    request.inference.eq(word[8:]),
+                    request.steps_plain.eq(
+                        zeros(len(request.tau), 8)
+                        & zeros(8 + len(request.inference), 16)
+                        & zeros(STEPS_BITS)
+                    ),
+                ]
+                of_image = request.command_plain & (request.command == Command.CLASSIFY)
+                m.next = "CHECK"
+                with m.If(queue.overtaken):
+                    m.d.sync += now.release.eq(1)
+                    m.d.comb += r.tally.discard.eq(1)
+                    m.next = "IDLE"
+                with m.Elif(of_image & now.running):
+                    m.next = "IDLE"
+                if packer is not None:
+                    with m.Elif(of_image):
+                        m.d.comb += packer.load.eq(1)
+                        m.next = "LOCATE"
         if packer is not None:
             with m.State("LOCATE"), m.If(~packer.busy):
                 m.next = "CHECK"
@@ -308,23 +310,23 @@ class HostLink(wiring.Component):
         ]
         with m.State("CHECK"):
             m.d.sync += [
-                now.step.eq(now.step + 1),
+                now.step.eq(now.step << 1),
                 now.status.eq(status),
-                r.cursor.to_head.eq(now.step == 0),
+                r.cursor.to_head.eq(now.step[0]),
                 # To the payload: the word before the request, three of the header, the payload.
-                r.cursor.next.eq(now.step < 5),
+                r.cursor.next.eq(now.step[:5].any()),
                 r.count.words.eq(request.count),
             ]
-            with m.If(now.step == 6):
+            with m.If(now.step[6]):
                 remembered = runs.remembered.bit_select(runs.slot, 1)
                 m.d.sync += now.same.eq(same & remembered)
-            with m.If(now.step == 7):
+            with m.If(now.step[7]):
                 m.d.sync += now.same.eq(now.same & same)
-            with m.If(now.step == 8):
+            with m.If(now.step[8]):
                 m.next = "EXECUTE"
                 # Ignore a repeated RUN while its run is in progress: the reply comes at the end.
                 with m.If(now.running & (request.command == Command.RUN) & now.same):
-                    m.d.comb += queue.release.eq(1)
+                    m.d.sync += now.release.eq(1)
                     m.next = "IDLE"
 
     def _execute(self, m: Module, r: Registers, packer: PixelPacker | None) -> None:
@@ -374,16 +376,16 @@ class HostLink(wiring.Component):
         now, request, runs = r.execution, r.execution.request, r.runs
         with m.State("REMEMBER"):
             m.d.sync += [
-                now.step.eq(now.step + 1),
+                now.step.eq(now.step << 1),
                 r.count.words.eq(1),
-                r.cursor.to_head.eq(now.step == 0),
+                r.cursor.to_head.eq(now.step[0]),
                 # The word before the request and the first two of its own, every fourth cycle: a
                 # word is there three cycles after the cursor. Then on to the payload.
-                r.cursor.next.eq(((now.step[:2] == 0) & (now.step != 0)) | (now.step == 13)),
+                r.cursor.next.eq(now.step[4] | now.step[8] | now.step[12:14].any()),
             ]
-            with m.If(r.cursor.next & ~now.step[1]):
+            with m.If(now.step[5] | now.step[9] | now.step[13]):
                 r.reply.store(m, r.cursor.index)
-            with m.If(now.step == 14):
+            with m.If(now.step[14]):
                 m.d.comb += r.count.next.eq(1)
                 m.d.sync += [
                     runs.remembered.bit_select(runs.slot, 1).eq(1),
@@ -399,18 +401,18 @@ class HostLink(wiring.Component):
         # The address field of a request to run is the word to be written to `Control.RUN`. The
         # state lasts until ``engine_busy`` shows the run.
         with m.State("START"):
-            m.d.sync += [now.step.eq(now.step + 1), r.cursor.next.eq(now.step < 2)]
+            m.d.sync += [now.step.eq(now.step << 1), r.cursor.next.eq(now.step[:2].any())]
             m.d.comb += [
-                r.writer.issue.eq(now.step == 3),
-                r.tally.clear_cycles.eq(now.step == 3),
+                r.writer.issue.eq(now.step[3]),
+                r.tally.clear_cycles.eq(now.step[3]),
                 r.target.to_control.eq(1),
                 r.target.control.eq(Control.RUN),
             ]
-            with m.If(now.step == 10):
-                m.d.comb += queue.release.eq(1)
+            with m.If(now.step[10]):
+                m.d.sync += now.release.eq(1)
                 m.next = "IDLE"
 
-    def _end_run(self, m: Module, r: Registers, host: wiring.PureInterface) -> None:
+    def _end_run(self, m: Module, r: Registers, read_valid: Value) -> None:
         """Stores the reply to a run that has ended, behind its head: the words of the payload, then
         the status word, class, cycles, and for an image the logits."""
         index, last = r.cursor.index, r.count.none_left
@@ -443,12 +445,10 @@ class HostLink(wiring.Component):
         with m.State("STEP"):
             m.next = "READ"
         with m.State("READ"):
-            m.d.sync += [
-                host.read.eq(~of_cycles),
-                r.reply.source.eq(Mux(of_cycles, Source.CYCLES, Source.ENGINE)),
-            ]
+            m.d.comb += r.target.read.eq(~of_cycles)
+            m.d.sync += r.reply.source.eq(Mux(of_cycles, Source.CYCLES, Source.ENGINE))
             m.next = "STORE"
-        with m.State("STORE"), m.If(of_cycles | host.read_valid):
+        with m.State("STORE"), m.If(of_cycles | read_valid):
             m.d.sync += r.cursor.next.eq(1)
             m.next = "STORED"
         with m.State("STORED"):
@@ -488,7 +488,7 @@ class HostLink(wiring.Component):
         r: Registers,
         queue: RequestQueue,
         sender: FrameSender,
-        host: wiring.PureInterface,
+        read_valid: Value,
     ) -> None:
         """Header and payload of the reply, word by word."""
         command, index = r.execution.request.command, r.cursor.index
@@ -501,7 +501,6 @@ class HostLink(wiring.Component):
             m.next = "CHOOSE"
         with m.State("CHOOSE"):
             m.d.sync += waited.eq(0)
-            m.next = "LOAD"
             with m.If(replying):
                 m.d.sync += source.eq(Source.REPLIES)
             with m.Elif(part != HEADER_WORDS):
@@ -513,12 +512,15 @@ class HostLink(wiring.Component):
                     places = Array([Source.COUNT, Source.DROPPED, Source.REFUSED])
                     m.d.sync += source.eq(places[index[:2]])
                 with m.Default():
-                    m.d.sync += [source.eq(Source.ENGINE), host.read.eq(1)]
-
+                    m.d.sync += source.eq(Source.ENGINE)
+            m.next = "ASK"
+        of_engine = source == Source.ENGINE
+        with m.State("ASK"):
+            m.d.comb += r.target.read.eq(of_engine)
+            m.next = "LOAD"
         with m.State("LOAD"):
             m.d.sync += waited.eq(1)
-            of_engine = source == Source.ENGINE
-            with m.If(Mux(of_engine, host.read_valid, waited)):
+            with m.If(Mux(of_engine, read_valid, waited)):
                 m.d.comb += r.target.next.eq(of_engine)
                 m.next = "SEND"
         with m.State("SEND"):
@@ -533,7 +535,7 @@ class HostLink(wiring.Component):
                     m.d.sync += r.cursor.clear.eq(1)
                 m.next = "MOVED"
                 with m.If(last):
-                    m.d.comb += queue.release.eq(~r.runs.finished)
+                    m.d.sync += r.execution.release.eq(~r.runs.finished)
                     m.next = "IDLE"
 
 

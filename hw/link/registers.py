@@ -57,6 +57,8 @@ class Source(enum.IntEnum):
     REFUSED = 7
 
 
+# Cycles that a state counts, at most.
+STEPS = 15
 # Frames dropped and refused are counted modulo 2**16.
 TALLY_BITS = 16
 
@@ -65,7 +67,8 @@ class Execution:
     """The request that is being executed, and its progress.
 
     ``status``: the status of the reply; ``running``: a run is in progress; ``same``: the present
-    request repeats a run that is remembered; ``step``: cycles in a state that counts them.
+    request repeats a run that is remembered; ``step``: a bit for each cycle in a state that counts
+    them; ``release``: the request may leave the queue.
     """
 
     def __init__(self, config: EngineConfig):
@@ -73,7 +76,8 @@ class Execution:
         self.status = Signal(Status, name="_status")
         self.running = Signal(name="_running")
         self.same = Signal(name="_same")
-        self.step = Signal(4, name="_step")
+        self.step = Signal(STEPS, init=1, name="_step")
+        self.release = Signal(name="_release")
 
 
 class Runs:
@@ -142,12 +146,12 @@ class Countdown:
 class Target:
     """The address at the host port: that of the request, until it is replaced.
 
-    ``next`` increments the address, ``next_logit`` goes to the next logit. ``to_control`` goes to
-    the control word ``control``, ``to_logits`` to the first logit.
+    ``read`` reads the word there. ``next`` increments the address, ``next_logit`` goes to the next
+    logit. ``to_control`` goes to the control word ``control``, ``to_logits`` to the first logit.
     """
 
     def __init__(self) -> None:
-        self.next, self.next_logit = Signal(), Signal()
+        self.read, self.next, self.next_logit = Signal(), Signal(), Signal()
         self.to_control, self.to_logits = Signal(), Signal()
         self.control = Signal(Control)
 
@@ -162,6 +166,7 @@ class Target:
         with m.If(self.to_logits):
             m.d.sync += address.eq(host_map.address(Region.LOGITS))
         m.d.comb += host.address.eq(address)
+        m.d.sync += host.read.eq(self.read)
 
     def _step(self, config: EngineConfig, offset: Value) -> Value:
         """1, or more to the next logit where the number of tiles leaves a gap."""

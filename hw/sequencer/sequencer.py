@@ -91,7 +91,7 @@ class Sequencer(wiring.Component):
         with m.If(file):
             m.d.sync += filing.eq(0)
 
-        with m.FSM(name="state"):
+        with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [layer.eq(self.first), final.eq(self.last), word.eq(0)]
                 with m.If(self.run):
