@@ -46,7 +46,8 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
 
 
 class RequestCheck(wiring.Component):
-    """Checks a request; ``status`` is valid four cycles after ``request`` has changed.
+    """Checks a request; ``status`` is valid four cycles after ``request`` has changed, and
+    five after ``image``.
 
     Members
     -------
@@ -120,15 +121,15 @@ class RequestCheck(wiring.Component):
         count, command = request.count, request.command
         count_good, none, one = Signal(), Signal(), Signal()
         few, few_bytes, all_pixels = Signal(), Signal(), Signal()
+        pixels = Signal(len(count) + 1)
         m.d.sync += [
+            # An image that is present has fewer bytes than a count can say.
+            pixels.eq(self.image.pixels[: len(count)] + 1),
             none.eq(count == 0),
             one.eq(count == 1),
             few.eq((count != 0) & below(count, MAX_WORDS + 1)),
             few_bytes.eq((count != 0) & below(count, MAX_BYTES + 1)),
-            # An image that is present has fewer bytes than a count can say.
-            all_pixels.eq(
-                Mux(self.image.present, count == self.image.pixels[: len(count)] + 1, count != 0)
-            ),
+            all_pixels.eq(Mux(self.image.present, count == pixels, count != 0)),
         ]
         # The words of the payload: as many as the count says, and others.
         counted_words = Signal.like(count)
