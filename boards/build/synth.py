@@ -141,8 +141,8 @@ def count(cells: Mapping[str, int]) -> Resources:
 # no decoder in front of what a state does), but leaves registers with an initial value alone. All
 # FSMs have a reset, which a board holds until its clock is there.
 SYNTHESIS = (
-    "proc; setattr -unset init */w:fsm_state; synth_ecp5 -top {top} -run :map_luts; opt_clean -purge; scratchpad -set abc9.D 3000; "
-    "synth_ecp5 -top {top} -run map_luts:"
+    "proc; setattr -unset init */w:fsm_state; synth_ecp5 -top {top} -run :map_luts; "
+    "opt_clean -purge; scratchpad -set abc9.D 3000; synth_ecp5 -top {top} -run map_luts:"
 )
 
 # The commands of yosys that read a text, and the suffixes of its file.

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.host.pixels import PixelPacker
 from residuum.hw.host.port import HostPort
 from residuum.hw.isa.config import PIXEL_BITS, EngineConfig, bits_for_count
-from residuum.hw.isa.host_map import HOST_WORD_BITS, Control, HostMap, Region
+from residuum.hw.isa.host_map import HOST_WORD_BITS, Control, HostMap
 from residuum.hw.isa.image import ImageDescriptor
 from residuum.hw.isa.protocol import (
     HEADER_WORDS,
@@ -130,9 +130,7 @@ class HostLink(wiring.Component):
             self.engine_reset.eq(0),
         ]
         r.tally.add_to(m, busy=self.engine_busy, dropped=queue.dropped, error=self.error)
-        r.reply.add_to(
-            m, data, replies.read_data, host.read_data, now, r.count.words, r.tally
-        )
+        r.reply.add_to(m, data, replies.read_data, host.read_data, now, r.count.words, r.tally)
         r.writer.add_to(m, data, host, request.command, r.cursor, r.count.through)
         _add_payload(m, r, packer)
         self._address_replies(m, r, replies)

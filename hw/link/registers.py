@@ -180,7 +180,8 @@ class Writer:
     ``written`` is high when the last word has been written.
 
     ``issue`` is registered; the ring has a latency of two cycles; the host port gets the word one
-    cycle later. With ``pick``, ``byte`` is byte ``picked`` of the word of the ring, and the word is a byte.
+    cycle later. With ``pick``, ``byte`` is byte ``picked`` of the word of the ring, and only it is
+    written.
     """
 
     def __init__(self) -> None:
