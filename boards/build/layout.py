@@ -119,9 +119,9 @@ class Layout:
 
     @property
     def lut(self) -> int:
-        """LUT sites used: logic, carry bits, bits of LUT memory, and two sites per LUT memory for
-        its write port."""
-        return self.used["TRELLIS_COMB"] + 2 * self.used["TRELLIS_RAMW"]
+        """LUT sites used: logic, carry bits, and six for each LUT memory, two of them for its write
+        port."""
+        return self.used["TRELLIS_COMB"]
 
     @property
     def ff(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from amaranth.back import rtlil
 
-from residuum.boards.build import toolchain
+from residuum.boards.build import carries, toolchain
 from residuum.boards.build.progress import SynthesisLog, phase
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import SCAN_FIELDS
@@ -188,27 +188,12 @@ def synthesise(
         log = own if status > 0 and said.strip() else output
         raise toolchain.failure("yosys", f"synthesise {name}", log)
     resources = count(toolchain.read_json(statistics, "yosys")["design"]["num_cells_by_type"])
-    _trim_carries(folder / f"{name}.netlist.json")
-    return resources
-
-
-def _trim_carries(path: Path) -> None:
-    """Disconnects carry outputs that nothing reads; for each of them, nextpnr would spend a carry
-    cell that takes the carry out of its chain."""
+    path = folder / f"{name}.netlist.json"
     netlist = toolchain.read_json(path, "yosys")
     for module in netlist["modules"].values():
-        cells = module.get("cells", {}).values()
-        read = {bit for port in module.get("ports", {}).values() for bit in port["bits"]}
-        for cell in cells:
-            directions = cell.get("port_directions", {})
-            for port, bits in cell["connections"].items():
-                if directions.get(port) != "output":
-                    read.update(bits)
-        for cell in cells:
-            carry = cell["connections"].get("COUT", ())
-            if cell["type"] == "CCU2C" and read.isdisjoint(carry):
-                cell["connections"]["COUT"] = ["x"]
+        carries.shorten(module)
     write_whole(path, json.dumps(netlist).encode())
+    return resources
 
 
 def unit_folder(unit: str, config: EngineConfig) -> Path:

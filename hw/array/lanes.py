@@ -1,18 +1,17 @@
 """Lanes x steps accumulators of one tile, and the registers they drain through."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.array.adder import GatedAdder, XorAdder
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.layouts import action_layout, slot_layout, weights_layout
-from residuum.hw.logic import delayed
-
-# Inputs of each first-level multiplexer of the drain.
-NEIGHBOURS = 4
+from residuum.hw.logic import delayed, select
 
 
 class LaneArray(wiring.Component):
@@ -34,7 +33,7 @@ class LaneArray(wiring.Component):
 
     The accumulators have no other reset, because it would add an OR to every reset net. Instead
     ``load``, at the start of a layer and after a reset, clears the sums and slots of the layer
-    before, or of an aborted run.
+    before, or of an aborted run. ``first_lane`` holds still from ``load`` on.
     """
 
     def __init__(self, config: EngineConfig):
@@ -74,12 +73,11 @@ class LaneArray(wiring.Component):
             flush = self.action.flush & ~used[step] if c.event_width == 1 else 0
             m.d.sync += clear[step].eq(self.load | flush)
         held = self._accumulate(m, action, add=add, clear=clear, hand_over=hand_over)
-        lane = self._drain(m, action, load)
-        selected = self._choose(m, held, lane)
+        selected = self._choose(m, held, self._drain(m, action, load))
         if c.event_width == 1:
             m.d.comb += [self.sums[step].eq(total) for step, total in enumerate(selected)]
         else:
-            self._subtract(m, selected, lane, load)
+            self._subtract(m, selected, load)
         return m
 
     def _accumulate(
@@ -154,18 +152,18 @@ class LaneArray(wiring.Component):
         return adder.total
 
     def _drain(self, m: Module, action: data.View, load: Signal) -> Signal:
-        """Counts through the lanes of a window, then through the tickets. Returns the present
-        lane."""
+        """Counts through the lanes of a window, then through the tickets. Returns a bit for each
+        lane, set for the present one of a window."""
         c = self.config
         slot = Signal(slot_layout(c), reset_less=True)
         slot_valid = Signal(reset_less=True)
-        # The lane drives the multiplexers of all sums, so it is no counter itself: it follows one
-        # that is a cycle ahead. After the last lane of a window nobody uses it.
-        lane = Signal(c.lane_bits, reset_less=True)
-        lane_ahead = Signal(c.lane_bits, reset_less=True)
-        m.d.sync += [lane.eq(lane_ahead), lane_ahead.eq(lane_ahead + 1)]
-        with m.If(action.flush):
-            m.d.sync += [lane.eq(self.first_lane), lane_ahead.eq(self.first_lane + 1)]
+        first, present = (
+            Signal(c.tile_lanes, name=name, reset_less=True) for name in ("first", "present")
+        )
+        m.d.sync += [
+            first.eq(1 << self.first_lane),
+            present.eq(Mux(action.flush, first, present << 1)),
+        ]
         # A cycle brings one ticket and takes one slot: no more wait than a window has lanes.
         tickets = Signal(range(c.tile_lanes + 1), reset_less=True)
         with m.If(load):
@@ -196,34 +194,32 @@ class LaneArray(wiring.Component):
             ]
 
         m.d.comb += [self.slot_valid.eq(slot_valid), self.slot.eq(slot)]
-        return lane
+        return present
 
-    def _choose(self, m: Module, held: list[list[Signal]], lane: Signal) -> list[Signal]:
-        """Selects the sums of a lane in two registered levels: among `NEIGHBOURS` lanes, then among
-        these groups. Returns one for each step."""
+    def _choose(self, m: Module, held: list[list[Signal]], present: Signal) -> list[Signal]:
+        """Selects the sums of a lane in two registered levels: an AND with its bit and an OR with
+        the neighbour, which is one LUT for each bit of both, then an OR of all. Returns one for
+        each step."""
         c = self.config
-        group = Signal(range(-(-c.tile_lanes // NEIGHBOURS)), reset_less=True)
-        m.d.sync += group.eq(lane // NEIGHBOURS)
         selected = []
         for step in range(c.steps):
             column = [sums[step] for sums in held]
-            chosen = []
-            for low in range(0, c.tile_lanes, NEIGHBOURS):
-                few = Signal.like(column[0], name=f"chosen_{step}_{low}")
-                lanes = column[low : low + NEIGHBOURS]
-                m.d.sync += few.eq(Array(lanes)[lane % NEIGHBOURS])
-                chosen.append(few)
-            one = Signal.like(column[0], name=f"chosen_{step}")
-            m.d.sync += one.eq(Array(chosen)[group] if len(chosen) > 1 else chosen[0])
+            pairs = []
+            for low in range(0, c.tile_lanes, 2):
+                pair = Signal.like(column[0], name=f"pair_{step}_{low}", reset_less=True)
+                m.d.sync += pair.eq(select(present[low : low + 2], column[low : low + 2]))
+                pairs.append(pair)
+            one = Signal.like(column[0], name=f"chosen_{step}", reset_less=True)
+            m.d.sync += one.eq(reduce(or_, pairs))
             selected.append(one)
         return selected
 
-    def _subtract(self, m: Module, selected: list[Signal], lane: Signal, load: Signal) -> None:
+    def _subtract(self, m: Module, selected: list[Signal], load: Signal) -> None:
         """Subtracts what the lane had at the end of the window before, 0 in the first window of a
         layer, and remembers what it has now."""
         c = self.config
         bits = c.accumulator_bits
-        place = delayed(m, lane, 2, "place")
+        place = delayed(m, self.slot.lane, 2, "place")
         coming, taken = Signal(2, reset_less=True), Signal(2, reset_less=True)
         later = Signal(reset_less=True)
         m.d.sync += [

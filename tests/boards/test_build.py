@@ -374,8 +374,9 @@ def test_a_tool_that_is_killed_after_its_report_has_not_missed_the_clock(tmp_pat
         Build(find("ulx3s-12f"), tmp_path).place(1, 150)
 
 
-def test_tables_of_lut_memories_are_counted_with_their_write_ports():
-    assert read_layout(layout_report((150, 160)), 150).lut == 10 + 2 * 3
+def test_write_ports_of_lut_memories_are_among_the_luts():
+    # nextpnr blocks the two LUTs of each write port with cells of their own.
+    assert read_layout(layout_report((150, 160)), 150).lut == 10
 
 
 @pytest.mark.parametrize(
