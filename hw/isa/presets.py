@@ -7,8 +7,10 @@ from residuum.hw.isa.config import EngineConfig
 
 # Layers of the deepest network. Their descriptors cost one block memory more than those of 16.
 _DEEP = 64
-# Four images of MNIST, or one of CIFAR-10, may wait.
+# Four images of MNIST, or one of CIFAR-10, may wait; or two of CIFAR-10. Both are as deep as their
+# block memories, so no multiplexer follows them.
 _FEW: Any = {"receive_words": 1024}
+_TWO: Any = {"receive_words": 2048}
 # 64 lanes in tiles of 16: fewer neuron stages and memories than with 8, and hardly more cycles.
 _WIDE: Any = {
     "lanes": 64,
@@ -17,6 +19,7 @@ _WIDE: Any = {
     "logit_rows": 32,
     "layers": _DEEP,
     "memory": "ecp5",
+    **_TWO,
 }
 
 PRESETS: Mapping[str, EngineConfig] = {
@@ -36,8 +39,8 @@ PRESETS: Mapping[str, EngineConfig] = {
         memory="ecp5",
         **_FEW,
     ),
-    "25f": EngineConfig.for_lanes(16, weight_rows=3072, layers=_DEEP, memory="ecp5"),
-    "45f": EngineConfig.for_lanes(32, weight_rows=2048, layers=_DEEP, memory="ecp5"),
+    "25f": EngineConfig.for_lanes(16, weight_rows=3072, layers=_DEEP, memory="ecp5", **_TWO),
+    "45f": EngineConfig.for_lanes(32, weight_rows=2048, layers=_DEEP, memory="ecp5", **_TWO),
     "85f": EngineConfig(weight_rows=2048, **_WIDE),
     # For networks with up to 524,000 weights of 4 bits; a ResNet-20 fits with all its maps. In the
     # geometry 8192 x 2, no multiplexer follows the block memories.
@@ -53,7 +56,7 @@ PRESETS: Mapping[str, EngineConfig] = {
         weight_bits=6, accumulator_bits=16, weight_rows=6144, feature_rows=1024, **_WIDE
     ),
     "85f-8bit": EngineConfig(
-        accumulator_bits=18, weight_rows=4608, feature_rows=896, **_WIDE, **_FEW
+        accumulator_bits=18, weight_rows=4608, feature_rows=896, **(_WIDE | _FEW)
     ),
 }
 
