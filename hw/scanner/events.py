@@ -196,6 +196,9 @@ class EventScanner(wiring.Component):
         # `clear` decides everything in the next cycle, so it is a register. A window that is
         # complete now is due then, unless it becomes a ticket.
         last_lane = Mux(due_empty, 0, self.last_lane)
+        # `ticket` comes late: it chooses between two numbers, and adds nothing.
+        lanes = Signal.like(busy, reset_less=True)
+        m.d.sync += lanes.eq(self.last_lane + 1)
         ended = Mux(flush, last_lane == 0, free | (busy == 1))
         m.d.sync += [
             seen.eq((seen | events) & ~complete),
@@ -205,7 +208,10 @@ class EventScanner(wiring.Component):
         with m.If(complete):
             m.d.sync += [due_how.eq(how), due_empty.eq(silent)]
         with m.If(flush):
-            m.d.sync += [busy.eq(last_lane + ticket), free.eq((last_lane == 0) & ~ticket)]
+            m.d.sync += [
+                busy.eq(Mux(ticket, Mux(due_empty, 1, lanes), last_lane)),
+                free.eq((last_lane == 0) & ~ticket),
+            ]
         with m.Elif(~free & ~ticket):
             m.d.sync += [busy.eq(busy - 1), free.eq(busy == 1)]
 
