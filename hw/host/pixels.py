@@ -11,8 +11,8 @@ from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS
 from residuum.hw.isa.host_map import REGION_BITS, HostMap, Region
 from residuum.hw.isa.image import FIRST_IMAGE_WORD, MAX_IMAGE_BYTES, ImageDescriptor
 
-# Cycles from `PixelPacker.address` to the pixel: those of a `BlockMemory`.
-PIXEL_LATENCY = 2
+# Most cycles from `PixelPacker.address` to the pixel: those of a `BlockMemory`, and a register.
+PIXEL_LATENCY = 3
 
 
 class PixelPacker(wiring.Component):
@@ -43,7 +43,7 @@ class PixelPacker(wiring.Component):
         be started in the next cycle.
     address : Out, pixel : In(8)
         A byte of the image, in the order channel, line, position along the line, and its value
-        `PIXEL_LATENCY` cycles later.
+        at most `PIXEL_LATENCY` cycles later.
     host : Out(HostPort)
         That of the engine; no access while not ``busy``.
     image : Out(image_layout)

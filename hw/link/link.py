@@ -31,12 +31,13 @@ from residuum.hw.link.registers import (
     REPLY_WORDS,
     SLOT_BITS,
     SLOT_WORDS,
+    WORD_LATENCY,
     Registers,
     Source,
     identity_address,
 )
 from residuum.hw.link.request import STEPS_BITS, RequestCheck
-from residuum.hw.logic import below
+from residuum.hw.logic import below, delayed
 from residuum.hw.memory.block import BlockMemory
 
 
@@ -131,7 +132,7 @@ class HostLink(wiring.Component):
         ]
         r.tally.add_to(m, busy=self.engine_busy, dropped=queue.dropped, error=self.error)
         r.reply.add_to(m, data, replies.read_data, host.read_data, now, r.count.words, r.tally)
-        r.writer.add_to(m, data, host, request.command, r.cursor, r.count.through)
+        r.writer.add_to(m, r.reply.word, host, request.command, r.cursor, r.count.through)
         _add_payload(m, r, packer)
         self._address_replies(m, r, replies)
         with m.FSM() as fsm:
@@ -180,12 +181,10 @@ class HostLink(wiring.Component):
         m.d.comb += host.write_data.eq(Cat(low, own.write_data[PIXEL_BITS:]))
         # The image begins where the cursor has stopped: behind the steps.
         place = wrapped(config, r.cursor.place + (packer.address >> 2))
-        byte = [Signal(2, name=f"pixel_byte_{stage}", reset_less=True) for stage in range(2)]
-        m.d.sync += [byte[0].eq(packer.address), byte[1].eq(byte[0])]
         m.d.comb += [
             queue.read_place.eq(Mux(busy, place, r.cursor.place)),
             r.writer.pick.eq(busy),
-            r.writer.picked.eq(byte[1]),
+            r.writer.picked.eq(delayed(m, packer.address[:2], WORD_LATENCY, "pixel_byte")),
             packer.pixel.eq(r.writer.byte),
             packer.host.read_data.eq(host.read_data),
             packer.host.read_valid.eq(host.read_valid),
@@ -406,7 +405,7 @@ class HostLink(wiring.Component):
                 r.target.to_control.eq(1),
                 r.target.control.eq(Control.RUN),
             ]
-            with m.If(now.step[10]):
+            with m.If(now.step[11]):
                 m.d.sync += now.release.eq(1)
                 m.next = "IDLE"
 

@@ -24,6 +24,7 @@ from residuum.hw.isa.protocol import (
 )
 from residuum.hw.link.queue import place_bits, wrapped
 from residuum.hw.link.request import request_layout
+from residuum.hw.logic import delayed
 
 # The memory for replies has a slot for each of the last runs: the reply, and as its last word the
 # one before the request, which with the first word tells one request from another. The words behind
@@ -57,6 +58,8 @@ class Source(enum.IntEnum):
     REFUSED = 7
 
 
+# Cycles from a place in the ring to `ReplyWord.word`: those of the memory, and one.
+WORD_LATENCY = 3
 # Cycles that a state counts, at most.
 STEPS = 15
 # Frames dropped and refused are counted modulo 2**16.
@@ -179,8 +182,8 @@ class Writer:
     """Writes words of the request to the engine, one in each cycle in which ``issue`` is high;
     ``written`` is high when the last word has been written.
 
-    ``issue`` is registered; the ring has a latency of two cycles; the host port gets the word one
-    cycle later. With ``pick``, ``byte`` is byte ``picked`` of the word of the ring, and only it is
+    ``issue`` is registered; the ring has a latency of two cycles, and `ReplyWord` one more; the
+    host port gets the word one cycle later. With ``pick``, ``byte`` is byte ``picked`` of the word of the ring, and only it is
     written.
     """
 
@@ -191,26 +194,24 @@ class Writer:
     def add_to(
         self,
         m: Module,
-        data: Value,
+        word: Value,
         host: wiring.PureInterface,
         command: Value,
         cursor: Cursor,
         through: Value,
     ) -> None:
         byte = Signal(range(WORD_BYTES))
-        byte_late = [Signal.like(byte, name=f"byte_{stage}") for stage in range(2)]
-        issuing, issued = Signal(), Signal(2)
+        issuing, issued = Signal(), Signal(WORD_LATENCY)
+        byte_late = delayed(m, byte, WORD_LATENCY, "byte")
         as_bytes = Signal()
-        m.d.comb += self.byte.eq(data.word_select(Mux(self.pick, self.picked, byte_late[1]), 8))
+        m.d.comb += self.byte.eq(word.word_select(Mux(self.pick, self.picked, byte_late), 8))
         m.d.sync += [
             as_bytes.eq((command == Command.WRITE_BYTES) | self.pick),
             byte.eq(0),
-            byte_late[0].eq(byte),
-            byte_late[1].eq(byte_late[0]),
             issuing.eq(self.issue),
             issued.eq(Cat(issuing, issued)),
-            host.write.eq(issued[1]),
-            host.write_data.eq(Mux(as_bytes, self.byte, data)),
+            host.write.eq(issued[-1]),
+            host.write_data.eq(Mux(as_bytes, self.byte, word)),
         ]
         with m.If(issuing):
             m.d.sync += byte.eq(byte + as_bytes)
