@@ -23,7 +23,7 @@ LONGEST_REPLY = 260 * 4
 SLOTS = 4
 MOST_LOGITS = 112
 # Fields of the descriptor of an image, in that of layer 0: word, lowest bit, width.
-_PIXELS, _PRESENT, _CLASSES = (9, 0, 16), (13, 28, 1), (15, 20, 12)
+_PIXELS, _PRESENT, _CLASSES = (8, 0, 16), (13, 28, 1), (15, 20, 12)
 # Host words of the longest memory word.
 _LONGEST = 8
 READ_ONLY = (Region.OCCUPANCY, Region.LOGITS, Region.COUNTERS)
@@ -237,9 +237,11 @@ class LinkModel:
         return count <= most and (not most or count > 0) and payload == wanted
 
     def _takes_pixels(self) -> bool:
-        """Whether the program says where pixels go, and the ring has room for so many."""
+        """Whether the program says where pixels go, of an image that is not much larger than the
+        ring: the device compares with the next power of two."""
         room = 4 * (self.memory.config.receive_words - 2 - 5)
-        return bool(self._image_field(_PRESENT)) and self._image_field(_PIXELS) < room
+        most = 1 << (room - 1).bit_length()
+        return bool(self._image_field(_PRESENT)) and self._image_field(_PIXELS) < most
 
     def _image_field(self, place: tuple[int, int, int]) -> int:
         word, low, width = place
