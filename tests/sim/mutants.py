@@ -188,7 +188,7 @@ MUTANTS = [
             Node("any", ("train",), "self.action.trains[0][step]"),
         ),
         # `load` is 0 while windows drain.
-        ("first-lane-ignored", "lane", Exchange("self.first_lane", "load")),
+        ("first-lane-ignored", "first", Exchange("self.first_lane", "load")),
         ("shared-row-not-advanced", "empty_row", drop("+", "1")),
         (
             "group-written-over-the-one-before",
@@ -249,7 +249,7 @@ MUTANTS = [
             Oracle.REPETITION,
         ),
         ("flush-one-cycle-late", "ended", Node("==", ("busy", "1"), "_0 == 0"), Oracle.COUNTERS),
-        ("ticket-of-a-flush-not-counted", "busy", drop("+", "ticket"), Oracle.REPETITION, WIDE),
+        ("ticket-of-a-flush-not-counted", "busy", Exchange("ticket", "0"), Oracle.REPETITION, WIDE),
         (
             "flush-named-by-the-next-window",
             {"signal": "due_how", "condition": True},
