@@ -167,11 +167,14 @@ endif
 
 $(READY): pyproject.toml constraints.txt
 	@python=`sh -c "$$CHECK" check $(PYTHON)` && \
+	if other=`cat $(VENV)/.unfinished 2>/dev/null` && [ -n "$$other" ] && kill -0 $$other 2>/dev/null; then \
+	    echo "residuum: another set-up of $(VENV) is under way (process $$other); wait until it is done" >&2; \
+	    exit 1; fi && \
 	if [ -f $(VENV)/.unfinished ] || \
 	    { [ -f $(READY) ] && ! { [ -x $(PY) ] && [ "`cat $(READY)`" = "`pwd -P`" ]; }; }; then \
 	    echo "residuum: the earlier set-up cannot be used, starting again"; rm -rf $(VENV); fi && \
 	echo "residuum: setting up $(VENV) with $$python; this takes some minutes, once" && \
-	mkdir -p $(VENV) && touch $(VENV)/.unfinished && rm -f $(READY) && \
+	mkdir -p $(VENV) && echo $$PPID > $(VENV)/.unfinished && rm -f $(READY) && \
 	"$$python" -m venv $(VENV)
 	$(PY) -m pip install --constraint constraints.txt $(PIP_ARGS) setuptools
 	$(PY) -m pip install --constraint constraints.txt $(PIP_ARGS) --no-build-isolation --editable '.[cluster,dev,nir,onnx]'
