@@ -183,8 +183,8 @@ class Writer:
     ``written`` is high when the last word has been written.
 
     ``issue`` is registered; the ring has a latency of two cycles, and `ReplyWord` one more; the
-    host port gets the word one cycle later. With ``pick``, ``byte`` is byte ``picked`` of the word of the ring, and only it is
-    written.
+    host port gets the word one cycle later. With ``pick``, ``byte`` is byte ``picked`` of the word,
+    and only it is written.
     """
 
     def __init__(self) -> None:
