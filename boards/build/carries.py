@@ -6,6 +6,7 @@ it. Yosys fills chains of an odd number of bits up with a bit that nobody reads:
 for the carry which enters.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,22 +41,20 @@ def shorten(module: dict[str, Any]) -> None:
             first["CIN"] = [NOBODY]
 
 
-def _bits_read(module: dict[str, Any]) -> dict[Any, int]:
+def _bits_read(module: dict[str, Any]) -> Counter[Any]:
     """How often each bit is read by a cell or a port."""
-    read: dict[Any, int] = {}
+    read: Counter[Any] = Counter()
     for port in module.get("ports", {}).values():
-        for bit in port["bits"]:
-            read[bit] = read.get(bit, 0) + 1
+        read.update(port["bits"])
     for cell in module.get("cells", {}).values():
         directions = cell.get("port_directions", {})
         for port, bits in cell["connections"].items():
             if directions.get(port) != "output":
-                for bit in bits:
-                    read[bit] = read.get(bit, 0) + 1
+                read.update(bits)
     return read
 
 
-def _chains(carries: list[Cell], read: dict[Any, int]) -> Iterator[list[Cell]]:
+def _chains(carries: list[Cell], read: Counter[Any]) -> Iterator[list[Cell]]:
     """Chains whose carries nobody reads but the next cell."""
     sources = {cell["connections"]["COUT"][0] for cell in carries} - {NOBODY}
     following = {cell["connections"]["CIN"][0]: cell for cell in carries}

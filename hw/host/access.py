@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, host_words
 from residuum.hw.layouts import parameter_layout, weights_layout, write_layout
-from residuum.hw.logic import gated
+from residuum.hw.logic import delayed, gated
 
 MEMORY_LATENCY = 2
 
@@ -113,15 +113,12 @@ class TileAccess(wiring.Component):
             written.last.eq(written.lane == c.tile_lanes - 1),
         ]
 
+        wanted = Signal(access_layout(c), reset_less=True)
         memories = ("weights", "parameters", "trains", "occupancy", "logits")
-        wanted = [here]
-        for stage in range(MEMORY_LATENCY + 2):
-            later = Signal(access_layout(c), name=f"wanted_{stage}", reset_less=True)
-            m.d.sync += later.eq(wanted[-1])
-            if stage == 0:
-                m.d.sync += [later[name].eq(here[name] & mine) for name in memories]
-            wanted.append(later)
-        early, late = wanted[-2:]
+        m.d.sync += wanted.eq(here)
+        m.d.sync += [wanted[name].eq(here[name] & mine) for name in memories]
+        early = delayed(m, wanted, MEMORY_LATENCY, "early")
+        late = delayed(m, early, 1, "late")
 
         sooner, answer = (
             Signal(HOST_WORD_BITS, name=name, reset_less=True) for name in ("sooner", "answer")

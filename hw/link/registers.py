@@ -61,7 +61,7 @@ class Source(enum.IntEnum):
 # Cycles from a place in the ring to `ReplyWord.word`: those of the memory, and one.
 WORD_LATENCY = 3
 # Cycles that a state counts, at most.
-STEPS = 15
+STATE_CYCLES = 15
 # Frames dropped and refused are counted modulo 2**16.
 TALLY_BITS = 16
 
@@ -79,7 +79,7 @@ class Execution:
         self.status = Signal(Status, name="_status")
         self.running = Signal(name="_running")
         self.same = Signal(name="_same")
-        self.step = Signal(STEPS, init=1, name="_step")
+        self.step = Signal(STATE_CYCLES, init=1, name="_step")
         self.release = Signal(name="_release")
 
 
@@ -201,23 +201,22 @@ class Writer:
         through: Value,
     ) -> None:
         byte = Signal(range(WORD_BYTES))
-        issuing, issued = Signal(), Signal(WORD_LATENCY)
+        issued = Signal(1 + WORD_LATENCY)
         byte_late = delayed(m, byte, WORD_LATENCY, "byte")
         as_bytes = Signal()
         m.d.comb += self.byte.eq(word.word_select(Mux(self.pick, self.picked, byte_late), 8))
         m.d.sync += [
             as_bytes.eq((command == Command.WRITE_BYTES) | self.pick),
             byte.eq(0),
-            issuing.eq(self.issue),
-            issued.eq(Cat(issuing, issued)),
+            issued.eq(Cat(self.issue, issued)),
             host.write.eq(issued[-1]),
             host.write_data.eq(Mux(as_bytes, self.byte, word)),
         ]
-        with m.If(issuing):
+        with m.If(issued[0]):
             m.d.sync += byte.eq(byte + as_bytes)
             with m.If(~as_bytes | (byte == WORD_BYTES - 1)):
                 m.d.comb += cursor.advance.eq(1)
-        m.d.comb += self.written.eq(through & ~issuing & ~issued.any() & ~host.write)
+        m.d.comb += self.written.eq(through & ~issued.any() & ~host.write)
 
 
 class Tally:

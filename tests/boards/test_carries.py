@@ -50,7 +50,7 @@ def adder(width: int, carry: object, *, carry_out: bool = False) -> dict:
 
 
 def evaluate(module: dict, values: dict) -> dict:
-    """All bits of the netlist; the cell as in `Lattice's and yosys's models of CCU2C."""
+    """All bits of the netlist; the cell as in yosys's model of CCU2C."""
     known: dict = {"0": 0, "1": 1, NOBODY: random.randrange(2), **values}
     left = dict(module["cells"])
     while left:

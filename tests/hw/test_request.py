@@ -107,11 +107,11 @@ def check(c: EngineConfig, cases: list[tuple[dict, int, bool, int | None]]) -> l
     async def testbench(ctx):
         for request, words, running, image in cases:
             tau, T = request["steps"] & 0xFF, request["steps"] >> 8 & 0xFF
-            least = 1 << c.step_count_bits
+            limit = 1 << c.step_count_bits
             fields = {
-                "steps_plain": request["steps"] >> 17 == 0 and max(tau, T) < least,
-                "tau": tau % least,
-                "inference": T % least,
+                "steps_plain": request["steps"] >> 17 == 0 and max(tau, T) < limit,
+                "tau": tau % limit,
+                "inference": T % limit,
                 "words": words,
             }
             for name in ("command", "address", "count"):
