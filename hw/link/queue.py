@@ -113,13 +113,20 @@ class RequestQueue(wiring.Component):
         with m.If(kept):
             m.d.sync += first.eq(after)
 
-        # The length and the CRC are written when the frame is whole, before its first word.
-        length = Signal(HALF)
+        # The length and the CRC are written when the frame is whole, before its first word. The
+        # EBRs may be far away: write them from registers.
+        length, enable = Signal(HALF), Signal()
+        write_place, word = Signal.like(place), Signal(HOST_WORD_BITS)
+        m.d.sync += [
+            enable.eq((receiver.write & room) | taken),
+            write_place.eq(Mux(taken, begin, place)),
+            word.eq(Cat(Mux(taken, length, receiver.word[:HALF]), receiver.word[HALF:])),
+        ]
         m.d.comb += [
             length.eq(receiver.length),
-            ring.write_enable.eq((receiver.write & room) | taken),
-            ring.write_address.eq(Mux(taken, begin, place)),
-            ring.write_data.eq(Cat(Mux(taken, length, receiver.word[:HALF]), receiver.word[HALF:])),
+            ring.write_enable.eq(enable),
+            ring.write_address.eq(write_place),
+            ring.write_data.eq(word),
         ]
         is_reset = self._find_reset(m, receiver, settle)
         m.d.comb += taken.eq(self._count(m, receiver, is_reset))
