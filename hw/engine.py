@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 from operator import or_
+from typing import Any
 
 from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
@@ -27,6 +28,7 @@ from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, SCAN_FIELDS, AxisEntry
 from residuum.hw.isa.host_map import COUNTER_WORDS, HOST_WORD_BITS, Control, Region
 from residuum.hw.layouts import (
     action_layout,
+    refill_layout,
     target_layout,
     token_layout,
     weight_rows_layout,
@@ -35,6 +37,7 @@ from residuum.hw.layouts import (
 from residuum.hw.logic import delayed, gated
 from residuum.hw.memory.block import BlockMemory
 from residuum.hw.memory.feature import FeatureBank
+from residuum.hw.memory.ring import ExternalPort, WeightRing
 from residuum.hw.memory.weights import OnChipRefill
 from residuum.hw.neuron.argmax import ArgMax
 from residuum.hw.scanner.events import EventScanner
@@ -59,7 +62,7 @@ class Units:
     windows: WindowGenerator
     walker: RowWalker
     scanner: EventScanner
-    refill: OnChipRefill
+    refill: OnChipRefill | WeightRing
     counters: Counters
     argmax: ArgMax
     banks: list[FeatureBank]
@@ -89,6 +92,8 @@ class Engine(wiring.Component):
         ``busy`` stays high until the last result is stored.
     best : Out
         The class found by the latest run that ended with an output layer.
+    external : Out(ExternalPort)
+        The external memory, if the engine has one.
     """
 
     def __init__(self, config: EngineConfig, *, contents: Mapping[int, int] | None = None):
@@ -96,13 +101,14 @@ class Engine(wiring.Component):
             raise TypeError(f"config must be an EngineConfig, not {config!r}")
         self.config = config
         self.contents = Contents(config, contents or {})
-        super().__init__(
-            {
-                "host": In(HostPort(config)),
-                "busy": Out(1),
-                "best": Out(config.class_bits),
-            }
-        )
+        ports: dict[str, Any] = {
+            "host": In(HostPort(config)),
+            "busy": Out(1),
+            "best": Out(config.class_bits),
+        }
+        if config.external:
+            ports["external"] = Out(ExternalPort())
+        super().__init__(ports)
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -142,7 +148,7 @@ class Engine(wiring.Component):
             windows=WindowGenerator(c, SCAN_FIELDS),
             walker=RowWalker(c, SCAN_FIELDS),
             scanner=EventScanner(c),
-            refill=OnChipRefill(c),
+            refill=WeightRing(c) if c.external else OnChipRefill(c),
             counters=Counters(c),
             argmax=ArgMax(c),
             banks=[FeatureBank(c) for _ in range(c.banks)],
@@ -287,6 +293,9 @@ class Engine(wiring.Component):
             slot = event.lane * c.tiles + event.bank * c.event_width + stream
             m.d.sync += sums[stream].eq(event.weight + slot)
         m.d.sync += [early.eq(sums), rows.eq(early)]
+        if isinstance(units.refill, WeightRing):
+            with m.If(units.refill.fill.valid):
+                m.d.sync += rows[-1].eq(units.refill.fill.row)
         # The host's access reaches the first tile in the same cycle as this row.
         with m.If(~sequencer.busy):
             m.d.sync += rows[0].eq(host_row.row)
@@ -331,10 +340,31 @@ class Engine(wiring.Component):
             *(target[name].eq(drain[f"output_{name}"]) for name in ("row", "empty_row", "pitch")),
             *(target[name].eq(drain[name]) for name in same),
         ]
-        bus = EventBus(weight_rows, action, units.sequencer.load, mode, target)
+        refill = self._refill(m, units)
+        bus = EventBus(weight_rows, action, units.sequencer.load, mode, target, refill)
         for tile in units.tiles:
             m.d.comb += bus.into(tile)
             bus = EventBus.after(tile)
+
+    def _refill(self, m: Module, units: Units) -> data.View:
+        """The refill of the weight store, for the first tile."""
+        refill = Signal(refill_layout(self.config), reset_less=True)
+        ring, sequencer, token = units.refill, units.sequencer, units.scanner.token
+        if isinstance(ring, WeightRing):
+            wiring.connect(m, ring.external, wiring.flipped(self.external))
+            m.d.sync += refill.write.eq(ring.fill.valid)
+            m.d.comb += [
+                refill.valid.eq(ring.valid),
+                refill.word.eq(ring.word),
+                ring.begin.eq(sequencer.begin),
+                ring.running.eq(sequencer.busy),
+                ring.chunks.eq(sequencer.scan.chunks),
+                ring.burst.eq(sequencer.scan.burst),
+                ring.released.eq(token.flush & token.how.group_last),
+                units.scanner.hold.eq(ring.hold),
+                units.counters.weight_stall.eq(ring.stall),
+            ]
+        return refill
 
     def _finish(self, m: Module, units: Units) -> None:
         """Ends of layers; the argmax of an output layer."""

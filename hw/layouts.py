@@ -7,7 +7,7 @@ used in a single folder is in that folder.
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
-from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.config import EXTERNAL_WORD_BITS, EngineConfig
 from residuum.hw.isa.descriptors import LayerDescriptor
 
 
@@ -72,6 +72,20 @@ def weights_layout(config: EngineConfig) -> data.ArrayLayout:
 def weight_rows_layout(config: EngineConfig) -> data.ArrayLayout:
     """The weight row of an event of each stream."""
     return data.ArrayLayout(unsigned(config.weight_row_bits), config.event_width)
+
+
+def fill_layout(config: EngineConfig) -> data.StructLayout:
+    """A weight row to be written during a run, if ``valid``, from the words that have arrived."""
+    return data.StructLayout({"valid": 1, "row": unsigned(config.weight_row_bits)})
+
+
+def refill_layout(config: EngineConfig) -> data.StructLayout:
+    """The refill of the weight store on its way from tile to tile; nothing without an external
+    memory. With ``valid`` a ``word``; with ``write`` the words become the weight row of the second
+    event."""
+    if not config.external:
+        return data.StructLayout({})
+    return data.StructLayout({"write": 1, "valid": 1, "word": unsigned(EXTERNAL_WORD_BITS)})
 
 
 def action_layout(config: EngineConfig) -> data.StructLayout:

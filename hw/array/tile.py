@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.array.lanes import LaneArray
-from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.config import EXTERNAL_WORD_BITS, EngineConfig
 from residuum.hw.isa.memories import LUT_ROWS
 from residuum.hw.layouts import (
     action_layout,
     mode_layout,
     parameter_layout,
+    refill_layout,
     target_layout,
     weight_rows_layout,
     weights_layout,
@@ -36,6 +37,7 @@ class EventBus:
     load: Value
     mode: data.View
     target: data.View
+    refill: data.View
 
     def into(self, tile: "Tile") -> Statements:
         return [
@@ -44,6 +46,7 @@ class EventBus:
             tile.load.eq(self.load),
             tile.mode.eq(self.mode),
             tile.target.eq(self.target),
+            tile.refill.eq(self.refill),
         ]
 
     @classmethod
@@ -54,6 +57,7 @@ class EventBus:
             tile.load_next,
             tile.mode_next,
             tile.target_next,
+            tile.refill_next,
         )
 
 
@@ -62,7 +66,8 @@ class Tile(wiring.Component):
 
     ``action`` arrives three cycles after the ``weight_rows`` that it uses. Both pass through a
     register to the next tile, so wire length does not grow with the number of tiles. ``load``
-    starts a layer with ``mode`` and ``target`` and passes through the tiles in the same way.
+    starts a layer with ``mode`` and ``target`` and passes through the tiles in the same way, as
+    does ``refill``.
     ``load`` also clears the state of a run that a reset aborted. A tile has no other reset, because
     its net would span the device.
 
@@ -107,6 +112,8 @@ class Tile(wiring.Component):
                 "load_next": Out(1),
                 "mode_next": Out(mode_layout(config)),
                 "target_next": Out(target_layout(config)),
+                "refill": In(refill_layout(config)),
+                "refill_next": Out(refill_layout(config)),
                 "write_valid": Out(1),
                 "write": Out(write_layout(config)),
                 "done": Out(1),
@@ -155,9 +162,7 @@ class Tile(wiring.Component):
             self.mode_next.eq(mode_next),
             self.target_next.eq(target_next),
             weights.row.eq(rows_next[0]),
-            weights.write_enable.eq(self.weight_write),
             weights.write_row.eq(second_row),
-            weights.write_data.eq(self.weight_write_data),
             lanes.weights.eq(weights.weights),
             lanes.action.eq(action_next),
             lanes.first_lane.eq(target_next.first_lane),
@@ -181,9 +186,34 @@ class Tile(wiring.Component):
             maximum.slot.eq(neurons.result),
             maximum.train.eq(neurons.train),
         ]
+        self._write_weights(m, weights)
         self._store_logits(m, neurons, load_next, mode_next)
         self._place_results(m, maximum, load_next, mode_next, target_next)
         return m
+
+    def _write_weights(self, m: Module, weights: WeightColumns) -> None:
+        """Writes of the host, and rows from the external memory. The tile holds as many of the last
+        words as it has in a row, and hands over the one before them."""
+        m.d.comb += [
+            weights.write_enable.eq(self.weight_write),
+            weights.write_data.eq(self.weight_write_data),
+        ]
+        if not self.config.external:
+            return
+        refill, after = self.refill, Signal(refill_layout(self.config), reset_less=True)
+        words = [
+            Signal(EXTERNAL_WORD_BITS, name=f"word_{index}", reset_less=True)
+            for index in range(self.config.tile_words)
+        ]
+        m.d.sync += [after.write.eq(refill.write), after.valid.eq(refill.valid)]
+        with m.If(refill.valid):
+            m.d.sync += [
+                word.eq(following)
+                for word, following in zip([after.word, *words], [*words, refill.word], strict=True)
+            ]
+        m.d.comb += self.refill_next.eq(after)
+        with m.If(after.write):
+            m.d.comb += [weights.write_enable.eq(1), weights.write_data.eq(Cat(words))]
 
     def _store_logits(
         self, m: Module, neurons: NeuronPipeline, load: Value, mode: data.View

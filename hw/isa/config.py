@@ -17,6 +17,12 @@ MAX_STEPS = 31
 # Words of a block memory of 36 bits.
 RECEIVE_UNIT = 512
 
+# An external memory of weight rows has words of 16 bits, and is read in bursts of 8 words.
+EXTERNAL_WORD_BITS = 16
+EXTERNAL_BURST_WORDS = 8
+# Weight rows of a chunk, the unit in which rows are read ahead, claimed and released.
+CHUNK_ROWS = EXTERNAL_BURST_WORDS
+
 
 def bits_for_count(count: int) -> int:
     """Width of an unsigned field that holds 0 .. count - 1 (0 bits for a single value)."""
@@ -65,6 +71,11 @@ class EngineConfig:
         Entries of the axis tables, all layers together.
     layers : int
         Layer descriptors that the engine stores.
+    external : int
+        1: weight rows come from an external memory, such as an SDRAM, and the weight store is a
+        ring of those that are read ahead; ``weight_rows`` is a power of two then, and there are two
+        events per cycle. A network that fits the store runs without the external memory. 0: the
+        engine has none.
     receive_words : int
         Words of 32 bits for requests that have arrived and are not yet executed, a multiple of 512:
         as many images are on the way at a time as fit in here, up to four. A larger image is
@@ -94,6 +105,7 @@ class EngineConfig:
     logit_rows: int = 64
     table_entries: int = 512
     layers: int = 16
+    external: int = 0
     receive_words: int = 2560
     memory: str = "inferred"
 
@@ -114,6 +126,7 @@ class EngineConfig:
             "logit_rows": (1, 1 << 12),
             "table_entries": (2, 1 << 16),
             "layers": (1, 64),
+            "external": (0, 1),
             "receive_words": (RECEIVE_UNIT, 32 * RECEIVE_UNIT),
         }
         reasons = {"steps": " (a spike train and its mask bit share a host word of 32 bits)"}
@@ -151,6 +164,15 @@ class EngineConfig:
             raise ValueError(
                 "potential_bits must be at least accumulator_bits + fraction_bits = "
                 f"{self.accumulator_bits + self.fraction_bits}, not {self.potential_bits!r}"
+            )
+        if self.external and (
+            self.event_width != 2
+            or self.weight_rows < 2 * CHUNK_ROWS
+            or self.weight_rows & (self.weight_rows - 1)
+        ):
+            raise ValueError(
+                "an engine with an external memory needs event_width 2 and a power of two of at "
+                f"least {2 * CHUNK_ROWS} weight_rows, not {self.event_width} and {self.weight_rows}"
             )
         if self.memory not in ("inferred", "ecp5"):
             raise ValueError(f'memory must be "inferred" or "ecp5", not {self.memory!r}')
@@ -208,6 +230,23 @@ class EngineConfig:
     @cached_property
     def weight_row_bits(self) -> int:
         return max(1, bits_for_count(self.weight_rows))
+
+    @cached_property
+    def tile_words(self) -> int:
+        """Words of the external memory for a weight row of one tile."""
+        return -(-self.tile_lanes * self.weight_bits // EXTERNAL_WORD_BITS)
+
+    @cached_property
+    def row_words(self) -> int:
+        """Words of the external memory for a weight row: those of the last tile first. A chunk
+        takes as many bursts."""
+        return self.tiles * self.tile_words
+
+    @cached_property
+    def chunk_bits(self) -> int:
+        """Width of a number of chunks, up to all that the weight store holds; 0 without an external
+        memory."""
+        return bits_for_count(self.weight_rows // CHUNK_ROWS + 1) if self.external else 0
 
     @cached_property
     def parameter_row_bits(self) -> int:

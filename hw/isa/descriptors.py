@@ -15,6 +15,8 @@ _WORD_BITS = 32
 # Width of the size of a max-pooling window, less one.
 MAX_POOL_BITS = 4
 MAX_POOL_KERNEL = 1 << MAX_POOL_BITS
+# Width of the address of a burst in an external memory, of up to 256 MB.
+EXTERNAL_BURST_BITS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,8 @@ class LayerDescriptor:
     two_sources: int  # 1: the parts are two sources
     second_shift: int  # 1: weights of the second source count 2**shift_bits times
     skip_empty: int  # 1: windows without events share one result
+    chunks: int  # chunks of weight rows of each group in the external memory; 0: not there
+    burst: int  # where they start there, in bursts; read at the start of a run
     last_lane: int  # lanes of each tile that are used - 1
 
     # Fields of the drain and the neurons, loaded when the previous layer is done.
@@ -90,6 +94,8 @@ class LayerDescriptor:
             "position_lanes": config.lane_bits,
             "parameter_row": config.parameter_row_bits,
             "classes": config.class_bits,
+            "chunks": config.chunk_bits,
+            "burst": EXTERNAL_BURST_BITS if config.external else 0,
         }
         flags = ("two_sources", "second_shift", "skip_empty", "numbers", "fraction")
         named |= dict.fromkeys((*flags, "start_zero", "strict", "output"), 1)

@@ -59,9 +59,10 @@ def steps_word(tau: int, T: int, correction: Correction) -> int:
 
 class Counter(enum.IntEnum):
     """Words of a layer in `Region.COUNTERS`, in the order in which they become final. From the last
-    event of a layer on, one word is stored per cycle; words 0 and 1 are unused, because the
-    counters lag by some cycles."""
+    event of a layer on, one word is stored per cycle; word 1 is unused, because the counters lag by
+    some cycles, but for word 0, which is final with the last group of output channels."""
 
+    WEIGHT_STALLS = 0  # a group of output channels waits for its weight rows
     EVENTS = 2  # weight rows added
     WINDOWS = 3  # windows taken over by the drain: results, and empty ones
     DRAIN_STALLS = 4  # array idle: window complete, drain still busy with the one before

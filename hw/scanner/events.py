@@ -26,7 +26,7 @@ class EventScanner(wiring.Component):
 
     ``ready`` tells the walker that a request is accepted in this cycle: from ``start`` to ``stop``,
     while the queues have a free place. ``request`` is valid when ``advance`` is high.
-    ``drain_stall`` and ``scan_stall`` mark cycles without an event because the drain is busy, or
+    After ``hold`` the next token but one has no second event. ``drain_stall`` and ``scan_stall`` mark cycles without an event because the drain is busy, or
     because no event has been found; like ``token``, they are registered.
     """
 
@@ -36,6 +36,7 @@ class EventScanner(wiring.Component):
             {
                 "start": In(1),
                 "stop": In(1),
+                "hold": In(1),
                 "ready": Out(1),
                 "advance": In(1),
                 "request": In(request_layout(config)),
@@ -176,6 +177,8 @@ class EventScanner(wiring.Component):
         seen = Signal()
         busy = Signal(range(c.tile_lanes + 1))
         free, clear = Signal(init=1), Signal(init=1)
+        # `clear` of each stream: the second one may be held.
+        clears = [clear, *(Signal(init=1, name="second_clear") for _ in pickers[1:])]
 
         complete, silent, ticket, flush = (
             Signal(name=name) for name in ("complete", "silent", "ticket", "flush")
@@ -185,13 +188,13 @@ class EventScanner(wiring.Component):
         events = Cat(picker.event.valid for picker in pickers).any()
         found = Cat(picker.found for picker in pickers).all()
         m.d.comb += [
-            complete.eq(Cat(picker.ending for picker in pickers).all() & clear),
+            complete.eq(Cat(picker.ending for picker in pickers).all() & clears[-1]),
             silent.eq(self.skip_empty & ~how.shared & ~seen & ~spiking),
             ticket.eq(complete & silent & ~how.group_last),
             flush.eq(due & clear),
         ]
-        for picker in pickers:
-            m.d.comb += [picker.clear.eq(clear), picker.complete.eq(complete)]
+        for picker, own in zip(pickers, clears, strict=True):
+            m.d.comb += [picker.clear.eq(own), picker.complete.eq(complete)]
 
         # `clear` decides everything in the next cycle, so it is a register. A window that is
         # complete now is due then, unless it becomes a ticket.
@@ -203,8 +206,9 @@ class EventScanner(wiring.Component):
         m.d.sync += [
             seen.eq((seen | events) & ~complete),
             due.eq((complete & ~ticket) | (due & ~clear)),
-            clear.eq(ended | Mux(complete, silent & ~how.group_last, clear | ~due)),
         ]
+        following = ended | Mux(complete, silent & ~how.group_last, clear | ~due)
+        m.d.sync += [clear.eq(following), *(second.eq(following & ~self.hold) for second in clears[1:])]
         with m.If(complete):
             m.d.sync += [due_how.eq(how), due_empty.eq(silent)]
         with m.If(flush):

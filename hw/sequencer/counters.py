@@ -32,6 +32,7 @@ class Counters(wiring.Component):
                 "windows": In(2),
                 "drain_stall": In(1),
                 "scan_stall": In(1),
+                "weight_stall": In(1),
                 "select": In(range(COUNTER_WORDS)),
                 "value": Out(HOST_WORD_BITS),
             }
@@ -55,13 +56,14 @@ class Counters(wiring.Component):
         events = Signal(range(self.config.event_width + 1))
         spikes = Signal(range(self.config.event_width * self.config.steps + 1))
         windows = Signal(2)
-        drain_stall, scan_stall = Signal(), Signal()
+        drain_stall, scan_stall, weight_stall = Signal(), Signal(), Signal()
         m.d.sync += [
             events.eq(self.events),
             spikes.eq(self.spikes),
             windows.eq(self.windows),
             drain_stall.eq(self.drain_stall & self.counting),
             scan_stall.eq(self.scan_stall & self.counting),
+            weight_stall.eq(self.weight_stall & self.counting),
         ]
         amounts = {
             Counter.EVENTS: events,
@@ -70,6 +72,8 @@ class Counters(wiring.Component):
             Counter.DRAIN_STALLS: drain_stall,
             Counter.SCAN_STALLS: scan_stall,
         }
+        if self.config.external:
+            amounts[Counter.WEIGHT_STALLS] = weight_stall
         values = {Counter.CYCLES: taken}
         for which, amount in amounts.items():
             bits = CYCLE_BITS + len(amount) - 1

@@ -206,6 +206,7 @@ def build(
     waves: bool = False,
     bulk: bool = False,
     host: str = "host",
+    verilog: Sequence[Path] = (),
 ) -> Simulation:
     """Build a component, or return the cached build.
 
@@ -220,11 +221,13 @@ def build(
     bulk
         Connect the bulk mover (`sim/verilator/bulk.py`) to the member ``host`` of the component.
         The mover drives the ports of this member; the top gets a port ``bulk_idle``.
+    verilog
+        Files with further modules.
     """
     inner = "dut" if bulk else "top"
     text = verilog_text(component, name=inner, ports=ports)
     outer = module_ports(text, inner)
-    sources = {"design.v": text}
+    sources = {"design.v": text} | {path.name: path.read_text() for path in verilog}
     if bulk:
         sources["top.sv"] = _bulk_top(outer, host)
         sources |= {path.name: path.read_text() for path in _BULK_SOURCES}

@@ -11,6 +11,7 @@ import numpy as np
 
 from residuum.hw.engine import Engine
 from residuum.hw.isa.config import EngineConfig
+from residuum.sim.external.engine import STORAGE, ExternalEngine
 from residuum.sim.verilator.build import Simulation, build, scratch_folder
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
@@ -31,8 +32,15 @@ class Case:
     correction: str | None = None
 
 
-def build_engine(config: EngineConfig, *, waves: bool = False) -> Simulation:
-    """Build the simulation of an engine, or return the cached build."""
+def build_engine(
+    config: EngineConfig, *, waves: bool = False, longest_pause: int = 0
+) -> Simulation:
+    """Build the simulation of an engine, or return the cached build; with an external memory that
+    pauses (`ExternalEngine`), if the engine has one."""
+    if config.external:
+        engine = ExternalEngine(config, longest_pause=longest_pause)
+        name = f"engine-{config.lanes}-external"
+        return build(engine, name=name, bulk=True, waves=waves, verilog=[STORAGE])
     return build(Engine(config), name=f"engine-{config.lanes}", bulk=True, waves=waves)
 
 

@@ -317,12 +317,25 @@ def _memory(network: IntegerNetwork, config: EngineConfig, memory: str, engine: 
     layout = lay_out(network, config)
     name = memory.replace("_", " ")
     total, there = _ROWS[memory](layout), getattr(config, memory)
+    if layout.external and memory == "weight_rows":
+        return _ring_rows(layout, there, engine)
     largest = max(layout.layers, key=_ROWS_OF_LAYER[memory])
     of_largest = _ROWS_OF_LAYER[memory](largest)
     sentence = f"layer {largest.layer.name!r} takes {of_largest} {name}"
     if len(layout.layers) > 1 and total != of_largest:
         sentence += f", all layers take {total}"
     return _need(name, memory, total, there, f"{sentence}; {engine} has {there}")
+
+
+def _ring_rows(layout: Layout, there: int, engine: str) -> Need:
+    """The weight store must hold a group of output channels."""
+    largest = max(layout.layers, key=lambda layer: layer.group_rows)
+    needed = largest.group_rows
+    sentence = (
+        f"a group of output channels of layer {largest.layer.name!r} takes {needed} weight rows; "
+        f"{engine} holds {there} at a time"
+    )
+    return _need("weight rows", "weight_rows", needed, there, sentence)
 
 
 _ROWS: Mapping[str, Callable[[Layout], int]] = {

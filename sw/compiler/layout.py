@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.config import CHUNK_ROWS, EngineConfig
 from residuum.hw.isa.descriptors import AxisEntry
 from residuum.sw.compiler.axes import axis_entries, max_positions
 from residuum.sw.compiler.blocks import stack_columns, stack_height
@@ -190,6 +190,8 @@ class LayerLayout:
         Windows without events share one result.
     positions
         Output positions per window (`residuum.sw.compiler.wide`); they are channels of ``layer``.
+    chunks
+        Chunks of weight rows of a group in the external memory; 0: the weight store has them.
     """
 
     layer: Layer
@@ -206,6 +208,7 @@ class LayerLayout:
     parameter_row: int
     skip_empty: bool
     positions: int
+    chunks: int
 
     @property
     def group_count(self) -> int:
@@ -214,7 +217,9 @@ class LayerLayout:
 
     @property
     def group_rows(self) -> int:
-        """Weight rows of a group."""
+        """Weight rows of a group, with those that fill its last chunk."""
+        if self.chunks:
+            return self.chunks * CHUNK_ROWS
         return sum(reading.weight_rows for reading in self.readings)
 
     @property
@@ -244,6 +249,8 @@ class Layout:
         once, also if one is a part of another.
     entries
         All tables.
+    external
+        The weight rows are in the external memory, those of all layers one after another.
     """
 
     network: IntegerNetwork
@@ -252,6 +259,14 @@ class Layout:
     weight_rows: int
     tables: tuple[tuple[int, int, int], ...]
     entries: Entries
+    external: bool
+
+    @property
+    def ring_rows(self) -> int:
+        """Weight rows that the weight store must hold at least."""
+        if self.external:
+            return max(layer.group_rows for layer in self.layers)
+        return self.weight_rows
 
     @property
     def parameter_rows(self) -> int:
@@ -265,8 +280,11 @@ class Layout:
 @lru_cache(maxsize=16)
 def lay_out(network: IntegerNetwork, config: EngineConfig) -> Layout:
     """The smallest layout of a network that the engine can run, but for the sizes of its
-    memories."""
-    return _lay_out(as_run(network, config), config, {})
+    memories. Weights that do not fit go to the external memory, if there is one."""
+    layout = _lay_out(as_run(network, config), config, {})
+    if config.external and layout.weight_rows > config.weight_rows:
+        return _lay_out(as_run(network, config), config, {}, external=True)
+    return layout
 
 
 @lru_cache(maxsize=16)
@@ -274,6 +292,8 @@ def lay_out_wide(network: IntegerNetwork, config: EngineConfig) -> Layout:
     """The layout with wide windows wherever the memories have room for them, those first that save
     most cycles per weight row."""
     layout = lay_out(network, config)
+    if layout.external:
+        return layout
     network = layout.network
     chosen: dict[int, Choice] = {}
     for choice in _by_worth(choices(network, config), layout):
@@ -300,14 +320,21 @@ def _by_worth(found: Iterable[Choice], layout: Layout) -> list[Choice]:
 def _fits(layout: Layout, config: EngineConfig) -> bool:
     return (
         layout.placement.rows <= config.feature_rows
-        and layout.weight_rows <= config.weight_rows
+        and layout.ring_rows <= config.weight_rows
         and layout.parameter_rows <= config.parameter_rows
         and len(layout.entries) <= config.table_entries
     )
 
 
-def _lay_out(network: IntegerNetwork, config: EngineConfig, chosen: Mapping[int, Choice]) -> Layout:
-    """The layout of a network in the terms of the engine, with these wide windows."""
+def _lay_out(
+    network: IntegerNetwork,
+    config: EngineConfig,
+    chosen: Mapping[int, Choice],
+    *,
+    external: bool = False,
+) -> Layout:
+    """The layout of a network in the terms of the engine, with these wide windows, and the weights
+    in the store or in the external memory."""
     packed = frozenset[int]().union(*(choice.packed for choice in chosen.values()))
     placement = place_maps(network, config, packed)
     plans = placement.maps
@@ -321,12 +348,17 @@ def _lay_out(network: IntegerNetwork, config: EngineConfig, chosen: Mapping[int,
     ]
     lanes = [lanes_used(layer.out_channels, config) for layer in network_layers]
     groups = [-(-layer.out_channels // config.lanes) for layer in network_layers]
-    rows = [
-        count * sum(reading.weight_rows for reading in of_layer)
-        for count, of_layer in zip(groups, readings, strict=True)
+    group_rows = [sum(reading.weight_rows for reading in of_layer) for of_layer in readings]
+    chunks = [-(-rows // CHUNK_ROWS) if external else 0 for rows in group_rows]
+    if external:
+        group_rows = [count * CHUNK_ROWS for count in chunks]
+    sizes = [
+        (count * rows, lanes_)
+        for count, rows, lanes_ in zip(groups, group_rows, lanes, strict=True)
     ]
-    sizes = list(zip(rows, lanes, strict=True))
-    places = stack_columns(sizes, config.tile_lanes)
+    # The external memory has whole rows, so no layer shares one with another.
+    tall = [(size, config.tile_lanes) for size, _ in sizes] if external else sizes
+    places = stack_columns(tall, config.tile_lanes)
     layers, parameter_row = [], 0
     for index, layer in enumerate(network_layers):
         first, first_lane = places[index]
@@ -339,7 +371,7 @@ def _lay_out(network: IntegerNetwork, config: EngineConfig, chosen: Mapping[int,
                 layer,
                 readings[index],
                 plans.get(index),
-                _group_entries(readings[index], groups[index], first),
+                _group_entries(readings[index], groups[index], first, group_rows[index]),
                 lines,
                 columns,
                 steps,
@@ -350,6 +382,7 @@ def _lay_out(network: IntegerNetwork, config: EngineConfig, chosen: Mapping[int,
                 parameter_row,
                 skips_empty(network, index, plans),
                 positions,
+                chunks[index],
             )
         )
         parameter_row += layers[-1].parameter_rows
@@ -359,9 +392,10 @@ def _lay_out(network: IntegerNetwork, config: EngineConfig, chosen: Mapping[int,
         network,
         placement,
         tuple(layers),
-        stack_height(sizes, places),
+        stack_height(tall, places),
         tuple((starts[i], starts[i + 1], starts[i + 2]) for i in range(0, len(starts), 3)),
         entries,
+        external,
     )
 
 
@@ -397,12 +431,12 @@ def parts_read(source: Source, lanes: int) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _group_entries(readings: Sequence[Reading], groups: int, first: int) -> Entries:
+def _group_entries(readings: Sequence[Reading], groups: int, first: int, rows: int) -> Entries:
     """The table of groups; the weights of a group are those of its first source, then those of its
     second one."""
     entries = []
     for group in range(groups):
-        row = first + group * sum(reading.weight_rows for reading in readings)
+        row = first + group * rows
         for number, reading in enumerate(readings):
             entries.append(reading.group_entry(group, row, second=number == 1))
             row += reading.weight_rows

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.config import CHUNK_ROWS, EXTERNAL_WORD_BITS, EngineConfig
 from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
-from residuum.hw.isa.host_map import HostMap, Region, split_words
+from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, split_words
 from residuum.hw.isa.image import FIRST_IMAGE_WORD, ImageDescriptor
 from residuum.sw.checks import whole_number
 from residuum.sw.compiler.exact import logit_shift, reads_numbers
@@ -93,6 +93,9 @@ class Program:
         The engine's logits are 2**shift times those of the network.
     image
         How a device packs raw pixels; None: it cannot, and a host writes `input_writes`.
+    external
+        The words of the external memory, from its start on, uint16; none if the weight store holds
+        all weights.
     """
 
     network: IntegerNetwork
@@ -106,6 +109,7 @@ class Program:
     table_entries: int
     logit_shift: int
     image: ImageDescriptor | None
+    external: np.ndarray
 
     @property
     def takes_pixels(self) -> bool:
@@ -352,7 +356,10 @@ class _Assembler:
             self.network, self.config, layout.placement.maps[INPUT], logit_shift=shift
         )
         self._image(image)
-        addresses, words = self._weights()
+        store = self._weight_store()
+        none = np.zeros(0, np.uint32)
+        addresses, words = (none, none) if layout.external else self._weight_writes(store)
+        external = self._external_words(store) if layout.external else np.zeros(0, np.uint16)
         return Program(
             network=self.network,
             config=self.config,
@@ -367,6 +374,7 @@ class _Assembler:
             table_entries=len(layout.entries),
             logit_shift=shift,
             image=image,
+            external=external,
         )
 
     def _image(self, image: ImageDescriptor | None) -> None:
@@ -421,6 +429,8 @@ class _Assembler:
             two_sources=int(two_sources),
             second_shift=int(layer.shift > 0),
             skip_empty=int(layout.skip_empty),
+            chunks=layout.chunks,
+            burst=layout.weight_row // CHUNK_ROWS * config.row_words if layout.chunks else 0,
             last_lane=layout.lanes - 1,
             first_lane=layout.first_lane,
             numbers=int(numbers),
@@ -444,11 +454,11 @@ class _Assembler:
             self._write(Region.DESCRIPTORS, value, layer=index, word=word)
         return descriptor
 
-    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Host writes of all weight rows. Slot s of a group is lane s // tiles of tile s % tiles,
-        counted from the layer's first lane."""
+    def _weight_store(self) -> np.ndarray:
+        """All weight rows, int16 (rows, tiles, lanes of a tile). Slot s of a group is lane
+        s // tiles of tile s % tiles, counted from the layer's first lane."""
         config = self.config
-        store = np.zeros((self.layout.weight_rows, config.tiles, config.tile_lanes), np.int64)
+        store = np.zeros((self.layout.weight_rows, config.tiles, config.tile_lanes), np.int16)
         for layer in self.layout.layers:
             for group in range(layer.group_count):
                 weights = np.concatenate(
@@ -458,16 +468,33 @@ class _Assembler:
                 slots = np.pad(weights, ((0, 0), (0, spare)))
                 first = layer.weight_row + group * layer.group_rows
                 store[
-                    first : first + layer.group_rows,
+                    first : first + len(slots),
                     :,
                     layer.first_lane : layer.first_lane + layer.lanes,
                 ] = slots.reshape(-1, layer.lanes, config.tiles).transpose(0, 2, 1)
-        bits = (store[..., None] >> np.arange(config.weight_bits)) & 1
-        bits = bits.reshape(len(store), config.tiles, -1)
-        width = bits.shape[-1]
-        parts = -(-width // 32)
-        bits = np.pad(bits, ((0, 0), (0, 0), (0, parts * 32 - width)))
-        words = (bits.reshape(len(store), config.tiles, parts, 32) << np.arange(32)).sum(axis=-1)
+        return store
+
+    def _packed(self, store: np.ndarray, width: int) -> np.ndarray:
+        """The weights of a tile in words of ``width`` bits, the first lane lowest: (rows, tiles,
+        words)."""
+        bits = (store[..., None] >> np.arange(self.config.weight_bits, dtype=np.int16)) & 1
+        packed = np.packbits(
+            bits.astype(np.uint8).reshape(*store.shape[:2], -1), axis=-1, bitorder="little"
+        )
+        spare = -packed.shape[-1] % (width // 8)
+        return np.pad(packed, ((0, 0), (0, 0), (0, spare))).view(f"<u{width // 8}")
+
+    def _external_words(self, store: np.ndarray) -> np.ndarray:
+        """The words of the external memory: those of the last tile first."""
+        parts = np.array_split(store, max(1, len(store) >> 12))
+        packed = [self._packed(part, EXTERNAL_WORD_BITS)[:, ::-1].reshape(-1) for part in parts]
+        return np.concatenate(packed)
+
+    def _weight_writes(self, store: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Host writes of all weight rows."""
+        config = self.config
+        words = self._packed(store, HOST_WORD_BITS)
+        parts = words.shape[-1]
         zero = self.host_map.address(Region.WEIGHTS)
         steps = {
             name: self.host_map.address(Region.WEIGHTS, **{name: 1}) - zero

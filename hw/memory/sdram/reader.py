@@ -1,0 +1,62 @@
+"""The reads of an engine's weight ring, as commands of the SDRAM controller."""
+
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.memory.ring import ExternalPort
+from residuum.hw.memory.sdram.layouts import WORDS, read_layout
+from residuum.hw.memory.sdram.parts import Part
+
+# Reads of chunks that are under way at a time.
+MAX_READS = 3
+
+
+class WeightReader(wiring.Component):
+    """Reads chunks of weight rows, and drops the words that the engine has asked for before a reset
+    or the end of its run. The reset of the engine must not reset this.
+
+    Members
+    -------
+    external : In(ExternalPort)
+        Of the engine.
+    reads : Out(stream of read_layout), words : In(WORDS)
+        Of the controller.
+    busy : Out(1)
+        Words are still to come.
+    """
+
+    def __init__(self, config: EngineConfig, part: Part):
+        self.config = config
+        super().__init__(
+            {
+                "external": In(ExternalPort()),
+                "reads": Out(stream.Signature(read_layout(part))),
+                "words": In(WORDS),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        external = self.external
+        under_way = Signal(range(MAX_READS + 1))
+        dropping, may_ask = Signal(), Signal()
+        asked = self.reads.valid & self.reads.ready
+        ended = self.words.valid & self.words.payload.last
+        m.d.sync += [
+            under_way.eq(under_way + asked - ended),
+            dropping.eq((dropping | external.discard) & self.busy),
+        ]
+        m.d.comb += [
+            may_ask.eq(~dropping & (under_way != MAX_READS)),
+            self.reads.valid.eq(external.reads.valid & may_ask),
+            external.reads.ready.eq(self.reads.ready & may_ask),
+            self.reads.payload.first.eq(external.reads.payload),
+            self.reads.payload.count.eq(self.config.row_words),
+            external.valid.eq(self.words.valid & ~dropping),
+            external.word.eq(self.words.payload.data),
+            self.busy.eq(under_way != 0),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""Engines with a simulated external memory of weight rows."""
