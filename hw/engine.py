@@ -107,7 +107,7 @@ class Engine(wiring.Component):
             "best": Out(config.class_bits),
         }
         if config.external:
-            ports["external"] = Out(ExternalPort())
+            ports["external"] = Out(ExternalPort(config))
         super().__init__(ports)
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -131,11 +131,13 @@ class Engine(wiring.Component):
             Region.COUNTERS: self._count(m, units),
         }
         m.d.comb += self.best.eq(units.argmax.best)
-        self._mark_answers(m, units.decoder)
+        external = self._external_access(m, units.decoder)
+        self._mark_answers(m, units.decoder, external)
         answer = self._answer(m, units, control, answers)
         idle = ~(sequencer.busy | control.waiting)
         access = host_access(m, self.config, units.decoder, idle=idle)
-        m.d.comb += self.host.read_data.eq(self._access(m, units, access, answer))
+        found = self._access(m, units, access, answer)
+        m.d.comb += self.host.read_data.eq(found if external is None else found | external[1])
         return m
 
     def _units(self, m: Module) -> Units:
@@ -351,7 +353,7 @@ class Engine(wiring.Component):
         refill = Signal(refill_layout(self.config), reset_less=True)
         ring, sequencer, token = units.refill, units.sequencer, units.scanner.token
         if isinstance(ring, WeightRing):
-            wiring.connect(m, ring.external, wiring.flipped(self.external))
+            wiring.connect(m, ring.external, wiring.flipped(self.external.rows))
             m.d.sync += refill.write.eq(ring.fill.valid)
             m.d.comb += [
                 refill.valid.eq(ring.valid),
@@ -412,15 +414,35 @@ class Engine(wiring.Component):
         ]
         return counts.read_data
 
-    def _mark_answers(self, m: Module, decoder: HostDecoder) -> None:
-        """``read_valid`` with every answer, `read_latency` cycles after the read."""
+    def _external_access(self, m: Module, decoder: HostDecoder) -> tuple[Value, Value] | None:
+        """Accesses of the host to the external memory. Returns whether it answers, and its word, or
+        else 0; None without such a memory."""
+        if not self.config.external:
+            return None
+        host = self.external.host
+        m.d.comb += [
+            host.address.eq(decoder.offset),
+            host.write_data.eq(decoder.word(HOST_WORD_BITS)),
+            host.write.eq(decoder.write[Region.EXTERNAL]),
+            host.read.eq(decoder.read[Region.EXTERNAL]),
+        ]
+        answered = Signal()
+        m.d.sync += answered.eq(host.read_valid)
+        return answered, gated(m, host.read_valid, host.read_data, "found_external")
+
+    def _mark_answers(
+        self, m: Module, decoder: HostDecoder, external: tuple[Value, Value] | None
+    ) -> None:
+        """``read_valid`` with every answer, `read_latency` cycles after the read, but for the
+        ``external`` memory."""
         read = Signal()
-        m.d.comb += read.eq(Cat(decoder.read).any())
+        inside = [read for region, read in enumerate(decoder.read) if region != Region.EXTERNAL]
+        m.d.comb += read.eq(Cat(inside).any())
         for stage in range(self.read_latency - 1):
             read_next = Signal(name=f"read_{stage}")
             m.d.sync += read_next.eq(read)
             read = read_next
-        m.d.comb += self.host.read_valid.eq(read)
+        m.d.comb += self.host.read_valid.eq(read if external is None else read | external[0])
 
     def _answer(
         self, m: Module, units: Units, control: RunControl, words: Mapping[Region, Value]

@@ -72,10 +72,10 @@ class EngineConfig:
     layers : int
         Layer descriptors that the engine stores.
     external : int
-        1: weight rows come from an external memory, such as an SDRAM, and the weight store is a
-        ring of those that are read ahead; ``weight_rows`` is a power of two then, and there are two
-        events per cycle. A network that fits the store runs without the external memory. 0: the
-        engine has none.
+        Bits of the address of a word of 16 bits in an external memory (24: 32 MB), from which
+        weight rows come; 0: the engine has none. The weight store is a ring of the rows that are
+        read ahead; ``weight_rows`` is a power of two then, and there are two events per cycle. A
+        network whose weights fit the store does not need the external memory.
     receive_words : int
         Words of 32 bits for requests that have arrived and are not yet executed, a multiple of 512:
         as many images are on the way at a time as fit in here, up to four. A larger image is
@@ -126,7 +126,7 @@ class EngineConfig:
             "logit_rows": (1, 1 << 12),
             "table_entries": (2, 1 << 16),
             "layers": (1, 64),
-            "external": (0, 1),
+            "external": (0, 26),
             "receive_words": (RECEIVE_UNIT, 32 * RECEIVE_UNIT),
         }
         reasons = {"steps": " (a spike train and its mask bit share a host word of 32 bits)"}
@@ -166,13 +166,15 @@ class EngineConfig:
                 f"{self.accumulator_bits + self.fraction_bits}, not {self.potential_bits!r}"
             )
         if self.external and (
-            self.event_width != 2
+            self.external < 10
+            or self.event_width != 2
             or self.weight_rows < 2 * CHUNK_ROWS
             or self.weight_rows & (self.weight_rows - 1)
         ):
             raise ValueError(
-                "an engine with an external memory needs event_width 2 and a power of two of at "
-                f"least {2 * CHUNK_ROWS} weight_rows, not {self.event_width} and {self.weight_rows}"
+                "an engine with an external memory needs external to be 10 or more, event_width 2, "
+                f"and a power of two of at least {2 * CHUNK_ROWS} weight_rows, not "
+                f"{self.external}, {self.event_width} and {self.weight_rows}"
             )
         if self.memory not in ("inferred", "ecp5"):
             raise ValueError(f'memory must be "inferred" or "ecp5", not {self.memory!r}')
@@ -241,6 +243,11 @@ class EngineConfig:
         """Words of the external memory for a weight row: those of the last tile first. A chunk
         takes as many bursts."""
         return self.tiles * self.tile_words
+
+    @cached_property
+    def burst_bits(self) -> int:
+        """Width of the address of a burst in the external memory; 0 without one."""
+        return max(0, self.external - bits_for_count(EXTERNAL_BURST_WORDS))
 
     @cached_property
     def chunk_bits(self) -> int:

@@ -15,8 +15,6 @@ _WORD_BITS = 32
 # Width of the size of a max-pooling window, less one.
 MAX_POOL_BITS = 4
 MAX_POOL_KERNEL = 1 << MAX_POOL_BITS
-# Width of the address of a burst in an external memory, of up to 256 MB.
-EXTERNAL_BURST_BITS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +93,7 @@ class LayerDescriptor:
             "parameter_row": config.parameter_row_bits,
             "classes": config.class_bits,
             "chunks": config.chunk_bits,
-            "burst": EXTERNAL_BURST_BITS if config.external else 0,
+            "burst": config.burst_bits,
         }
         flags = ("two_sources", "second_shift", "skip_empty", "numbers", "fraction")
         named |= dict.fromkeys((*flags, "start_zero", "strict", "output"), 1)

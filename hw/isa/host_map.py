@@ -25,6 +25,7 @@ class Region(enum.IntEnum):
     OCCUPANCY = 6
     LOGITS = 7
     COUNTERS = 8
+    EXTERNAL = 9
 
 
 REGION_BITS = 4
@@ -32,7 +33,14 @@ REGION_BITS = 4
 # Regions that READ and WRITE requests may access. The request RUN writes CONTROL.
 READABLE = frozenset(Region) - {Region.CONTROL}
 WRITABLE = frozenset(
-    {Region.DESCRIPTORS, Region.TABLES, Region.PARAMETERS, Region.WEIGHTS, Region.TRAINS}
+    {
+        Region.DESCRIPTORS,
+        Region.TABLES,
+        Region.PARAMETERS,
+        Region.WEIGHTS,
+        Region.TRAINS,
+        Region.EXTERNAL,
+    }
 )
 
 
@@ -117,12 +125,16 @@ class HostMap:
             Region.OCCUPANCY: (("bank", bank), ("row", c.feature_row_bits)),
             Region.LOGITS: (("bank", bank), ("row", c.logit_row_bits)),
             Region.COUNTERS: (("word", bits_for_count(COUNTER_WORDS)), ("layer", layer)),
+            # A host word is two words, the first one in the lower half.
+            Region.EXTERNAL: (("pair", max(0, c.external - 1)),),
         }[region]
 
     def size(self, region: Region) -> int:
         """Number of host addresses of a region, from its first address on. Some may select no
         memory, where a lower field (lane, bank, part) has unused values."""
         c = self.config
+        if region == Region.EXTERNAL and not c.external:
+            return 0
         *lower, (_, highest) = self.fields(region)
         count = {
             Region.DESCRIPTORS: c.layers,

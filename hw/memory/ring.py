@@ -5,13 +5,13 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from residuum.hw.host.port import HostPort
 from residuum.hw.isa.config import (
     CHUNK_ROWS,
     EXTERNAL_WORD_BITS,
     EngineConfig,
     bits_for_count,
 )
-from residuum.hw.isa.descriptors import EXTERNAL_BURST_BITS
 from residuum.hw.layouts import fill_layout
 from residuum.hw.logic import delayed
 
@@ -22,8 +22,8 @@ FILL_LATENCY = 4
 WORD_LATENCY = FILL_LATENCY + 2
 
 
-class ExternalPort(wiring.Signature):
-    """The external memory as the engine sees it.
+class RowsPort(wiring.Signature):
+    """The weight rows of an external memory.
 
     Members
     -------
@@ -36,14 +36,33 @@ class ExternalPort(wiring.Signature):
         before all of them have come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: EngineConfig):
         super().__init__(
             {
-                "reads": Out(stream.Signature(unsigned(EXTERNAL_BURST_BITS))),
+                "reads": Out(stream.Signature(unsigned(config.burst_bits))),
                 "valid": In(1),
                 "word": In(EXTERNAL_WORD_BITS),
                 "discard": Out(1),
             }
+        )
+
+
+class ExternalPort(wiring.Signature):
+    """An external memory, as the engine sees it.
+
+    Members
+    -------
+    rows : Out(RowsPort)
+    host : Out(HostPort)
+        Accesses of the host, with the address inside `Region.EXTERNAL`. An answer comes at any
+        time; the next access comes after it.
+    """
+
+    def __init__(self, config: EngineConfig):
+        members = dict(HostPort(config).members)
+        members["address"] = Out(max(1, config.external - 1))
+        super().__init__(
+            {"rows": Out(RowsPort(config)), "host": Out(wiring.Signature(members))}
         )
 
 
@@ -71,7 +90,7 @@ class WeightRing(wiring.Component):
         The row that takes the place of the second event's.
     valid : Out(1), word : Out(16)
         The words of the rows, for the first tile.
-    external : Out(ExternalPort)
+    external : Out(RowsPort)
     stall : Out(1)
         A group waits for its rows.
     """
@@ -84,13 +103,13 @@ class WeightRing(wiring.Component):
                 "begin": In(1),
                 "running": In(1),
                 "chunks": In(config.chunk_bits),
-                "burst": In(EXTERNAL_BURST_BITS),
+                "burst": In(config.burst_bits),
                 "released": In(1),
                 "hold": Out(1),
                 "fill": Out(fill_layout(config)),
                 "valid": Out(1),
                 "word": Out(EXTERNAL_WORD_BITS),
-                "external": Out(ExternalPort()),
+                "external": Out(RowsPort(config)),
                 "stall": Out(1),
             }
         )
@@ -135,7 +154,7 @@ class WeightRing(wiring.Component):
             m.d.sync += room.eq(c.weight_rows // CHUNK_ROWS)
 
     def _next_burst(self, m: Module, starting: Value, taken: Value) -> Signal:
-        burst = Signal(EXTERNAL_BURST_BITS, reset_less=True)
+        burst = Signal(self.config.burst_bits, reset_less=True)
         with m.If(starting):
             m.d.sync += burst.eq(self.burst)
         with m.Elif(taken):

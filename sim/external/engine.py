@@ -1,64 +1,70 @@
 """An engine with its external memory behind one host port, for simulation."""
 
 from pathlib import Path
-from typing import Any
 
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.engine import Engine
 from residuum.hw.host.port import HostPort
 from residuum.hw.isa.config import EXTERNAL_BURST_WORDS, EXTERNAL_WORD_BITS, EngineConfig
-from residuum.hw.isa.host_map import HostMap
-from residuum.hw.memory.sdram.layouts import WORDS, read_layout, write_layout
-from residuum.hw.memory.sdram.parts import SLOWEST, Part
+from residuum.hw.memory.ring import ExternalPort
+from residuum.hw.memory.sdram.external import ExternalMemory
+from residuum.hw.memory.sdram.layouts import WORDS, read_layout
+from residuum.hw.memory.sdram.parts import SLOWEST, Part, Timing
 from residuum.hw.memory.sdram.reader import WeightReader
+from residuum.sim.sdram.chip import Chip
+from residuum.sim.sdram.rules import Rule
 
+# The fastest clock of the slowest parts, in whole MHz.
+CLOCK_HZ = 142_000_000
 STORAGE = Path(__file__).parents[1] / "sdram" / "storage.sv"
-# Of a word of the memory.
-ADDRESS_BITS = 23
 
 
 class PausingMemory(wiring.Component):
-    """A memory that answers reads late, and pauses between bursts for a random number of cycles, 0
-    to ``longest_pause`` (a power of two less 1). Members as of `Controller`."""
+    """A memory that pauses between bursts for a random number of cycles, 0 to ``longest_pause`` (a
+    power of two less 1). ``reads`` and ``words`` are those of `Controller`. Host writes are never
+    delayed; the host cannot read."""
 
-    def __init__(self, part: Part, *, longest_pause: int):
+    def __init__(self, config: EngineConfig, *, longest_pause: int):
+        self.config = config
         self.longest_pause = longest_pause
         super().__init__(
             {
-                "reads": In(stream.Signature(read_layout(part))),
-                "writes": In(stream.Signature(write_layout(part))),
+                "reads": In(stream.Signature(read_layout(SLOWEST))),
                 "words": Out(WORDS),
+                "host": In(ExternalPort(config).members["host"].signature),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        address, left = Signal(ADDRESS_BITS), Signal.like(self.reads.payload.count)
+        address, left = Signal(self.config.external), Signal.like(self.reads.payload.count)
         pause, valid, last = Signal(range(self.longest_pause + 1)), Signal(), Signal()
         random = Signal(16, init=1)
         m.d.sync += random.eq((random >> 1) ^ Mux(random[0], 0xB400, 0))
-        word = Signal(EXTERNAL_WORD_BITS)
-        write: Any = self.writes.payload
-        m.submodules.storage = Instance(
-            "sdram_storage",
-            p_ADDRESS_BITS=ADDRESS_BITS,
-            i_clk=ClockSignal("sync"),
-            i_write=self.writes.valid,
-            i_write_address=write.address.as_value()[: ADDRESS_BITS],
-            i_write_data=write.data,
-            i_read_address=address,
-            o_read_data=word,
-        )
+        # One memory for the lower halves of host words, and one for the upper halves.
+        halves = [Signal(EXTERNAL_WORD_BITS, name=f"half_{index}") for index in range(2)]
+        for index, half in enumerate(halves):
+            m.submodules[f"storage_{index}"] = Instance(
+                "sdram_storage",
+                p_ADDRESS_BITS=self.config.external - 1,
+                i_clk=ClockSignal("sync"),
+                i_write=self.host.write,
+                i_write_address=self.host.address,
+                i_write_data=self.host.write_data.word_select(index, EXTERNAL_WORD_BITS),
+                i_read_address=address[1:],
+                o_read_data=half,
+            )
+        upper = Signal()
+        m.d.sync += upper.eq(address[0])
         within = address[: (EXTERNAL_BURST_WORDS - 1).bit_length()]
         burst_over = within == EXTERNAL_BURST_WORDS - 1
         m.d.comb += [
-            self.writes.ready.eq(1),
             self.reads.ready.eq(left == 0),
             self.words.valid.eq(valid),
-            self.words.payload.data.eq(word),
+            self.words.payload.data.eq(Mux(upper, *reversed(halves))),
             self.words.payload.last.eq(last),
         ]
         m.d.sync += [
@@ -80,16 +86,8 @@ class PausingMemory(wiring.Component):
         return m
 
 
-def external_address(config: EngineConfig, address: int = 0) -> int:
-    """The host address of a word of the external memory of an `ExternalEngine`."""
-    return address | 1 << max(HostMap(config).address_bits, ADDRESS_BITS)
-
-
 class ExternalEngine(wiring.Component):
-    """An engine and its external memory.
-
-    Host words written to `external_address` go to the external memory, 16 bits each. The other
-    members are those of the engine.
+    """An engine and its external memory. The members are those of the engine.
 
     Parameters
     ----------
@@ -101,12 +99,10 @@ class ExternalEngine(wiring.Component):
     def __init__(self, config: EngineConfig, *, longest_pause: int = 0):
         self.config = config
         self.engine = Engine(config)
-        self.memory = PausingMemory(SLOWEST, longest_pause=longest_pause)
+        self.memory = PausingMemory(config, longest_pause=longest_pause)
         self.reader = WeightReader(config, SLOWEST)
-        members = dict(HostPort(config).members)
-        members["address"] = Out(external_address(config).bit_length())
         super().__init__(
-            {"host": In(wiring.Signature(members)), "busy": Out(1), "best": Out(config.class_bits)}
+            {"host": In(HostPort(config)), "busy": Out(1), "best": Out(config.class_bits)}
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
@@ -114,22 +110,52 @@ class ExternalEngine(wiring.Component):
         m.submodules.engine = engine = self.engine
         m.submodules.memory = memory = self.memory
         m.submodules.reader = reader = self.reader
-        wiring.connect(m, engine.external, reader.external)
+        wiring.connect(m, engine.external.rows, reader.rows)
         wiring.connect(m, reader.reads, memory.reads)
         wiring.connect(m, memory.words, reader.words)
-        host, write = self.host, memory.writes
-        outside = host.address[-1]
+        wiring.connect(m, engine.external.host, memory.host)
+        wiring.connect(m, wiring.flipped(self.host), engine.host)
+        m.d.comb += [self.busy.eq(engine.busy), self.best.eq(engine.best)]
+        return m
+
+
+class SdramEngine(wiring.Component):
+    """An engine with its SDRAM: controller and model of a chip. ``seen`` has the rules of the chip
+    that were broken; the other members are those of the engine. The host must not write faster than
+    the SDRAM takes words.
+
+    Parameters
+    ----------
+    config : EngineConfig
+    part : Part
+    clock_hz : int
+    """
+
+    def __init__(self, config: EngineConfig, *, part: Part = SLOWEST, clock_hz: int = CLOCK_HZ):
+        timing = Timing.of(part, clock_hz)
+        self.engine = Engine(config)
+        self.memory = ExternalMemory(config, part, timing)
+        self.chip = Chip(part, timing, verilog=True)
+        super().__init__(
+            {
+                "host": In(HostPort(config)),
+                "busy": Out(1),
+                "best": Out(config.class_bits),
+                "seen": Out(len(Rule)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.engine = engine = self.engine
+        m.submodules.memory = memory = self.memory
+        m.submodules.chip = chip = self.chip
+        wiring.connect(m, engine.external, memory.engine)
+        wiring.connect(m, memory.bus, chip.bus)
+        wiring.connect(m, wiring.flipped(self.host), engine.host)
         m.d.comb += [
-            engine.host.address.eq(host.address),
-            engine.host.write_data.eq(host.write_data),
-            engine.host.write.eq(host.write & ~outside),
-            engine.host.read.eq(host.read),
-            host.read_data.eq(engine.host.read_data),
-            host.read_valid.eq(engine.host.read_valid),
             self.busy.eq(engine.busy),
             self.best.eq(engine.best),
-            write.valid.eq(host.write & outside),
-            write.payload.address.as_value().eq(host.address),
-            write.payload.data.eq(host.write_data),
+            self.seen.eq(chip.seen),
         ]
         return m

@@ -435,6 +435,7 @@ class Simulation:
         log: Path | None = None,
         timeout: float | None = None,
         watch: Callable[[int], None] = lambda steps: None,
+        arguments: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Run the cocotb tests of a module; returns the values that they passed to `give`.
 
@@ -458,6 +459,8 @@ class Simulation:
         watch
             Called several times a second with the number of `count_step` calls so far. An exception
             from it ends the simulation and is passed on.
+        arguments
+            For the simulation, such as "+sdram=FILE".
 
         Raises
         ------
@@ -466,7 +469,9 @@ class Simulation:
         """
         with scratch_folder() as folder:
             _store(folder / "in", parameters or {})
-            reason = self._execute(test_module, folder, testcase, seed, timeout, watch)
+            reason = self._execute(
+                test_module, folder, testcase, seed, timeout, watch, arguments
+            )
             if reason is not None:
                 _complain_if_full(folder)
                 kept = _keep_log(folder / "run.log", f"run-{self.name}", log)
@@ -486,10 +491,11 @@ class Simulation:
         seed: int | None,
         timeout: float | None,
         watch: Callable[[int], None],
+        arguments: Sequence[str],
     ) -> str | None:
         """Run the executable; returns the reason of a failure, or None."""
         results, steps = folder / "results.xml", folder / "steps"
-        command = [str(self.folder.resolve() / "simulation")]
+        command = [str(self.folder.resolve() / "simulation"), *arguments]
         environment = _cocotb_environment(test_module, folder, testcase, seed)
         with self._record() as waves:
             if waves is not None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from residuum.hw.isa.host_map import COUNTER_WORDS, Control, HostMap, Region
-from residuum.sim.external.engine import external_address
 from residuum.sim.verilator.bulk import Bulk
 from residuum.sw.compiler.exact import engine_code
 from residuum.sw.compiler.program import Program
@@ -43,11 +42,12 @@ class EngineDriver:
         self.program = program
         self.host_map = HostMap(program.config)
 
-    async def load(self) -> None:
-        """Write descriptors, tables, parameters and weights."""
-        if len(self.program.external):
-            words = self.program.external.astype(np.uint32)
-            self.bulk.queue_write(external_address(self.program.config), words)
+    async def load(self, *, external: bool = True) -> None:
+        """Write descriptors, tables, parameters and weights, those of the ``external`` memory
+        too."""
+        if external and len(self.program.external):
+            words = self.program.external.view("<u4")
+            self.bulk.queue_write(self.host_map.address(Region.EXTERNAL), words)
         await self.bulk.write_scattered(self.program.addresses, self.program.words)
 
     def queue_image(self, image: np.ndarray) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from residuum.hw.engine import Engine
 from residuum.hw.isa.config import EngineConfig
-from residuum.sim.external.engine import STORAGE, ExternalEngine
+from residuum.sim.external.engine import STORAGE, ExternalEngine, SdramEngine
 from residuum.sim.verilator.build import Simulation, build, scratch_folder
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
@@ -33,15 +34,23 @@ class Case:
 
 
 def build_engine(
-    config: EngineConfig, *, waves: bool = False, longest_pause: int = 0
+    config: EngineConfig, *, waves: bool = False, pauses: int | None = None
 ) -> Simulation:
-    """Build the simulation of an engine, or return the cached build; with an external memory that
-    pauses (`ExternalEngine`), if the engine has one."""
+    """Build the simulation of an engine, or return the cached build; with its SDRAM, if it has one,
+    or instead with a memory that ``pauses`` (`ExternalEngine`)."""
     if config.external:
-        engine = ExternalEngine(config, longest_pause=longest_pause)
+        engine: Any = SdramEngine(config)
+        if pauses is not None:
+            engine = ExternalEngine(config, longest_pause=pauses)
         name = f"engine-{config.lanes}-external"
         return build(engine, name=name, bulk=True, waves=waves, verilog=[STORAGE])
     return build(Engine(config), name=f"engine-{config.lanes}", bulk=True, waves=waves)
+
+
+def write_words(path: Path, words: np.ndarray) -> None:
+    """Write words of 16 bits to a file from which a simulated SDRAM is filled."""
+    text = words.astype(">u2").tobytes().hex("\n", 2)
+    path.write_text(f"{text}\n")
 
 
 def run_engine(
@@ -50,6 +59,7 @@ def run_engine(
     *,
     simulation: Simulation | None = None,
     reporter: Reporter = SILENT,
+    external: Path | None = None,
 ) -> list[EngineTrace]:
     """Classify the images of all cases in one simulation, without a reset between them.
 
@@ -57,6 +67,8 @@ def run_engine(
     ----------
     simulation
         Simulation of an engine with this configuration; None builds it.
+    external
+        The words of the SDRAM, as a file (`write_words`), instead of writes by the host.
 
     Raises
     ------
@@ -70,6 +82,7 @@ def run_engine(
         reporter.task("images on the engine", total=images, unit="images") as task,
     ):
         parameters: dict[str, Any] = {"config": dataclasses.asdict(config), "cases": []}
+        parameters["write_external"] = external is None
         for index, case in enumerate(cases):
             path = scratch / f"{index}.npz"
             case.network.save(path)
@@ -80,6 +93,7 @@ def run_engine(
             "residuum.sim.verilator.engine_bench",
             parameters=parameters,
             watch=lambda steps: task.update(done=steps),
+            arguments=[f"+sdram={external}"] if external else [],
         )
     named: list[dict[str, np.ndarray]] = [{} for _ in cases]
     for name, values in given.items():

@@ -25,11 +25,12 @@ async def classify(dut):  # type: ignore[no-untyped-def]
         network = IntegerNetwork.load(case["network"])
         steps = case["steps"]
         driver = EngineDriver(bulk, compile_network(network, config, **steps))
-        await driver.load()
+        await driver.load(external=given["write_external"])
         traces: list[EngineTrace] = []
         for image in given[f"{index}_images"]:
             traces.append(await driver.classify(image, **steps))
             count_step()
         for name, values in EngineTrace.stack(traces).to_arrays().items():
             results[f"{index}_{name}"] = values
+    assert not hasattr(dut, "seen") or dut.seen.value == 0, "a rule of the SDRAM was broken"
     give(**results)

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.memory.ring import ExternalPort
+from residuum.hw.memory.ring import RowsPort
 from residuum.hw.memory.sdram.layouts import WORDS, read_layout
 from residuum.hw.memory.sdram.parts import Part
 
@@ -19,10 +19,12 @@ class WeightReader(wiring.Component):
 
     Members
     -------
-    external : In(ExternalPort)
+    rows : In(RowsPort)
         Of the engine.
     reads : Out(stream of read_layout), words : In(WORDS)
         Of the controller.
+    hold : In(1)
+        The controller has another user.
     busy : Out(1)
         Words are still to come.
     """
@@ -31,32 +33,33 @@ class WeightReader(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "external": In(ExternalPort()),
+                "rows": In(RowsPort(config)),
                 "reads": Out(stream.Signature(read_layout(part))),
                 "words": In(WORDS),
+                "hold": In(1),
                 "busy": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        external = self.external
+        rows = self.rows
         under_way = Signal(range(MAX_READS + 1))
         dropping, may_ask = Signal(), Signal()
         asked = self.reads.valid & self.reads.ready
         ended = self.words.valid & self.words.payload.last
         m.d.sync += [
             under_way.eq(under_way + asked - ended),
-            dropping.eq((dropping | external.discard) & self.busy),
+            dropping.eq((dropping | rows.discard) & self.busy),
         ]
         m.d.comb += [
-            may_ask.eq(~dropping & (under_way != MAX_READS)),
-            self.reads.valid.eq(external.reads.valid & may_ask),
-            external.reads.ready.eq(self.reads.ready & may_ask),
-            self.reads.payload.first.eq(external.reads.payload),
+            may_ask.eq(~dropping & ~self.hold & (under_way != MAX_READS)),
+            self.reads.valid.eq(rows.reads.valid & may_ask),
+            rows.reads.ready.eq(self.reads.ready & may_ask),
+            self.reads.payload.first.eq(rows.reads.payload),
             self.reads.payload.count.eq(self.config.row_words),
-            external.valid.eq(self.words.valid & ~dropping),
-            external.word.eq(self.words.payload.data),
+            rows.valid.eq(self.words.valid & ~dropping),
+            rows.word.eq(self.words.payload.data),
             self.busy.eq(under_way != 0),
         ]
         return m
