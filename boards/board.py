@@ -101,9 +101,15 @@ class Board:
 
     @property
     def presets(self) -> tuple[str, ...]:
-        """Names of all engines for the board's size of device, its own first."""
+        """Names of all engines for the board's size of device, its own first; those with an
+        external memory only where the board has an SDRAM."""
         size = self.preset.partition("-")[0]
-        others = (name for name in PRESETS if name.partition("-")[0] == size)
+        sdram = ("sdram", 0) in self._example.resources
+        others = (
+            name
+            for name, config in PRESETS.items()
+            if name.partition("-")[0] == size and (sdram or not config.external)
+        )
         return tuple(dict.fromkeys((self.preset, *others)))
 
     def uart_pins(self) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Engine and host link: everything between two streams of bytes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
@@ -10,6 +11,7 @@ from residuum.hw.engine import Engine
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.protocol import Identity
 from residuum.hw.link.link import HostLink
+from residuum.hw.memory.ring import ExternalPort
 
 
 class Accelerator(wiring.Component):
@@ -39,6 +41,8 @@ class Accelerator(wiring.Component):
         The last frame was dropped or refused.
     best : Out
         The class of the last run.
+    external : Out(ExternalPort), hold : In(1)
+        The external memory, if the engine has one; see `ExternalMemory`.
     """
 
     def __init__(
@@ -52,17 +56,18 @@ class Accelerator(wiring.Component):
     ):
         self.identity = Identity(config=config, clock_hz=clock_hz, digest=digest, name=name)
         self.program = program
-        super().__init__(
-            {
-                "rx": In(stream.Signature(8)),
-                "rx_damaged": In(1),
-                "reset": In(1),
-                "tx": Out(stream.Signature(8)),
-                "busy": Out(1),
-                "error": Out(1),
-                "best": Out(config.class_bits),
-            }
-        )
+        ports: dict[str, Any] = {
+            "rx": In(stream.Signature(8)),
+            "rx_damaged": In(1),
+            "reset": In(1),
+            "tx": Out(stream.Signature(8)),
+            "busy": Out(1),
+            "error": Out(1),
+            "best": Out(config.class_bits),
+        }
+        if config.external:
+            ports |= {"external": Out(ExternalPort(config)), "hold": In(1)}
+        super().__init__(ports)
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -82,4 +87,7 @@ class Accelerator(wiring.Component):
             self.error.eq(link.error),
             self.best.eq(engine.best),
         ]
+        if self.identity.config.external:
+            wiring.connect(m, engine.external, wiring.flipped(self.external))
+            m.d.comb += link.hold.eq(self.hold)
         return m

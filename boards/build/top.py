@@ -12,6 +12,9 @@ from residuum.boards.build.pll import Pll, PllDividers
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.link.uart import Uart
+from residuum.hw.memory.sdram.external import ExternalMemory
+from residuum.hw.memory.sdram.parts import SLOWEST, Timing
+from residuum.hw.memory.sdram.pins import ChipClock, Pins
 
 # The LEDs are updated every 2**LOOK_BITS cycles, 28 ms at 150 MHz, so that a run of a few
 # microseconds is visible. The alive LED toggles at every 16th update.
@@ -151,4 +154,22 @@ class BoardTop(Elaboratable):
             leds.error.eq(accelerator.error),
             leds.best.eq(accelerator.best),
         ]
+        if self.config.external:
+            self._add_memory(m, platform, accelerator, reset, clock_hz)
         return m
+
+    def _add_memory(
+        self, m: Module, platform: Any, accelerator: Accelerator, reset: Signal, clock_hz: int
+    ) -> None:
+        """The SDRAM. Its clock rises in the middle of a cycle, so its words come a cycle later."""
+        ports = platform.request("sdram", dir="-")
+        timing = Timing.of(SLOWEST, clock_hz)
+        m.submodules.chip_clock = ChipClock(ports.clk)
+        m.submodules.pins = pins = Pins(ports)
+        memory = ExternalMemory(
+            self.config, SLOWEST, timing, round_trip=Pins.round_trip(timing, late=1)
+        )
+        m.submodules.memory = ResetInserter(reset)(memory)
+        wiring.connect(m, accelerator.external, memory.engine)
+        wiring.connect(m, memory.bus, pins.bus)
+        m.d.comb += accelerator.hold.eq(memory.hold)

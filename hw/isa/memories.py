@@ -34,11 +34,19 @@ def ebr_count(*, width: int, depth: int, dual: bool = False) -> int:
     return -(-depth // words) * -(-width // bits)
 
 
+def train_memories(config: EngineConfig) -> tuple[int, ...]:
+    """Widths of the memories of a bank's trains: one of trains with their mask bits, or two where
+    they take fewer DP16KD."""
+    depth = config.feature_rows * config.bank_slots
+    ways = (config.steps + 1,), (config.steps, 1)
+    return min(ways, key=lambda widths: sum(ebr_count(width=w, depth=depth) for w in widths))
+
+
 def block_memories(config: EngineConfig) -> dict[str, int]:
     """DP16KD of a whole design, by what they hold; each tile has its own weights, trains,
     occupancies, parameters and logits."""
+    depth = config.feature_rows * config.bank_slots
     of_a_tile = {
-        "trains": (config.steps + 1, config.feature_rows * config.bank_slots),
         "occupancies": (config.bank_slots + 1, config.feature_rows),
         "parameters": (2 * config.potential_bits, max(2, config.parameter_rows)),
     }
@@ -56,8 +64,10 @@ def block_memories(config: EngineConfig) -> dict[str, int]:
         depth=max(2, config.weight_rows),
         dual=config.event_width == 2,
     )
+    trains = sum(ebr_count(width=width, depth=depth) for width in train_memories(config))
     return {
         "weights": config.tiles * weights,
+        "trains": config.tiles * trains,
         **{
             what: config.tiles * ebr_count(width=width, depth=depth)
             for what, (width, depth) in of_a_tile.items()

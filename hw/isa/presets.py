@@ -47,6 +47,19 @@ PRESETS: Mapping[str, EngineConfig] = {
     "85f-4bit": EngineConfig(
         weight_bits=4, accumulator_bits=14, weight_rows=8192, feature_rows=1536, **_WIDE
     ),
+    # For networks with weights in an SDRAM, numbers of 4 bits: a group of 64 output channels may read
+    # 910 input channels with a kernel of 3x3.
+    "85f-sdram": EngineConfig(
+        steps=4,
+        weight_bits=4,
+        accumulator_bits=16,
+        potential_bits=22,
+        weight_rows=8192,
+        feature_rows=2048,
+        parameter_rows=1152,
+        external=24,
+        **(_WIDE | _FEW),
+    ),
     # For a ResNet-20 with wider weights: the three maps of 16 channels that a residual block needs
     # at a time take 768 rows, if they are packed, and the weights 4,448 rows of 64 lanes.
     "85f-5bit": EngineConfig(
@@ -64,6 +77,7 @@ PRESETS: Mapping[str, EngineConfig] = {
 CLOCKS: Mapping[str, float] = {
     **dict.fromkeys(("12f", "12f-4bit"), 140.0),
     **dict.fromkeys(("25f", "45f", "85f", "85f-4bit"), 125.0),
+    "85f-sdram": 133.0,
     **dict.fromkeys(("85f-5bit", "85f-6bit", "85f-8bit"), 120.0),
 }
 

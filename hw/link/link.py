@@ -62,6 +62,8 @@ class HostLink(wiring.Component):
         The wire. ``rx`` is always ready; ``rx_damaged`` is high where a byte was lost or wrong.
     host : Out(HostPort), engine_busy : In(1), engine_reset : Out(1)
         The engine. ``engine_reset`` comes from a register.
+    hold : In(1)
+        Up to 12 more writes to the external memory, then none.
     busy : Out(1)
         A request is being checked, executed or answered, or waits. When low, nothing changes until
         ``rx`` brings another byte.
@@ -87,6 +89,7 @@ class HostLink(wiring.Component):
                 "host": Out(HostPort(identity.config)),
                 "engine_busy": In(1),
                 "engine_reset": Out(1),
+                "hold": In(1),
                 "busy": Out(1),
                 "error": Out(1),
             }
@@ -331,6 +334,8 @@ class HostLink(wiring.Component):
         when the steps of its run are written."""
         now, request, runs = r.execution, r.execution.request, r.runs
         of_run = Signal(name="_of_run")
+        held = Signal(name="_held")
+        m.d.sync += held.eq(self.hold)
         with m.State("EXECUTE"):
             m.d.sync += of_run.eq(0)
             m.d.comb += [
@@ -352,7 +357,10 @@ class HostLink(wiring.Component):
                     with m.Case(Command.RESET):
                         m.d.sync += [self.engine_reset.eq(1), now.running.eq(0)]
         with m.State("WRITE"):
-            m.d.comb += [r.writer.issue.eq(~r.count.through), r.count.next.eq(~r.count.through)]
+            more = ~r.count.through
+            if self.identity.config.external:
+                more &= ~held
+            m.d.comb += [r.writer.issue.eq(more), r.count.next.eq(more)]
             with m.If(r.writer.written):
                 m.d.sync += r.cursor.to_head.eq(1)
                 m.next = "REPLY"

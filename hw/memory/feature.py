@@ -1,10 +1,13 @@
 """Feature memory: the spike trains of all neurons, and which neurons have a spike."""
 
+from itertools import islice
+
 from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.memories import train_memories
 from residuum.hw.layouts import write_layout
 from residuum.hw.memory.block import BlockMemory
 
@@ -37,12 +40,14 @@ class FeatureBank(wiring.Component):
         m = Module()
         c = self.config
         ecp5 = c.memory == "ecp5"
-        m.submodules.trains = trains = BlockMemory(
-            width=c.steps + 1,
-            depth=c.feature_rows * c.bank_slots,
-            registered=True,
-            ecp5=ecp5,
-        )
+        trains = [
+            BlockMemory(
+                width=width, depth=c.feature_rows * c.bank_slots, registered=True, ecp5=ecp5
+            )
+            for width in train_memories(c)
+        ]
+        for name, memory in zip(("trains", "masks"), trains, strict=False):
+            m.submodules[name] = memory
         m.submodules.occupancies = occupancies = BlockMemory(
             width=c.bank_slots + 1, depth=c.feature_rows, ecp5=ecp5
         )
@@ -87,15 +92,19 @@ class FeatureBank(wiring.Component):
             train_address.eq(self.train_address),
         ]
         m.d.comb += [
-            trains.write_enable.eq(valid & ~write.empty),
-            trains.write_address.eq(Cat(write.lane, write.row)),
-            trains.write_data.eq(write.train),
             occupancies.write_enable.eq(row_done),
             occupancies.write_address.eq(row),
             occupancies.write_data.eq(row_occupancy),
             occupancies.read_address.eq(occupancy_row),
             self.occupancy.eq(occupancies.read_data),
-            trains.read_address.eq(train_address),
-            self.train.eq(trains.read_data),
+            self.train.eq(Cat(memory.read_data for memory in trains)),
         ]
+        bits = iter(write.train)
+        for memory in trains:
+            m.d.comb += [
+                memory.write_enable.eq(valid & ~write.empty),
+                memory.write_address.eq(Cat(write.lane, write.row)),
+                memory.write_data.eq(Cat(islice(bits, memory.width))),
+                memory.read_address.eq(train_address),
+            ]
         return m

@@ -31,6 +31,8 @@ class MapPlan:
         P, neurons per row.
     passes
         Copies of the map that hold different bit-planes; 1 for all but images with S < 8.
+    full
+        Windows without events do not share a result.
     row
         First row.
     empty_row
@@ -40,6 +42,7 @@ class MapPlan:
     shape: Shape
     lanes: int
     passes: int = 1
+    full: bool = False
     row: int = 0
     empty_row: int | None = None
 
@@ -200,7 +203,8 @@ def skips_empty(network: IntegerNetwork, index: int, plans: Mapping[int, Plan]) 
 
     Only where there are several, each has a row of its own, and no maximum is taken over them.
     """
-    if index == INPUT or not isinstance(plans.get(index), MapPlan):
+    plan = plans.get(index)
+    if index == INPUT or not isinstance(plan, MapPlan) or plan.full:
         return False
     layer, (_, height, width) = network.layers[index], neuron_shapes(network)[index]
     return layer.max_pool is None and height * width > 1
@@ -240,7 +244,8 @@ def place_maps(
 
     Those ``packed`` are packed in any case; others only where they would not fit otherwise, because
     a packed map has no shared result of windows without events. Those in use while the memory is
-    fullest come first, the largest saving first.
+    fullest come first, the largest saving first. If the rows of all shared results are too many,
+    there are none.
     """
     plans: dict[int, Plan] = {INPUT: plan_input(network, config)}
     for index, shape in enumerate(network.shapes[:-1]):
@@ -259,6 +264,11 @@ def place_maps(
         chosen = max(busy, key=lambda number: plans[number].rows - smaller[number].rows)
         plans[chosen] = smaller.pop(chosen)
         placement = _place(network, plans, config)
+    if placement.rows > config.feature_rows:
+        full = {n: replace(p, full=True) for n, p in plans.items() if isinstance(p, MapPlan)}
+        least = _place(network, plans | full, config)
+        if least.rows <= config.feature_rows:
+            return least
     return placement
 
 

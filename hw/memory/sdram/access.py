@@ -14,7 +14,7 @@ from residuum.hw.memory.sdram.parts import BURST, WIDTH, Part
 from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue
 
 # Writes that may still come after ``hold``.
-LATE_WRITES = 8
+LATE_WRITES = 12
 
 
 class SdramAccess(wiring.Component):
@@ -28,6 +28,8 @@ class SdramAccess(wiring.Component):
         Of the controller.
     waiting : Out(1)
         A read waits or is under way: the words are for it.
+    busy : Out(1)
+        So does a read or a write.
     free : In(1)
         Nobody else reads.
     """
@@ -43,6 +45,7 @@ class SdramAccess(wiring.Component):
                 "writes": Out(stream.Signature(write_layout(part))),
                 "words": In(WORDS),
                 "waiting": Out(1),
+                "busy": Out(1),
                 "free": In(1),
             }
         )
@@ -68,6 +71,7 @@ class SdramAccess(wiring.Component):
             upper.eq(upper ^ taken),
             self.hold.eq(level >= QUEUE_DEPTH - LATE_WRITES),
         ]
+        m.d.comb += self.busy.eq(self.waiting | (level != 0))
         self._read(m, empty=level == 0)
         return m
 

@@ -56,7 +56,7 @@ class ExternalMemory(wiring.Component):
         wiring.connect(m, controller.bus, wiring.flipped(self.bus))
         chosen = access.waiting
         m.d.comb += [
-            reader.hold.eq(chosen),
+            reader.hold.eq(access.busy),
             access.free.eq(~reader.busy),
             controller.reads.valid.eq(access.reads.valid | reader.reads.valid),
             controller.reads.payload.eq(
