@@ -419,12 +419,13 @@ class Engine(wiring.Component):
         else 0; None without such a memory."""
         if not self.config.external:
             return None
-        host = self.external.host
+        host, write, read = self.external.host, decoder.write, decoder.read
         m.d.comb += [
             host.address.eq(decoder.offset),
             host.write_data.eq(decoder.word(HOST_WORD_BITS)),
-            host.write.eq(decoder.write[Region.EXTERNAL]),
-            host.read.eq(decoder.read[Region.EXTERNAL]),
+            host.write.eq(write[Region.EXTERNAL] | write[Region.MEMORY_TEST]),
+            host.read.eq(read[Region.EXTERNAL] | read[Region.MEMORY_TEST]),
+            host.test.eq(write[Region.MEMORY_TEST] | read[Region.MEMORY_TEST]),
         ]
         answered = Signal()
         m.d.sync += answered.eq(host.read_valid)
@@ -436,7 +437,8 @@ class Engine(wiring.Component):
         """``read_valid`` with every answer, `read_latency` cycles after the read, but for the
         ``external`` memory."""
         read = Signal()
-        inside = [read for region, read in enumerate(decoder.read) if region != Region.EXTERNAL]
+        outside = (Region.EXTERNAL, Region.MEMORY_TEST)
+        inside = [read for region, read in enumerate(decoder.read) if region not in outside]
         m.d.comb += read.eq(Cat(inside).any())
         for stage in range(self.read_latency - 1):
             read_next = Signal(name=f"read_{stage}")

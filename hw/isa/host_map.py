@@ -26,6 +26,7 @@ class Region(enum.IntEnum):
     LOGITS = 7
     COUNTERS = 8
     EXTERNAL = 9
+    MEMORY_TEST = 10
 
 
 REGION_BITS = 4
@@ -40,6 +41,7 @@ WRITABLE = frozenset(
         Region.WEIGHTS,
         Region.TRAINS,
         Region.EXTERNAL,
+        Region.MEMORY_TEST,
     }
 )
 
@@ -51,6 +53,22 @@ class Control(enum.IntEnum):
     STEPS = 1  # write: tau in bits 7..0, T in bits 15..8, the `Correction` in bit 16
     STATUS = 2  # read: bit 0 busy, bit 1 the last RUN was refused (T = 0 or tau + T > S)
     CLASS = 3  # read: index of the largest logit of the last output layer
+
+
+class MemoryTest(enum.IntEnum):
+    """Words of `Region.MEMORY_TEST`. A write to RUN starts the tester; only RUN may be accessed
+    while it is busy."""
+
+    # write: bit 0 write the pattern, bit 1 read and compare, bits 4..2 the pattern; read: bit 0 busy
+    RUN = 0
+    SEED = 1  # of the random words, not 0
+    FIRST = 2  # first burst of 8 words
+    COUNT = 3  # number of bursts, not 0
+    ERRORS = 4  # read: number of wrong words
+    BAD_BITS = 5  # read: bits that were wrong in some word
+    FIRST_BAD = 6  # read: address of the first wrong word
+    WORDS = 7  # read: what it should be, and from bit 16 on what it was
+    CRC = 8  # read: CRC-32 of the words read, the lower byte of each first
 
 
 class Correction(enum.IntEnum):
@@ -127,13 +145,14 @@ class HostMap:
             Region.COUNTERS: (("word", bits_for_count(COUNTER_WORDS)), ("layer", layer)),
             # A host word is two words, the first one in the lower half.
             Region.EXTERNAL: (("pair", max(0, c.external - 1)),),
+            Region.MEMORY_TEST: (("word", bits_for_count(len(MemoryTest))),),
         }[region]
 
     def size(self, region: Region) -> int:
         """Number of host addresses of a region, from its first address on. Some may select no
         memory, where a lower field (lane, bank, part) has unused values."""
         c = self.config
-        if region == Region.EXTERNAL and not c.external:
+        if region in (Region.EXTERNAL, Region.MEMORY_TEST) and not c.external:
             return 0
         *lower, (_, highest) = self.fields(region)
         count = {

@@ -17,11 +17,12 @@ ONES = (1 << CRC_BITS) - 1
 POLYNOMIAL = 0xEDB88320  # reflected: bit 31 is that of x**0
 
 
-def _feedback(byte: int) -> int:
-    """The term that a byte, shifted out of the state, XORs into the rest of the state.
+def _feedback(value: int, count: int) -> int:
+    """The term that ``count`` bytes, shifted out of the state, XOR into the rest of the state.
     ``zlib.crc32`` starts from all ones and inverts its result; the constants cancel both, because
     the CRC is linear."""
-    return zlib.crc32(bytes([byte ^ 0xFF])) ^ ONES ^ ONES >> 8
+    ones = (1 << 8 * count) - 1
+    return zlib.crc32((value ^ ones).to_bytes(count, "little")) ^ ONES ^ ONES >> 8 * count
 
 
 # The state after a whole frame with its CRC (RFC 1952).
@@ -29,22 +30,29 @@ RESIDUE = zlib.crc32(zlib.crc32(b"").to_bytes(4, "little")) ^ ONES
 
 
 class Crc32(wiring.Component):
-    """Members
+    """Parameters
+    ----------
+    bytes_at_once : int
+        1 or 2.
+
+    Members
     -------
     clear : In(1)
-        Reset the state; a byte of the same cycle is not taken.
-    byte : In(8), valid : In(1)
+        Reset the state; data of the same cycle are not taken.
+    data : In(8 or 16), valid : In(1)
+        A byte; of two, the lower one comes first.
     crc : Out(32)
         The CRC of the bytes of earlier cycles.
     match : Out(1)
         The last four of these bytes are the CRC of the bytes before them, lowest byte first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, bytes_at_once: int = 1):
+        self.bytes_at_once = bytes_at_once
         super().__init__(
             {
                 "clear": In(1),
-                "byte": In(8),
+                "data": In(8 * bytes_at_once),
                 "valid": In(1),
                 "crc": Out(CRC_BITS),
                 "match": Out(1),
@@ -54,17 +62,21 @@ class Crc32(wiring.Component):
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         state = Signal(CRC_BITS, init=ONES)
-        out = Signal(8)
+        count = self.bytes_at_once
+        bits = 8 * count
+        out = Signal(bits)
         m.d.comb += [
-            out.eq(state[:8] ^ self.byte),
+            out.eq(state[:bits] ^ self.data),
             self.crc.eq(~state),
             self.match.eq(state == RESIDUE),
         ]
         with m.If(self.valid):
             for index in range(CRC_BITS):
-                terms = [out[bit] for bit in range(8) if _feedback(1 << bit) >> index & 1]
-                if index < CRC_BITS - 8:
-                    terms.append(state[index + 8])
+                terms = [
+                    out[bit] for bit in range(bits) if _feedback(1 << bit, count) >> index & 1
+                ]
+                if index < CRC_BITS - bits:
+                    terms.append(state[index + bits])
                 m.d.sync += state[index].eq(reduce(xor, terms))
         with m.If(self.clear):
             m.d.sync += state.eq(ONES)

@@ -62,7 +62,7 @@ class FrameReceiver(wiring.Component):
         wiring.connect(m, wiring.flipped(self.rx), decoder.coded)
         m.d.comb += [
             decoder.coded_damaged.eq(self.rx_damaged),
-            crc.byte.eq(decoder.byte),
+            crc.data.eq(decoder.byte),
             crc.valid.eq(decoder.valid),
             crc.clear.eq(decoder.end),
         ]

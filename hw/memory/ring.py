@@ -54,13 +54,13 @@ class ExternalPort(wiring.Signature):
     -------
     rows : Out(RowsPort)
     host : Out(HostPort)
-        Accesses of the host, with the address inside `Region.EXTERNAL`. An answer comes at any
-        time; the next access comes after it.
+        Accesses of the host, with the address inside `Region.EXTERNAL`, or with ``test`` inside
+        `Region.MEMORY_TEST`. An answer comes at any time; the next access comes after it.
     """
 
     def __init__(self, config: EngineConfig):
         members = dict(HostPort(config).members)
-        members["address"] = Out(max(1, config.external - 1))
+        members |= {"address": Out(max(1, config.external - 1)), "test": Out(1)}
         super().__init__(
             {"rows": Out(RowsPort(config)), "host": Out(wiring.Signature(members))}
         )

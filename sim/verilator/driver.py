@@ -14,7 +14,7 @@ from residuum.sw.network.corrections import check_correction
 from residuum.sw.trace.engine_trace import EngineTrace
 
 # In cycles, far more than any network needs; a longer run counts as hung.
-RUN_TIMEOUT = 2_000_000
+RUN_TIMEOUT = 20_000_000
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,20 @@ from tests.hw.simulation import simulate
 from tests.hw.streams import wait
 
 
-def crcs(data: bytes, *, pause: int = 0, before: bytes = b"") -> list[tuple[int, int]]:
-    """(CRC, match) before each byte and after the last; before that, other bytes and a clear."""
-    dut = Crc32()
+def crcs(
+    data: bytes, *, pause: int = 0, before: bytes = b"", at_once: int = 1
+) -> list[tuple[int, int]]:
+    """(CRC, match) before each byte (or pair) and after the last; before that, others and a
+    clear."""
+    dut = Crc32(bytes_at_once=at_once)
     seen = []
 
     async def testbench(ctx):
         async def give(some: bytes) -> None:
-            for byte in some:
+            for first in range(0, len(some), at_once):
                 await wait(ctx, pause)
                 seen.append((ctx.get(dut.crc), ctx.get(dut.match)))
-                ctx.set(dut.byte, byte)
+                ctx.set(dut.data, int.from_bytes(some[first : first + at_once], "little"))
                 ctx.set(dut.valid, 1)
                 await ctx.tick()
                 ctx.set(dut.valid, 0)
@@ -49,6 +52,13 @@ def test_published_values():
 def test_equals_zlib_behind_every_byte(data, before, pause):
     seen = [crc for crc, _ in crcs(data, pause=pause, before=before)]
     assert seen == [zlib.crc32(data[:size]) for size in range(len(data) + 1)]
+
+
+@settings(max_examples=30)
+@given(st.binary(max_size=20).map(lambda data: 2 * data), st.integers(0, 2))
+def test_two_bytes_at_once(data, pause):
+    seen = [crc for crc, _ in crcs(data, pause=pause, before=b"ab", at_once=2)]
+    assert seen == [zlib.crc32(data[:size]) for size in range(0, len(data) + 1, 2)]
 
 
 @settings(max_examples=30)

@@ -30,8 +30,6 @@ class SdramAccess(wiring.Component):
         A read waits or is under way: the words are for it.
     busy : Out(1)
         So does a read or a write.
-    free : In(1)
-        Nobody else reads.
     """
 
     def __init__(self, config: EngineConfig, part: Part):
@@ -46,7 +44,6 @@ class SdramAccess(wiring.Component):
                 "words": In(WORDS),
                 "waiting": Out(1),
                 "busy": Out(1),
-                "free": In(1),
             }
         )
 
@@ -54,12 +51,13 @@ class SdramAccess(wiring.Component):
         m = Module()
         host = self.host
         m.submodules.queue = queue = Queue(len(host.address) + HOST_WORD_BITS)
+        write_here = host.write & ~host.test
         level, upper = Signal(range(QUEUE_DEPTH + 1)), Signal()
         write: Any = self.writes.payload
         word, address = queue.data[:HOST_WORD_BITS], queue.data[HOST_WORD_BITS:]
         taken = self.writes.valid & self.writes.ready
         m.d.comb += [
-            queue.write.eq(host.write),
+            queue.write.eq(write_here),
             queue.write_data.eq(Cat(host.write_data, host.address)),
             queue.take.eq(taken & upper),
             self.writes.valid.eq(queue.valid),
@@ -67,7 +65,7 @@ class SdramAccess(wiring.Component):
             write.data.eq(word.word_select(upper, WIDTH)),
         ]
         m.d.sync += [
-            level.eq(level + host.write - (taken & upper)),
+            level.eq(level + write_here - (taken & upper)),
             upper.eq(upper ^ taken),
             self.hold.eq(level >= QUEUE_DEPTH - LATE_WRITES),
         ]
@@ -77,17 +75,17 @@ class SdramAccess(wiring.Component):
 
     def _read(self, m: Module, *, empty: Any) -> None:
         """Reads the burst with both words."""
-        host, valid = self.host, self.words.valid & self.waiting
+        host, valid = self.host, self.words.valid
         pair = Signal(range(BURST // 2))
         first = Signal(len(host.address) - len(pair))
         count = Signal(range(BURST))
         asked = Signal()
         m.d.comb += [
-            self.reads.valid.eq(self.waiting & ~asked & empty & self.free),
+            self.reads.valid.eq(self.waiting & ~asked & empty),
             self.reads.payload.first.eq(first),
             self.reads.payload.count.eq(1),
         ]
-        with m.If(host.read):
+        with m.If(host.read & ~host.test):
             m.d.sync += [Cat(pair, first).eq(host.address), self.waiting.eq(1), count.eq(0)]
         with m.If(self.reads.valid & self.reads.ready):
             m.d.sync += asked.eq(1)

@@ -1,6 +1,8 @@
 """An SDRAM as the external memory of an engine."""
 
-from amaranth.hdl import Elaboratable, Module, Mux
+from typing import Any
+
+from amaranth.hdl import Elaboratable, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,10 +13,12 @@ from residuum.hw.memory.sdram.bus import SdramBus
 from residuum.hw.memory.sdram.controller import Controller
 from residuum.hw.memory.sdram.parts import Part, Timing
 from residuum.hw.memory.sdram.reader import WeightReader
+from residuum.hw.memory.sdram.registers import TesterRegisters
 
 
 class ExternalMemory(wiring.Component):
-    """Controller, weight rows and host accesses. A reset of the engine must not reset it.
+    """Controller, weight rows, host accesses and memory tester, one of them at a time. A reset of
+    the engine must not reset it.
 
     Parameters
     ----------
@@ -41,6 +45,7 @@ class ExternalMemory(wiring.Component):
         self.controller = Controller(part, timing, round_trip=round_trip)
         self.reader = WeightReader(config, part)
         self.access = SdramAccess(config, part)
+        self.registers = TesterRegisters(config, part)
         super().__init__(
             {"engine": In(ExternalPort(config)), "hold": Out(1), "bus": Out(SdramBus())}
         )
@@ -50,25 +55,58 @@ class ExternalMemory(wiring.Component):
         m.submodules.controller = controller = self.controller
         m.submodules.reader = reader = self.reader
         m.submodules.access = access = self.access
+        m.submodules.registers = registers = self.registers
+        m.submodules.tester = tester = registers.tester
         wiring.connect(m, wiring.flipped(self.engine.rows), reader.rows)
-        wiring.connect(m, wiring.flipped(self.engine.host), access.host)
-        wiring.connect(m, access.writes, controller.writes)
         wiring.connect(m, controller.bus, wiring.flipped(self.bus))
-        chosen = access.waiting
         m.d.comb += [
-            reader.hold.eq(access.busy),
-            access.free.eq(~reader.busy),
-            controller.reads.valid.eq(access.reads.valid | reader.reads.valid),
-            controller.reads.payload.eq(
-                Mux(chosen, access.reads.payload.as_value(), reader.reads.payload.as_value())
-            ),
-            access.reads.ready.eq(controller.reads.ready),
-            reader.reads.ready.eq(controller.reads.ready & ~chosen),
+            reader.hold.eq(access.busy | tester.busy),
             self.hold.eq(access.hold),
         ]
-        for words in (reader.words, access.words):
-            m.d.comb += [
-                words.valid.eq(controller.words.valid),
-                words.payload.eq(controller.words.payload),
-            ]
+        self._share_host(m)
+        self._share_controller(m)
         return m
+
+    def _share_host(self, m: Module) -> None:
+        host = self.engine.host
+        for user in (self.access.host, self.registers.host):
+            m.d.comb += [
+                getattr(user, name).eq(getattr(host, name))
+                for name in ("address", "write_data", "write", "read", "test")
+            ]
+        found, registers = self.access.host, self.registers.host
+        m.d.comb += [
+            host.read_valid.eq(found.read_valid | registers.read_valid),
+            host.read_data.eq(Mux(registers.read_valid, registers.read_data, found.read_data)),
+        ]
+
+    def _share_controller(self, m: Module) -> None:
+        """The tester while it is busy, else the host, else the engine; first of all the words that
+        the engine still waits for."""
+        reads, words = self.controller.reads, self.controller.words
+        tester, access, reader = self.registers.tester, self.access, self.reader
+        free = ~reader.busy
+        users: list[tuple[Any, Value, Value]] = [
+            (tester, free & tester.busy, free & tester.busy),
+            (access, free & ~tester.busy & access.waiting, free & ~tester.busy & access.waiting),
+            (reader, ~tester.busy & ~access.waiting, reader.busy),
+        ]
+        for user, asks, receives in users:
+            with m.If(asks):
+                m.d.comb += [
+                    reads.valid.eq(user.reads.valid),
+                    reads.payload.eq(user.reads.payload),
+                    user.reads.ready.eq(reads.ready),
+                ]
+            m.d.comb += [
+                user.words.payload.eq(words.payload),
+                user.words.valid.eq(words.valid & receives),
+            ]
+        writes = self.controller.writes
+        for user, mine in ((tester, tester.busy), (access, ~tester.busy)):
+            with m.If(mine):
+                m.d.comb += [
+                    writes.valid.eq(user.writes.valid),
+                    writes.payload.eq(user.writes.payload),
+                    user.writes.ready.eq(writes.ready),
+                ]

@@ -1,4 +1,5 @@
-"""Tests an SDRAM: writes a pattern to a range of addresses, reads it back, counts wrong words."""
+"""Tests an SDRAM: writes a pattern to a range of addresses, reads it back, counts wrong words.
+Also gives the CRC of the words that it reads."""
 
 from typing import Any
 
@@ -6,6 +7,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from residuum.hw.link.crc import CRC_BITS, Crc32
 from residuum.hw.memory.sdram.layouts import WORDS, address_layout, read_layout, write_layout
 from residuum.hw.memory.sdram.parts import BURST, WIDTH, Part
 from residuum.hw.memory.sdram.patterns import SEED_BITS, Pattern, PatternWords
@@ -34,6 +36,8 @@ class MemoryTester(wiring.Component):
         The bits that were wrong in some word.
     first_bad : Out(address_layout), first_expected, first_read : Out(16)
         The first wrong word: its address, what it should be, and what it was. For ``errors`` > 0.
+    crc : Out(32)
+        CRC-32 of the words of the last reading, the lower byte of each first.
     reads, writes, words
         To the controller, which has nothing else to do meanwhile.
     """
@@ -56,6 +60,7 @@ class MemoryTester(wiring.Component):
                 "first_bad": Out(address),
                 "first_expected": Out(WIDTH),
                 "first_read": Out(WIDTH),
+                "crc": Out(CRC_BITS),
                 "reads": Out(stream.Signature(read)),
                 "writes": Out(stream.Signature(write)),
                 "words": In(WORDS),
@@ -109,7 +114,13 @@ class MemoryTester(wiring.Component):
                 m.next = "COUNT"
             with m.State("COUNT"):
                 m.next = "IDLE"
-        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+        m.submodules.crc = crc = Crc32(bytes_at_once=WIDTH // 8)
+        m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")), self.crc.eq(crc.crc)]
+        m.d.sync += [
+            crc.data.eq(self.words.payload.data),
+            crc.valid.eq(self.words.valid),
+            crc.clear.eq(fsm.ongoing("ASK")),
+        ]
         self._compare(m, patterns, clear=self.start & fsm.ongoing("IDLE"))
         return m
 
