@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         print(describe_device(device))
     print(
         f"{network.name}: {len(images)} images, {describe_run(network, **stages(args))}: "
-        f"{found.mismatches} mismatches, {words} of {len(classifier.program.words)} words of the "
+        f"{found.mismatches} mismatches, {words} of {classifier.program.load_words} words of the "
         f"program differ"
     )
     if found.mismatches:

@@ -37,7 +37,7 @@ def prepare(
     from residuum.sw.host.classifier import Classifier
 
     classifier = Classifier(device, network, **stages(args))
-    words = len(classifier.program.words)
+    words = classifier.program.load_words
     doing = "checking" if args.loaded else "loading"
     with reporter.task(f"{doing} {network.name}", total=words, unit="words") as task:
         if not args.loaded:

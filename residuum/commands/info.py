@@ -1,9 +1,15 @@
 """``residuum info``."""
 
+from __future__ import annotations
+
 import argparse
 import dataclasses
+from typing import TYPE_CHECKING
 
 from residuum.commands.arguments import add_device
+
+if TYPE_CHECKING:
+    from residuum.sw.host.external import Held
 
 DESCRIPTION = "Print engine, clock, build, program and frame counters of a device."
 EXAMPLES = """\
@@ -26,10 +32,12 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter
     from residuum.commands.devices import open_device
     from residuum.hw.isa.protocol import VERSION
+    from residuum.sw.host.external import held
     from residuum.sw.host.links import latency_note
 
     with open_device(args.device, ConsoleReporter()) as device:
         identity, status = device.identity, device.status()
+        memory = held(device) if identity.config.external else None
     sizes = dataclasses.asdict(identity.config)
     del sizes["memory"]
     rows = [
@@ -42,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
         ("frames dropped", f"{status.dropped:,}"),
         ("frames refused", f"{status.refused:,}"),
     ]
+    if identity.config.external:
+        rows.append(("external memory", _described(memory)))
     if note := latency_note(device.link):
         rows.append(("latency", note))
     table = Table.grid(padding=(0, 2))
@@ -52,3 +62,10 @@ def run(args: argparse.Namespace) -> int:
     print(args.device)
     Console().print(table)
     return 0
+
+
+def _described(memory: Held | None) -> str:
+    if memory is None:
+        return "no network"
+    state = "intact" if memory.intact else "damaged: load it again"
+    return f"{memory.name}, CRC {memory.crc:08x}, {memory.bursts * 16:,} bytes, {state}"

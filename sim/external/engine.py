@@ -6,6 +6,7 @@ from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Mux, Signa
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from residuum.hw.accelerator import Accelerator
 from residuum.hw.engine import Engine
 from residuum.hw.host.port import HostPort
 from residuum.hw.isa.config import EXTERNAL_BURST_WORDS, EXTERNAL_WORD_BITS, EngineConfig
@@ -19,6 +20,10 @@ from residuum.sim.sdram.rules import Rule
 
 # The fastest clock of the slowest parts, in whole MHz.
 CLOCK_HZ = 142_000_000
+# Bits of the address of a word: the smallest parts have 32 MB.
+SDRAM_BITS = 24
+# Members of an accelerator for its memory.
+INNER = ("external", "hold")
 STORAGE = Path(__file__).parents[1] / "sdram" / "storage.sv"
 
 
@@ -158,4 +163,36 @@ class SdramEngine(wiring.Component):
             self.best.eq(engine.best),
             self.seen.eq(chip.seen),
         ]
+        return m
+
+
+class SdramAccelerator(wiring.Component):
+    """An accelerator with its SDRAM: controller and model of a chip. The members are those of the
+    accelerator."""
+
+    def __init__(self, accelerator: Accelerator, *, clock_hz: int = CLOCK_HZ):
+        config = accelerator.identity.config
+        timing = Timing.of(SLOWEST, clock_hz)
+        self.accelerator = accelerator
+        self.memory = ExternalMemory(config, SLOWEST, timing)
+        self.chip = Chip(SLOWEST, timing, verilog=True)
+        members = dict(accelerator.signature.members)
+        super().__init__({name: members[name] for name in members if name not in INNER})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.accelerator = accelerator = self.accelerator
+        m.submodules.memory = memory = self.memory
+        m.submodules.chip = chip = self.chip
+        wiring.connect(m, accelerator.external, memory.engine)
+        wiring.connect(m, memory.bus, chip.bus)
+        m.d.comb += accelerator.hold.eq(memory.hold)
+        for name, member in self.signature.members.items():
+            inner, outer = getattr(accelerator, name), getattr(self, name)
+            if member.is_signature:
+                wiring.connect(m, wiring.flipped(outer), inner)
+            elif member.flow == In:
+                m.d.comb += inner.eq(outer)
+            else:
+                m.d.comb += outer.eq(inner)
         return m

@@ -233,6 +233,7 @@ int main(int argc, char** argv) {
         }
     }
     VerilatedContext context;
+    context.commandArgs(argc, argv);
     Vtop top(&context);
     Input input(marked);
     uint64_t cycle = 0;

@@ -20,6 +20,7 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.link.uart import Uart
+from residuum.sim.external.engine import SDRAM_BITS, STORAGE, SdramAccelerator
 from residuum.sim.link.paced import PacedLink
 from residuum.sim.link.wire import DEFAULT_LATENCY, Wire
 from residuum.sim.verilator.build import build_program, verilog_text
@@ -31,7 +32,7 @@ from residuum.sw.network.integer_network import IntegerNetwork
 DEFAULT_LANES = 16
 DEFAULT_STEPS = 8
 # Options of ``sim:`` addresses: sizes of the engine, and of a wire to it.
-OPTIONS = ("lanes", "steps", "baud", "latency")
+OPTIONS = ("lanes", "steps", "sdram", "baud", "latency")
 
 _HARNESS = Path(__file__).with_name("link.cpp")
 
@@ -54,9 +55,13 @@ def build_link(verilog: Mapping[str, str], *, name: str, pins: bool = False) -> 
 
 @functools.cache
 def build_accelerator(config: EngineConfig) -> Path:
-    """The child program of an accelerator with this engine."""
-    text = verilog_text(Accelerator(config))
-    return build_link({"design.v": text}, name=f"link-{config.lanes}")
+    """The child program of an accelerator with this engine, and its SDRAM if it has one."""
+    accelerator = Accelerator(config)
+    if config.external:
+        sources = {"design.v": verilog_text(SdramAccelerator(accelerator))}
+        sources[STORAGE.name] = STORAGE.read_text()
+        return build_link(sources, name=f"link-{config.lanes}-sdram")
+    return build_link({"design.v": verilog_text(accelerator)}, name=f"link-{config.lanes}")
 
 
 def build_pins(config: EngineConfig, *, clock_hz: int, baud: int) -> Path:
@@ -167,8 +172,8 @@ def open_simulated(
     Parameters
     ----------
     options
-        Options as after ``sim:``: sizes of the engine, e.g. ``lanes=32,steps=16``, and those of a
-        wire to it, e.g. ``baud=3000000,latency=16``.
+        Options as after ``sim:``: sizes of the engine, e.g. ``lanes=32,steps=16``, with ``sdram``
+        weight rows of a ring that is filled from a simulated SDRAM, and those of a wire to it, e.g. ``baud=3000000,latency=16``.
     network, steps
         Network to fit and least number of steps; without them the sizes are the defaults.
     """
@@ -192,8 +197,8 @@ def _numbers(options: str) -> dict[str, int]:
         key, _, value = option.partition("=")
         if key not in OPTIONS or not value.isdecimal() or len(value) > 9:
             raise LinkError(
-                f"{option!r} is no option of sim:, as lanes=32, steps=16, baud=3000000 and "
-                f"latency=16 are"
+                f"{option!r} is no option of sim:, as lanes=32, steps=16, sdram=1024, "
+                f"baud=3000000 and latency=16 are"
             )
         values[key] = int(value)
     return values
@@ -215,6 +220,10 @@ def _config(
     steps = values.get("steps", max(DEFAULT_STEPS, steps or 0))
     try:
         config = EngineConfig.for_lanes(lanes, steps=steps)
+        if "sdram" in values:
+            config = config.with_changes(
+                event_width=2, weight_rows=values["sdram"], external=SDRAM_BITS
+            )
         return config if network is None else grow_to_fit(network, config)
     except ValueError as error:
         raise ResiduumError(f"the engine of sim:{options} cannot be built: {error}") from None

@@ -112,6 +112,11 @@ class Program:
     external: np.ndarray
 
     @property
+    def load_words(self) -> int:
+        """Host words to load it."""
+        return len(self.words) + len(self.external) // 2
+
+    @property
     def takes_pixels(self) -> bool:
         """Whether a device can pack the raw pixels of an image."""
         return self.image is not None
@@ -278,8 +283,11 @@ def grow_to_fit(network: IntegerNetwork, config: EngineConfig) -> EngineConfig:
     ResiduumError
         As `compile_network`, if the network exceeds even the largest engine.
     """
+    if config.external:
+        ring = 1 << (lay_out(network, config).ring_rows - 1).bit_length()
+        config = config.with_changes(weight_rows=max(ring, config.weight_rows))
     largest = config.with_changes(
-        weight_rows=1 << 20,
+        weight_rows=config.weight_rows if config.external else 1 << 20,
         feature_rows=1 << 20,
         parameter_rows=1 << 16,
         logit_rows=1 << 12,

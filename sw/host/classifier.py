@@ -15,6 +15,7 @@ from residuum.sw.compiler.exact import engine_code
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.data.given import GivenPicture, as_image, as_images, is_one
 from residuum.sw.errors import ResiduumError
+from residuum.sw.host import external
 from residuum.sw.host.device import Device, Done, RunResult, ignore
 from residuum.sw.network.corrections import check_correction
 from residuum.sw.network.integer_network import IntegerNetwork
@@ -83,17 +84,30 @@ class Classifier:
             held is not None
             and np.array_equal(held.addresses, self.program.addresses)
             and np.array_equal(held.words, self.program.words)
+            and np.array_equal(held.external, self.program.external)
         )
 
     def load(self, *, done: Done = ignore) -> None:
-        """Write the program into the device; calls ``done(words)`` after every frame."""
+        """Write the program into the device; calls ``done(words)`` after every frame, with
+        `Program.load_words` in all. Weights that its external memory holds already are not written
+        again."""
+        if len(self.program.external):
+            if external.holds(self.device, self.program):
+                done(len(self.program.external) // 2)
+            else:
+                external.store(self.device, self.program, done=done)
         self.device.write_scattered(self.program.addresses, self.program.words, done=done)
         self.device.program = self.program
 
     def differing_words(self, *, done: Done = ignore) -> int:
-        """Number of words in which device and program differ; with 0, the program is `loaded`."""
+        """Number of words in which device and program differ; with 0, the program is `loaded`. An
+        external memory that does not hold the weights counts with all its words."""
         held = self.device.read_scattered(self.program.addresses, done=done)
         differing = int((held != self.program.words).sum())
+        if pairs := len(self.program.external) // 2:
+            if not external.holds(self.device, self.program):
+                differing += pairs
+            done(pairs)
         if not differing:
             self.device.program = self.program
         elif self.loaded:

@@ -251,7 +251,8 @@ class Device:
 
     def _write_all(self, frames: Iterable[Frame], lowest: int, done: Done) -> None:
         """Write frames, of which the first has the lowest address."""
-        if lowest >> self.host_map.offset_bits < Region.TRAINS:
+        region = lowest >> self.host_map.offset_bits
+        if region < Region.TRAINS or region == Region.EXTERNAL:
             self.program = None
         frames = list(frames)
         asks = (Ask(frame, 0) for frame in frames)

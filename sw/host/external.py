@@ -1,0 +1,101 @@
+"""The network in the external memory of a device: written once, it stays there from run to run.
+
+A label in the last words of the memory says what it holds. The device computes the CRC of the words
+itself, so a network that is damaged, or only half there, is noticed before it runs.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from residuum.hw.isa.config import EXTERNAL_BURST_WORDS
+from residuum.hw.isa.host_map import MemoryTest, Region
+from residuum.hw.isa.protocol import pack_words, unpack_words
+from residuum.sw.compiler.program import Program
+from residuum.sw.errors import ResiduumError
+from residuum.sw.host.device import Device, Done, ignore
+
+MAGIC = int.from_bytes(b"RSNW", "little")
+NAME_BYTES = 16
+# Host words of a label: magic, bursts, CRC, zero, name. It takes two bursts.
+LABEL_WORDS = 4 + NAME_BYTES // 4
+# To read the words without expecting any: their CRC is what counts.
+_READ = 0b10
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an external memory holds, from its start on.
+
+    Attributes
+    ----------
+    name
+        Of the network; at most 16 characters.
+    bursts, crc
+        Number of bursts of 8 words, and their CRC-32, as labelled.
+    intact
+        Whether the words have this CRC.
+    """
+
+    name: str
+    bursts: int
+    crc: int
+    intact: bool
+
+
+def held(device: Device) -> Held | None:
+    """What the external memory of a device holds; None without a label."""
+    magic, bursts, crc, _, *name = device.read(_label_address(device), LABEL_WORDS).tolist()
+    most = (1 << device.identity.config.burst_bits) - LABEL_WORDS // 4
+    if magic != MAGIC or not 0 < bursts <= most:
+        return None
+    text = pack_words(name).rstrip(b"\0").decode("ascii", errors="replace")
+    return Held(text, bursts, crc, crc_of(device, bursts) == crc)
+
+
+def holds(device: Device, program: Program) -> bool:
+    """Whether the external memory holds the weights of a program, intact."""
+    found = held(device)
+    bursts, crc = _of(program)
+    return found is not None and found.intact and (found.bursts, found.crc) == (bursts, crc)
+
+
+def store(device: Device, program: Program, *, done: Done = ignore) -> None:
+    """Write the weights of a program; calls ``done(words)`` after every frame. ``ResiduumError`` if
+    the memory then holds something else."""
+    bursts, crc = _of(program)
+    label = _label_address(device)
+    # Interrupted from here on, the memory has no network.
+    device.write(label, np.zeros(1, np.uint32))
+    words = program.external.view("<u4")
+    device.write(device.host_map.address(Region.EXTERNAL), words, done=done)
+    name = program.network.name.encode("ascii", errors="replace")[:NAME_BYTES]
+    parts = (MAGIC, bursts, crc, 0, *unpack_words(name.ljust(NAME_BYTES, b"\0")))
+    if crc_of(device, bursts) != crc:
+        raise ResiduumError(
+            f"the external memory of {device.link.name} does not keep what is written to it; "
+            "`residuum memtest` tells more"
+        )
+    device.write(label, np.array(parts, np.uint32))
+
+
+def crc_of(device: Device, bursts: int) -> int:
+    """The CRC-32 of the words of the first bursts."""
+    address = device.host_map.address
+    device.write(address(Region.MEMORY_TEST, word=MemoryTest.FIRST), np.array([0, bursts], np.uint32))
+    device.write(address(Region.MEMORY_TEST), np.array([_READ], np.uint32))
+    while device.read(address(Region.MEMORY_TEST), 1)[0]:
+        pass
+    return int(device.read(address(Region.MEMORY_TEST, word=MemoryTest.CRC), 1)[0])
+
+
+def _of(program: Program) -> tuple[int, int]:
+    """Bursts and CRC-32 of the weights of a program."""
+    words = program.external.astype("<u2", copy=False)
+    return len(words) // EXTERNAL_BURST_WORDS, zlib.crc32(words.tobytes())
+
+
+def _label_address(device: Device) -> int:
+    host_map = device.host_map
+    return host_map.address(Region.EXTERNAL) + host_map.size(Region.EXTERNAL) - LABEL_WORDS
