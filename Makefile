@@ -6,14 +6,15 @@
 
 MODEL  = digits
 # The waves of an image take over 100 MB.
-IMAGES = $(if $(filter-out 0,$(WAVES)),1,100)
+IMAGES = $(if $(filter-out 0,$(WAVES)),1,$(if $(filter-out 0,$(SDRAM)),2,100))
 TAU    =
 T      =
 CORRECTION =
-LANES  = 16
+LANES  = $(if $(filter-out 0,$(SDRAM)),64,16)
 STEPS  = 8
 WAVES  =
 BITS   =
+SDRAM  =
 RTL    =
 UNIT   = engine
 BOARD  =
@@ -41,6 +42,8 @@ help:
 	@echo "make sim [MODEL=digits|mnist|mnist-radix|fashion|cifar10|resnet20|resnet20-radix] [BITS=8] [IMAGES=100] [TAU=4] [T=4]"
 	@echo "         [CORRECTION=mask|carry] [LANES=16] [WAVES=1]"
 	@echo "                             run a trained network on the simulated engine, compare every spike"
+	@echo "make sim MODEL=vgg16|resnet18 SDRAM=1"
+	@echo "                             the same with weights in a simulated SDRAM; minutes per image"
 	@echo "make test                    lint, types and the tests, in under ten minutes on two cores"
 	@echo "make test-all                the long tests too"
 	@echo "make train MODEL=digits      train, convert and store a network"
@@ -70,7 +73,8 @@ help:
 
 sim: $(READY)
 	@$(PY) -m residuum sim $(MODEL) --images $(IMAGES) $(STAGES) \
-	    $(if $(BITS),--bits $(BITS)) --lanes $(LANES) $(if $(filter-out 0,$(WAVES)),--waves)
+	    $(if $(BITS),--bits $(BITS)) --lanes $(LANES) $(if $(filter-out 0,$(WAVES)),--waves) \
+	    $(if $(filter-out 0,$(SDRAM)),--sdram)
 
 test: lint
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder

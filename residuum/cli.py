@@ -50,6 +50,8 @@ COMMANDS = (
     Command("run", "classify images on a board or on the simulated engine"),
     Command("check", "compare every spike of a device with the golden model"),
     Command("info", "engine, clock, build and program of a device"),
+    Command("load", "write a network into a device, weights into its SDRAM once"),
+    Command("memtest", "test the SDRAM of a device"),
     Command("serve", "offer the simulated engine on a serial port"),
     Command("fuzz", "send damaged and random frames to the simulated link"),
     Command("netlist", "simulate the ECP5 netlists, compare every spike"),

@@ -55,6 +55,17 @@ class Control(enum.IntEnum):
     CLASS = 3  # read: index of the largest logit of the last output layer
 
 
+class Pattern(enum.IntEnum):
+    """What the memory tester writes: a word for each address. ADDRESS and PAGE together are different at any two addresses."""
+
+    WALKING_ONE = 0  # bit address % 16
+    WALKING_ZERO = 1
+    ADDRESS = 2  # the lower 16 bits of the address
+    PAGE = 3  # the bits above
+    RANDOM = 4
+    INVERTED = 5  # the complement of RANDOM
+
+
 class MemoryTest(enum.IntEnum):
     """Words of `Region.MEMORY_TEST`. A write to RUN starts the tester; only RUN may be accessed
     while it is busy."""

@@ -138,7 +138,7 @@ class WeightRing(wiring.Component):
         c = self.config
         reads = self.external.reads
         room = Signal(c.chunk_bits, reset_less=True)
-        asking, taken = Signal(), Signal()
+        asking, taken, took = Signal(), Signal(), Signal()
         m.d.comb += [
             reads.valid.eq(asking & active),
             reads.payload.eq(self._next_burst(m, starting, taken)),
@@ -147,8 +147,9 @@ class WeightRing(wiring.Component):
         released = Signal.like(self.chunks, reset_less=True)
         m.d.sync += [
             released.eq(Mux(self.released, self.chunks, 0)),
-            room.eq(room + released - taken),
-            asking.eq(active & Mux(taken, 0, asking | (room != 0))),
+            took.eq(taken),
+            room.eq(room + released - took),
+            asking.eq(active & ~taken & (asking | (~took & (room != 0)))),
         ]
         with m.If(starting):
             m.d.sync += room.eq(c.weight_rows // CHUNK_ROWS)

@@ -37,17 +37,26 @@ def prepare(
     from residuum.sw.host.classifier import Classifier
 
     classifier = Classifier(device, network, **stages(args))
+    if not args.loaded:
+        load(classifier, reporter)
+        return classifier
     words = classifier.program.load_words
-    doing = "checking" if args.loaded else "loading"
-    with reporter.task(f"{doing} {network.name}", total=words, unit="words") as task:
-        if not args.loaded:
-            classifier.load(done=task.advance)
-        elif differing := classifier.differing_words(done=task.advance):
+    with reporter.task(f"checking {network.name}", total=words, unit="words") as task:
+        if differing := classifier.differing_words(done=task.advance):
             raise ResiduumError(
                 f"{device.link.name} does not hold {network.name}: {differing} of {words} words "
                 f"differ{bitstream_note(classifier)}; leave --loaded out to load it"
             )
     return classifier
+
+
+def load(classifier: Classifier, reporter: Reporter) -> None:
+    """Write the network of a classifier into its device."""
+    program = classifier.program
+    with reporter.task(
+        f"loading {program.network.name}", total=program.load_words, unit="words"
+    ) as task:
+        classifier.load(done=task.advance)
 
 
 def bitstream_note(classifier: Classifier) -> str:

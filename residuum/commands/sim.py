@@ -27,6 +27,7 @@ examples:
   residuum sim digits --correction carry     the residual potential goes on after the probe
   residuum sim digits --images 1 --waves     one image, with every signal in build/waves
   residuum sim my.npz --data photos/         your own network and pictures
+  residuum sim vgg16 --sdram                 15 million weights in a simulated SDRAM; minutes
 
 From a fresh clone: `make sim MODEL=mnist IMAGES=50 LANES=32`. `residuum verify` runs all held-out
 images and can be interrupted.
@@ -34,6 +35,11 @@ images and can be interrupted.
 
 DEFAULT_STEPS = 8
 DEFAULT_IMAGES = 100
+DEFAULT_LANES = 16
+# A network with weights in an SDRAM takes minutes per image.
+SDRAM_IMAGES = 2
+SDRAM_LANES = 64
+SDRAM_ROWS = 1024
 # Images per simulation: limits the number of traces in memory.
 CHUNK = 100
 # Default limit on the size of a wave file, in MB.
@@ -45,17 +51,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_stages(parser)
     add_data(parser)
     parser.add_argument(
+        "--sdram",
+        action="store_true",
+        help="weights that do not fit the weight store come from an SDRAM, simulated with all its "
+        "timings; MODEL may then be vgg16 or resnet18, with random weights and 45 %% of the "
+        "neurons firing",
+    )
+    parser.add_argument(
+        "--weight-rows",
+        type=positive_number,
+        metavar="N",
+        help="with --sdram: rows of the weight store, a power of two; it grows to the largest "
+        f"group of output channels (default {SDRAM_ROWS})",
+    )
+    parser.add_argument(
         "--images",
         type=positive_number,
         default=argparse.SUPPRESS,
         metavar="N",
-        help=f"use the first N images (default {DEFAULT_IMAGES}, or all if there are fewer)",
+        help=f"use the first N images (default {DEFAULT_IMAGES}, or all if there are fewer; with "
+        f"--sdram {SDRAM_IMAGES})",
     )
     parser.add_argument(
         "--lanes",
         type=positive_number,
-        default=16,
-        help="output channels that the engine computes in parallel (default %(default)s)",
+        help=f"output channels that the engine computes in parallel (default {DEFAULT_LANES}, with "
+        f"--sdram {SDRAM_LANES})",
     )
     parser.add_argument(
         "--waves",
@@ -81,9 +102,11 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter, say_written, write_report
     from residuum.commands.engine_report import print_report, without_labels
     from residuum.commands.images import chosen_images
+    from residuum.commands.untrained import named_network
     from residuum.sim.bench.compared import Totals, compared
     from residuum.sim.bench.measure import engine_for, report, waves_bytes
-    from residuum.sim.verilator.engine import Case, build_engine, run_engine
+    from residuum.sim.verilator.build import scratch_folder
+    from residuum.sim.verilator.engine import Case, build_engine, run_engine, write_words
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder, require_writable
@@ -91,12 +114,19 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.network.library import load_network, network_name
 
     reporter = ConsoleReporter()
-    network = load_network(args.model, args.bits)
+    network = named_network(args, reporter) if args.sdram else load_network(args.model, args.bits)
     set_stages(args, network, engine=True)
     name = network_name(args.model, args.bits)
-    data = chosen_images(args, network, default=DEFAULT_IMAGES)
+    data = chosen_images(args, network, default=SDRAM_IMAGES if args.sdram else DEFAULT_IMAGES)
     all_images, all_labels = data.images, data.labels_or_unknown()
-    config = engine_for(network, args.lanes, steps=max(DEFAULT_STEPS, args.tau + args.T))
+    steps = max(DEFAULT_STEPS, args.tau + args.T)
+    if args.weight_rows is not None and not args.sdram:
+        raise ResiduumError("--weight-rows is for --sdram; without it the engine has enough")
+    if args.sdram:
+        rows = args.weight_rows or SDRAM_ROWS
+        config = engine_for(network, args.lanes or SDRAM_LANES, steps=steps, ring_rows=rows)
+    else:
+        config = engine_for(network, args.lanes or DEFAULT_LANES, steps=steps)
     program = compile_network(network, config, **stages(args))
     path = args.json or build_folder() / "sim" / "report.json"
     require_writable(path)
@@ -119,13 +149,20 @@ def run(args: argparse.Namespace) -> int:
     totals = Totals.empty(len(program.layers))
     # With waves, a single simulation runs all images, since each simulation writes a new file.
     chunk = len(data) if args.waves else CHUNK
-    for first in range(0, len(data), chunk):
-        last = min(first + chunk, len(data))
-        images, labels = all_images[first:last], all_labels[first:last]
-        golden = simulate(network, images, **stages(args))
-        case = Case(network, images, **stages(args))
-        (engine,) = run_engine(config, [case], simulation=simulation, reporter=reporter)
-        totals.add(compared(program, images, labels, engine, golden, first=first))
+    with scratch_folder() as scratch:
+        external = None
+        if len(program.external):
+            external = scratch / "sdram.hex"
+            write_words(external, program.external)
+        for first in range(0, len(data), chunk):
+            last = min(first + chunk, len(data))
+            images, labels = all_images[first:last], all_labels[first:last]
+            golden = simulate(network, images, **stages(args))
+            case = Case(network, images, **stages(args))
+            (engine,) = run_engine(
+                config, [case], simulation=simulation, reporter=reporter, external=external
+            )
+            totals.add(compared(program, images, labels, engine, golden, first=first))
 
     result = report(name, program, totals, **stages(args))
     if data.labels is None:

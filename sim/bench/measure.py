@@ -13,6 +13,7 @@ import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import Counter
+from residuum.sim.external.engine import SDRAM_BITS
 from residuum.sim.bench.compared import Json, Totals, on_engine
 from residuum.sw.compiler.program import Program, grow_to_fit
 from residuum.sw.errors import ResiduumError
@@ -105,8 +106,13 @@ def waves_bytes(
     return cycles * (fixed + for_a_lane * program.config.lanes)
 
 
-def engine_for(network: IntegerNetwork, lanes: int, *, steps: int) -> EngineConfig:
+def engine_for(
+    network: IntegerNetwork, lanes: int, *, steps: int, ring_rows: int | None = None
+) -> EngineConfig:
     """An engine with these lanes and steps, and with memories large enough for the network.
+
+    With ``ring_rows``, weights that do not fit so many rows, or as many as the largest group of
+    output channels takes, come from an external memory.
 
     Raises
     ------
@@ -114,7 +120,15 @@ def engine_for(network: IntegerNetwork, lanes: int, *, steps: int) -> EngineConf
         If no such engine is possible.
     """
     try:
-        return grow_to_fit(network, EngineConfig.for_lanes(lanes, steps=steps))
+        config = EngineConfig.for_lanes(lanes, steps=steps)
+        if ring_rows is not None:
+            config = config.with_changes(
+                event_width=2,
+                weight_bits=network.weight_bits,
+                weight_rows=ring_rows,
+                external=SDRAM_BITS,
+            )
+        return grow_to_fit(network, config)
     except ValueError as error:
         raise ResiduumError(f"this engine cannot be built: {error}") from None
 

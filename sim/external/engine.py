@@ -1,5 +1,6 @@
 """An engine with its external memory behind one host port, for simulation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Elaboratable, Instance, Module, Mux, Signal
@@ -91,6 +92,12 @@ class PausingMemory(wiring.Component):
         return m
 
 
+def quick_timing(part: Part, clock_hz: int) -> Timing:
+    """The times of a part, but for a short pause after power-up: 200 us are tens of thousands of
+    cycles."""
+    return replace(Timing.of(part, clock_hz), pause=100)
+
+
 class ExternalEngine(wiring.Component):
     """An engine and its external memory. The members are those of the engine.
 
@@ -137,7 +144,7 @@ class SdramEngine(wiring.Component):
     """
 
     def __init__(self, config: EngineConfig, *, part: Part = SLOWEST, clock_hz: int = CLOCK_HZ):
-        timing = Timing.of(part, clock_hz)
+        timing = quick_timing(part, clock_hz)
         self.engine = Engine(config)
         self.memory = ExternalMemory(config, part, timing)
         self.chip = Chip(part, timing, verilog=True)
@@ -172,7 +179,7 @@ class SdramAccelerator(wiring.Component):
 
     def __init__(self, accelerator: Accelerator, *, clock_hz: int = CLOCK_HZ):
         config = accelerator.identity.config
-        timing = Timing.of(SLOWEST, clock_hz)
+        timing = quick_timing(SLOWEST, clock_hz)
         self.accelerator = accelerator
         self.memory = ExternalMemory(config, SLOWEST, timing)
         self.chip = Chip(SLOWEST, timing, verilog=True)

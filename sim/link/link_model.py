@@ -17,7 +17,7 @@ from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, host_words
 
 IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET, CLASSIFY = range(1, 9)
 OK, UNKNOWN, LENGTH, RANGE, BUSY, REFUSED = range(6)
-VERSION = 4
+VERSION = 5
 
 LONGEST_REPLY = 260 * 4
 SLOTS = 4

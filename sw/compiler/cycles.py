@@ -1,16 +1,18 @@
 """Cycle model: predicts the engine's counters from the spike trains of the golden model.
 
 It simulates the front end (windows, rows, occupancies, picking of events) cycle by cycle. All later
-stages have a fixed latency, which `_tail` adds.
+stages have a fixed latency, which `_tail` adds. It is exact but for weights from an external memory,
+whose refreshes come when they come: docs/engine.md has the bounds.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from residuum.hw.isa.config import EngineConfig, bits_for_count
+from residuum.hw.isa.config import CHUNK_ROWS, EngineConfig, bits_for_count
 from residuum.hw.isa.descriptors import LayerDescriptor
 from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.sw.compiler.program import LayerPlan, Program
@@ -30,6 +32,12 @@ GROUP_CYCLES = 5
 ROW_LATENCY = 6
 # Registers for banks between the row queue and the picker.
 WAITING_BANKS = 2
+# Cycles that an SDRAM takes for a word, with its refreshes: 8 of some 8,192 rows in 64 ms.
+WORD_CYCLES = 1.015
+# Cycles from the first request of a run, or from the release of rows, to the words in their place.
+FIRST_ROWS, ROOM_TO_ROWS = 45, 25
+# Cycles from the last row of a group to its start.
+GRANT_CYCLES = 4
 
 
 @dataclass(frozen=True)
@@ -86,17 +94,19 @@ def predict_with_least(
     # `fetched`: cycle in which the descriptor of the layer is complete.
     words = len(LayerDescriptor.places(config))
     finish, fetched = -1, words + 3
+    refill = _Refill(config)
     for number, plan in enumerate(program.layers):
         maps = [spikes[source.map] for source in plan.layer.sources]
         windows = list(_windows(plan, maps, config))
         least[number] = _least_cycles(windows, config)
         start = max(fetched + 2, finish + 3)
-        front = _FrontEnd(windows, plan, config, prepare=fetched, start=start)
+        front = _FrontEnd(windows, plan, config, prepare=fetched, start=start, refill=refill)
         last_flush, lanes = front.run()
         result = last_flush + _tail(plan, config) + lanes
         row = counters[number]
         row[Counter.EVENTS] = front.events
         row[Counter.WINDOWS] = front.windows
+        row[Counter.WEIGHT_STALLS] = front.weight_stalls
         row[Counter.DRAIN_STALLS] = front.drain_stalls
         row[Counter.SCAN_STALLS] = front.scan_stalls
         row[Counter.SPIKES] = _spikes_taken(plan, maps)
@@ -272,6 +282,41 @@ def _tail(plan: LayerPlan, config: EngineConfig) -> int:
     return total + (2 * d.classes + 8 if d.output else 0)
 
 
+class _Refill:
+    """When the weight rows of a run are in the weight store, if they come from an external memory:
+    one chunk after another, as long as there is room."""
+
+    def __init__(self, config: EngineConfig):
+        self.capacity = config.weight_rows // CHUNK_ROWS
+        self.chunk_cycles = CHUNK_ROWS * config.row_words * WORD_CYCLES
+        self.loaded = self.needed = 0
+        self.time = 0.0
+        # The cycle of its release, for each chunk.
+        self.released: list[int] = []
+
+    def ask(self, chunks: int, cycle: int) -> None:
+        """A group needs the next chunks."""
+        if not self.needed:
+            self.time = float(cycle + FIRST_ROWS)
+        self.needed += chunks
+
+    def ready(self) -> float:
+        """The cycle in which all needed chunks are there; infinite until enough are released."""
+        while self.loaded < self.needed:
+            before = self.loaded - self.capacity
+            if before >= len(self.released):
+                return math.inf
+            if before >= 0:
+                self.time = max(self.time, self.released[before] + ROOM_TO_ROWS)
+            self.time += self.chunk_cycles
+            self.loaded += 1
+        return self.time + GRANT_CYCLES
+
+    def release(self, chunks: int, cycle: int) -> None:
+        """The last window of a group is over."""
+        self.released += [cycle] * chunks
+
+
 class _FrontEnd:
     """The scanner, cycle by cycle: windows -> rows -> row queue -> banks -> slots."""
 
@@ -283,13 +328,16 @@ class _FrontEnd:
         *,
         prepare: int,
         start: int,
+        refill: _Refill,
     ):
         self.plan = plan
         self.config = config
         self.requests = windows
         self.prepare = prepare
         self.start = start
+        self.refill = refill
         self.events = self.windows = self.drain_stalls = self.scan_stalls = 0
+        self.weight_stalls = 0
 
     def _tags(self) -> Iterator[str]:
         """States of the window generator, one per cycle if it never waits."""
@@ -299,7 +347,8 @@ class _FrontEnd:
         if d.max_y:
             line = ["line", *["window"] * windows] * (d.max_y + 1) * (d.windows_x + 1)
         for _ in range(self.plan.groups):
-            yield from ["group"] * GROUP_CYCLES
+            yield from ["group"] * (GROUP_CYCLES - 1)
+            yield "refill"
             if d.skip_empty:
                 yield "window"
             for _ in range(d.windows_y + 1):
@@ -324,6 +373,7 @@ class _FrontEnd:
         last_lane = self.plan.descriptor.last_lane
         skip_empty = bool(self.plan.descriptor.skip_empty)
 
+        chunks, asked = self.plan.descriptor.chunks, False
         cycle = self.prepare
         while True:
             cycle += 1
@@ -365,9 +415,19 @@ class _FrontEnd:
             if window_taken:
                 table.popleft()
                 walking = deque(next(windows))
-            if tags and (tags[0] == "group" or issuing) and tags.popleft() == "window":
+            waits = False
+            if chunks and tags and tags[0] == "refill":
+                if not asked:
+                    self.refill.ask(chunks, cycle)
+                waits = self.refill.ready() > cycle
+                asked = waits
+                self.weight_stalls += waits and scanning
+            goes = tags and not waits and (tags[0] in ("group", "refill") or issuing)
+            if goes and tags.popleft() == "window":
                 table.append(cycle + TABLE_LATENCY + QUEUE_LATENCY)
                 table_outstanding += 1
+            if flush and due is not None and due.group_last:
+                self.refill.release(chunks, cycle)
 
             if flush and due is not None and due.layer_last:
                 # The engine sees the hand-over one cycle later, and has nothing to pick until then.
@@ -382,6 +442,15 @@ class _FrontEnd:
             seen = (seen or any(picked)) and not complete
             if complete and not ticket:
                 due, due_empty = end, silent
+
+            # Nothing else happens until the weights are there.
+            if waits and scanning and due is None and not (table or walking or busy):
+                if all(stream.empty for stream in streams):
+                    idle = int(self.refill.ready()) - cycle - 1
+                    if idle > 0:
+                        cycle += idle
+                        self.scan_stalls += idle
+                        self.weight_stalls += idle
 
 
 @dataclass
@@ -404,6 +473,13 @@ class _Stream:
         self.banks: deque[int] = deque()
         self.waiting: deque[_Picked] = deque()
         self.picked: _Picked | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is under way."""
+        return not (self.rows or self.dropped or self.banks or self.waiting or self.outstanding) and (
+            self.picked is None
+        )
 
     @property
     def spiking(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from residuum.hw.isa.config import EXTERNAL_BURST_WORDS
-from residuum.hw.isa.host_map import MemoryTest, Region
+from residuum.hw.isa.host_map import MemoryTest, Pattern, Region
 from residuum.hw.isa.protocol import pack_words, unpack_words
 from residuum.sw.compiler.program import Program
 from residuum.sw.errors import ResiduumError
@@ -20,8 +20,10 @@ MAGIC = int.from_bytes(b"RSNW", "little")
 NAME_BYTES = 16
 # Host words of a label: magic, bursts, CRC, zero, name. It takes two bursts.
 LABEL_WORDS = 4 + NAME_BYTES // 4
-# To read the words without expecting any: their CRC is what counts.
-_READ = 0b10
+# Bits of `MemoryTest.RUN`.
+_WRITE, _READ = 0b01, 0b10
+# The patterns of a memory test, by name.
+PATTERNS = {pattern.name.lower().replace("_", " "): pattern for pattern in Pattern}
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,53 @@ def store(device: Device, program: Program, *, done: Done = ignore) -> None:
 
 def crc_of(device: Device, bursts: int) -> int:
     """The CRC-32 of the words of the first bursts."""
-    address = device.host_map.address
-    device.write(address(Region.MEMORY_TEST, word=MemoryTest.FIRST), np.array([0, bursts], np.uint32))
-    device.write(address(Region.MEMORY_TEST), np.array([_READ], np.uint32))
-    while device.read(address(Region.MEMORY_TEST), 1)[0]:
+    address = device.host_map.address(Region.MEMORY_TEST)
+    device.write(address + MemoryTest.FIRST, np.array([0, bursts], np.uint32))
+    device.write(address, np.array([_READ], np.uint32))
+    _wait(device)
+    return int(device.read(address + MemoryTest.CRC, 1)[0])
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What the memory tester found: number of wrong words, the bits that were wrong in some word,
+    and of the first wrong word its address, what it should be, and what it was."""
+
+    errors: int
+    bad_bits: int
+    address: int
+    expected: int
+    read: int
+
+    @property
+    def bits(self) -> str:
+        """The numbers of the wrong bits."""
+        return ", ".join(str(bit) for bit in range(16) if self.bad_bits >> bit & 1)
+
+    @property
+    def place(self) -> str:
+        """The first wrong word in words."""
+        if not self.errors:
+            return ""
+        return f"word {self.address:#x}: {self.read:#06x} instead of {self.expected:#06x}"
+
+
+def test(device: Device, pattern: Pattern, bursts: int, *, seed: int) -> TestResult:
+    """Write a pattern to the first bursts of the external memory, read and compare it. The network
+    in it is lost."""
+    address = device.host_map.address(Region.MEMORY_TEST)
+    device.write(address + MemoryTest.SEED, np.array([seed, 0, bursts], np.uint32))
+    device.write(address, np.array([_WRITE | _READ | pattern << 2], np.uint32))
+    _wait(device)
+    found = device.read(address + MemoryTest.ERRORS, 4).tolist()
+    errors, bad_bits, first, words = found
+    return TestResult(errors, bad_bits, first, words & 0xFFFF, words >> 16)
+
+
+def _wait(device: Device) -> None:
+    """Wait for the memory tester."""
+    while device.read(device.host_map.address(Region.MEMORY_TEST), 1)[0]:
         pass
-    return int(device.read(address(Region.MEMORY_TEST, word=MemoryTest.CRC), 1)[0])
 
 
 def _of(program: Program) -> tuple[int, int]:

@@ -1,25 +1,15 @@
 """The words that the memory tester writes, and expects."""
 
-from enum import IntEnum
-
 from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from residuum.hw.isa.host_map import Pattern
 from residuum.hw.memory.sdram.parts import WIDTH
 
+__all__ = ["Pattern", "PatternWords", "random_step"]
+
 SEED_BITS = 32
-
-
-class Pattern(IntEnum):
-    """A word for each address. ADDRESS and PAGE together are different at any two addresses."""
-
-    WALKING_ONE = 0  # bit address % 16
-    WALKING_ZERO = 1
-    ADDRESS = 2  # the lower 16 bits of the address
-    PAGE = 3  # the bits above
-    RANDOM = 4
-    INVERTED = 5  # the complement of RANDOM
 
 
 def random_step(state: int) -> int:

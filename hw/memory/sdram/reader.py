@@ -45,18 +45,27 @@ class WeightReader(wiring.Component):
         m = Module()
         rows = self.rows
         under_way = Signal(range(MAX_READS + 1))
-        dropping, may_ask = Signal(), Signal()
-        asked = self.reads.valid & self.reads.ready
-        ended = self.words.valid & self.words.payload.last
+        dropping, ready = Signal(), Signal()
+        asked, ended = rows.reads.valid & ready, Signal()
+        # A read waits in a register: the controller is far from the engine.
+        waiting, first = Signal(), Signal.like(rows.reads.payload)
+        with m.If(self.reads.ready & self.reads.valid):
+            m.d.sync += waiting.eq(0)
+        with m.If(asked):
+            m.d.sync += [waiting.eq(1), first.eq(rows.reads.payload)]
         m.d.sync += [
+            ready.eq(
+                ~(ready | waiting | dropping | rows.discard | self.hold)
+                & (under_way != MAX_READS)
+            ),
+            ended.eq(self.words.valid & self.words.payload.last),
             under_way.eq(under_way + asked - ended),
             dropping.eq((dropping | rows.discard) & self.busy),
         ]
         m.d.comb += [
-            may_ask.eq(~dropping & ~self.hold & (under_way != MAX_READS)),
-            self.reads.valid.eq(rows.reads.valid & may_ask),
-            rows.reads.ready.eq(self.reads.ready & may_ask),
-            self.reads.payload.first.eq(rows.reads.payload),
+            self.reads.valid.eq(waiting),
+            rows.reads.ready.eq(ready),
+            self.reads.payload.first.eq(first),
             self.reads.payload.count.eq(self.config.row_words),
             rows.valid.eq(self.words.valid & ~dropping),
             rows.word.eq(self.words.payload.data),
