@@ -56,7 +56,8 @@ class Control(enum.IntEnum):
 
 
 class Pattern(enum.IntEnum):
-    """What the memory tester writes: a word for each address. ADDRESS and PAGE together are different at any two addresses."""
+    """What the memory tester writes: a word for each address. ADDRESS and PAGE together are
+    different at any two addresses."""
 
     WALKING_ONE = 0  # bit address % 16
     WALKING_ZERO = 1
@@ -70,8 +71,7 @@ class MemoryTest(enum.IntEnum):
     """Words of `Region.MEMORY_TEST`. A write to RUN starts the tester; only RUN may be accessed
     while it is busy."""
 
-    # write: bit 0 write the pattern, bit 1 read and compare, bits 4..2 the pattern; read: bit 0 busy
-    RUN = 0
+    RUN = 0  # write: bit 0 write, bit 1 read and compare, bits 4..2 `Pattern`; read: bit 0 busy
     SEED = 1  # of the random words, not 0
     FIRST = 2  # first burst of 8 words
     COUNT = 3  # number of bursts, not 0

@@ -47,8 +47,8 @@ PRESETS: Mapping[str, EngineConfig] = {
     "85f-4bit": EngineConfig(
         weight_bits=4, accumulator_bits=14, weight_rows=8192, feature_rows=1536, **_WIDE
     ),
-    # For networks with weights in an SDRAM, numbers of 4 bits: a group of 64 output channels may read
-    # 910 input channels with a kernel of 3x3.
+    # For networks with weights in an SDRAM, numbers of 4 bits: a group of 64 output channels may
+    # read 910 input channels with a kernel of 3x3.
     "85f-sdram": EngineConfig(
         steps=4,
         weight_bits=4,

@@ -54,9 +54,6 @@ class Reserved(enum.IntEnum):
     """Commands of later devices, whose numbers are reserved; today they are UNKNOWN."""
 
     CLASSIFY_BATCH = 9
-    WRITE_EXTERNAL = 10
-    READ_EXTERNAL = 11
-    TEST_EXTERNAL = 12
 
 
 # Commands that run the engine. Their replies are remembered.

@@ -72,9 +72,7 @@ class Crc32(wiring.Component):
         ]
         with m.If(self.valid):
             for index in range(CRC_BITS):
-                terms = [
-                    out[bit] for bit in range(bits) if _feedback(1 << bit, count) >> index & 1
-                ]
+                terms = [out[bit] for bit in range(bits) if _feedback(1 << bit, count) >> index & 1]
                 if index < CRC_BITS - bits:
                     terms.append(state[index + bits])
                 m.d.sync += state[index].eq(reduce(xor, terms))

@@ -61,9 +61,7 @@ class ExternalPort(wiring.Signature):
     def __init__(self, config: EngineConfig):
         members = dict(HostPort(config).members)
         members |= {"address": Out(max(1, config.external - 1)), "test": Out(1)}
-        super().__init__(
-            {"rows": Out(RowsPort(config)), "host": Out(wiring.Signature(members))}
-        )
+        super().__init__({"rows": Out(RowsPort(config)), "host": Out(wiring.Signature(members))})
 
 
 class WeightRing(wiring.Component):

@@ -26,8 +26,9 @@ class EventScanner(wiring.Component):
 
     ``ready`` tells the walker that a request is accepted in this cycle: from ``start`` to ``stop``,
     while the queues have a free place. ``request`` is valid when ``advance`` is high.
-    After ``hold`` the next token but one has no second event. ``drain_stall`` and ``scan_stall`` mark cycles without an event because the drain is busy, or
-    because no event has been found; like ``token``, they are registered.
+    After ``hold`` the next token but one has no second event. ``drain_stall`` and ``scan_stall``
+    mark cycles without an event because the drain is busy, or because no event has been found; like
+    ``token``, they are registered.
     """
 
     def __init__(self, config: EngineConfig):
@@ -208,7 +209,10 @@ class EventScanner(wiring.Component):
             due.eq((complete & ~ticket) | (due & ~clear)),
         ]
         following = ended | Mux(complete, silent & ~how.group_last, clear | ~due)
-        m.d.sync += [clear.eq(following), *(second.eq(following & ~self.hold) for second in clears[1:])]
+        m.d.sync += [
+            clear.eq(following),
+            *(second.eq(following & ~self.hold) for second in clears[1:]),
+        ]
         with m.If(complete):
             m.d.sync += [due_how.eq(how), due_empty.eq(silent)]
         with m.If(flush):

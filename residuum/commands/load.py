@@ -8,7 +8,8 @@ from residuum.commands.arguments import add_bits, add_device, add_stages, set_st
 
 DESCRIPTION = """\
 Write a network into a device. Weights in an external memory stay there from run to run: they are
-written only if the memory does not hold them already, intact by the CRC that the device computes."""
+written only if the memory does not hold them already, intact by the CRC that the device
+computes."""
 EXAMPLES = """\
 examples:
   residuum load vgg16.npz --device serial:/dev/ttyUSB0   once; then classify without loading:

@@ -8,8 +8,8 @@ from residuum.commands.arguments import add_device, positive_number
 
 DESCRIPTION = """\
 Test the external memory of a device: write patterns to the whole memory, or a part, and read them
-back. The network in it is lost. Prints a row for each pattern, with the bits that were wrong and the
-first wrong word; ends with status 1 if there was any."""
+back. The network in it is lost. Prints a row for each pattern, with the bits that were wrong and
+the first wrong word; ends with status 1 if there was any."""
 EXAMPLES = """\
 examples:
   residuum memtest --device serial:/dev/ttyUSB0               the whole memory, all patterns

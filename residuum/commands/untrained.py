@@ -25,9 +25,7 @@ def named_network(args: argparse.Namespace, reporter: Reporter) -> IntegerNetwor
 
     if is_path(args.model) or args.model in zoo_names() or args.model not in UNTRAINED:
         return load_network(args.model, args.bits)
-    found = load_images(
-        "cifar10", split="training", at_most=CALIBRATION, access=data_access(args)
-    )
+    found = load_images("cifar10", split="training", at_most=CALIBRATION, access=data_access(args))
     with reporter.task(f"random weights for {args.model}"):
         network = untrained_network(args.model, found.images, bits=args.bits or BITS)
     return replace(network, metadata={**network.metadata, "dataset": "cifar10"})

@@ -13,8 +13,8 @@ import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import Counter
-from residuum.sim.external.engine import SDRAM_BITS
 from residuum.sim.bench.compared import Json, Totals, on_engine
+from residuum.sim.external.engine import SDRAM_BITS
 from residuum.sw.compiler.program import Program, grow_to_fit
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.corrections import describe_run

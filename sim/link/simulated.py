@@ -173,7 +173,8 @@ def open_simulated(
     ----------
     options
         Options as after ``sim:``: sizes of the engine, e.g. ``lanes=32,steps=16``, with ``sdram``
-        weight rows of a ring that is filled from a simulated SDRAM, and those of a wire to it, e.g. ``baud=3000000,latency=16``.
+        weight rows of a ring that is filled from a simulated SDRAM, and those of a wire to it,
+        e.g. ``baud=3000000,latency=16``.
     network, steps
         Network to fit and least number of steps; without them the sizes are the defaults.
     """

@@ -469,9 +469,7 @@ class Simulation:
         """
         with scratch_folder() as folder:
             _store(folder / "in", parameters or {})
-            reason = self._execute(
-                test_module, folder, testcase, seed, timeout, watch, arguments
-            )
+            reason = self._execute(test_module, folder, testcase, seed, timeout, watch, arguments)
             if reason is not None:
                 _complain_if_full(folder)
                 kept = _keep_log(folder / "run.log", f"run-{self.name}", log)

@@ -39,8 +39,10 @@ def build_engine(
     """Build the simulation of an engine, or return the cached build; with its SDRAM, if it has one,
     or instead with a memory that ``pauses`` (`ExternalEngine`)."""
     if config.external:
-        engine: Any = SdramEngine(config)
-        if pauses is not None:
+        engine: Any
+        if pauses is None:
+            engine = SdramEngine(config)
+        else:
             engine = ExternalEngine(config, longest_pause=pauses)
         name = f"engine-{config.lanes}-external"
         return build(engine, name=name, bulk=True, waves=waves, verilog=[STORAGE])

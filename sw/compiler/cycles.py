@@ -1,8 +1,8 @@
 """Cycle model: predicts the engine's counters from the spike trains of the golden model.
 
 It simulates the front end (windows, rows, occupancies, picking of events) cycle by cycle. All later
-stages have a fixed latency, which `_tail` adds. It is exact but for weights from an external memory,
-whose refreshes come when they come: docs/engine.md has the bounds.
+stages have a fixed latency, which `_tail` adds. It is exact but for weights from an external
+memory, whose refreshes come when they come: docs/engine.md has the bounds.
 """
 
 import math
@@ -444,13 +444,12 @@ class _FrontEnd:
                 due, due_empty = end, silent
 
             # Nothing else happens until the weights are there.
-            if waits and scanning and due is None and not (table or walking or busy):
-                if all(stream.empty for stream in streams):
-                    idle = int(self.refill.ready()) - cycle - 1
-                    if idle > 0:
-                        cycle += idle
-                        self.scan_stalls += idle
-                        self.weight_stalls += idle
+            alone = waits and scanning and due is None and not (table or walking or busy)
+            if alone and all(stream.empty for stream in streams):
+                idle = max(0, int(self.refill.ready()) - cycle - 1)
+                cycle += idle
+                self.scan_stalls += idle
+                self.weight_stalls += idle
 
 
 @dataclass
@@ -477,9 +476,9 @@ class _Stream:
     @property
     def empty(self) -> bool:
         """Whether nothing is under way."""
-        return not (self.rows or self.dropped or self.banks or self.waiting or self.outstanding) and (
-            self.picked is None
-        )
+        return not (
+            self.rows or self.dropped or self.banks or self.waiting or self.outstanding
+        ) and (self.picked is None)
 
     @property
     def spiking(self) -> bool:

@@ -121,9 +121,7 @@ async def take_rows(ctx, port, firsts, *, words_of: int | None = None) -> list[i
     while len(taken) < count:
         ctx.set(port.reads.valid, bool(waiting))
         ctx.set(port.reads.payload, waiting[0] if waiting else 0)
-        _, _, ready, valid, word = await ctx.tick().sample(
-            port.reads.ready, port.valid, port.word
-        )
+        _, _, ready, valid, word = await ctx.tick().sample(port.reads.ready, port.valid, port.word)
         if valid:
             taken.append(word)
         if ready and waiting:

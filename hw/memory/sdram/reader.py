@@ -55,8 +55,7 @@ class WeightReader(wiring.Component):
             m.d.sync += [waiting.eq(1), first.eq(rows.reads.payload)]
         m.d.sync += [
             ready.eq(
-                ~(ready | waiting | dropping | rows.discard | self.hold)
-                & (under_way != MAX_READS)
+                ~(ready | waiting | dropping | rows.discard | self.hold) & (under_way != MAX_READS)
             ),
             ended.eq(self.words.valid & self.words.payload.last),
             under_way.eq(under_way + asked - ended),

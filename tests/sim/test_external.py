@@ -1,0 +1,170 @@
+"""Engines whose weights come from an external memory, through rings of any size, and an SDRAM.
+
+Every spike is compared with the golden model. Counters of work are exact; the cycles have the
+bounds that docs/engine.md states.
+"""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from residuum.hw.isa.config import CHUNK_ROWS, EngineConfig
+from residuum.hw.isa.host_map import Counter
+from residuum.sim.external.engine import SDRAM_BITS
+from residuum.sim.verilator.engine import Case, build_engine, run_engine, write_words
+from residuum.sw.compiler.cycles import predict
+from residuum.sw.compiler.layout import lay_out
+from residuum.sw.compiler.program import Program, compile_network
+from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.trace.compare import compare
+from residuum.sw.trace.engine_trace import EngineTrace
+from tests.sim.random_graphs import random_graph_cases
+from tests.sim.random_programs import random_cases
+
+ON_CHIP = EngineConfig(
+    lanes=8,
+    tile_lanes=4,
+    event_width=2,
+    accumulator_bits=20,
+    potential_bits=32,
+    weight_rows=4096,
+    feature_rows=2048,
+    layers=64,
+)
+# Rows of the ring, longest pause of the memory between two bursts, seed of the networks.
+RINGS = {
+    "tight": (64, 31, 0),
+    "steady": (256, 0, 1),
+    "slow": (256, 127, 2),
+    "late": (1024, 15, 3),
+}
+SHORT = "tight"
+
+
+def ring(rows: int) -> EngineConfig:
+    return ON_CHIP.with_changes(weight_rows=rows, external=SDRAM_BITS)
+
+
+def compiled(case: Case, config: EngineConfig) -> Program | None:
+    """The program of a case whose weights are in the external memory; None if there is none."""
+    steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
+    try:
+        program = compile_network(case.network, config, **steps)
+    except ResiduumError:
+        return None
+    return program if len(program.external) else None
+
+
+@cache
+def cases(rows: int, seed: int, count: int) -> list[Case]:
+    """Random chains and graphs whose weights do not fit so many rows, but whose groups do."""
+    found = [*random_cases(seed, ON_CHIP, count), *random_graph_cases(seed, ON_CHIP, count)]
+    return [case for case in found if compiled(case, ring(rows))]
+
+
+def with_all_rows(program: Program) -> Program:
+    """The program as it would run if all weight rows were there from the start."""
+    return replace(
+        program,
+        layers=tuple(
+            replace(plan, descriptor=replace(plan.descriptor, chunks=0)) for plan in program.layers
+        ),
+    )
+
+
+def fault(case: Case, config: EngineConfig, engine: EngineTrace) -> str:
+    """The first difference from the golden model, or of a counter; empty if there is none."""
+    steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
+    golden = simulate(case.network, case.images, **steps)
+    if wrong := compare(case.network, engine, golden).first:
+        return wrong
+    program = compile_network(case.network, config, **steps)
+    resident = with_all_rows(program)
+    for number, image in enumerate(case.images):
+        found, inside = engine.counters[number], predict(resident, image, golden, number)
+        for counter in (Counter.EVENTS, Counter.WINDOWS, Counter.SPIKES):
+            if not np.array_equal(found[:, counter], inside[:, counter]):
+                return f"{counter.name} {found[:, counter]}, not {inside[:, counter]}"
+        lost = (found - inside)[:, Counter.CYCLES].sum()
+        most = found[:, Counter.WEIGHT_STALLS].sum() + program.weight_rows
+        if not 0 <= lost <= most:
+            return f"{lost} cycles lost, not 0 to {most}"
+    return ""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == SHORT else pytest.param(name, marks=pytest.mark.long) for name in RINGS]
+)
+def test_rings(name):
+    """Networks one after another, without a reset."""
+    rows, pauses, seed = RINGS[name]
+    config = ring(rows)
+    chosen = cases(rows, seed, 20 if name == SHORT else 120)
+    simulation = build_engine(config, pauses=pauses)
+    engines = run_engine(config, chosen, simulation=simulation)
+    faults = [fault(case, config, engine) for case, engine in zip(chosen, engines, strict=True)]
+    assert [found for found in faults if found] == []
+    assert len(chosen) >= (5 if name == SHORT else 30)
+
+
+@pytest.mark.long
+def test_rings_have_every_corner():
+    shares, layers = [], set()
+    for rows, _, seed in RINGS.values():
+        for case in cases(rows, seed, 120):
+            shares.append(rows / lay_out(case.network, ring(rows)).ring_rows)
+            layers.add(len(case.network.layers))
+    # A ring of a single group, or of a little more.
+    assert min(shares) == 1
+    assert sum(1 <= share <= 1.1 for share in shares) >= 3
+    assert sum(share > 3 for share in shares) >= 3
+    assert len(shares) >= 150
+    assert {1, 2, 3} <= layers
+
+
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
+def test_sdram(number, tmp_path):
+    """With the controller and the model of a chip, which checks every rule."""
+    config = ring(64)
+    case = cases(64, 0, 20)[number]
+    program = compiled(case, config)
+    assert program is not None
+    write_words(tmp_path / "words.hex", program.external)
+    (engine,) = run_engine(config, [case], external=tmp_path / "words.hex")
+    assert fault(case, config, engine) == ""
+    steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
+    golden = simulate(case.network, case.images, **steps)
+    for number, image in enumerate(case.images):
+        cycles = engine.counters[number][:, Counter.CYCLES].sum()
+        predicted = predict(program, image, golden, number)[:, Counter.CYCLES].sum()
+        assert abs(predicted - cycles) < 0.1 * cycles
+
+
+def test_a_network_that_fits_the_store_needs_no_external_memory():
+    rows, pauses, seed = RINGS[SHORT]
+    config = ring(rows)
+    case = next(
+        case
+        for case in random_cases(seed, ON_CHIP, 20)
+        if lay_out(case.network, ON_CHIP).weight_rows <= rows
+    )
+    steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
+    program = compile_network(case.network, config, **steps)
+    assert len(program.external) == 0
+    assert {plan.descriptor.chunks for plan in program.layers} == {0}
+    (engine,) = run_engine(config, [case], simulation=build_engine(config, pauses=pauses))
+    golden = simulate(case.network, case.images, **steps)
+    assert compare(case.network, engine, golden).first == ""
+    predicted = [predict(program, image, golden, n) for n, image in enumerate(case.images)]
+    columns = list(Counter)
+    assert np.array_equal(engine.counters[:, :, columns], np.array(predicted)[:, :, columns])
+
+
+def test_a_group_that_exceeds_the_ring_is_refused():
+    case = max(random_cases(0, ON_CHIP, 20), key=lambda c: lay_out(c.network, ring(16)).ring_rows)
+    with pytest.raises(ResiduumError, match="a group of output channels of layer .* 16 at a time"):
+        compile_network(case.network, ring(16), tau=case.tau, T=case.T)
+    assert lay_out(case.network, ring(16)).ring_rows % CHUNK_ROWS == 0
