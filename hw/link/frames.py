@@ -4,10 +4,10 @@ from amaranth.hdl import Cat, Elaboratable, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from residuum.hw.crc import Crc32, SerialCrc32
 from residuum.hw.isa.config import bits_for_count
 from residuum.hw.isa.host_map import HOST_WORD_BITS
 from residuum.hw.isa.protocol import MIN_FRAME_WORDS, WORD_BYTES
-from residuum.hw.link.crc import Crc32, SerialCrc32
 from residuum.hw.link.slip import SlipDecoder, SlipEncoder
 
 

@@ -5,13 +5,13 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.host.port import HostPort
 from residuum.hw.isa.config import (
     CHUNK_ROWS,
     EXTERNAL_WORD_BITS,
     EngineConfig,
     bits_for_count,
 )
+from residuum.hw.isa.host_map import HOST_WORD_BITS
 from residuum.hw.layouts import fill_layout
 from residuum.hw.logic import delayed
 
@@ -53,15 +53,25 @@ class ExternalPort(wiring.Signature):
     Members
     -------
     rows : Out(RowsPort)
-    host : Out(HostPort)
-        Accesses of the host, with the address inside `Region.EXTERNAL`, or with ``test`` inside
-        `Region.MEMORY_TEST`. An answer comes at any time; the next access comes after it.
+    host : Out
+        Accesses of the host as on a `HostPort`, with the address inside `Region.EXTERNAL`, or with
+        ``test`` inside `Region.MEMORY_TEST`. An answer comes at any time; the next access comes
+        after it.
     """
 
     def __init__(self, config: EngineConfig):
-        members = dict(HostPort(config).members)
-        members |= {"address": Out(max(1, config.external - 1)), "test": Out(1)}
-        super().__init__({"rows": Out(RowsPort(config)), "host": Out(wiring.Signature(members))})
+        host = wiring.Signature(
+            {
+                "address": Out(max(1, config.external - 1)),
+                "test": Out(1),
+                "write_data": Out(HOST_WORD_BITS),
+                "write": Out(1),
+                "read": Out(1),
+                "read_data": In(HOST_WORD_BITS),
+                "read_valid": In(1),
+            }
+        )
+        super().__init__({"rows": Out(RowsPort(config)), "host": Out(host)})
 
 
 class WeightRing(wiring.Component):

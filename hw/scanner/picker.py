@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.layouts import end_layout, event_layout
 from residuum.hw.logic import Statements, select
-from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
+from residuum.hw.queue import QUEUE_DEPTH, Queue, change
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.descriptors import AxisEntry
 from residuum.hw.layouts import scan_layout
-from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue, change
+from residuum.hw.queue import QUEUE_DEPTH, Queue, change
 
 # Cycles from the issue of a table read to its data: an address register, then the block memory.
 TABLE_LATENCY = 3

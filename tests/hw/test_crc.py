@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from residuum.hw.link.crc import RESIDUE, Crc32, SerialCrc32
+from residuum.hw.crc import RESIDUE, Crc32, SerialCrc32
 from tests.hw.simulation import simulate
 from tests.hw.streams import wait
 

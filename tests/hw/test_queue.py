@@ -5,7 +5,7 @@ from collections import deque
 
 import pytest
 
-from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue
+from residuum.hw.queue import QUEUE_DEPTH, Queue
 from tests.hw.simulation import simulate
 
 

@@ -96,7 +96,8 @@ def fault(case: Case, config: EngineConfig, engine: EngineTrace) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", [name if name == SHORT else pytest.param(name, marks=pytest.mark.long) for name in RINGS]
+    "name",
+    [name if name == SHORT else pytest.param(name, marks=pytest.mark.long) for name in RINGS],
 )
 def test_rings(name):
     """Networks one after another, without a reset."""

@@ -11,7 +11,7 @@ from residuum.hw.isa.host_map import HOST_WORD_BITS
 from residuum.hw.memory.ring import ExternalPort
 from residuum.hw.memory.sdram.layouts import WORDS, read_layout, write_layout
 from residuum.hw.memory.sdram.parts import BURST, WIDTH, Part
-from residuum.hw.scanner.queue import QUEUE_DEPTH, Queue
+from residuum.hw.queue import QUEUE_DEPTH, Queue
 
 # Writes that may still come after ``hold``.
 LATE_WRITES = 12

@@ -7,7 +7,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from residuum.hw.link.crc import CRC_BITS, Crc32
+from residuum.hw.crc import CRC_BITS, Crc32
 from residuum.hw.memory.sdram.layouts import WORDS, address_layout, read_layout, write_layout
 from residuum.hw.memory.sdram.parts import BURST, WIDTH, Part
 from residuum.hw.memory.sdram.patterns import SEED_BITS, Pattern, PatternWords
