@@ -1,4 +1,4 @@
-"""A simulated device with an SDRAM: its network is written once, checked, and noticed when damaged."""
+"""A simulated device with an SDRAM: its network is written once, and noticed when damaged."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,8 @@ def test_a_network_is_written_once_and_noticed_when_damaged(classifier, network)
     assert not external.holds(device, program)
     assert classifier.differing_words() == len(program.external) // 2
     held = external.held(device)
-    assert held is not None and not held.intact
+    assert held is not None
+    assert not held.intact
     classifier.load()
     assert device.read(place, 1) == word
 
