@@ -198,21 +198,31 @@ def _checked(path: Path, digest: str) -> Path:
     return path
 
 
-# Models on the simulated engine: options, and lanes.
-ON_ENGINE: tuple[tuple[str, Options, int], ...] = (
-    *(("ResNet-20, CIFAR-10", _radix(bits), 64) for bits in (8, 6, 5, 4)),
-    *(("ResNet-20, CIFAR-100", _radix(bits, 8, 25), 64) for bits in (8, 6, 5, 4)),
-    ("CNN, MNIST", _radix(8), 16),
+# Weight rows of an engine with an SDRAM, whose networks run fewer images.
+RING_ROWS = 1024
+SDRAM_IMAGES = 5
+# Models on the simulated engine: options, lanes, and whether the weights come from an SDRAM.
+ON_ENGINE: tuple[tuple[str, Options, int, bool], ...] = (
+    *(("ResNet-20, CIFAR-10", _radix(bits), 64, False) for bits in (8, 6, 5, 4)),
+    *(("ResNet-20, CIFAR-100", _radix(bits, 8, 25), 64, False) for bits in (8, 6, 5, 4)),
+    ("CNN, MNIST", _radix(8), 16, False),
+    *(("ResNet-56, CIFAR-10", _radix(bits), 64, True) for bits in (8, 6, 4)),
 )
 
 
-def engine_row(name: str, options: Options, lanes: int, images: int, digest: str) -> dict[str, Any]:
+def engine_row(
+    name: str, options: Options, lanes: int, sdram: bool, images: int, digest: str
+) -> dict[str, Any]:
     """A record of ``make imports RTL=1``: some images on the engine, compared with the golden model
     value by value and with the cycle model."""
     access = Access(False, reporter_here())
-    network, held_out = _imported(name, options, images, digest, access)
+    at_most = min(images, SDRAM_IMAGES) if sdram else images
+    network, held_out = _imported(name, options, at_most, digest, access)
     labels = held_out.need_labels("the table")
-    return _on_engine(name, network, held_out.images, labels, lanes=lanes, steps=8)
+    ring_rows = RING_ROWS if sdram else None
+    return _on_engine(
+        name, network, held_out.images, labels, lanes=lanes, steps=8, ring_rows=ring_rows
+    )
 
 
 def spiking_row(path: str, images: int, digest: str) -> dict[str, Any]:
@@ -257,14 +267,16 @@ def _on_engine(
     lanes: int,
     steps: int,
     T: int = 1,
+    ring_rows: int | None = None,
 ) -> dict[str, Any]:
-    config = engine_for(network, lanes, steps=steps)
+    config = engine_for(network, lanes, steps=steps, ring_rows=ring_rows)
     found = Totals.from_json(on_engine(network, config, 0, T, NONE, inputs, labels, 0))
     cycles = found.counters[:, Counter.CYCLES].sum() / found.images
     return {
         "model": name,
         "bits": network.weight_bits,
         "lanes": lanes,
+        "SDRAM": "yes" if config.external else "no",
         "images": found.images,
         "mismatches": found.mismatches,
         "cycles": f"{cycles:,.0f}",

@@ -36,9 +36,10 @@ def on_engine_table(names: str, images: int, where: Pool) -> list[dict[str, Any]
     network, and of the network of docs/own-model.md."""
     models = {model.name: model for model in MODELS}
     pieces = []
-    for name, options, lanes in ON_ENGINE:
+    for name, options, lanes, sdram in ON_ENGINE:
         digest = digest_of_file(models[name].path)
         given = {"name": name, "options": options, "lanes": lanes, "images": images}
+        given["sdram"] = sdram
         title = f"{name}, {options.bits} bits"
         pieces.append(Piece(engine_row, given | {"digest": digest}, title))
     spiking = models["CNN, MNIST"].path.with_name("cnn_sinabs.nir")

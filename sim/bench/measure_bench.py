@@ -20,7 +20,7 @@ async def classify(dut):  # type: ignore[no-untyped-def]
     config, steps = EngineConfig(**given["config"]), given["steps"]
     program = compile_network(IntegerNetwork.load(given["network"]), config, **steps)
     driver = EngineDriver(await Bulk.start(dut), program)
-    await driver.load()
+    await driver.load(external=False)
     traces: list[EngineTrace] = []
     for image in given["images"]:
         traces.append(await driver.classify(image, **steps))
