@@ -22,6 +22,29 @@ _WIDE: Any = {
     **_TWO,
 }
 
+# Weights of 4 bits from an SDRAM, numbers of 4 bits.
+_SDRAM: Any = {
+    "event_width": 2,
+    "steps": 4,
+    "weight_bits": 4,
+    "accumulator_bits": 16,
+    "potential_bits": 22,
+    "logit_rows": 32,
+    "layers": _DEEP,
+    "external": 24,
+    "memory": "ecp5",
+    **_FEW,
+}
+# A group of output channels may read 454 input channels with a kernel of 3x3, and maps are small.
+_SMALL_SDRAM: Any = {
+    "lanes": 16,
+    "tile_lanes": 8,
+    "weight_rows": 4096,
+    "feature_rows": 1024,
+    "parameter_rows": 1024,
+    **_SDRAM,
+}
+
 PRESETS: Mapping[str, EngineConfig] = {
     "12f": EngineConfig.for_lanes(16, weight_rows=2048, layers=_DEEP, memory="ecp5", **_FEW),
     # Twice the lanes with half the slots, for networks in radix code with up to 65,000 weights of 4
@@ -39,26 +62,33 @@ PRESETS: Mapping[str, EngineConfig] = {
         memory="ecp5",
         **_FEW,
     ),
+    "12f-sdram": EngineConfig(**_SMALL_SDRAM),
     "25f": EngineConfig.for_lanes(16, weight_rows=3072, layers=_DEEP, memory="ecp5", **_TWO),
+    "25f-sdram": EngineConfig(**_SMALL_SDRAM),
     "45f": EngineConfig.for_lanes(32, weight_rows=2048, layers=_DEEP, memory="ecp5", **_TWO),
+    "45f-sdram": EngineConfig(
+        lanes=32,
+        tile_lanes=16,
+        weight_rows=8192,
+        feature_rows=1280,
+        parameter_rows=1536,
+        **_SDRAM,
+    ),
     "85f": EngineConfig(weight_rows=2048, **_WIDE),
     # For networks with up to 524,000 weights of 4 bits; a ResNet-20 fits with all its maps. In the
     # geometry 8192 x 2, no multiplexer follows the block memories.
     "85f-4bit": EngineConfig(
         weight_bits=4, accumulator_bits=14, weight_rows=8192, feature_rows=1536, **_WIDE
     ),
-    # For networks with weights in an SDRAM, numbers of 4 bits: a group of 64 output channels may
-    # read 910 input channels with a kernel of 3x3.
+    # A group of 64 output channels may read 910 input channels with a kernel of 3x3: VGG-16 and
+    # ResNet-18 fit, with all their maps.
     "85f-sdram": EngineConfig(
-        steps=4,
-        weight_bits=4,
-        accumulator_bits=16,
-        potential_bits=22,
+        lanes=64,
+        tile_lanes=16,
         weight_rows=8192,
         feature_rows=2048,
         parameter_rows=1152,
-        external=24,
-        **(_WIDE | _FEW),
+        **_SDRAM,
     ),
     # For a ResNet-20 with wider weights: the three maps of 16 channels that a residual block needs
     # at a time take 768 rows, if they are packed, and the weights 4,448 rows of 64 lanes.
@@ -77,7 +107,7 @@ PRESETS: Mapping[str, EngineConfig] = {
 CLOCKS: Mapping[str, float] = {
     **dict.fromkeys(("12f", "12f-4bit"), 140.0),
     **dict.fromkeys(("25f", "45f", "85f", "85f-4bit"), 125.0),
-    "85f-sdram": 133.0,
+    **dict.fromkeys(("12f-sdram", "25f-sdram", "45f-sdram", "85f-sdram"), 125.0),
     **dict.fromkeys(("85f-5bit", "85f-6bit", "85f-8bit"), 120.0),
 }
 

@@ -78,16 +78,31 @@ def test_presets_are_those_of_the_devices():
     assert sizes == {
         "12f": (16, 2048),
         "12f-4bit": (32, 2048),
+        "12f-sdram": (16, 4096),
         "25f": (16, 3072),
+        "25f-sdram": (16, 4096),
         "45f": (32, 2048),
+        "45f-sdram": (32, 8192),
         "85f": (64, 2048),
         "85f-4bit": (64, 8192),
+        "85f-sdram": (64, 8192),
         "85f-5bit": (64, 6144),
         "85f-6bit": (64, 6144),
         "85f-8bit": (64, 4608),
     }
     assert all(c.memory == "ecp5" for c in PRESETS.values())
-    assert {name: c.steps for name, c in PRESETS.items() if c.steps != 8} == {"12f-4bit": 4}
+    few = {name for name, c in PRESETS.items() if c.steps != 8}
+    with_sdram = {name for name, c in PRESETS.items() if c.external}
+    assert with_sdram == {name for name in PRESETS if name.endswith("-sdram")}
+    assert few == {"12f-4bit", *with_sdram}
+    assert {PRESETS[name].steps for name in few} == {4}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_presets_with_an_sdram_are_for_boards_that_have_one(name):
+    board = find(name)
+    offered = any(PRESETS[preset].external for preset in board.presets)
+    assert offered == (name.startswith("ulx3s") or name == "icesugar-pro")
 
 
 @pytest.mark.parametrize("name", NAMES)
