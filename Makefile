@@ -80,7 +80,7 @@ test: lint
 	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-all: lint
-	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "long or not long"
+	$(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not hours"
 
 lint: $(READY)
 	$(PY) -m ruff check

@@ -22,6 +22,7 @@ ROW = {
 
 
 @pytest.mark.long
+@pytest.mark.hours
 def test_three_networks_on_two_boards_give_the_files_of_full_builds():
     """Eight times place and route; what is done is kept for the next run of the same sources."""
     rows = bitstreams.measure(bitstreams.BOARDS, bitstreams.NETWORKS, tries=3)
