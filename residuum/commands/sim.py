@@ -40,6 +40,8 @@ DEFAULT_LANES = 16
 SDRAM_IMAGES = 2
 SDRAM_LANES = 64
 SDRAM_ROWS = 1024
+# As in the presets, for networks whose numbers have no more bits.
+SDRAM_STEPS = 4
 # Images per simulation: limits the number of traces in memory.
 CHUNK = 100
 # Default limit on the size of a wave file, in MB.
@@ -119,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
     name = network_name(args.model, args.bits)
     data = chosen_images(args, network, default=SDRAM_IMAGES if args.sdram else DEFAULT_IMAGES)
     all_images, all_labels = data.images, data.labels_or_unknown()
-    steps = max(DEFAULT_STEPS, args.tau + args.T)
+    numbers = max((layer.bits or 0 for layer in network.layers), default=0)
+    few = args.sdram and 0 < numbers <= SDRAM_STEPS
+    steps = SDRAM_STEPS if few else max(DEFAULT_STEPS, args.tau + args.T)
     if args.weight_rows is not None and not args.sdram:
         raise ResiduumError("--weight-rows is for --sdram; without it the engine has enough")
     if args.sdram:

@@ -72,14 +72,15 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter, write_report
     from residuum.commands.engine_report import print_report, without_labels
     from residuum.commands.images import chosen_images
+    from residuum.commands.untrained import named_network
     from residuum.sim.bench import measure
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.files import build_folder, require_writable
-    from residuum.sw.network.library import load_network, network_name
+    from residuum.sw.network.library import network_name
     from residuum.sw.pieces.run import run as run_pieces
 
     reporter = ConsoleReporter()
-    network = load_network(args.model, args.bits)
+    network = named_network(args, reporter)
     set_stages(args, network, engine=True)
     program = compile_network(network, _engine(args, network), **stages(args))
     data = chosen_images(args, network)
