@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     title = f"needed / available{'' if not sizes else ', ' + describe_sizes('preset', sizes)}"
     records = [_record(preset, needs) for preset, needs in engines.items()]
     print_records(records, title=title, numbers=[key for key in records[0] if key != "preset"])
-    for line in _lines(engines, {board.name: board.preset for board in boards}, refused):
+    for line in _lines(engines, {board.name: board.presets for board in boards}, refused):
         print(line)
     floats = float_file_of(network, args.model)
     if args.board and not (sizes or refused) and network.input == IMAGE and floats.exists():
@@ -131,13 +131,11 @@ def _column(what: str) -> str:
 
 
 def _lines(
-    engines: Mapping[str, tuple[Need, ...]], boards: Mapping[str, str], refused: list[str]
+    engines: Mapping[str, tuple[Need, ...]], boards: Mapping[str, Sequence[str]], refused: list[str]
 ) -> Iterator[str]:
     """The limits of each engine with their cures, and what no engine runs."""
     for preset, needs in engines.items():
-        # An engine such as 85f-4bit is for the devices of 85f.
-        device = preset.partition("-")[0]
-        names = ", ".join(name for name, of in boards.items() if of == device)
+        names = ", ".join(name for name, presets in boards.items() if preset in presets)
         where = f"{preset} ({names})" if names else preset
         exceeded = [need for need in needs if not need.fits]
         yield ""
