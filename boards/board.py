@@ -8,6 +8,7 @@ from typing import Any
 from amaranth.build import Resource
 
 from residuum.hw.isa.presets import PRESETS
+from residuum.hw.memory.sdram.parts import WIDTH
 
 MHZ = 1_000_000
 
@@ -100,15 +101,22 @@ class Board:
         ]
 
     @property
+    def has_sdram(self) -> bool:
+        """Whether it has an SDRAM as `residuum.hw.memory.sdram.pins` connects it, with words of 16
+        bits. That of Colorlight boards has 32."""
+        resource = self._example.resources.get(("sdram", 0))
+        widths = {part.name: len(part.ios[0].names) for part in resource.ios} if resource else {}
+        return widths.get("dq") == WIDTH
+
+    @property
     def presets(self) -> tuple[str, ...]:
         """Names of all engines for the board's size of device, its own first; those with an
-        external memory only where the board has an SDRAM."""
+        external memory only where the board has an SDRAM for them."""
         size = self.preset.partition("-")[0]
-        sdram = ("sdram", 0) in self._example.resources
         others = (
             name
             for name, config in PRESETS.items()
-            if name.partition("-")[0] == size and (sdram or not config.external)
+            if name.partition("-")[0] == size and (self.has_sdram or not config.external)
         )
         return tuple(dict.fromkeys((self.preset, *others)))
 

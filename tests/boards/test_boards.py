@@ -69,7 +69,9 @@ def test_an_unknown_board_names_the_known_ones():
     ("look_up", "error"), [(preset, ValueError), (preset_named, ResiduumError)]
 )
 def test_an_unknown_preset_names_the_known_ones(look_up, error):
-    with pytest.raises(error, match="no preset '86f'; the presets are 12f, 12f-4bit, 25f"):
+    with pytest.raises(
+        error, match="no preset '86f'; the presets are 12f, 12f-4bit, 12f-sdram, 25f"
+    ):
         look_up("86f")
 
 
