@@ -42,6 +42,19 @@ def test_plain_conversion_and_other_lanes(tmp_path):
     assert EngineConfig.for_lanes(6).tiles == 1
 
 
+@pytest.mark.long
+def test_weights_from_an_sdram(tmp_path):
+    status, report = run(
+        tmp_path, "digits", "--images", "2", "--sdram", "--weight-rows", "64", "--lanes", "16"
+    )
+    assert (status, report["mismatches"], report["lanes"]) == (0, 0, 16)
+    # More than the 3,471 cycles with all weights in the store.
+    assert 5000 < report["cycles_per_image"] < 10000
+    assert report["predicted_cycles_per_image"] == pytest.approx(
+        report["cycles_per_image"], rel=0.05
+    )
+
+
 def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys):
     """A golden model without silencing differs from the engine."""
 
@@ -60,6 +73,11 @@ def test_a_mismatch_is_told_and_ends_with_status_1(tmp_path, monkeypatch, capsys
         (["digits", "--images", "1000"], "1000 images are wanted, but digits has 360 held-out"),
         (["digits", "--tau", "30", "--T", "30"], "steps must be in 1..31 "),
         (["digits", "--tau", "16", "--T", "16", "--lanes", "4"], "steps must be in 1..31 "),
+        (["digits", "--weight-rows", "64"], "--weight-rows is for --sdram"),
+        (
+            ["digits", "--sdram", "--weight-rows", "100"],
+            "a power of two of at least 16 weight_rows",
+        ),
         (["digits", "--lanes", "5000"], "lanes must be in 1..1024, not 5000"),
         (["nothing"], "there is no network 'nothing'"),
     ],
