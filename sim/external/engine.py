@@ -12,6 +12,7 @@ from residuum.hw.engine import Engine
 from residuum.hw.host.port import HostPort
 from residuum.hw.isa.config import EXTERNAL_BURST_WORDS, EXTERNAL_WORD_BITS, EngineConfig
 from residuum.hw.memory.ring import ExternalPort
+from residuum.hw.memory.sdram.bus import SdramBus
 from residuum.hw.memory.sdram.external import ExternalMemory
 from residuum.hw.memory.sdram.layouts import WORDS, read_layout
 from residuum.hw.memory.sdram.parts import SLOWEST, Part, Timing
@@ -173,33 +174,61 @@ class SdramEngine(wiring.Component):
         return m
 
 
-class SdramAccelerator(wiring.Component):
-    """An accelerator with its SDRAM: controller and model of a chip. The members are those of the
-    accelerator."""
+class AcceleratorWithMemory(wiring.Component):
+    """An accelerator with its SDRAM controller. The members are those of the accelerator, and the
+    ``bus`` of the controller."""
 
-    def __init__(self, accelerator: Accelerator, *, clock_hz: int = CLOCK_HZ):
+    def __init__(self, accelerator: Accelerator):
         config = accelerator.identity.config
-        timing = quick_timing(SLOWEST, clock_hz)
         self.accelerator = accelerator
-        self.memory = ExternalMemory(config, SLOWEST, timing)
-        self.chip = Chip(SLOWEST, timing, verilog=True)
-        members = dict(accelerator.signature.members)
-        super().__init__({name: members[name] for name in members if name not in INNER})
+        self.memory = ExternalMemory(config, SLOWEST, quick_timing(SLOWEST, CLOCK_HZ))
+        members = {n: m for n, m in accelerator.signature.members.items() if n not in INNER}
+        super().__init__(members | {"bus": Out(SdramBus())})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
         m.submodules.accelerator = accelerator = self.accelerator
         m.submodules.memory = memory = self.memory
-        m.submodules.chip = chip = self.chip
         wiring.connect(m, accelerator.external, memory.engine)
-        wiring.connect(m, memory.bus, chip.bus)
+        wiring.connect(m, memory.bus, wiring.flipped(self.bus))
         m.d.comb += accelerator.hold.eq(memory.hold)
-        for name, member in self.signature.members.items():
-            inner, outer = getattr(accelerator, name), getattr(self, name)
-            if member.is_signature:
-                wiring.connect(m, wiring.flipped(outer), inner)
-            elif member.flow == In:
-                m.d.comb += inner.eq(outer)
-            else:
-                m.d.comb += outer.eq(inner)
+        _join(m, self, accelerator)
         return m
+
+
+class SdramAccelerator(wiring.Component):
+    """An accelerator with its SDRAM: controller and model of a chip. The members are those of the
+    accelerator."""
+
+    def __init__(self, accelerator: Accelerator):
+        self.board = AcceleratorWithMemory(accelerator)
+        self.chip = sdram_chip()
+        members = self.board.signature.members
+        super().__init__({name: members[name] for name in members if name != "bus"})
+
+    def elaborate(self, platform: object) -> Elaboratable:
+        m = Module()
+        m.submodules.chip = chip = self.chip
+        m.submodules.board = board = self.board
+        wiring.connect(m, board.bus, chip.bus)
+        _join(m, self, board)
+        return m
+
+
+def sdram_chip() -> Chip:
+    """The chip of an `AcceleratorWithMemory`; its words are in `STORAGE`."""
+    return Chip(SLOWEST, quick_timing(SLOWEST, CLOCK_HZ), verilog=True)
+
+
+def _join(m: Module, outer: wiring.Component, inner: wiring.Component) -> None:
+    """Connect the members of ``outer``, but for ``bus``, to those of ``inner``."""
+    for name, member in outer.signature.members.items():
+        within, without = getattr(inner, name), getattr(outer, name)
+        if name == "bus":
+            continue
+        if member.is_signature:
+            wiring.connect(m, wiring.flipped(without), within)
+        elif member.flow == In:
+            m.d.comb += within.eq(without)
+        else:
+            m.d.comb += without.eq(within)

@@ -11,7 +11,7 @@ import functools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,10 @@ from residuum.boards.build.toolchain import alone_in
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import RECEIVE_UNIT, EngineConfig
 from residuum.hw.isa.memories import LUT_ROWS
+from residuum.sim.external.engine import STORAGE, AcceleratorWithMemory, sdram_chip
 from residuum.sim.link.simulated import ChildLink, build_link
 from residuum.sim.netlist.graph import graph_network
+from residuum.sim.verilator.build import verilog_text
 from residuum.sw.compiler.program import Program, compile_network, grow_to_fit
 from residuum.sw.host.classifier import Classifier
 from residuum.sw.host.device import Device
@@ -86,10 +88,13 @@ def small_config(*networks: IntegerNetwork, steps: int = STEPS) -> EngineConfig:
 
 
 def synthesise_netlist(program: Program, folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
-    """The ``synth_ecp5`` netlist of the accelerator with a program in its memories."""
+    """The ``synth_ecp5`` netlist of the accelerator with a program in its memories, and with its
+    SDRAM controller if it has an external memory."""
     held = dict(zip(program.addresses.tolist(), program.words.tolist(), strict=True))
-    accelerator = Accelerator(program.config, program=held, name=program.network.name)
-    text = rtlil.convert(accelerator, platform=None, emit_src=False)
+    design: Any = Accelerator(program.config, program=held, name=program.network.name)
+    if program.config.external:
+        design = AcceleratorWithMemory(design)
+    text = rtlil.convert(design, platform=None, emit_src=False)
     synthesise(text, name=NAME, folder=folder, on_line=on_line)
     return _load(folder / f"{NAME}.netlist.json")
 
@@ -107,7 +112,8 @@ def place_and_route(folder: Path, *, on_line: OnLine = ignore_line) -> Netlist:
 
 
 def netlist_sources(netlist: Netlist, folder: Path) -> dict[str, str]:
-    """Verilog of a netlist and of its primitives for Verilator, texts by file name.
+    """Verilog of a netlist and of its primitives for Verilator, texts by file name; with the model
+    of an SDRAM chip, if it has a bus for one.
 
     Names of cells and wires are dropped, since they would be most of the text.
     """
@@ -118,13 +124,36 @@ def netlist_sources(netlist: Netlist, folder: Path) -> dict[str, str]:
             for index, cell in enumerate(_top(netlist)["cells"].values())
         },
     }
-    (folder / "bare.json").write_text(json.dumps({"modules": {"top": bare}}))
+    around, module = {}, "top"
+    if any(name.startswith("bus__") for name in bare["ports"]):
+        module = "board"
+        around = {
+            "top.v": _top_with_chip(bare["ports"], module),
+            "chip.v": verilog_text(sdram_chip(), name="chip"),
+            STORAGE.name: STORAGE.read_text(),
+        }
+    (folder / "bare.json").write_text(json.dumps({"modules": {module: bare}}))
     script = "read_json bare.json; write_verilog -noattr bare.v"
     if toolchain.run("yosys", ["-q", "-p", script], folder=folder, log="bare.log") != 0:
         raise toolchain.failure("yosys", "turn the netlist into Verilog", folder / "bare.log")
     # Drop the first line, which names the build of yosys.
     text = (folder / "bare.v").read_text().split("*/\n", 1)[-1]
-    return {"netlist.v": text} | {path.name: path.read_text() for path in PRIMITIVES}
+    return {"netlist.v": text} | around | {path.name: path.read_text() for path in PRIMITIVES}
+
+
+def _top_with_chip(ports: Mapping[str, Any], module: str) -> str:
+    """A module ``top`` with a netlist and the model of a chip on its bus."""
+    outer = {name: port for name, port in ports.items() if not name.startswith("bus__")}
+    width = {name: f"[{len(port['bits']) - 1}:0]" for name, port in ports.items()}
+    lines = ["module top("]
+    lines += [",\n".join(f"  {port['direction']} {width[n]} {n}" for n, port in outer.items())]
+    lines += [");"]
+    lines += [f"  wire {width[name]} {name};" for name in ports if name not in outer]
+    lines += [f"  {module} board(", ",\n".join(f"    .{name}({name})" for name in ports), "  );"]
+    inner = [name for name in ports if name not in outer]
+    lines += ["  chip chip(.clk(clk), .rst(rst),"]
+    lines += [",\n".join(f"    .{name}({name})" for name in inner), "  );", "endmodule", ""]
+    return "\n".join(lines)
 
 
 def check(
