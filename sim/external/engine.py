@@ -223,9 +223,9 @@ def sdram_chip() -> Chip:
 def _join(m: Module, outer: wiring.Component, inner: wiring.Component) -> None:
     """Connect the members of ``outer``, but for ``bus``, to those of ``inner``."""
     for name, member in outer.signature.members.items():
-        within, without = getattr(inner, name), getattr(outer, name)
         if name == "bus":
             continue
+        within, without = getattr(inner, name), getattr(outer, name)
         if member.is_signature:
             wiring.connect(m, wiring.flipped(without), within)
         elif member.flow == In:
