@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from residuum.hw.isa.config import EngineConfig
-from tests.sim.mutants_cases import CONFIG, WIDE
+from tests.sim.mutants_cases import CONFIG, RING, WIDE
 from tests.sim.mutants_syntax import (
     Exchange,
     MutationError,
@@ -231,7 +231,7 @@ MUTANTS = [
         (
             "windows-wait-for-the-drain",
             "complete",
-            Operand("&", ("clear",), "free"),
+            Operand("&", ("clears",), "free"),
             Oracle.COUNTERS,
         ),
         ("windows-without-events-drain-in-full", "seen", drop("&", "complete"), Oracle.COUNTERS),
@@ -362,6 +362,72 @@ MUTANTS = [
             "counters.events",
             Whole("scanner.token.events[0].valid"),
             Oracle.COUNTERS,
+        ),
+    ),
+    *_in(
+        "memory/ring.py",
+        (
+            "group-starts-without-its-rows",
+            "enough",
+            Node(">=", ("ahead",), "_0 >= 0"),
+            Oracle.REPETITION,
+            RING,
+        ),
+        (
+            "group-claims-no-rows",
+            "ahead",
+            Node("Mux", ("accepted",), "0"),
+            Oracle.REPETITION,
+            RING,
+        ),
+        (
+            "rows-never-released",
+            {"signal": "released", "owner": "_ask"},
+            Whole("0"),
+            Oracle.HANG,
+            RING,
+        ),
+        (
+            "ring-starts-with-its-first-row",
+            {"signal": "rows", "under": "starting"},
+            Whole("0"),
+            Oracle.REPETITION,
+            RING,
+        ),
+        (
+            "layers-start-with-the-first-burst",
+            {"signal": "burst", "under": "starting"},
+            Whole("0"),
+            Oracle.REPETITION,
+            RING,
+        ),
+        (
+            "chunk-read-again",
+            {"signal": "burst", "under": "taken"},
+            Whole("burst"),
+            Oracle.REPETITION,
+            RING,
+        ),
+        (
+            "words-a-cycle-early",
+            "self.word",
+            Whole("delayed(m, external.word, WORD_LATENCY - 1, 'early')"),
+            Oracle.VALUES,
+            RING,
+        ),
+    ),
+    *_in(
+        "scanner",
+        ("second-event-in-spite-of-a-row", "second", drop("&", "hold"), Oracle.REPETITION, RING),
+    ),
+    *_in(
+        "",
+        (
+            "rows-released-with-every-window",
+            "ring.released",
+            drop("&", "group_last"),
+            Oracle.REPETITION,
+            RING,
         ),
     ),
     *_in(

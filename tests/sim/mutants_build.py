@@ -9,6 +9,7 @@ last line of the output is the folder of the simulation.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import wiring
@@ -18,8 +19,12 @@ from residuum import hw
 from residuum.hw.engine import Engine
 from residuum.hw.host.port import HostPort
 from residuum.hw.isa.config import EngineConfig
+from residuum.sim.external.engine import STORAGE, ExternalEngine
 from residuum.sim.verilator import build as verilator
 from tests.sim.mutants_select import FAULT_BITS, SELECTED
+
+# The longest pause of an external memory between two bursts.
+PAUSES = 7
 
 
 class FaultyEngine(wiring.Component):
@@ -39,7 +44,12 @@ class FaultyEngine(wiring.Component):
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
-        m.submodules.engine = engine = Engine(self.config)
+        engine: Any
+        if self.config.external:
+            engine = ExternalEngine(self.config, longest_pause=PAUSES)
+        else:
+            engine = Engine(self.config)
+        m.submodules.engine = engine
         wiring.connect(m, engine.host, wiring.flipped(self.host))
         m.d.comb += [
             self.busy.eq(engine.busy),
@@ -56,7 +66,9 @@ def main(folder: Path, config: EngineConfig) -> None:
     verilator._MAKE_FLAGS = tuple(  # type: ignore[assignment]
         "OPT_FAST=-O0" if flag.startswith("OPT_FAST") else flag for flag in verilator._MAKE_FLAGS
     )
-    print(verilator.build(FaultyEngine(config), name="mutants", bulk=True).folder)
+    verilog = [STORAGE] if config.external else []
+    engine = FaultyEngine(config)
+    print(verilator.build(engine, name="mutants", bulk=True, verilog=verilog).folder)
 
 
 if __name__ == "__main__":

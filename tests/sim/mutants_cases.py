@@ -35,7 +35,10 @@ CONFIG = EngineConfig(
 # With one tile, a window drains so slowly that other windows end in the meantime.
 WIDE = CONFIG.with_changes(tile_lanes=4, event_width=1)
 
-CONFIGS = {"small": CONFIG, "wide": WIDE}
+# Some of the networks fit this weight store, the others read their weights from an external memory.
+RING = CONFIG.with_changes(weight_rows=128, external=14)
+
+CONFIGS = {"small": CONFIG, "wide": WIDE, "ring": RING}
 
 
 @cache
