@@ -28,7 +28,7 @@ class Core(wiring.Component):
     Parameters
     ----------
     config : EngineConfig
-        All sizes; the engine must read images.
+        All sizes; the engine must read images, and have no external memory.
     image_bytes : int
         Most bytes of an image, a power of two. The core stores two images.
     program : Mapping[int, int] or None
@@ -64,6 +64,8 @@ class Core(wiring.Component):
         T: int | None = None,
         correction: Correction = Correction.MASK,
     ):
+        if config.external:
+            raise ValueError("a core has no external memory; external must be 0")
         self.config = config
         self.engine = Engine(config, contents=program)
         self.images = ImageBuffer(depth=image_bytes, ecp5=config.memory == "ecp5")

@@ -11,6 +11,8 @@ from residuum.hw.isa.config import DIMENSION_BITS, EngineConfig
 
 # Host words of a descriptor in its memory.
 DESCRIPTOR_WORDS = 16
+# Words of a layer, but on huge engines; the others are for an image (`residuum.hw.isa.image`).
+LAYER_WORDS = 8
 _WORD_BITS = 32
 # Width of the size of a max-pooling window, less one.
 MAX_POOL_BITS = 4
@@ -104,15 +106,14 @@ class LayerDescriptor:
     @staticmethod
     @cache
     def places(config: EngineConfig) -> tuple[dict[str, int], ...]:
-        """The host words of a descriptor: the fields that each holds, with their lowest bit."""
-        words: list[dict[str, int]] = [{}]
-        used = 0
-        for name, width in LayerDescriptor.widths(config).items():
-            if used + width > _WORD_BITS:
-                words.append({})
-                used = 0
-            words[-1][name] = used
-            used += width
+        """The host words of a descriptor: the fields that each holds, with their lowest bit. In the
+        order of the fields, if there are enough words for that; else the widest first, each in the
+        first word that has room."""
+        widths = LayerDescriptor.widths(config)
+        words = _filled(widths, look_back=False)
+        if len(words) > LAYER_WORDS:
+            wide_first = dict(sorted(widths.items(), key=lambda item: -item[1]))
+            words = _filled(wide_first, look_back=True)
         if len(words) > DESCRIPTOR_WORDS:
             raise ValueError(f"a descriptor of this engine takes {len(words)} words")
         return tuple(words)
@@ -123,6 +124,23 @@ class LayerDescriptor:
         return [
             pack_fields(self, {name: widths[name] for name in word}) for word in self.places(config)
         ]
+
+
+def _filled(widths: Mapping[str, int], *, look_back: bool) -> list[dict[str, int]]:
+    """Words with these fields: their lowest bits. With ``look_back``, a field goes to the first
+    word that has room, else to the last one or a new one."""
+    words: list[dict[str, int]] = [{}]
+    used = [0]
+    for name, width in widths.items():
+        first = 0 if look_back else len(words) - 1
+        rooms = (n for n in range(first, len(words)) if used[n] + width <= _WORD_BITS)
+        number = next(rooms, len(words))
+        if number == len(words):
+            words.append({})
+            used.append(0)
+        words[number][name] = used[number]
+        used[number] += width
+    return words
 
 
 FIELDS = tuple(field.name for field in fields(LayerDescriptor))

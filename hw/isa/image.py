@@ -6,11 +6,16 @@ Pure data, shared by the gateware (which packs raw pixels) and the compiler (whi
 from dataclasses import dataclass, fields
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS, LayerDescriptor, pack_fields
+from residuum.hw.isa.descriptors import (
+    DESCRIPTOR_WORDS,
+    LAYER_WORDS,
+    LayerDescriptor,
+    pack_fields,
+)
 
 # Host words of the descriptor of an image: the last ones of those of layer 0, which has fewer.
-IMAGE_WORDS = 8
-FIRST_IMAGE_WORD = DESCRIPTOR_WORDS - IMAGE_WORDS
+FIRST_IMAGE_WORD = LAYER_WORDS
+IMAGE_WORDS = DESCRIPTOR_WORDS - FIRST_IMAGE_WORD
 
 # Most bytes of a raw image.
 MAX_IMAGE_BYTES = 1 << 16
