@@ -10,6 +10,7 @@ from residuum.boards.build.pll import PllDividers
 from residuum.boards.build.top import BoardTop
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.contents import CONTENTS_DIGEST_BYTES, contents_digest
+from residuum.hw.memory.sdram.parts import SLOWEST, Timing
 from residuum.sw.compiler.fit import block_memory_need, describe_sizes, device_of, engine_named
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.errors import ResiduumError
@@ -34,6 +35,21 @@ LAYOUT_SOURCES = (
     "residuum.boards.build.top",
     "residuum.boards.catalogue",
 )
+
+
+def _check_memory(board: Board, preset: str, clock_hz: int) -> None:
+    """``ResiduumError`` if a board has no SDRAM for an engine, or a slower one."""
+    if not board.has_sdram:
+        raise ResiduumError(
+            f"{board.name} has no SDRAM with words of 16 bits, which the engine {preset} needs; "
+            f"its engines are {', '.join(board.presets)}"
+        )
+    try:
+        Timing.of(SLOWEST, clock_hz)
+    except ValueError as error:
+        raise ResiduumError(
+            f"the SDRAM of {board.name} runs at the clock of the engine: {error}"
+        ) from None
 
 
 def prepare(
@@ -73,6 +89,8 @@ def prepare(
         raise ResiduumError(memories.sentence)
     bits = _bits(model, bits, config)
     dividers = engine_clock(board, preset_name, freq)
+    if config.external:
+        _check_memory(board, preset_name, round(dividers.output_hz))
     program, network, name = None, None, ""
     if model:
         loaded = load_network(model, bits)

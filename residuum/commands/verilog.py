@@ -132,6 +132,11 @@ def _engine(args: argparse.Namespace, network: IntegerNetwork | None) -> EngineC
     sizes = engine_sizes(args)
     if args.preset:
         config = engine_named(args.preset, sizes)
+        if config.external:
+            raise ResiduumError(
+                f"a core has no external memory, so {args.preset} cannot be one; choose a preset "
+                "without -sdram"
+            )
     else:
         config = engine_of(sizes)
         if network is not None:
