@@ -525,6 +525,15 @@ def test_more_than_the_data_sheet_sells_is_told(tmp_path, monkeypatch, capsys):
         (["ulx3s", "--model", "digit"], "there is no network 'digit'; the known ones are "),
         (["ulx3s", "--bits", "-1"], "there is no -1-bit digits; there are 4 and 8 bits"),
         (["ulx3s", "--bits", "1000000000"], "there is no 1000000000-bit digits"),
+        (
+            ["orangecrab-25f", "--preset", "25f-sdram"],
+            "orangecrab-25f has no SDRAM with words of 16 bits, which the engine 25f-sdram needs; "
+            "its engines are 25f",
+        ),
+        (
+            ["ulx3s", "--preset", "85f-sdram", "--freq", "150"],
+            "the SDRAM of ulx3s runs at the clock of the engine: the part runs at 142.86 MHz at ",
+        ),
         (["ulx3s", "--freq", "1e9"], "the wanted clock must be in 3.125..400 MHz for the PLL"),
         (["ulx3s", "--freq", "500"], "the wanted clock must be in 3.125..400 MHz for the PLL"),
     ],
