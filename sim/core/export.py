@@ -35,6 +35,7 @@ FORMAT = "residuum-core-1"
 # Bytes of an image that a core without a network has room for.
 DEFAULT_IMAGE_BYTES = 4096
 
+# Of a core, which has no external memory.
 CONTENTS: Mapping[Region, str] = {
     Region.CONTROL: "starts runs, sets their steps",
     Region.DESCRIPTORS: "words of the layers; the last ones of layer 0 are the image's",
@@ -233,7 +234,7 @@ def _network(program: Program | None) -> dict[str, Any] | None:
 
 def _regions(config: EngineConfig) -> Iterable[dict[str, Any]]:
     host_map = HostMap(config)
-    for region in Region:
+    for region in CONTENTS:
         access = [
             name
             for name, regions in (("write", WRITABLE), ("read", READABLE))
@@ -265,7 +266,7 @@ def _word(word: Control | Counter, meaning: str) -> dict[str, Any]:
 def _layer_words(config: EngineConfig) -> Iterable[dict[str, list[int]]]:
     widths = LayerDescriptor.widths(config)
     for place in LayerDescriptor.places(config):
-        yield {name: [low, widths[name]] for name, low in place.items()}
+        yield {name: [low, widths[name]] for name, low in place.items() if widths[name]}
 
 
 def _image_words() -> Iterable[dict[str, Any]]:
