@@ -76,7 +76,12 @@ Symbol = tuple[int, int]
 
 # Regions that accept the write of a single word.
 _WRITABLE = (Region.DESCRIPTORS, Region.TABLES, Region.WEIGHTS, Region.TRAINS)
-_READABLE = tuple(region for region in Region if region != Region.CONTROL)
+# The engine has no external memory.
+_READABLE = tuple(
+    region
+    for region in Region
+    if region not in (Region.CONTROL, Region.EXTERNAL, Region.MEMORY_TEST)
+)
 
 
 class FuzzError(ResiduumError):

@@ -102,6 +102,8 @@ class Memory:
     def size(self, region: Region) -> int:
         """Number of valid addresses of a region, from the first on."""
         c = self.config
+        if region in (Region.EXTERNAL, Region.MEMORY_TEST):
+            return 0  # the model is of engines without an external memory
         lower = {name: 1 << width for name, width in self.host_map.fields(region)}
         highest = {
             "layer": c.layers,
