@@ -25,7 +25,7 @@ from residuum.sw.golden.golden_model import Trace, simulate
 from residuum.sw.trace.compare import compare
 from residuum.sw.trace.engine_trace import EngineTrace
 from tests.sim.mutants import MUTANTS, Mutant, Oracle
-from tests.sim.mutants_cases import CONFIGS, cases
+from tests.sim.mutants_cases import CONFIGS, RING, cases
 from tests.sim.mutants_select import FAULT_BITS
 from tests.sim.mutants_syntax import MutationError, Place, Whole, mutate_all, read_room
 from tests.sim.random_graphs import coverage
@@ -205,4 +205,5 @@ def test_short_runs_need_every_oracle_and_most_rooms():
     short = [mutant for mutant in MUTANTS if mutant.name in SHORT]
     assert len(short) == len(SHORT)
     assert {mutant.caught_by for mutant in short} == set(Oracle)
-    assert {m.place.room for m in short} == {m.place.room for m in MUTANTS}
+    # The engine with a ring takes a minute to build.
+    assert {m.place.room for m in short} == {m.place.room for m in MUTANTS if m.config != RING}
