@@ -262,6 +262,11 @@ def test_the_board_chooses_the_widths(in_tmp: Path, monkeypatch, capsys) -> None
 def test_what_no_engine_of_the_board_holds(in_tmp: Path, monkeypatch, capsys) -> None:
     for name in ("12f", "12f-4bit"):
         monkeypatch.setitem(PRESETS, name, PRESETS[name].with_changes(weight_rows=100))
+    assert cli.main(["import", *ON_BOARD, "--calibrate", "64"]) == 0
+    assert "holds 4 bits, K = 4, preset 12f-sdram" in capsys.readouterr().err
+    for path in in_tmp.glob("*.npz"):
+        path.unlink()
+    monkeypatch.delitem(PRESETS, "12f-sdram")
     assert cli.main(["import", *ON_BOARD, "--calibrate", "64"]) == 1
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert sentence.startswith("residuum: ulx3s-12f does not hold 'digits' even with weights of 2")
