@@ -20,7 +20,8 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.link.uart import Uart
-from residuum.sim.external.engine import SDRAM_BITS, STORAGE, SdramAccelerator
+from residuum.sim.external.accelerator import SdramAccelerator
+from residuum.sim.external.engine import SDRAM_BITS, STORAGE
 from residuum.sim.link.paced import PacedLink
 from residuum.sim.link.wire import DEFAULT_LATENCY, Wire
 from residuum.sim.verilator.build import build_program, verilog_text

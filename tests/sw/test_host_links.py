@@ -39,7 +39,7 @@ def test_port_and_rates(text, port, rates):
         ("serial:/dev/ttyUSB0@0", "'0' in serial:/dev/ttyUSB0@0 is no baud rate"),
         ("serial:/dev/residuum-no-such-port", "no serial port /dev/residuum-no-such-port; those"),
         ("serial:/dev/null", "/dev/null cannot be used as a serial port"),
-        ("sim:tiles=3", "'tiles=3' is no option of sim:, as lanes=32, steps=16, baud=3000000 and"),
+        ("sim:tiles=3", "'tiles=3' is no option of sim:, as lanes=32, steps=16, sdram=1024, "),
         ("sim:latency=1", "sim:latency=1 has a latency, but no rate; add one, as in baud=3000000"),
         ("sim:baud=13000000", "13,000,000 is no baud rate of a bridge; give 1 to 12,000,000"),
         ("sim:baud=9600,latency=0", "0 ms is no latency of a bridge; give 1 to 255 milliseconds"),
