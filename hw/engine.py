@@ -13,7 +13,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -131,13 +131,13 @@ class Engine(wiring.Component):
             Region.COUNTERS: self._count(m, units),
         }
         m.d.comb += self.best.eq(units.argmax.best)
-        external = self._external_access(m, units.decoder)
-        self._mark_answers(m, units.decoder, external)
+        answered, external_word = self._external_access(m, units.decoder)
+        self._mark_answers(m, units.decoder, answered)
         answer = self._answer(m, units, control, answers)
         idle = ~(sequencer.busy | control.waiting)
         access = host_access(m, self.config, units.decoder, idle=idle)
         found = self._access(m, units, access, answer)
-        m.d.comb += self.host.read_data.eq(found if external is None else found | external[1])
+        m.d.comb += self.host.read_data.eq(found | external_word)
         return m
 
     def _units(self, m: Module) -> Units:
@@ -414,11 +414,11 @@ class Engine(wiring.Component):
         ]
         return counts.read_data
 
-    def _external_access(self, m: Module, decoder: HostDecoder) -> tuple[Value, Value] | None:
+    def _external_access(self, m: Module, decoder: HostDecoder) -> tuple[Value, Value]:
         """Accesses of the host to the external memory. Returns whether it answers, and its word, or
-        else 0; None without such a memory."""
+        else 0."""
         if not self.config.external:
-            return None
+            return Const(0), Const(0)
         host, write, read = self.external.host, decoder.write, decoder.read
         m.d.comb += [
             host.address.eq(decoder.offset),
@@ -431,11 +431,9 @@ class Engine(wiring.Component):
         m.d.sync += answered.eq(host.read_valid)
         return answered, gated(m, host.read_valid, host.read_data, "found_external")
 
-    def _mark_answers(
-        self, m: Module, decoder: HostDecoder, external: tuple[Value, Value] | None
-    ) -> None:
-        """``read_valid`` with every answer, `read_latency` cycles after the read, but for the
-        ``external`` memory."""
+    def _mark_answers(self, m: Module, decoder: HostDecoder, answered: Value) -> None:
+        """``read_valid`` with every answer: `read_latency` cycles after the read, or when the
+        external memory has ``answered``."""
         read = Signal()
         outside = (Region.EXTERNAL, Region.MEMORY_TEST)
         inside = [read for region, read in enumerate(decoder.read) if region not in outside]
@@ -444,7 +442,7 @@ class Engine(wiring.Component):
             read_next = Signal(name=f"read_{stage}")
             m.d.sync += read_next.eq(read)
             read = read_next
-        m.d.comb += self.host.read_valid.eq(read if external is None else read | external[0])
+        m.d.comb += self.host.read_valid.eq(read | answered)
 
     def _answer(
         self, m: Module, units: Units, control: RunControl, words: Mapping[Region, Value]

@@ -67,9 +67,8 @@ class Tile(wiring.Component):
     ``action`` arrives three cycles after the ``weight_rows`` that it uses. Both pass through a
     register to the next tile, so wire length does not grow with the number of tiles. ``load``
     starts a layer with ``mode`` and ``target`` and passes through the tiles in the same way, as
-    does ``refill``.
-    ``load`` also clears the state of a run that a reset aborted. A tile has no other reset, because
-    its net would span the device.
+    does ``refill``. ``load`` also clears the state of a run that a reset aborted. A tile has no
+    other reset, because its net would span the device.
 
     Results go through ``write`` to the tile's bank of the feature memory, a row for each position
     of the output map. In a packed map, positions of a line share a row: each takes

@@ -47,20 +47,13 @@ class RowsPort(wiring.Signature):
         )
 
 
-class ExternalPort(wiring.Signature):
-    """An external memory, as the engine sees it.
-
-    Members
-    -------
-    rows : Out(RowsPort)
-    host : Out
-        Accesses of the host as on a `HostPort`, with the address inside `Region.EXTERNAL`, or with
-        ``test`` inside `Region.MEMORY_TEST`. An answer comes at any time; the next access comes
-        after it.
-    """
+class ExternalHostPort(wiring.Signature):
+    """Accesses of the host to an external memory, as on a `HostPort`, with the address inside
+    `Region.EXTERNAL`, or with ``test`` inside `Region.MEMORY_TEST`. An answer comes at any time;
+    the next access comes after it."""
 
     def __init__(self, config: EngineConfig):
-        host = wiring.Signature(
+        super().__init__(
             {
                 "address": Out(max(1, config.external - 1)),
                 "test": Out(1),
@@ -71,7 +64,19 @@ class ExternalPort(wiring.Signature):
                 "read_valid": In(1),
             }
         )
-        super().__init__({"rows": Out(RowsPort(config)), "host": Out(host)})
+
+
+class ExternalPort(wiring.Signature):
+    """An external memory, as the engine sees it.
+
+    Members
+    -------
+    rows : Out(RowsPort)
+    host : Out(ExternalHostPort)
+    """
+
+    def __init__(self, config: EngineConfig):
+        super().__init__({"rows": Out(RowsPort(config)), "host": Out(ExternalHostPort(config))})
 
 
 class WeightRing(wiring.Component):
@@ -204,13 +209,11 @@ class WeightRing(wiring.Component):
         enough, granted = Signal(), Signal()
         accepted = self.groups.valid & granted
         m.d.sync += [
-            enough.eq(active & (ahead >= self.chunks)),
+            enough.eq(active & ~accepted & (ahead >= self.chunks)),
             granted.eq(self.groups.valid & active & enough & ~granted),
             ahead.eq(ahead + chunk_there - Mux(accepted, self.chunks, 0)),
             self.stall.eq(self.groups.valid & ~(resident | granted)),
         ]
-        with m.If(accepted | ~active):
-            m.d.sync += [enough.eq(0), granted.eq(0)]
         with m.If(~active):
             m.d.sync += ahead.eq(0)
         m.d.comb += self.groups.ready.eq(resident | granted)

@@ -50,13 +50,13 @@ def prepare(
     return classifier
 
 
-def load(classifier: Classifier, reporter: Reporter) -> None:
-    """Write the network of a classifier into its device."""
+def load(classifier: Classifier, reporter: Reporter) -> bool:
+    """Write the network of a classifier into its device; see `Classifier.load`."""
     program = classifier.program
     with reporter.task(
         f"loading {program.network.name}", total=program.load_words, unit="words"
     ) as task:
-        classifier.load(done=task.advance)
+        return classifier.load(done=task.advance)
 
 
 def bitstream_note(classifier: Classifier) -> str:

@@ -65,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _described(memory: Held | None) -> str:
+    from residuum.sw.host.external import BURST_BYTES
+
     if memory is None:
         return "no network"
     state = "intact" if memory.intact else "damaged: load it again"
-    return f"{memory.name}, CRC {memory.crc:08x}, {memory.bursts * 16:,} bytes, {state}"
+    return f"{memory.name}, CRC {memory.crc:08x}, {memory.bursts * BURST_BYTES:,} bytes, {state}"

@@ -31,7 +31,6 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter
     from residuum.commands.devices import describe_device, load, open_device
     from residuum.sw.host.classifier import Classifier
-    from residuum.sw.host.external import holds
     from residuum.sw.network.library import load_network
 
     reporter = ConsoleReporter()
@@ -39,10 +38,9 @@ def run(args: argparse.Namespace) -> int:
     set_stages(args, network, engine=True)
     with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
         classifier = Classifier(device, network, **stages(args))
-        program = classifier.program
-        there = bool(len(program.external)) and holds(device, program)
-        load(classifier, reporter)
+        there = load(classifier, reporter)
         print(describe_device(device))
+    program = classifier.program
     inside = f"{len(program.words):,} words in the engine"
     if not len(program.external):
         print(f"{network.name} is loaded: {inside}")

@@ -20,8 +20,6 @@ Bits that are always wrong tell of a pin, wrong words in one place of a cell, an
 everywhere of the clock: build the bitstream with another one (--freq).
 """
 
-# Bytes of a burst.
-BURST_BYTES = 16
 SEED = 0x2545F491
 
 
@@ -43,15 +41,15 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.devices import open_device
     from residuum.commands.tables import print_records
     from residuum.sw.errors import ResiduumError
-    from residuum.sw.host.external import PATTERNS, test
+    from residuum.sw.host.external import BURST_BYTES, PATTERNS, test
 
     reporter = ConsoleReporter()
     with open_device(args.device, reporter) as device:
         config = device.identity.config
         if not config.external:
             raise ResiduumError(
-                f"the engine of {device.link.name} has no external memory; `residuum boards` shows "
-                "the engines that have one"
+                f"the engine of {device.link.name} has no external memory; those of presets called "
+                "-sdram have one"
             )
         most = 1 << config.burst_bits
         bursts = most

@@ -107,8 +107,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.commands.untrained import named_network
     from residuum.sim.bench.compared import Totals, compared
     from residuum.sim.bench.measure import engine_for, report, waves_bytes
-    from residuum.sim.verilator.build import scratch_folder
-    from residuum.sim.verilator.engine import Case, build_engine, run_engine, write_words
+    from residuum.sim.verilator.engine import Case, build_engine, run_engine
     from residuum.sw.compiler.program import compile_network
     from residuum.sw.errors import ResiduumError
     from residuum.sw.files import build_folder, require_writable
@@ -153,20 +152,16 @@ def run(args: argparse.Namespace) -> int:
     totals = Totals.empty(len(program.layers))
     # With waves, a single simulation runs all images, since each simulation writes a new file.
     chunk = len(data) if args.waves else CHUNK
-    with scratch_folder() as scratch:
-        external = None
-        if len(program.external):
-            external = scratch / "sdram.hex"
-            write_words(external, program.external)
-        for first in range(0, len(data), chunk):
-            last = min(first + chunk, len(data))
-            images, labels = all_images[first:last], all_labels[first:last]
-            golden = simulate(network, images, **stages(args))
-            case = Case(network, images, **stages(args))
-            (engine,) = run_engine(
-                config, [case], simulation=simulation, reporter=reporter, external=external
-            )
-            totals.add(compared(program, images, labels, engine, golden, first=first))
+    external = program.external if args.sdram else None
+    for first in range(0, len(data), chunk):
+        last = min(first + chunk, len(data))
+        images, labels = all_images[first:last], all_labels[first:last]
+        golden = simulate(network, images, **stages(args))
+        case = Case(network, images, **stages(args))
+        (engine,) = run_engine(
+            config, [case], simulation=simulation, reporter=reporter, external=external
+        )
+        totals.add(compared(program, images, labels, engine, golden, first=first))
 
     result = report(name, program, totals, **stages(args))
     if data.labels is None:

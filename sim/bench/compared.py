@@ -12,7 +12,7 @@ import numpy as np
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.sim.verilator.build import Simulation, scratch_folder
-from residuum.sim.verilator.engine import build_engine, write_words
+from residuum.sim.verilator.engine import build_engine, sdram_arguments
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import reporter_here, watch
@@ -159,8 +159,6 @@ def on_engine(
     with scratch_folder() as scratch:
         path = scratch / "network.npz"
         network.save(path)
-        words = scratch / "sdram.hex"
-        write_words(words, program.external)
         given = simulation.run(
             "residuum.sim.bench.measure_bench",
             parameters={
@@ -170,7 +168,7 @@ def on_engine(
                 "images": np.ascontiguousarray(images),
             },
             watch=lambda done: watch(done / len(images)),
-            arguments=[f"+sdram={words}"] if config.external else [],
+            arguments=sdram_arguments(program.external, scratch),
         )
     golden = simulate(network, images, tau=tau, T=T, correction=correction)
     engine = EngineTrace.from_arrays(given)

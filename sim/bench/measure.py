@@ -14,7 +14,7 @@ import numpy as np
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import Counter
 from residuum.sim.bench.compared import Json, Totals, on_engine
-from residuum.sim.external.engine import SDRAM_BITS
+from residuum.sim.external.engine import with_sdram
 from residuum.sw.compiler.program import Program, grow_to_fit
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.corrections import describe_run
@@ -122,12 +122,7 @@ def engine_for(
     try:
         config = EngineConfig.for_lanes(lanes, steps=steps)
         if ring_rows is not None:
-            config = config.with_changes(
-                event_width=2,
-                weight_bits=network.weight_bits,
-                weight_rows=ring_rows,
-                external=SDRAM_BITS,
-            )
+            config = with_sdram(config, ring_rows).with_changes(weight_bits=network.weight_bits)
         return grow_to_fit(network, config)
     except ValueError as error:
         raise ResiduumError(f"this engine cannot be built: {error}") from None

@@ -6,10 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.memory.sdram.bus import SdramBus
-from residuum.hw.memory.sdram.external import ExternalMemory
-from residuum.hw.memory.sdram.parts import SLOWEST
-from residuum.sim.external.engine import CLOCK_HZ, quick_timing
-from residuum.sim.sdram.chip import Chip
+from residuum.sim.external.engine import sdram_chip, sdram_controller
 
 # Members of an accelerator for its memory.
 INNER = ("external", "hold")
@@ -20,9 +17,8 @@ class AcceleratorWithMemory(wiring.Component):
     ``bus`` of the controller."""
 
     def __init__(self, accelerator: Accelerator):
-        config = accelerator.identity.config
         self.accelerator = accelerator
-        self.memory = ExternalMemory(config, SLOWEST, quick_timing(SLOWEST, CLOCK_HZ))
+        self.memory = sdram_controller(accelerator.identity.config)
         members = {n: m for n, m in accelerator.signature.members.items() if n not in INNER}
         super().__init__(members | {"bus": Out(SdramBus())})
 
@@ -54,11 +50,6 @@ class SdramAccelerator(wiring.Component):
         wiring.connect(m, board.bus, chip.bus)
         _join(m, self, board)
         return m
-
-
-def sdram_chip() -> Chip:
-    """The chip of an `AcceleratorWithMemory`; its words are in `STORAGE`."""
-    return Chip(SLOWEST, quick_timing(SLOWEST, CLOCK_HZ), verilog=True)
 
 
 def _join(m: Module, outer: wiring.Component, inner: wiring.Component) -> None:

@@ -10,10 +10,10 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.engine import Engine
 from residuum.hw.host.port import HostPort
 from residuum.hw.isa.config import EXTERNAL_BURST_WORDS, EXTERNAL_WORD_BITS, EngineConfig
-from residuum.hw.memory.ring import ExternalPort
+from residuum.hw.memory.ring import ExternalHostPort
 from residuum.hw.memory.sdram.external import ExternalMemory
 from residuum.hw.memory.sdram.layouts import WORDS, read_layout
-from residuum.hw.memory.sdram.parts import SLOWEST, Part, Timing
+from residuum.hw.memory.sdram.parts import SLOWEST, Timing
 from residuum.hw.memory.sdram.reader import WeightReader
 from residuum.sim.sdram.chip import Chip
 from residuum.sim.sdram.rules import Rule
@@ -22,7 +22,26 @@ from residuum.sim.sdram.rules import Rule
 CLOCK_HZ = 142_000_000
 # Bits of the address of a word: the smallest parts have 32 MB.
 SDRAM_BITS = 24
+# The times of these parts, but for a short pause after power-up: 200 us are tens of thousands of
+# cycles.
+TIMING = replace(Timing.of(SLOWEST, CLOCK_HZ), pause=100)
 STORAGE = Path(__file__).parents[1] / "sdram" / "storage.sv"
+
+
+def with_sdram(config: EngineConfig, ring_rows: int) -> EngineConfig:
+    """The engine with so many weight rows, which a simulated SDRAM fills. ValueError if there is no
+    such engine."""
+    return config.with_changes(event_width=2, weight_rows=ring_rows, external=SDRAM_BITS)
+
+
+def sdram_controller(config: EngineConfig) -> ExternalMemory:
+    """The external memory of an engine, for `sdram_chip`."""
+    return ExternalMemory(config, SLOWEST, TIMING)
+
+
+def sdram_chip() -> Chip:
+    """The chip of an `sdram_controller`; its words are in `STORAGE`."""
+    return Chip(SLOWEST, TIMING, verilog=True)
 
 
 class PausingMemory(wiring.Component):
@@ -37,7 +56,7 @@ class PausingMemory(wiring.Component):
             {
                 "reads": In(stream.Signature(read_layout(SLOWEST))),
                 "words": Out(WORDS),
-                "host": In(ExternalPort(config).members["host"].signature),
+                "host": In(ExternalHostPort(config)),
             }
         )
 
@@ -89,12 +108,6 @@ class PausingMemory(wiring.Component):
         return m
 
 
-def quick_timing(part: Part, clock_hz: int) -> Timing:
-    """The times of a part, but for a short pause after power-up: 200 us are tens of thousands of
-    cycles."""
-    return replace(Timing.of(part, clock_hz), pause=100)
-
-
 class ExternalEngine(wiring.Component):
     """An engine and its external memory. The members are those of the engine.
 
@@ -131,20 +144,12 @@ class ExternalEngine(wiring.Component):
 class SdramEngine(wiring.Component):
     """An engine with its SDRAM: controller and model of a chip. ``seen`` has the rules of the chip
     that were broken; the other members are those of the engine. The host must not write faster than
-    the SDRAM takes words.
+    the SDRAM takes words."""
 
-    Parameters
-    ----------
-    config : EngineConfig
-    part : Part
-    clock_hz : int
-    """
-
-    def __init__(self, config: EngineConfig, *, part: Part = SLOWEST, clock_hz: int = CLOCK_HZ):
-        timing = quick_timing(part, clock_hz)
+    def __init__(self, config: EngineConfig):
         self.engine = Engine(config)
-        self.memory = ExternalMemory(config, part, timing)
-        self.chip = Chip(part, timing, verilog=True)
+        self.memory = sdram_controller(config)
+        self.chip = sdram_chip()
         super().__init__(
             {
                 "host": In(HostPort(config)),

@@ -21,7 +21,7 @@ from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.link.uart import Uart
 from residuum.sim.external.accelerator import SdramAccelerator
-from residuum.sim.external.engine import SDRAM_BITS, STORAGE
+from residuum.sim.external.engine import STORAGE, with_sdram
 from residuum.sim.link.paced import PacedLink
 from residuum.sim.link.wire import DEFAULT_LATENCY, Wire
 from residuum.sim.verilator.build import build_program, verilog_text
@@ -223,9 +223,7 @@ def _config(
     try:
         config = EngineConfig.for_lanes(lanes, steps=steps)
         if "sdram" in values:
-            config = config.with_changes(
-                event_width=2, weight_rows=values["sdram"], external=SDRAM_BITS
-            )
+            config = with_sdram(config, values["sdram"])
         return config if network is None else grow_to_fit(network, config)
     except ValueError as error:
         raise ResiduumError(f"the engine of sim:{options} cannot be built: {error}") from None

@@ -24,8 +24,8 @@ from residuum.boards.build.toolchain import alone_in
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import RECEIVE_UNIT, EngineConfig
 from residuum.hw.isa.memories import LUT_ROWS
-from residuum.sim.external.accelerator import AcceleratorWithMemory, sdram_chip
-from residuum.sim.external.engine import STORAGE
+from residuum.sim.external.accelerator import AcceleratorWithMemory
+from residuum.sim.external.engine import STORAGE, sdram_chip
 from residuum.sim.link.simulated import ChildLink, build_link
 from residuum.sim.netlist.graph import graph_network
 from residuum.sim.verilator.build import verilog_text

@@ -49,10 +49,15 @@ def build_engine(
     return build(Engine(config), name=f"engine-{config.lanes}", bulk=True, waves=waves)
 
 
-def write_words(path: Path, words: np.ndarray) -> None:
-    """Write words of 16 bits to a file from which a simulated SDRAM is filled."""
+def sdram_arguments(words: np.ndarray, folder: Path) -> list[str]:
+    """Arguments of a simulation whose SDRAM has these words of 16 bits from the start; writes them
+    to a file in the folder."""
+    if not len(words):
+        return []
+    path = folder / "sdram.hex"
     text = words.astype(">u2").tobytes().hex("\n", 2)
     path.write_text(f"{text}\n")
+    return [f"+sdram={path}"]
 
 
 def run_engine(
@@ -61,7 +66,7 @@ def run_engine(
     *,
     simulation: Simulation | None = None,
     reporter: Reporter = SILENT,
-    external: Path | None = None,
+    external: np.ndarray | None = None,
 ) -> list[EngineTrace]:
     """Classify the images of all cases in one simulation, without a reset between them.
 
@@ -70,7 +75,7 @@ def run_engine(
     simulation
         Simulation of an engine with this configuration; None builds it.
     external
-        The words of the SDRAM, as a file (`write_words`), instead of writes by the host.
+        The words of the SDRAM from the start, instead of writes by the host.
 
     Raises
     ------
@@ -95,7 +100,7 @@ def run_engine(
             "residuum.sim.verilator.engine_bench",
             parameters=parameters,
             watch=lambda steps: task.update(done=steps),
-            arguments=[f"+sdram={external}"] if external else [],
+            arguments=[] if external is None else sdram_arguments(external, scratch),
         )
     named: list[dict[str, np.ndarray]] = [{} for _ in cases]
     for name, values in given.items():

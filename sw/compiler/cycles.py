@@ -32,7 +32,7 @@ GROUP_CYCLES = 5
 ROW_LATENCY = 6
 # Registers for banks between the row queue and the picker.
 WAITING_BANKS = 2
-# Cycles that an SDRAM takes for a word, with its refreshes: 8 of some 8,192 rows in 64 ms.
+# Cycles of an SDRAM for a word of a long read, with its refreshes and changes of row.
 WORD_CYCLES = 1.015
 # Cycles from the first request of a run, or from the release of rows, to the words in their place.
 FIRST_ROWS, ROOM_TO_ROWS = 45, 25

@@ -283,7 +283,7 @@ def lay_out(network: IntegerNetwork, config: EngineConfig) -> Layout:
     memories. Weights that do not fit go to the external memory, if there is one."""
     layout = _lay_out(as_run(network, config), config, {})
     if config.external and layout.weight_rows > config.weight_rows:
-        return _lay_out(as_run(network, config), config, {}, external=True)
+        return _lay_out(layout.network, config, {}, external=True)
     return layout
 
 
@@ -352,13 +352,11 @@ def _lay_out(
     chunks = [-(-rows // CHUNK_ROWS) if external else 0 for rows in group_rows]
     if external:
         group_rows = [count * CHUNK_ROWS for count in chunks]
-    sizes = [
-        (count * rows, lanes_)
-        for count, rows, lanes_ in zip(groups, group_rows, lanes, strict=True)
-    ]
     # The external memory has whole rows, so no layer shares one with another.
-    tall = [(size, config.tile_lanes) for size, _ in sizes] if external else sizes
-    places = stack_columns(tall, config.tile_lanes)
+    widths = [config.tile_lanes] * len(lanes) if external else lanes
+    rows = [count * of_group for count, of_group in zip(groups, group_rows, strict=True)]
+    sizes = list(zip(rows, widths, strict=True))
+    places = stack_columns(sizes, config.tile_lanes)
     layers, parameter_row = [], 0
     for index, layer in enumerate(network_layers):
         first, first_lane = places[index]
@@ -392,7 +390,7 @@ def _lay_out(
         network,
         placement,
         tuple(layers),
-        stack_height(tall, places),
+        stack_height(sizes, places),
         tuple((starts[i], starts[i + 1], starts[i + 2]) for i in range(0, len(starts), 3)),
         entries,
         external,

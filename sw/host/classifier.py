@@ -87,17 +87,20 @@ class Classifier:
             and np.array_equal(held.external, self.program.external)
         )
 
-    def load(self, *, done: Done = ignore) -> None:
+    def load(self, *, done: Done = ignore) -> bool:
         """Write the program into the device; calls ``done(words)`` after every frame, with
-        `Program.load_words` in all. Weights that its external memory holds already are not written
-        again."""
+        `Program.load_words` in all. Returns whether its external memory has the weights already,
+        which are then not written again."""
+        there = False
         if len(self.program.external):
-            if external.holds(self.device, self.program):
+            there = external.holds(self.device, self.program)
+            if there:
                 done(len(self.program.external) // 2)
             else:
                 external.store(self.device, self.program, done=done)
         self.device.write_scattered(self.program.addresses, self.program.words, done=done)
         self.device.program = self.program
+        return there
 
     def differing_words(self, *, done: Done = ignore) -> int:
         """Number of words in which device and program differ; with 0, the program is `loaded`. An

@@ -11,7 +11,7 @@ import numpy as np
 
 from residuum.hw.isa.config import EXTERNAL_BURST_WORDS
 from residuum.hw.isa.host_map import MemoryTest, Pattern, Region
-from residuum.hw.isa.protocol import pack_words, unpack_words
+from residuum.hw.isa.protocol import WORD_BYTES, pack_words, unpack_words
 from residuum.sw.compiler.program import Program
 from residuum.sw.errors import ResiduumError
 from residuum.sw.host.device import Device, Done, ignore
@@ -20,6 +20,9 @@ MAGIC = int.from_bytes(b"RSNW", "little")
 NAME_BYTES = 16
 # Host words of a label: magic, bursts, CRC, zero, name. It takes two bursts.
 LABEL_WORDS = 4 + NAME_BYTES // 4
+# Host words of a burst.
+PAIRS = EXTERNAL_BURST_WORDS // 2
+BURST_BYTES = PAIRS * WORD_BYTES
 # Bits of `MemoryTest.RUN`.
 _WRITE, _READ = 0b01, 0b10
 # The patterns of a memory test, by name.
@@ -48,19 +51,17 @@ class Held:
 
 def held(device: Device) -> Held | None:
     """What the external memory of a device holds; None without a label."""
-    magic, bursts, crc, _, *name = device.read(_label_address(device), LABEL_WORDS).tolist()
-    most = (1 << device.identity.config.burst_bits) - LABEL_WORDS // 4
-    if magic != MAGIC or not 0 < bursts <= most:
+    label = _label(device)
+    if label is None:
         return None
-    text = pack_words(name).rstrip(b"\0").decode("ascii", errors="replace")
-    return Held(text, bursts, crc, crc_of(device, bursts) == crc)
+    name, bursts, crc = label
+    return Held(name, bursts, crc, crc_of(device, bursts) == crc)
 
 
 def holds(device: Device, program: Program) -> bool:
     """Whether the external memory holds the weights of a program, intact."""
-    found = held(device)
-    bursts, crc = _of(program)
-    return found is not None and found.intact and (found.bursts, found.crc) == (bursts, crc)
+    label, (bursts, crc) = _label(device), _of(program)
+    return label is not None and label[1:] == (bursts, crc) and crc_of(device, bursts) == crc
 
 
 def store(device: Device, program: Program, *, done: Done = ignore) -> None:
@@ -122,8 +123,7 @@ def test(device: Device, pattern: Pattern, bursts: int, *, seed: int) -> TestRes
     device.write(address + MemoryTest.SEED, np.array([seed, 0, bursts], np.uint32))
     device.write(address, np.array([_WRITE | _READ | pattern << 2], np.uint32))
     _wait(device)
-    found = device.read(address + MemoryTest.ERRORS, 4).tolist()
-    errors, bad_bits, first, words = found
+    errors, bad_bits, first, words = device.read(address + MemoryTest.ERRORS, 4).tolist()
     return TestResult(errors, bad_bits, first, words & 0xFFFF, words >> 16)
 
 
@@ -137,6 +137,15 @@ def _of(program: Program) -> tuple[int, int]:
     """Bursts and CRC-32 of the weights of a program."""
     words = program.external.astype("<u2", copy=False)
     return len(words) // EXTERNAL_BURST_WORDS, zlib.crc32(words.tobytes())
+
+
+def _label(device: Device) -> tuple[str, int, int] | None:
+    """Name, bursts and CRC-32 on the label; None without one."""
+    magic, bursts, crc, _, *name = device.read(_label_address(device), LABEL_WORDS).tolist()
+    most = (1 << device.identity.config.burst_bits) - LABEL_WORDS // PAIRS
+    if magic != MAGIC or not 0 < bursts <= most:
+        return None
+    return pack_words(name).rstrip(b"\0").decode("ascii", errors="replace"), bursts, crc
 
 
 def _label_address(device: Device) -> int:

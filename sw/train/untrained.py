@@ -4,7 +4,7 @@ Weights are random, thresholds and biases are calibrated, layer by layer, so tha
 the neurons fires; a network of the same shape that was trained makes as many events then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -96,7 +96,13 @@ def untrained_network(
     )
 
 
-def _sources(hidden: ConvDefinition, maps, last, before, weights) -> list[Source]:  # type: ignore[no-untyped-def]
+def _sources(
+    hidden: ConvDefinition,
+    maps: Mapping[int, Tensor],
+    last: int,
+    before: int,
+    weights: Callable[..., np.ndarray],
+) -> list[Source]:
     """The convolution, and the map that the layer before reads."""
     inputs, kernel = maps[last].shape[1], hidden.kernel
     sources = [
@@ -118,7 +124,7 @@ def _sources(hidden: ConvDefinition, maps, last, before, weights) -> list[Source
     return sources
 
 
-def _current(sources: Sequence[Source], maps: dict[int, Tensor]) -> Tensor:
+def _current(sources: Sequence[Source], maps: Mapping[int, Tensor]) -> Tensor:
     total = torch.zeros(())
     for index, source in enumerate(sources):
         weight = torch.from_numpy(source.weight.astype(np.float64)) * (1 << SHIFT * index)

@@ -10,12 +10,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
-from residuum.hw.isa.host_map import MemoryTest
+from residuum.hw.isa.host_map import MemoryTest, Pattern
 from residuum.hw.memory.ring import ExternalPort
 from residuum.hw.memory.sdram.access import LATE_WRITES
 from residuum.hw.memory.sdram.external import ExternalMemory
 from residuum.hw.memory.sdram.parts import SLOWEST, Timing
-from residuum.hw.memory.sdram.patterns import Pattern
 from residuum.sim.sdram.chip import Chip
 from residuum.sim.sdram.rules import Rule
 from tests.hw.simulation import simulate

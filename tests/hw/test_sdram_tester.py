@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from residuum.hw.isa.host_map import Pattern
 from residuum.hw.memory.sdram.parts import SLOWEST
-from residuum.hw.memory.sdram.patterns import Pattern, PatternWords, random_step
+from residuum.hw.memory.sdram.patterns import PatternWords, random_step
 from residuum.sim.sdram.chip import Faults
 from residuum.sim.sdram.rules import Rule
 from tests.hw.sdram_memory import RESULTS, MemoryBoard

@@ -13,7 +13,7 @@ import pytest
 from residuum.hw.isa.config import CHUNK_ROWS, EngineConfig
 from residuum.hw.isa.host_map import Counter
 from residuum.sim.external.engine import SDRAM_BITS
-from residuum.sim.verilator.engine import Case, build_engine, run_engine, write_words
+from residuum.sim.verilator.engine import Case, build_engine, run_engine
 from residuum.sw.compiler.cycles import predict
 from residuum.sw.compiler.layout import lay_out
 from residuum.sw.compiler.program import Program, compile_network
@@ -127,14 +127,13 @@ def test_rings_have_every_corner():
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
-def test_sdram(number, tmp_path):
+def test_sdram(number):
     """With the controller and the model of a chip, which checks every rule."""
     config = ring(64)
     case = cases(64, 0, 20)[number]
     program = compiled(case, config)
     assert program is not None
-    write_words(tmp_path / "words.hex", program.external)
-    (engine,) = run_engine(config, [case], external=tmp_path / "words.hex")
+    (engine,) = run_engine(config, [case], external=program.external)
     assert fault(case, config, engine) == ""
     steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
     golden = simulate(case.network, case.images, **steps)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from residuum.hw.isa.host_map import Pattern
 from residuum.hw.memory.sdram.parts import SLOWEST, Timing
-from residuum.hw.memory.sdram.patterns import Pattern
 from residuum.sim.sdram.chip import STORAGE
 from residuum.sim.sdram.rules import Rule
 from residuum.sim.verilator.build import build_program, verilog_text

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS
-from residuum.hw.memory.ring import ExternalPort
+from residuum.hw.memory.ring import ExternalHostPort
 from residuum.hw.memory.sdram.layouts import WORDS, read_layout, write_layout
 from residuum.hw.memory.sdram.parts import BURST, WIDTH, Part
 from residuum.hw.queue import QUEUE_DEPTH, Queue
@@ -20,7 +20,7 @@ LATE_WRITES = 12
 class SdramAccess(wiring.Component):
     """Members
     -------
-    host : In(ExternalPort.host)
+    host : In(ExternalHostPort)
         Writes are queued. A read begins after them.
     hold : Out(1)
         Send no more than `LATE_WRITES` writes.
@@ -34,10 +34,9 @@ class SdramAccess(wiring.Component):
 
     def __init__(self, config: EngineConfig, part: Part):
         self.part = part
-        host = ExternalPort(config).members["host"].signature
         super().__init__(
             {
-                "host": In(host),
+                "host": In(ExternalHostPort(config)),
                 "hold": Out(1),
                 "reads": Out(stream.Signature(read_layout(part))),
                 "writes": Out(stream.Signature(write_layout(part))),

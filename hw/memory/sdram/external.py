@@ -85,10 +85,11 @@ class ExternalMemory(wiring.Component):
         the engine still waits for."""
         reads, words = self.controller.reads, self.controller.words
         tester, access, reader = self.registers.tester, self.access, self.reader
-        free = ~reader.busy
+        tests = ~reader.busy & tester.busy
+        accesses = ~reader.busy & ~tester.busy & access.waiting
         users: list[tuple[Any, Value, Value]] = [
-            (tester, free & tester.busy, free & tester.busy),
-            (access, free & ~tester.busy & access.waiting, free & ~tester.busy & access.waiting),
+            (tester, tests, tests),
+            (access, accesses, accesses),
             (reader, ~tester.busy & ~access.waiting, reader.busy),
         ]
         for user, asks, receives in users:

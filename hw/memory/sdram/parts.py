@@ -4,12 +4,12 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from math import ceil
 
-from residuum.hw.isa.config import bits_for_count
+from residuum.hw.isa.config import EXTERNAL_BURST_WORDS, EXTERNAL_WORD_BITS, bits_for_count
 
 # Words of one read command: the burst length in the mode register.
-BURST = 8
+BURST = EXTERNAL_BURST_WORDS
 # Bits of a word.
-WIDTH = 16
+WIDTH = EXTERNAL_WORD_BITS
 BANKS = 4
 BANK_BITS = 2
 ADDRESS_BITS = 13

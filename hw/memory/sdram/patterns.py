@@ -7,8 +7,6 @@ from amaranth.lib.wiring import In, Out
 from residuum.hw.isa.host_map import Pattern
 from residuum.hw.memory.sdram.parts import WIDTH
 
-__all__ = ["Pattern", "PatternWords", "random_step"]
-
 SEED_BITS = 32
 
 

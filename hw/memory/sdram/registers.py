@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, MemoryTest
 from residuum.hw.logic import gated
-from residuum.hw.memory.ring import ExternalPort
+from residuum.hw.memory.ring import ExternalHostPort
 from residuum.hw.memory.sdram.parts import Part
 from residuum.hw.memory.sdram.tester import MemoryTester
 
@@ -17,13 +17,13 @@ class TesterRegisters(wiring.Component):
 
     Members
     -------
-    host : In(ExternalPort.host)
+    host : In(ExternalHostPort)
         ``read_valid`` a cycle after a read of these registers; ``read_data`` is 0 else.
     """
 
     def __init__(self, config: EngineConfig, part: Part):
         self.tester = MemoryTester(part)
-        super().__init__({"host": In(ExternalPort(config).members["host"].signature)})
+        super().__init__({"host": In(ExternalHostPort(config))})
 
     def elaborate(self, platform: object) -> Elaboratable:
         m = Module()
@@ -53,8 +53,7 @@ class TesterRegisters(wiring.Component):
         }
         value = Signal(HOST_WORD_BITS)
         m.d.comb += value.eq(Array(values[word] for word in MemoryTest)[index])
-        read = Signal()
-        m.d.comb += read.eq(host.read & host.test)
+        read = host.read & host.test
         m.d.sync += host.read_valid.eq(read)
         m.d.comb += host.read_data.eq(gated(m, read, value, "found"))
         return m

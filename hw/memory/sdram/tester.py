@@ -8,9 +8,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from residuum.hw.crc import CRC_BITS, Crc32
+from residuum.hw.isa.host_map import Pattern
 from residuum.hw.memory.sdram.layouts import WORDS, address_layout, read_layout, write_layout
 from residuum.hw.memory.sdram.parts import BURST, WIDTH, Part
-from residuum.hw.memory.sdram.patterns import SEED_BITS, Pattern, PatternWords
+from residuum.hw.memory.sdram.patterns import SEED_BITS, PatternWords
 
 
 class MemoryTester(wiring.Component):
