@@ -7,7 +7,7 @@ import cocotb
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.build import count_step, give, parameters
 from residuum.sim.verilator.bulk import Bulk
-from residuum.sim.verilator.driver import EngineDriver
+from residuum.sim.verilator.driver import EngineDriver, check_sdram
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.trace.engine_trace import EngineTrace
@@ -25,4 +25,5 @@ async def classify(dut):  # type: ignore[no-untyped-def]
     for image in given["images"]:
         traces.append(await driver.classify(image, **steps))
         count_step()
+    check_sdram(dut)
     give(**EngineTrace.stack(traces).to_arrays())
