@@ -119,6 +119,7 @@ class TestResult:
 def test(device: Device, pattern: Pattern, bursts: int, *, seed: int) -> TestResult:
     """Write a pattern to the first bursts of the external memory, read and compare it. The network
     in it is lost."""
+    device.program = None
     address = device.host_map.address(Region.MEMORY_TEST)
     device.write(address + MemoryTest.SEED, np.array([seed, 0, bursts], np.uint32))
     device.write(address, np.array([_WRITE | _READ | pattern << 2], np.uint32))

@@ -83,6 +83,7 @@ def test_the_memory_test_of_a_device(classifier):
     classifier.load()
     found = external.test(classifier.device, Pattern.RANDOM, 64, seed=5)
     assert (found.errors, found.bits, found.place) == (0, "", "")
+    assert not classifier.loaded
 
 
 def test_memtest_on_the_command_line(capsys):
