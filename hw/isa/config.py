@@ -20,6 +20,8 @@ RECEIVE_UNIT = 512
 # An external memory of weight rows has words of 16 bits, and is read in bursts of 8 words.
 EXTERNAL_WORD_BITS = 16
 EXTERNAL_BURST_WORDS = 8
+# Bursts at the end of an external memory, for a label of what it holds.
+LABEL_BURSTS = 2
 # Weight rows of a chunk, the unit in which rows are read ahead, claimed and released.
 CHUNK_ROWS = EXTERNAL_BURST_WORDS
 
@@ -248,6 +250,13 @@ class EngineConfig:
     def burst_bits(self) -> int:
         """Width of the address of a burst in the external memory; 0 without one."""
         return max(0, self.external - bits_for_count(EXTERNAL_BURST_WORDS))
+
+    @cached_property
+    def external_rows(self) -> int:
+        """Weight rows that the external memory holds beside its label; 0 without one."""
+        if not self.external:
+            return 0
+        return ((1 << self.burst_bits) - LABEL_BURSTS) // self.row_words * CHUNK_ROWS
 
     @cached_property
     def chunk_bits(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -260,6 +261,28 @@ def positive_number(text: str) -> int:
 def image_count(text: str) -> int | None:
     """ "all" (as None) or 1, 2, 3, ... for argparse."""
     return None if text == "all" else _number(text, 1)
+
+
+def megahertz(text: str) -> float:
+    """A frequency for argparse."""
+    return positive_quantity(text, "a frequency in MHz")
+
+
+def megabytes(text: str) -> float:
+    """A size for argparse."""
+    return positive_quantity(text, "a size in megabytes")
+
+
+def positive_quantity(text: str, what: str) -> float:
+    """A number above 0, or a fraction such as 1/255, for argparse; ``what`` it is, in words."""
+    numerator, slash, denominator = text.partition("/")
+    try:
+        value = float(numerator) / (float(denominator) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value
 
 
 def _number(text: str, smallest: int) -> int:

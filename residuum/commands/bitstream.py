@@ -1,12 +1,12 @@
 """``residuum bitstream``."""
 
 import argparse
-import math
 from typing import Any
 
 from residuum.commands.arguments import (
     add_engine_sizes,
     engine_sizes,
+    megahertz,
     positive_number,
     whole_number,
 )
@@ -71,17 +71,6 @@ def design_options(args: argparse.Namespace) -> dict[str, Any]:
         "sizes": engine_sizes(args),
         "freq": args.freq,
     }
-
-
-def megahertz(text: str) -> float:
-    """A frequency for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a frequency in MHz")
-    return value
 
 
 def seed(text: str) -> int:

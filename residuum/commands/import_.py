@@ -16,6 +16,7 @@ from residuum.commands.arguments import (
     engines_of,
     image_count,
     positive_number,
+    positive_quantity,
     whole_number,
 )
 from residuum.sw.errors import ResiduumError
@@ -682,15 +683,8 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _scale(text: str) -> float:
-    """A positive number or fraction for argparse."""
-    numerator, slash, denominator = text.partition("/")
-    try:
-        value = float(numerator) / (float(denominator) if slash else 1.0)
-    except (ValueError, ZeroDivisionError):
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no scale; give a number such as 1/255")
-    return value
+    """The scale of a model for argparse."""
+    return positive_quantity(text, "a scale, such as 1/255")
 
 
 def _between(smallest: int, largest: int) -> Callable[[str], int]:

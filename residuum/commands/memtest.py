@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from residuum.commands.arguments import add_device, positive_number
+from residuum.commands.arguments import add_device, megabytes, positive_number
 
 DESCRIPTION = """\
 Test the external memory of a device: write patterns to the whole memory, or a part, and read them
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument(
         "--megabytes",
-        type=float,
+        type=megabytes,
         metavar="MB",
         help="test so much from the start of the memory on (default: all)",
     )

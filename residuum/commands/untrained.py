@@ -20,12 +20,19 @@ def named_network(args: argparse.Namespace, reporter: Reporter) -> IntegerNetwor
     `residuum.sw.train.untrained`."""
     from residuum.commands.console import data_access
     from residuum.sw.data.images import load_images
+    from residuum.sw.errors import ResiduumError
+    from residuum.sw.network.integer_network import MAX_WEIGHT_BITS, MIN_WEIGHT_BITS
     from residuum.sw.network.library import is_path, load_network, zoo_names
     from residuum.sw.train.untrained import UNTRAINED, untrained_network
 
     if is_path(args.model) or args.model in zoo_names() or args.model not in UNTRAINED:
         return load_network(args.model, args.bits)
+    bits = BITS if args.bits is None else args.bits
+    if not MIN_WEIGHT_BITS <= bits <= MAX_WEIGHT_BITS:
+        raise ResiduumError(
+            f"--bits must be {MIN_WEIGHT_BITS} to {MAX_WEIGHT_BITS} for random weights, not {bits}"
+        )
     found = load_images("cifar10", split="training", at_most=CALIBRATION, access=data_access(args))
     with reporter.task(f"random weights for {args.model}"):
-        network = untrained_network(args.model, found.images, bits=args.bits or BITS)
+        network = untrained_network(args.model, found.images, bits=bits)
     return replace(network, metadata={**network.metadata, "dataset": "cifar10"})

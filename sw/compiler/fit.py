@@ -30,6 +30,7 @@ _WIDEST = {"weight_bits": 16, "accumulator_bits": 32, "potential_bits": 32}
 _BIT_PARAMETERS = tuple(_WIDEST)
 # Needs that no size of the engine holds.
 _ADDRESS_BITS, _IMAGE_BITS = "host address bits", "steps of an image in a sum"
+_EXTERNAL_ROWS = "weight rows in the external memory"
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,8 @@ def needs(
     yield _need("layers", "layers", count, config.layers, sentence)
     for memory in ("weight_rows", "parameter_rows", "logit_rows", "table_entries"):
         yield _memory(network, config, memory, engine)
+    if config.external:
+        yield _external_rows(network, config, engine)
     yield _positions(network, config)
     yield _feature_rows(network, config, engine)
 
@@ -338,6 +341,16 @@ def _ring_rows(layout: Layout, there: int, engine: str) -> Need:
     return _need("weight rows", "weight_rows", needed, there, sentence)
 
 
+def _external_rows(network: IntegerNetwork, config: EngineConfig, engine: str) -> Need:
+    layout = lay_out(network, config)
+    needed = layout.weight_rows if layout.external else 0
+    sentence = (
+        f"the network {network.name} takes {needed:,} weight rows; the external memory of {engine} "
+        f"holds {config.external_rows:,}"
+    )
+    return _need(_EXTERNAL_ROWS, "", needed, config.external_rows, sentence)
+
+
 _ROWS: Mapping[str, Callable[[Layout], int]] = {
     "weight_rows": lambda layout: layout.weight_rows,
     "parameter_rows": lambda layout: layout.parameter_rows,
@@ -409,6 +422,8 @@ def _cures(network: IntegerNetwork, config: EngineConfig, need: Need) -> Iterato
         case "feature_rows" | "":
             if need.what == _IMAGE_BITS:
                 yield f"an engine of {PIXEL_BITS} steps"
+            elif need.what == _EXTERNAL_ROWS:
+                yield "a board with a larger memory"
             elif need.what != _ADDRESS_BITS and (size := largest_size(network, config)):
                 yield f"pictures of about {size[0]} x {size[1]} (--size)"
     yield from _larger_engine(network, config, need)

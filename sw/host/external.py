@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from residuum.hw.isa.config import EXTERNAL_BURST_WORDS
+from residuum.hw.isa.config import EXTERNAL_BURST_WORDS, LABEL_BURSTS
 from residuum.hw.isa.host_map import MemoryTest, Pattern, Region
 from residuum.hw.isa.protocol import WORD_BYTES, pack_words, unpack_words
 from residuum.sw.compiler.program import Program
@@ -18,10 +18,10 @@ from residuum.sw.host.device import Device, Done, ignore
 
 MAGIC = int.from_bytes(b"RSNW", "little")
 NAME_BYTES = 16
-# Host words of a label: magic, bursts, CRC, zero, name. It takes two bursts.
-LABEL_WORDS = 4 + NAME_BYTES // 4
 # Host words of a burst.
 PAIRS = EXTERNAL_BURST_WORDS // 2
+# Host words of a label: magic, bursts, CRC, zero, name.
+LABEL_WORDS = LABEL_BURSTS * PAIRS
 BURST_BYTES = PAIRS * WORD_BYTES
 # Bits of `MemoryTest.RUN`.
 _WRITE, _READ = 0b01, 0b10
@@ -143,7 +143,7 @@ def _of(program: Program) -> tuple[int, int]:
 def _label(device: Device) -> tuple[str, int, int] | None:
     """Name, bursts and CRC-32 on the label; None without one."""
     magic, bursts, crc, _, *name = device.read(_label_address(device), LABEL_WORDS).tolist()
-    most = (1 << device.identity.config.burst_bits) - LABEL_WORDS // PAIRS
+    most = (1 << device.identity.config.burst_bits) - LABEL_BURSTS
     if magic != MAGIC or not 0 < bursts <= most:
         return None
     return pack_words(name).rstrip(b"\0").decode("ascii", errors="replace"), bursts, crc

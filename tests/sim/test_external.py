@@ -10,7 +10,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from residuum.hw.isa.config import CHUNK_ROWS, EngineConfig
+from residuum.hw.isa.config import (
+    CHUNK_ROWS,
+    EXTERNAL_BURST_WORDS,
+    LABEL_BURSTS,
+    EngineConfig,
+)
 from residuum.hw.isa.host_map import Counter
 from residuum.sim.external.engine import SDRAM_BITS
 from residuum.sim.verilator.engine import Case, build_engine, run_engine
@@ -168,3 +173,19 @@ def test_a_group_that_exceeds_the_ring_is_refused():
     with pytest.raises(ResiduumError, match="a group of output channels of layer .* 16 at a time"):
         compile_network(case.network, ring(16), tau=case.tau, T=case.T)
     assert lay_out(case.network, ring(16)).ring_rows % CHUNK_ROWS == 0
+
+
+def test_weights_that_exceed_the_external_memory_are_refused():
+    found = [case for case in random_cases(0, ON_CHIP, 60) if compiled(case, ring(64))]
+    case = max(found, key=lambda case: lay_out(case.network, ring(64)).weight_rows)
+    layout = lay_out(case.network, ring(64))
+    # The words of the weights and of the label, rounded up to a power of two.
+    words = layout.weight_rows // CHUNK_ROWS * ring(64).row_words * EXTERNAL_BURST_WORDS
+    bits = (words + LABEL_BURSTS * EXTERNAL_BURST_WORDS - 1).bit_length()
+    steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
+    program = compile_network(case.network, ring(64).with_changes(external=bits), **steps)
+    assert len(program.external) == words
+    with pytest.raises(
+        ResiduumError, match=r"takes .* weight rows; the external memory of .* hold"
+    ):
+        compile_network(case.network, ring(64).with_changes(external=bits - 1), **steps)

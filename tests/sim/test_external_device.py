@@ -97,6 +97,13 @@ def test_memtest_on_the_command_line(capsys):
     assert "at most 33.5544" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", ["nan", "inf", "0", "-1", "many", "1/0"])
+def test_a_size_of_memory_is_a_positive_number(size, capsys):
+    with pytest.raises(SystemExit):
+        main(["memtest", "--device", ADDRESS, f"--megabytes={size}"])
+    assert f"'{size}' is not a size in megabytes" in capsys.readouterr().err
+
+
 def test_load_and_info_on_the_command_line(capsys):
     assert main(["load", "digits", "--device", ADDRESS]) == 0
     assert "13,056 bytes of weights in the external memory, which were written" in " ".join(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from residuum.cli import main
 from residuum.hw.isa.config import CHUNK_ROWS
 from residuum.hw.isa.presets import PRESETS
 from residuum.sw.compiler.program import compile_network
@@ -52,3 +53,9 @@ def test_deep_networks_fit_the_preset_with_an_sdram(architecture):
     assert firsts == [0, *(ends[:-1] * config.row_words).tolist()]
     assert ends[-1] * CHUNK_ROWS == program.weight_rows
     assert max(plan.descriptor.chunks for plan in program.layers) * CHUNK_ROWS <= config.weight_rows
+
+
+@pytest.mark.parametrize("bits", ["1", "17", "0", "40"])
+def test_bits_of_random_weights_out_of_range(bits, capsys):
+    assert main(["sim", "vgg16", "--sdram", "--bits", bits]) == 1
+    assert f"--bits must be 2 to 16 for random weights, not {bits}" in capsys.readouterr().err
