@@ -81,7 +81,11 @@ def run_control(
     first, last = Signal(config.layer_bits), Signal(config.layer_bits)
     command = decoder.write[Region.CONTROL] & ~busy
     m.d.sync += [
-        fits.eq((inference != 0) & (tau + inference <= config.steps)),
+        fits.eq(
+            (inference != 0)
+            & (tau + inference <= config.steps)
+            & ((tau == 0) | carry | bool(config.masks))
+        ),
         asked.eq(command & (control.word == Control.RUN)),
         first.eq(word[:8]),
         last.eq(word[8:16]),

@@ -73,6 +73,9 @@ class EngineConfig:
         Entries of the axis tables, all layers together.
     layers : int
         Layer descriptors that the engine stores.
+    masks : int
+        1: neurons can be silenced (the correction mask), and the feature memory keeps whether they
+        were, for the host to read; 0: a run with a probe and this correction is refused.
     external : int
         Bits of the address of a word of 16 bits in an external memory (24: 32 MB), from which
         weight rows come; 0: the engine has none. The weight store is a ring of the rows that are
@@ -107,6 +110,7 @@ class EngineConfig:
     logit_rows: int = 64
     table_entries: int = 512
     layers: int = 16
+    masks: int = 1
     external: int = 0
     receive_words: int = 2560
     memory: str = "inferred"
@@ -128,6 +132,7 @@ class EngineConfig:
             "logit_rows": (1, 1 << 12),
             "table_entries": (2, 1 << 16),
             "layers": (1, 64),
+            "masks": (0, 1),
             "external": (0, 26),
             "receive_words": (RECEIVE_UNIT, 32 * RECEIVE_UNIT),
         }

@@ -51,7 +51,8 @@ class Control(enum.IntEnum):
 
     RUN = 0  # write: first layer in bits 7..0, last layer in bits 15..8; starts the engine
     STEPS = 1  # write: tau in bits 7..0, T in bits 15..8, the `Correction` in bit 16
-    STATUS = 2  # read: bit 0 busy, bit 1 the last RUN was refused (T = 0 or tau + T > S)
+    STATUS = 2  # read: bit 0 busy, bit 1 the last RUN was refused: T = 0, tau + T > S, or a mask
+    # after the probe of an engine without masks
     CLASS = 3  # read: index of the largest logit of the last output layer
 
 

@@ -36,7 +36,9 @@ def ebr_count(*, width: int, depth: int, dual: bool = False) -> int:
 
 def train_memories(config: EngineConfig) -> tuple[int, ...]:
     """Widths of the memories of a bank's trains: one of trains with their mask bits, or two where
-    they take fewer DP16KD."""
+    they take fewer DP16KD; without masks one of trains."""
+    if not config.masks:
+        return (config.steps,)
     depth = config.feature_rows * config.bank_slots
     ways = (config.steps + 1,), (config.steps, 1)
     return min(ways, key=lambda widths: sum(ebr_count(width=w, depth=depth) for w in widths))

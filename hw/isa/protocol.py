@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, Correction
 
-VERSION = 5
+VERSION = 6
 
 # SLIP (RFC 1055): END delimits a frame, ESC escapes END and ESC inside a frame.
 END, ESC, ESC_END, ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD

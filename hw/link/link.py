@@ -272,6 +272,7 @@ class HostLink(wiring.Component):
                     now.step.eq(1),
                     request.tau.eq(word),
                     request.inference.eq(word[8:]),
+                    request.carry.eq(word[16]),
                     request.steps_plain.eq(
                         zeros(len(request.tau), 8)
                         & zeros(8 + len(request.inference), 16)

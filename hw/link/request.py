@@ -41,6 +41,7 @@ def request_layout(config: EngineConfig) -> data.StructLayout:
             "steps_plain": 1,
             "tau": config.step_count_bits,
             "inference": config.step_count_bits,
+            "carry": 1,
         }
     )
 
@@ -96,6 +97,7 @@ class RequestCheck(wiring.Component):
                 request.steps_plain
                 & (request.inference != 0)
                 & below(steps, self.config.steps + 1)
+                & ((request.tau == 0) | request.carry | bool(self.config.masks))
                 & (self.image.present | (command != Command.CLASSIFY))
             ),
         ]

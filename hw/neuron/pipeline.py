@@ -268,7 +268,8 @@ class NeuronPipeline(wiring.Component):
                 divides = register(f"divides_{step}", mode.radix & now[0], 1)
                 start = Mux(mode.start_zero, 0, threshold_here >> 1)
                 keeping = Mux(restart, start, before)
-                verdict = Mux(probe_ends, before[-1], silenced_here)
+                if c.masks:
+                    verdict = Mux(probe_ends, before[-1], silenced_here)
                 fired = spike & ~restart
                 reduced = register(f"reduced_{step}", after)
                 train = Cat(register(f"train_next_{step}", train_here, step), spike & spoken)

@@ -17,7 +17,7 @@ from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, host_words
 
 IDENTIFY, READ, WRITE, WRITE_BYTES, RUN, STATUS, RESET, CLASSIFY = range(1, 9)
 OK, UNKNOWN, LENGTH, RANGE, BUSY, REFUSED = range(6)
-VERSION = 5
+VERSION = 6
 
 LONGEST_REPLY = 260 * 4
 SLOTS = 4
@@ -223,7 +223,10 @@ class LinkModel:
             if not first_layer <= last_layer < self.memory.config.layers:
                 return RANGE
             tau, T, correction = _steps(payload[0])
-            if T == 0 or correction > 1 or tau + T > self.memory.config.steps:
+            config = self.memory.config
+            if T == 0 or correction > 1 or tau + T > config.steps:
+                return REFUSED
+            if tau and not (correction or config.masks):
                 return REFUSED
             if command == CLASSIFY and not self._takes_pixels():
                 return REFUSED

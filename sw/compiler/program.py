@@ -26,7 +26,7 @@ from residuum.sw.compiler.layout import LayerLayout, Layout, lay_out, lay_out_wi
 from residuum.sw.compiler.maps import PackedMap, Plan
 from residuum.sw.compiler.runnable import not_runnable
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.corrections import check_correction, longest_stage
+from residuum.sw.network.corrections import CARRY, MASK, check_correction, longest_stage
 from residuum.sw.network.graph import IMAGE, INPUT, ZERO
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 
@@ -252,6 +252,11 @@ def compile_network(
     hidden = output = 1
     if network.code != RADIX:
         correction = check_correction(network, correction, tau, engine=True)
+        if correction == MASK and not config.masks:
+            raise ResiduumError(
+                f"this engine does not have the correction {MASK!r}, which stores a bit for each "
+                f"neuron; take {CARRY!r}, or tau = 0"
+            )
         hidden, output = (
             longest_stage(layer, correction, tau, T)
             for layer in (network.layers[0], network.layers[-1])

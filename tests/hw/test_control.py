@@ -156,5 +156,17 @@ def test_a_run_without_inference_or_with_too_many_steps_is_refused(
     assert (seen[-1]["refused"], starts) == (refused, 1 - refused)
 
 
+@pytest.mark.parametrize(
+    ("tau", "correction", "refused"),
+    [(0, Correction.MASK, 0), (2, Correction.MASK, 1), (2, Correction.CARRY, 0)],
+)
+def test_an_engine_without_masks_refuses_a_probe_that_silences(tau, correction, refused):
+    c = CONFIG.with_changes(masks=0)
+    cycles = [steps(tau, 4, correction), *idle(2), write(Control.RUN, 0)]
+    seen = trace(Harness(c), [*cycles, *idle(4)], ["start", "refused"])
+    starts = sum(cycle["start"] & 1 for cycle in seen)
+    assert (seen[-1]["refused"], starts) == (refused, 1 - refused)
+
+
 def test_a_run_is_not_started_while_the_engine_is_busy():
     assert started(CONFIG, write(Control.RUN, 0, busy=1), {"busy": 1}) == []

@@ -79,6 +79,12 @@ def test_rows_read_back(tile_lanes, steps, gaps):
     ]
 
 
+def test_an_engine_without_masks_stores_none():
+    c = config(3, 2).with_changes(masks=0)
+    reads = [{"train_address": 4 * c.bank_slots + lane} for lane in range(3)]
+    assert answers(c, row_writes(4, [0b101, 0b110, 0b011]), reads, "train") == [0b01, 0b10, 0b11]
+
+
 def test_a_row_written_again_forgets_its_spikes():
     c = config(3, 2)
     writes = row_writes(4, [1, 2, 3]) + row_writes(4, [0, 1, 0])

@@ -174,7 +174,7 @@ def test_what_cannot_be_told_is_refused(changes, error, message):
     [
         ((), "protocol version none is not 5"),
         ((4, 3), "protocol version 4 is not 5"),
-        ((5, 3), "an identity has 27 words, not 2"),
+        ((6, 3), "an identity has 28 words, not 2"),
         ((5,) + (0,) * 26, "lanes must be in 1..1024, not 0"),
     ],
 )

@@ -32,7 +32,7 @@ ONE = EngineConfig(
     layers=1,
 )
 EXTERNAL = EngineConfig(
-    lanes=8, tile_lanes=4, event_width=2, weight_rows=16, external=12, receive_words=512
+    lanes=8, tile_lanes=4, event_width=2, weight_rows=16, masks=0, external=12, receive_words=512
 )
 CONFIGS = pytest.mark.parametrize(
     "c", [SMALL, ONE, EngineConfig(), EXTERNAL], ids=["small", "one", "usual", "external"]
@@ -109,6 +109,8 @@ def expected(
         tau, T = request["steps"] & 0xFF, request["steps"] >> 8 & 0xFF
         if request["steps"] >> 17 or not T or tau + T > c.steps:
             return Status.REFUSED
+        if tau and not (request["steps"] >> 16 or c.masks):
+            return Status.REFUSED
         if command == Command.CLASSIFY and image is None:
             return Status.REFUSED
     return Status.OK
@@ -126,6 +128,7 @@ def check(c: EngineConfig, cases: list[tuple[dict, int, bool, int | None]]) -> l
                 "steps_plain": request["steps"] >> 17 == 0 and max(tau, T) < limit,
                 "tau": tau % limit,
                 "inference": T % limit,
+                "carry": request["steps"] >> 16 & 1,
                 "words": words,
             }
             for name in ("command", "address", "count"):

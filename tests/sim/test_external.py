@@ -24,6 +24,7 @@ from residuum.sw.compiler.layout import lay_out
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.library import load_network
 from residuum.sw.trace.compare import compare
 from residuum.sw.trace.engine_trace import EngineTrace
 from tests.sim.random_graphs import random_graph_cases
@@ -166,6 +167,20 @@ def test_a_network_that_fits_the_store_needs_no_external_memory():
     predicted = [predict(program, image, golden, n) for n, image in enumerate(case.images)]
     columns = list(Counter)
     assert np.array_equal(engine.counters[:, :, columns], np.array(predicted)[:, :, columns])
+
+
+def test_an_engine_without_masks():
+    config = ring(256).with_changes(masks=0)
+    found = random_graph_cases(4, config, 40)
+    kinds = {(case.network.code, bool(case.tau)) for case in found}
+    assert kinds == {("rate", False), ("rate", True), ("radix", False)}
+    network = load_network("digits")
+    with pytest.raises(ResiduumError, match="'mask'.* take 'carry', or tau = 0"):
+        compile_network(network, config, tau=4, T=4)
+    simulation = build_engine(config, pauses=3)
+    engines = run_engine(config, found, simulation=simulation)
+    faults = [fault(case, config, engine) for case, engine in zip(found, engines, strict=True)]
+    assert [sentence for sentence in faults if sentence] == []
 
 
 def test_a_group_that_exceeds_the_ring_is_refused():
