@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
             name=f"{name}-{config.lanes}x{config.steps}",
             most_waves=args.waves_mb * 1_000_000,
         )
-    totals = Totals.empty(len(program.layers))
+    totals = Totals.empty(len(network.layers))
     # With waves, a single simulation runs all images, since each simulation writes a new file.
     chunk = len(data) if args.waves else CHUNK
     external = program.external if args.sdram else None

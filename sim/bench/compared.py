@@ -13,6 +13,7 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import COUNTER_WORDS, Counter
 from residuum.sim.verilator.build import Simulation, scratch_folder
 from residuum.sim.verilator.engine import build_engine, sdram_arguments
+from residuum.sw.compiler.batch import SINGLE, Batch
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import reporter_here, watch
@@ -109,21 +110,23 @@ def compared(
     first
         Number of the first image, for the message on a mismatch.
     """
-    from residuum.sw.compiler.cycles import predict_with_least
+    from residuum.sw.compiler.cycles import predict_batch
     from residuum.sw.trace.compare import compare
 
-    totals = Totals.empty(len(program.layers))
+    totals = Totals.empty(len(program.network.layers))
     found = compare(program.network, engine, golden, first_image=first)
     totals.mismatches, totals.first = found.mismatches, found.first
     totals.images = len(images)
     totals.engine_right = int((engine.prediction == labels).sum())
     totals.golden_right = int((golden.prediction == labels).sum())
     totals.counters += engine.counters.sum(axis=0)
-    for index, image in enumerate(images):
-        predicted, least = predict_with_least(program, image, golden, index)
+    together = program.batch.images
+    for first_image in range(0, len(images), together):
+        values = images[first_image : first_image + together]
+        predicted, least = predict_batch(program, values, golden, first_image)
         totals.predicted += predicted
         totals.least += least
-        cycles = int(engine.counters[index, :, Counter.CYCLES].sum())
+        cycles = int(engine.counters[first_image, :, Counter.CYCLES].sum())
         off = abs(int(predicted[:, Counter.CYCLES].sum()) - cycles) / max(cycles, 1)
         totals.worst_cycles = max(totals.worst_cycles, off)
     totals.fired = [int(layer.trains.any(axis=1).sum()) for layer in golden.layers]
@@ -139,6 +142,7 @@ def on_engine(
     images: np.ndarray,
     labels: np.ndarray,
     first: int,
+    batch: Batch = SINGLE,
 ) -> Json:
     """`compared` of images on an engine, which is built if necessary, as `Totals.to_json`.
 
@@ -149,8 +153,8 @@ def on_engine(
     """
     from residuum.sw.golden.golden_model import simulate
 
-    steps = {"tau": tau, "T": T, "correction": correction}
-    program = compile_network(network, config, tau=tau, T=T, correction=correction)
+    steps: Json = {"tau": tau, "T": T, "correction": correction}
+    program = compile_network(network, config, **steps, batch=batch)
     with (
         _building,
         reporter_here().task(f"building the engine: {config.lanes} lanes x {config.steps} steps"),
@@ -165,6 +169,7 @@ def on_engine(
                 "network": str(path),
                 "config": asdict(config),
                 "steps": steps,
+                "batch": asdict(batch),
                 "images": np.ascontiguousarray(images),
             },
             watch=lambda done: watch(done / len(images)),

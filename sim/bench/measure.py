@@ -37,7 +37,7 @@ def report(
     """The report of a command on one network; all quantities are per image."""
     network, images = program.network, totals.images
     layers = []
-    for index, plan in enumerate(program.layers):
+    for index, plan in enumerate(program.plans):
         counters, predicted = totals.counters[index] / images, totals.predicted[index] / images
         channels, height, width = network.shapes[index]
         neurons = channels * height * width
@@ -153,8 +153,12 @@ class Task:
     @property
     def title(self) -> str:
         """Network, stages and engine."""
-        stages = describe_run(self.program.network, **self.steps)
-        return f"{self.name}, {stages}, {self.program.config.lanes} lanes"
+        stages, together = (
+            describe_run(self.program.network, **self.steps),
+            self.program.batch.images,
+        )
+        batch = f", {together} at a time" if together > 1 else ""
+        return f"{self.name}, {stages}, {self.program.config.lanes} lanes{batch}"
 
     @property
     def steps(self) -> Json:
@@ -163,13 +167,20 @@ class Task:
 
     def pieces(self, count: int | None = None) -> list[Piece]:
         """The first ``count`` images (None: all) in pieces, whose unit is images."""
-        size, end = part_size(self.program.network), len(self.images) if count is None else count
+        together, end = self.program.batch.images, len(self.images) if count is None else count
+        if end % together:
+            raise ResiduumError(
+                f"{end} images are not a whole number of batches of {together}; choose another "
+                "number of images"
+            )
+        size = max(1, part_size(self.program.network) // together) * together
         return [self._piece(first, min(first + size, end)) for first in range(0, end, size)]
 
     def _piece(self, first: int, last: int) -> Piece:
         given = {
             "network": self.program.network,
             "config": self.program.config,
+            "batch": self.program.batch,
             **self.steps,
             "images": self.images[first:last],
             "labels": self.labels[first:last],
@@ -179,7 +190,7 @@ class Task:
 
     def totals(self, results: Iterable[Json]) -> Totals:
         """The sum of the results of `pieces`."""
-        totals = Totals.empty(len(self.program.layers))
+        totals = Totals.empty(len(self.program.network.layers))
         for result in results:
             totals.add(Totals.from_json(result))
         return totals

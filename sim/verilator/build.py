@@ -740,10 +740,10 @@ def give(**values: Any) -> None:
     _store(path, _load(path) | values)
 
 
-def count_step() -> None:
-    """Report to the caller of `Simulation.run` that a step, such as an image, is done."""
+def count_step(count: int = 1) -> None:
+    """Report to the caller of `Simulation.run` that steps, such as images, are done."""
     with (Path(os.environ[_EXCHANGE]) / "steps").open("ab") as steps:
-        steps.write(b".")
+        steps.write(b"." * count)
 
 
 async def start(dut: Any) -> None:

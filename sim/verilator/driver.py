@@ -77,33 +77,56 @@ class EngineDriver:
     async def classify(
         self, image: np.ndarray, *, tau: int, T: int, correction: str | None = None
     ) -> EngineTrace:
-        """Run an image twice: uninterrupted for logits, argmax and counters, then layer by layer
-        for the trains. ResiduumError if the logits differ, or as `check_correction`."""
-        correction = check_correction(self.program.network, correction, tau, engine=True)
-        last = len(self.program.layers) - 1
-        self.queue_image(image)
-        self.queue_run(0, last, tau=tau, T=T, correction=correction)
-        logits = self.queue_read(self.program.logit_reads())
-        best = self.bulk.queue_read(self.host_map.address(Region.CONTROL, word=Control.CLASS), 1)
+        """`classify_batch` of one image."""
+        return await self.classify_batch(image[None], tau=tau, T=T, correction=correction)
+
+    async def classify_batch(
+        self, images: np.ndarray, *, tau: int, T: int, correction: str | None = None
+    ) -> EngineTrace:
+        """Run the images of a batch twice: uninterrupted for logits, argmax and counters, then
+        layer by layer for the trains. ResiduumError if the logits differ, or as
+        `check_correction`."""
+        program = self.program
+        steps = {"tau": tau, "T": T}
+        correction = check_correction(program.network, correction, tau, engine=True)
+        whole, best = [], []
+        for run in program.runs:
+            if run.image is not None:
+                self.queue_image(images[run.image])
+            self.queue_run(run.first, run.last, **steps, correction=correction)
+            if run.result is not None:
+                whole.append(self.queue_read(program.logit_reads()))
+                address = self.host_map.address(Region.CONTROL, word=Control.CLASS)
+                best.append(self.bulk.queue_read(address, 1))
         counters = self.bulk.queue_read(
-            self.host_map.address(Region.COUNTERS), (last + 1) * COUNTER_WORDS
+            self.host_map.address(Region.COUNTERS), len(program.layers) * COUNTER_WORDS
         )
-        self.queue_image(image)
-        reads = []
-        for index in range(last):
-            self.queue_run(index, index, tau=tau, T=T, correction=correction)
-            trains, occupancy = self.program.train_reads(index)
-            reads.append((self.queue_read(trains), self.queue_read(occupancy)))
-        self.queue_run(last, last, tau=tau, T=T, correction=correction)
-        again = self.queue_read(self.program.logit_reads())
+        again = []
+        layers: list[list[tuple[Reading, Reading]]] = [[] for _ in images]
+        for run in program.runs:
+            if run.image is not None:
+                self.queue_image(images[run.image])
+            for index in range(run.first, run.last + 1):
+                self.queue_run(index, index, **steps, correction=correction)
+                if program.layers[index].output is None:
+                    again.append(self.queue_read(program.logit_reads()))
+                    continue
+                for image in program.layers[index].turn.images:
+                    trains, occupancy = program.train_reads(index, image)
+                    layers[image].append((self.queue_read(trains), self.queue_read(occupancy)))
         await self.bulk.flush()
 
-        return EngineTrace.decode(
-            self.program,
-            tau + T,
-            logits=logits.words(),
-            layered=again.words(),
-            best=int(best[0]),
-            counters=counters,
-            layers=[(trains.words(), occupancy.words()) for trains, occupancy in reads],
+        return EngineTrace.stack(
+            [
+                EngineTrace.decode(
+                    program,
+                    tau + T,
+                    logits=whole[image].words(),
+                    layered=again[image].words(),
+                    best=int(best[image][0]),
+                    counters=counters if image == 0 else np.zeros_like(counters),
+                    layers=[(trains.words(), words.words()) for trains, words in layers[image]],
+                )
+                for image in range(len(images))
+            ]
         )

@@ -14,6 +14,7 @@ from residuum.hw.engine import Engine
 from residuum.hw.isa.config import EngineConfig
 from residuum.sim.external.engine import STORAGE, ExternalEngine, SdramEngine
 from residuum.sim.verilator.build import Simulation, build, scratch_folder
+from residuum.sw.compiler.batch import SINGLE, Batch
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.progress import SILENT, Reporter
 from residuum.sw.trace.engine_trace import EngineTrace
@@ -21,7 +22,7 @@ from residuum.sw.trace.engine_trace import EngineTrace
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and images, uint8 (N, C, H, W), to classify with it.
+    """A network, and images, uint8 (N, C, H, W), to classify with it, a ``batch`` at a time.
 
     ``correction`` is one of `residuum.sw.network.corrections`; None takes the default.
     """
@@ -31,6 +32,7 @@ class Case:
     tau: int
     T: int
     correction: str | None = None
+    batch: Batch = SINGLE
 
 
 def build_engine(
@@ -94,7 +96,8 @@ def run_engine(
             path = scratch / f"{index}.npz"
             case.network.save(path)
             steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
-            parameters["cases"].append({"network": str(path), "steps": steps})
+            batch = dataclasses.asdict(case.batch)
+            parameters["cases"].append({"network": str(path), "steps": steps, "batch": batch})
             parameters[f"{index}_images"] = np.ascontiguousarray(case.images)
         given = simulation.run(
             "residuum.sim.verilator.engine_bench",

@@ -9,6 +9,7 @@ from residuum.hw.isa.config import EngineConfig
 from residuum.sim.verilator.build import count_step, give, parameters
 from residuum.sim.verilator.bulk import Bulk
 from residuum.sim.verilator.driver import EngineDriver, check_sdram
+from residuum.sw.compiler.batch import Batch
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.trace.engine_trace import EngineTrace
@@ -24,12 +25,16 @@ async def classify(dut):  # type: ignore[no-untyped-def]
     for index, case in enumerate(given["cases"]):
         network = IntegerNetwork.load(case["network"])
         steps = case["steps"]
-        driver = EngineDriver(bulk, compile_network(network, config, **steps))
+        together = Batch(**case["batch"]).images
+        program = compile_network(network, config, **steps, batch=Batch(**case["batch"]))
+        driver = EngineDriver(bulk, program)
         await driver.load(external=given["write_external"])
         traces: list[EngineTrace] = []
-        for image in given[f"{index}_images"]:
-            traces.append(await driver.classify(image, **steps))
-            count_step()
+        images = given[f"{index}_images"]
+        for first in range(0, len(images), together):
+            batch = images[first : first + together]
+            traces.append(await driver.classify_batch(batch, **steps))
+            count_step(together)
         for name, values in EngineTrace.stack(traces).to_arrays().items():
             results[f"{index}_{name}"] = values
     check_sdram(dut)

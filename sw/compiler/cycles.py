@@ -78,41 +78,61 @@ def predict(program: Program, values: np.ndarray, golden: Trace, index: int) -> 
     golden, index
         Trace of all layers, and the number of the input in it.
     """
-    return predict_with_least(program, values, golden, index)[0]
+    return predict_batch(program, values[None], golden, index)[0]
 
 
-def predict_with_least(
-    program: Program, values: np.ndarray, golden: Trace, index: int
+def predict_batch(
+    program: Program, values: np.ndarray, golden: Trace, first: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The counters as from `predict`, and a lower bound of the cycles of each layer, int64
-    (layers,): those that its events take in the stream that has more of them."""
+    """The counters of a batch of inputs, the first of which is number ``first`` in the trace, and a
+    lower bound of the cycles of each layer, int64 (layers,): those that its events take in the
+    stream that has more of them."""
     config = program.config
     least = np.zeros(len(program.layers), np.int64)
     counters = np.zeros((len(program.layers), COUNTER_WORDS), np.int64)
-    spikes = _spike_counts(program, values, golden, index)
-    # Cycle 0 takes the run command. `finish`: cycle of the previous layer's last result.
-    # `fetched`: cycle in which the descriptor of the layer is complete.
+    spikes = [
+        _spike_counts(program, value, golden, first + number) for number, value in enumerate(values)
+    ]
     words = len(LayerDescriptor.places(config))
-    finish, fetched = -1, words + 3
-    refill = _Refill(config)
-    for number, plan in enumerate(program.layers):
-        maps = [spikes[source.map] for source in plan.layer.sources]
-        windows = list(_windows(plan, maps, config))
-        least[number] = _least_cycles(windows, config)
-        start = max(fetched + 2, finish + 3)
-        front = _FrontEnd(windows, plan, config, prepare=fetched, start=start, refill=refill)
-        last_flush, lanes = front.run()
-        result = last_flush + _tail(plan, config) + lanes
-        row = counters[number]
-        row[Counter.EVENTS] = front.events
-        row[Counter.WINDOWS] = front.windows
-        row[Counter.WEIGHT_STALLS] = front.weight_stalls
-        row[Counter.DRAIN_STALLS] = front.drain_stalls
-        row[Counter.SCAN_STALLS] = front.scan_stalls
-        row[Counter.SPIKES] = _spikes_taken(plan, maps)
-        row[Counter.CYCLES] = result - max(finish, 0)
-        finish, fetched = result, last_flush + 2 + words + 2
-    return counters, least
+    for run in program.runs:
+        # Cycle 0 takes the run command. `finish`: cycle of the previous layer's last result.
+        # `fetched`: cycle in which the descriptor of the layer is complete.
+        finish, fetched = -1, words + 3
+        refill = _Refill(config)
+        for number in range(run.first, run.last + 1):
+            plan = program.layers[number]
+            maps = [_of_turn(program, plan, source.map, spikes) for source in plan.layer.sources]
+            windows = list(_windows(plan, maps, config))
+            least[number] = _least_cycles(windows, config)
+            start = max(fetched + 2, finish + 3)
+            front = _FrontEnd(windows, plan, config, prepare=fetched, start=start, refill=refill)
+            last_flush, lanes = front.run()
+            result = last_flush + _tail(plan, config) + lanes
+            row = counters[number]
+            row[Counter.EVENTS] = front.events
+            row[Counter.WINDOWS] = front.windows
+            row[Counter.WEIGHT_STALLS] = front.weight_stalls
+            row[Counter.DRAIN_STALLS] = front.drain_stalls
+            row[Counter.SCAN_STALLS] = front.scan_stalls
+            row[Counter.SPIKES] = _spikes_taken(plan, maps)
+            row[Counter.CYCLES] = result - max(finish, 0)
+            finish, fetched = result, last_flush + 2 + words + 2
+    return program.by_layer(counters), program.by_layer(least)
+
+
+def _of_turn(
+    program: Program, plan: LayerPlan, number: int, spikes: list[dict[int, np.ndarray]]
+) -> np.ndarray:
+    """Number of spikes of each neuron that a turn reads of a map, by row from the lowest one on,
+    and slot."""
+    images = plan.turn.images
+    starts = [program.starts[number][image] for image in images]
+    size = len(spikes[0][number])
+    result = np.zeros((max(starts) - min(starts) + size, program.config.lanes), np.int64)
+    for image, start in zip(images, starts, strict=True):
+        first = start - min(starts)
+        result[first : first + size] = spikes[image][number]
+    return result
 
 
 def _least_cycles(windows: list[list[Request]], config: EngineConfig) -> int:
@@ -526,4 +546,4 @@ class _Stream:
             self.dropped.append(cycle + ROW_LATENCY)
 
 
-__all__ = ["Request", "predict", "predict_with_least"]
+__all__ = ["Request", "predict", "predict_batch"]

@@ -14,9 +14,10 @@ from residuum.hw.isa.config import MAX_DIMENSION, PIXEL_BITS, EngineConfig
 from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap
 from residuum.hw.isa.memories import DEVICE_EBR, block_memories
 from residuum.hw.isa.presets import PRESETS, preset
+from residuum.sw.compiler.batch import SINGLE, Batch
 from residuum.sw.compiler.exact import as_run, fault_of_fraction, fault_of_shift
 from residuum.sw.compiler.layout import LayerLayout, Layout, lay_out
-from residuum.sw.compiler.maps import PackedMap
+from residuum.sw.compiler.maps import PackedMap, Placement
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.bounds import bounds, signed_bits
 from residuum.sw.network.graph import IMAGE, INPUT
@@ -150,6 +151,7 @@ def needs(
     engine: str = ENGINE,
     *,
     output_steps: int | None = None,
+    batch: Batch = SINGLE,
 ) -> Iterator[Need]:
     """The needs of a network in the order in which the compiler looks at them, without cures.
 
@@ -162,6 +164,8 @@ def needs(
         None: the same. In radix code they do so once.
     engine
         The subject of the sentences.
+    batch
+        Images that run at a time.
     """
     if network.code == RADIX:
         steps = output_steps = 1
@@ -177,18 +181,20 @@ def needs(
             f"host addresses of {engine} need {bits} bits; the host link has {HOST_WORD_BITS}"
         )
         yield _need(_ADDRESS_BITS, "", bits, HOST_WORD_BITS, sentence)
-    count = len(network.layers)
+    count = len(batch.turns(len(network.layers)))
+    of_batch = f", which take {count} descriptors for {batch.images} images"
     sentence = (
-        f"the network {network.name} has {count} layers; {engine} holds {config.layers} layer "
-        "descriptors"
+        f"the network {network.name} has {len(network.layers)} layers"
+        f"{of_batch if batch.images > 1 else ''}; {engine} holds {config.layers} layer descriptors"
     )
+    layout = lay_out(network, config, batch)
     yield _need("layers", "layers", count, config.layers, sentence)
     for memory in ("weight_rows", "parameter_rows", "logit_rows", "table_entries"):
-        yield _memory(network, config, memory, engine)
+        yield _memory(layout, config, memory, engine)
     if config.external:
-        yield _external_rows(network, config, engine)
-    yield _positions(network, config)
-    yield _feature_rows(network, config, engine)
+        yield _external_rows(layout, config, engine)
+    yield _positions(layout)
+    yield _feature_rows(layout.placement, network, config, engine)
 
 
 def _need(what: str, parameter: str, needed: int, available: int, sentence: str) -> Need:
@@ -315,9 +321,8 @@ def _width(
     return Need(parameter.replace("_", " "), parameter, most, there, sentence)
 
 
-def _memory(network: IntegerNetwork, config: EngineConfig, memory: str, engine: str) -> Need:
+def _memory(layout: Layout, config: EngineConfig, memory: str, engine: str) -> Need:
     """A memory that all layers share."""
-    layout = lay_out(network, config)
     name = memory.replace("_", " ")
     total, there = _ROWS[memory](layout), getattr(config, memory)
     if layout.external and memory == "weight_rows":
@@ -341,12 +346,11 @@ def _ring_rows(layout: Layout, there: int, engine: str) -> Need:
     return _need("weight rows", "weight_rows", needed, there, sentence)
 
 
-def _external_rows(network: IntegerNetwork, config: EngineConfig, engine: str) -> Need:
-    layout = lay_out(network, config)
+def _external_rows(layout: Layout, config: EngineConfig, engine: str) -> Need:
     needed = layout.weight_rows if layout.external else 0
     sentence = (
-        f"the network {network.name} takes {needed:,} weight rows; the external memory of {engine} "
-        f"holds {config.external_rows:,}"
+        f"the network {layout.network.name} takes {needed:,} weight rows; the external memory of "
+        f"{engine} holds {config.external_rows:,}"
     )
     return _need(_EXTERNAL_ROWS, "", needed, config.external_rows, sentence)
 
@@ -365,10 +369,10 @@ _ROWS_OF_LAYER: Mapping[str, Callable[[LayerLayout], int]] = {
 }
 
 
-def _positions(network: IntegerNetwork, config: EngineConfig) -> Need:
+def _positions(layout: Layout) -> Need:
     """Positions along an axis, and rows of a window line: fields of a descriptor."""
     most, sentence = 0, ""
-    for layer in lay_out(network, config).layers:
+    for layer in layout.layers:
         plan = layer.readings[0].plan
         sizes = {
             "an input height": plan.shape[1],
@@ -388,9 +392,11 @@ def _positions(network: IntegerNetwork, config: EngineConfig) -> Need:
     return Need("positions along an axis", "", most, MAX_DIMENSION, sentence)
 
 
-def _feature_rows(network: IntegerNetwork, config: EngineConfig, engine: str) -> Need:
+def _feature_rows(
+    placement: Placement, network: IntegerNetwork, config: EngineConfig, engine: str
+) -> Need:
     """Rows of the input and of all maps that are in use at a time."""
-    placement, there = lay_out(network, config).placement, config.feature_rows
+    there = config.feature_rows
     what = "image" if network.input == IMAGE else "input"
     if (alone := placement.maps[INPUT].rows_taken) > there:
         sentence = f"the {what} needs {alone} rows of feature memory; {engine} has {there}"
@@ -472,7 +478,9 @@ def largest_size(network: IntegerNetwork, config: EngineConfig) -> tuple[int, in
     """
     height, width = network.input_shape[1:]
     share = 1.0
-    for need in (_feature_rows(network, config, ENGINE), _positions(network, config)):
+    layout = lay_out(network, config)
+    found = _feature_rows(layout.placement, network, config, ENGINE), _positions(layout)
+    for need in found:
         if not need.fits:
             exponent = 0.5 if need.parameter == "feature_rows" else 1
             share = min(share, (need.available / need.needed) ** exponent)

@@ -11,6 +11,7 @@ import numpy as np
 from residuum.hw.isa.config import CHUNK_ROWS, EngineConfig
 from residuum.hw.isa.descriptors import AxisEntry
 from residuum.sw.compiler.axes import axis_entries, max_positions
+from residuum.sw.compiler.batch import SINGLE, Batch, Turn
 from residuum.sw.compiler.blocks import stack_columns, stack_height
 from residuum.sw.compiler.exact import as_run
 from residuum.sw.compiler.maps import (
@@ -170,18 +171,20 @@ class LayerLayout:
 
     Attributes
     ----------
+    turn
+        Its number, and the images that it runs for.
     layer
         In the terms of the engine (`residuum.sw.compiler.exact`).
     readings
         One for each source, in the order of the walk.
     output
-        The map that it writes; None for the output layer.
+        The map that it writes, that of its first image; None for the output layer.
     lines, columns, groups
         Tables; weight rows are not reduced to the engine's address space.
     steps
         Neurons along each axis in a window of the max-pooling.
     windows
-        (h, w) of the map that it writes.
+        (h, w) of the map that it writes, those of all its images below each other.
     lanes
         Lanes of each tile that it uses.
     weight_row, first_lane, parameter_row
@@ -194,6 +197,7 @@ class LayerLayout:
         Chunks of weight rows of a group in the external memory; 0: the weight store has them.
     """
 
+    turn: Turn
     layer: Layer
     readings: tuple[Reading, ...]
     output: Plan | None
@@ -242,8 +246,10 @@ class Layout:
         In the terms of the engine.
     placement
         Of the maps.
-    weight_rows, table_entries
-        Rows and entries that all layers take together.
+    layers
+        In the order in which they run.
+    weight_rows, parameter_rows
+        Rows that all layers take together.
     tables
         First entry of the tables of each layer: groups, lines, columns. Equal tables are stored
         once, also if one is a part of another.
@@ -257,6 +263,7 @@ class Layout:
     placement: Placement
     layers: tuple[LayerLayout, ...]
     weight_rows: int
+    parameter_rows: int
     tables: tuple[tuple[int, int, int], ...]
     entries: Entries
     external: bool
@@ -269,30 +276,26 @@ class Layout:
         return self.weight_rows
 
     @property
-    def parameter_rows(self) -> int:
-        return sum(layer.parameter_rows for layer in self.layers)
-
-    @property
     def logit_rows(self) -> int:
         return self.layers[-1].parameter_rows
 
 
 @lru_cache(maxsize=16)
-def lay_out(network: IntegerNetwork, config: EngineConfig) -> Layout:
+def lay_out(network: IntegerNetwork, config: EngineConfig, batch: Batch = SINGLE) -> Layout:
     """The smallest layout of a network that the engine can run, but for the sizes of its
     memories. Weights that do not fit go to the external memory, if there is one."""
-    layout = _lay_out(as_run(network, config), config, {})
+    layout = _lay_out(as_run(network, config), config, {}, batch)
     if config.external and layout.weight_rows > config.weight_rows:
-        return _lay_out(layout.network, config, {}, external=True)
+        return _lay_out(layout.network, config, {}, batch, external=True)
     return layout
 
 
 @lru_cache(maxsize=16)
-def lay_out_wide(network: IntegerNetwork, config: EngineConfig) -> Layout:
+def lay_out_wide(network: IntegerNetwork, config: EngineConfig, batch: Batch = SINGLE) -> Layout:
     """The layout with wide windows wherever the memories have room for them, those first that save
-    most cycles per weight row."""
-    layout = lay_out(network, config)
-    if layout.external:
+    most cycles per weight row; with none for a batch, or for weights in the external memory."""
+    layout = lay_out(network, config, batch)
+    if layout.external or batch.images > 1:
         return layout
     network = layout.network
     chosen: dict[int, Choice] = {}
@@ -300,7 +303,7 @@ def lay_out_wide(network: IntegerNetwork, config: EngineConfig) -> Layout:
         before = chosen.get(choice.index)
         if before and before.saved > choice.saved:
             continue
-        trial = _lay_out(network, config, chosen | {choice.index: choice})
+        trial = _lay_out(network, config, chosen | {choice.index: choice}, SINGLE)
         if _fits(trial, config):
             layout = trial
             chosen[choice.index] = choice
@@ -330,13 +333,14 @@ def _lay_out(
     network: IntegerNetwork,
     config: EngineConfig,
     chosen: Mapping[int, Choice],
+    batch: Batch,
     *,
     external: bool = False,
 ) -> Layout:
     """The layout of a network in the terms of the engine, with these wide windows, and the weights
     in the store or in the external memory."""
     packed = frozenset[int]().union(*(choice.packed for choice in chosen.values()))
-    placement = place_maps(network, config, packed)
+    placement = place_maps(network, config, packed, batch)
     plans = placement.maps
     network_layers = [
         _widened(layer, chosen[index], plans) if index in chosen else layer
@@ -357,19 +361,28 @@ def _lay_out(
     rows = [count * of_group for count, of_group in zip(groups, group_rows, strict=True)]
     sizes = list(zip(rows, widths, strict=True))
     places = stack_columns(sizes, config.tile_lanes)
-    layers, parameter_row = [], 0
-    for index, layer in enumerate(network_layers):
+    parameters = [count * used for count, used in zip(groups, lanes, strict=True)]
+    layers = []
+    for turn in batch.turns(len(network_layers)):
+        index = turn.layer
+        layer = network_layers[index]
         first, first_lane = places[index]
         positions = chosen[index].positions if index in chosen else 1
         channels, height, width = neuron_shapes(network)[index]
-        neurons = channels, height, width // positions
-        steps, lines, columns = _windows(layer, readings[index], neurons)
+        of_turn, offsets = _of_turn(readings[index], placement, turn)
+        steps, lines, columns = _windows(
+            layer, of_turn, (channels, height, width // positions), offsets
+        )
+        output = None
+        if index in plans:
+            output = replace(plans[index], row=placement.starts[index][turn.images.start])
         layers.append(
             LayerLayout(
+                turn,
                 layer,
-                readings[index],
-                plans.get(index),
-                _group_entries(readings[index], groups[index], first, group_rows[index]),
+                of_turn,
+                output,
+                _group_entries(of_turn, groups[index], first, group_rows[index]),
                 lines,
                 columns,
                 steps,
@@ -377,13 +390,12 @@ def _lay_out(
                 lanes[index],
                 first,
                 first_lane,
-                parameter_row,
+                sum(parameters[:index]),
                 skips_empty(network, index, plans),
                 positions,
                 chunks[index],
             )
         )
-        parameter_row += layers[-1].parameter_rows
     tables = [table for layer in layers for table in (layer.groups, layer.lines, layer.columns)]
     entries, starts = share_tables(tables)
     return Layout(
@@ -391,6 +403,7 @@ def _lay_out(
         placement,
         tuple(layers),
         stack_height(sizes, places),
+        sum(parameters),
         tuple((starts[i], starts[i + 1], starts[i + 2]) for i in range(0, len(starts), 3)),
         entries,
         external,
@@ -441,10 +454,36 @@ def _group_entries(readings: Sequence[Reading], groups: int, first: int, rows: i
     return tuple(entries)
 
 
+def _of_turn(
+    readings: Sequence[Reading], placement: Placement, turn: Turn
+) -> tuple[tuple[Reading, ...], list[list[int]]]:
+    """How a turn reads its maps, and where the map of each of its images starts from there on, for
+    each source."""
+    starts = [
+        [placement.starts[reading.source.map][image] for image in turn.images]
+        for reading in readings
+    ]
+    moved = [
+        replace(reading, plan=replace(reading.plan, row=min(rows)))
+        for reading, rows in zip(readings, starts, strict=True)
+    ]
+    offsets = [
+        [row - min(rows) for row, rows in zip(own, starts, strict=True)]
+        for own in zip(*starts, strict=True)
+    ]
+    return tuple(moved), offsets
+
+
 def _windows(
-    layer: Layer, readings: Sequence[Reading], neurons: Shape
+    layer: Layer,
+    readings: Sequence[Reading],
+    neurons: Shape,
+    offsets: Sequence[Sequence[int]],
 ) -> tuple[tuple[int, int], Entries, Entries]:
-    """Neurons in a window of the max-pooling along each axis, and both axis tables of a layer."""
+    """Neurons in a window of the max-pooling along each axis, and both axis tables of a layer.
+
+    ``offsets`` are rows from the start of the plan of each source to the map of an image.
+    """
     orders, steps = [], []
     for axis, size in enumerate(neurons[1:]):
         windows = [[position] for position in range(size)]
@@ -462,10 +501,17 @@ def _windows(
     second = readings[1] if len(readings) > 1 else None
     of_lines, of_columns = first.lines(neurons[1]), first.columns(neurons[2])
     lines = []
-    for y in orders[0]:
-        row, weight, count = of_lines[y]
-        second_row = second.second_row(y) if second else 0
-        lines.append(AxisEntry(row=row, weight=weight, count=count - 1, second_row=second_row))
+    for image in offsets:
+        for y in orders[0]:
+            row, weight, count = of_lines[y]
+            lines.append(
+                AxisEntry(
+                    row=row + image[0],
+                    weight=weight,
+                    count=count - 1,
+                    second_row=second.second_row(y) + image[1] if second else 0,
+                )
+            )
     columns = []
     for x in orders[1]:
         entry = of_columns[x]

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from residuum.hw.isa.config import EngineConfig
+from residuum.sw.compiler.batch import SINGLE, Batch
 from residuum.sw.compiler.blocks import Block, end_of, place_blocks, rows_in_use
 from residuum.sw.network.graph import IMAGE, INPUT, Shape, Source, last_readers, readers
 from residuum.sw.network.integer_network import IntegerNetwork
@@ -170,7 +171,10 @@ class Placement:
     Attributes
     ----------
     maps
-        By number; `INPUT` is the input of the network.
+        By number; `INPUT` is the input of the network. Of a batch, from the lowest row on that an
+        image has.
+    starts
+        The first rows of each image of a batch, by map.
     rows
         Rows up to the last one that is used.
     busiest
@@ -178,6 +182,7 @@ class Placement:
     """
 
     maps: Mapping[int, Plan]
+    starts: Mapping[int, tuple[int, ...]]
     rows: int
     busiest: int
 
@@ -238,7 +243,10 @@ def plan_input(network: IntegerNetwork, config: EngineConfig) -> Plan:
 
 
 def place_maps(
-    network: IntegerNetwork, config: EngineConfig, packed: Collection[int] = ()
+    network: IntegerNetwork,
+    config: EngineConfig,
+    packed: Collection[int] = (),
+    batch: Batch = SINGLE,
 ) -> Placement:
     """Rows for the input and all maps.
 
@@ -258,15 +266,15 @@ def place_maps(
     for number in packed:
         plans[number] = smaller.pop(number)
     last = last_readers(network.layers)
-    placement = _place(network, plans, config)
+    placement = _place(network, plans, config, batch)
     while smaller and placement.rows > config.feature_rows:
         busy = [n for n in smaller if n <= placement.busiest <= last[n]] or list(smaller)
         chosen = max(busy, key=lambda number: plans[number].rows - smaller[number].rows)
         plans[chosen] = smaller.pop(chosen)
-        placement = _place(network, plans, config)
+        placement = _place(network, plans, config, batch)
     if placement.rows > config.feature_rows:
         full = {n: replace(p, full=True) for n, p in plans.items() if isinstance(p, MapPlan)}
-        least = _place(network, plans | full, config)
+        least = _place(network, plans | full, config, batch)
         if least.rows <= config.feature_rows:
             return least
     return placement
@@ -294,13 +302,21 @@ def packed_map(network: IntegerNetwork, number: int, config: EngineConfig) -> Pa
     return PackedMap(shape, config.lanes, used * config.tiles, shape[1])
 
 
-def _place(network: IntegerNetwork, plans: Mapping[int, Plan], config: EngineConfig) -> Placement:
-    """Rows for maps of these layouts; a sum is written over the map that it reads where it can."""
+def _place(
+    network: IntegerNetwork, plans: Mapping[int, Plan], config: EngineConfig, batch: Batch
+) -> Placement:
+    """Rows for maps of these layouts; a sum is written over the map that it reads where it can.
+
+    Of a batch, maps that only layers before the joint ones read have the same rows for each image.
+    Those that joint layers read have rows of their own for each image, wherever there is room: all
+    but those of the last image stay while the layers of the next images run. Maps that joint layers
+    write are in one piece.
+    """
     last = last_readers(network.layers)
     over = {
         index: network.layers[index].sources[1].map
         for index in plans
-        if _writes_over(network, index, plans)
+        if _writes_over(network, index, plans, batch)
     }
     # The map whose rows each map takes, and the last one that takes them.
     first_of = {number: number for number in plans}
@@ -308,37 +324,56 @@ def _place(network: IntegerNetwork, plans: Mapping[int, Plan], config: EngineCon
         first_of[index] = first_of[number]
     ends = {first_of[number]: last[number] for number in sorted(plans) if number in last}
     blocks: list[Block] = []
-    places: dict[int, int] = {}
+    places: dict[int, list[int]] = {}
     shared: dict[int, tuple[int, int]] = {}
     for number, plan in plans.items():
         empty = plan.groups if skips_empty(network, number, plans) else 0
-        alone = number not in over and number not in over.values()
+        kept = _kept(network, number, batch)
+        alone = not kept and number not in over and number not in over.values()
+        joint = batch.images if number >= batch.joint else 1
         if number not in over:
-            places[number] = len(blocks)
-            size = plan.rows_taken + (empty if alone else 0)
-            blocks.append(Block(size, number, ends.get(number, number)))
+            size = joint * plan.rows_taken + (empty if alone else 0)
+            # The rows of the last image are in use from its own layers on.
+            firsts = [INPUT] * (batch.images - 1 if kept else 0) + [number]
+            places[number] = list(range(len(blocks), len(blocks) + len(firsts)))
+            blocks += [Block(size, first, ends.get(number, number)) for first in firsts]
         if empty and alone:
-            shared[number] = places[number], plan.rows_taken
+            shared[number] = places[number][0], joint * plan.rows_taken
         elif empty:
             shared[number] = len(blocks), 0
-            blocks.append(Block(empty, number, last[number]))
+            blocks.append(Block(empty, INPUT if kept else number, last[number]))
     rows = place_blocks(blocks, config.feature_rows)
     placed: dict[int, Plan] = {}
+    starts: dict[int, tuple[int, ...]] = {}
     for number, plan in plans.items():
-        placed[number] = moved = replace(plan, row=rows[places[first_of[number]]])
+        own = [rows[block] for block in places[first_of[number]]]
+        if len(own) < batch.images:
+            step = plan.rows if number >= batch.joint else 0
+            own = [own[0] + image * step for image in range(batch.images)]
+        starts[number] = tuple(own)
+        placed[number] = moved = replace(plan, row=min(own))
         if number in shared and isinstance(moved, MapPlan):
             block, offset = shared[number]
             placed[number] = replace(moved, empty_row=rows[block] + offset)
     used = rows_in_use(blocks)
-    return Placement(placed, end_of(blocks, rows), max(used, key=lambda layer: used[layer]))
+    busiest = max(used, key=lambda layer: used[layer])
+    return Placement(placed, starts, end_of(blocks, rows), busiest)
 
 
-def _writes_over(network: IntegerNetwork, index: int, plans: Mapping[int, Plan]) -> bool:
+def _kept(network: IntegerNetwork, number: int, batch: Batch) -> bool:
+    """Whether joint layers read a map that is written image by image."""
+    return batch.images > 1 and number < batch.joint <= last_readers(network.layers)[number]
+
+
+def _writes_over(
+    network: IntegerNetwork, index: int, plans: Mapping[int, Plan], batch: Batch
+) -> bool:
     """Whether a layer may write its map over the map of its second source.
 
     Each window must read only rows of the position that it writes, in no other group of output
     channels than the one that writes them, and nobody may read them later. A map of another shape,
-    or a packed one, would keep rows that it does not need.
+    or a packed one, would keep rows that it does not need. Of a batch, rows that are kept are those
+    of one map.
     """
     if index == INPUT or index not in plans or len(network.layers[index].sources) < 2:
         return False
@@ -351,6 +386,8 @@ def _writes_over(network: IntegerNetwork, index: int, plans: Mapping[int, Plan])
         and layer.max_pool is None
         and first.map != second.map
         and last_readers(network.layers)[second.map] == index
+        and not _kept(network, index, batch)
+        and not _kept(network, second.map, batch)
         and old.shape[1:] == new.shape[1:]
         and old.groups == new.groups
         and _reads_own_group(second, new.lanes)

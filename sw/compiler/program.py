@@ -19,6 +19,7 @@ from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
 from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, split_words
 from residuum.hw.isa.image import FIRST_IMAGE_WORD, ImageDescriptor
 from residuum.sw.checks import whole_number
+from residuum.sw.compiler.batch import SINGLE, Batch, Run, Turn
 from residuum.sw.compiler.exact import logit_shift, reads_numbers
 from residuum.sw.compiler.fit import LARGEST, Need, needs
 from residuum.sw.compiler.image import image_descriptor
@@ -27,7 +28,7 @@ from residuum.sw.compiler.maps import PackedMap, Plan
 from residuum.sw.compiler.runnable import not_runnable
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.corrections import CARRY, MASK, check_correction, longest_stage
-from residuum.sw.network.graph import IMAGE, INPUT, ZERO
+from residuum.sw.network.graph import IMAGE, INPUT, ZERO, last_readers
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 
 # Width of potentials, and of shifted accumulators, in the largest engine.
@@ -48,12 +49,14 @@ class LayerPlan:
 
     Attributes
     ----------
+    turn
+        Its number, and the images that it runs for.
     layer
         In the terms of the engine (`residuum.sw.compiler.exact`).
     inputs
         The maps that it reads, in the order of the walk.
     output
-        The map that it writes; None for the output layer.
+        The map that it writes, that of its first image; None for the output layer.
     descriptor
         As in the engine's memory.
     group_entries, lines, columns
@@ -64,6 +67,7 @@ class LayerPlan:
         Weight rows of all groups. Other layers may have other lanes of them.
     """
 
+    turn: Turn
     layer: Layer
     inputs: tuple[Plan, ...]
     output: Plan | None
@@ -83,10 +87,13 @@ class Program:
     ----------
     addresses, words
         uint32 arrays of equal length: the host writes that load the program, in order.
+    batch
+        How many images run at a time, and how.
     layers
-        One plan per layer.
-    maps
-        The input of the network (`INPUT`) and all maps, by number.
+        The plans of the layers in the order in which they run: one per layer, of a batch more.
+    maps, starts
+        The input of the network (`INPUT`) and all maps, by number; their first rows for each image
+        of a batch.
     weight_rows, feature_rows, table_entries
         Rows and entries in use.
     logit_shift
@@ -100,8 +107,10 @@ class Program:
 
     network: IntegerNetwork
     config: EngineConfig
+    batch: Batch
     layers: tuple[LayerPlan, ...]
     maps: Mapping[int, Plan]
+    starts: Mapping[int, tuple[int, ...]]
     addresses: np.ndarray
     words: np.ndarray
     weight_rows: int
@@ -115,6 +124,23 @@ class Program:
     def load_words(self) -> int:
         """Host words to load it."""
         return len(self.words) + len(self.external) // 2
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that classify the images of a batch, or the single image."""
+        return self.batch.runs(len(self.network.layers))
+
+    @property
+    def plans(self) -> tuple[LayerPlan, ...]:
+        """The first plan of each layer of the network."""
+        return tuple(plan for plan in self.layers if plan.turn.images.start == 0)
+
+    def by_layer(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the plans of each layer of the network, (layers, ...), of values (plans,
+        ...)."""
+        result = np.zeros((len(self.network.layers), *values.shape[1:]), values.dtype)
+        np.add.at(result, [plan.turn.layer for plan in self.layers], values)
+        return result
 
     @property
     def takes_pixels(self) -> bool:
@@ -161,30 +187,33 @@ class Program:
         result: np.ndarray = rows * np.uint32(step) + np.array(within, np.uint32)
         return result
 
-    def train_reads(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Host addresses to read for `decode_trains`, before the next layer runs.
+    def train_reads(self, index: int, image: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Host addresses to read for `decode_trains`, before the next of `layers` runs.
 
-        First array: the trains in all rows of the layer's output map, then in the rows of its
-        shared result. Second array: the occupancy (bank 0) of each row of the map.
+        First array: the trains in all rows of the output map of ``layers[index]`` for an image of
+        its turn, then in the rows of its shared result. Second array: the occupancy (bank 0) of
+        each row of the map.
         """
         plan = self._output(index)
-        trains = [self._train_addresses(plan.row, plan.rows)]
+        first = plan.row + (image - self.layers[index].turn.images.start) * plan.rows
+        trains = [self._train_addresses(first, plan.rows)]
         if plan.empty_row is not None:
             trains.append(self._train_addresses(plan.empty_row, plan.groups))
         host_map = HostMap(self.config)
         occupancy = [
-            host_map.address(Region.OCCUPANCY, row=row)
-            for row in range(plan.row, plan.row + plan.rows)
+            host_map.address(Region.OCCUPANCY, row=row) for row in range(first, first + plan.rows)
         ]
         return np.concatenate(trains).reshape(-1), np.array(occupancy, np.uint32)
 
     def decode_trains(
-        self, index: int, trains: np.ndarray, occupancy: np.ndarray, steps: int
+        self, number: int, trains: np.ndarray, occupancy: np.ndarray, steps: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Trains and masks from the words read at the addresses of `train_reads`.
+        """Trains and masks of an image from the words read at the addresses of `train_reads`.
 
         Parameters
         ----------
+        number
+            Of the layer in the network.
         steps
             tau + T. In radix code the trains have K steps; step k is bit k of the number.
 
@@ -193,7 +222,7 @@ class Program:
         trains : bool (steps, C, H, W)
         silenced : bool (C, H, W)
         """
-        plan, bits = self._output(index), self.layers[index].layer.bits
+        plan, bits = self.maps[number], self.network.layers[number].bits
         words = trains.reshape(-1, self.config.lanes).copy()
         own = words[: plan.rows]
         refers = (occupancy >> self.config.bank_slots & 1).astype(bool)
@@ -231,8 +260,10 @@ def compile_network(
     tau: int,
     T: int,
     correction: str | None = None,
+    batch: Batch = SINGLE,
 ) -> Program:
-    """Compile a network for an engine.
+    """Compile a network for an engine, for single images or a batch
+    (`residuum.sw.compiler.batching.best_batch` chooses one).
 
     tau, T and the correction (None: that of `default_correction`) only bound the potentials. The
     program also runs with any other tau and T whose maximum (with the correction "carry": whose
@@ -261,8 +292,20 @@ def compile_network(
             longest_stage(layer, correction, tau, T)
             for layer in (network.layers[0], network.layers[-1])
         )
-    _refuse(network, needs(network, config, hidden, output_steps=output))
-    return _Assembler(network, config, lay_out_wide(network, config)).program()
+    check_batch(network, batch)
+    _refuse(network, needs(network, config, hidden, output_steps=output, batch=batch))
+    return _Assembler(network, config, lay_out_wide(network, config, batch), batch).program()
+
+
+def check_batch(network: IntegerNetwork, batch: Batch) -> None:
+    """ResiduumError unless the layers before the joint ones, and only they, read the input, and the
+    output layer is none of them."""
+    last, most = last_readers(network.layers)[INPUT], len(network.layers) - 1
+    if batch.images > 1 and not last < batch.joint <= most:
+        raise ResiduumError(
+            f"layers from {batch.joint} on cannot run for {batch.images} images of {network.name} "
+            f"at once: the first one must be {last + 1} to {most}"
+        )
 
 
 def _refuse(network: IntegerNetwork, taken: Iterable[Need]) -> list[Need]:
@@ -332,8 +375,9 @@ def _place(slot: int, config: EngineConfig) -> dict[str, int]:
 class _Assembler:
     """Collects the host writes of a program, resource by resource."""
 
-    def __init__(self, network: IntegerNetwork, config: EngineConfig, layout: Layout):
+    def __init__(self, network: IntegerNetwork, config: EngineConfig, layout: Layout, batch: Batch):
         self.network = network
+        self.batch = batch
         self.config = config
         self.layout = layout
         self.host_map = HostMap(config)
@@ -346,13 +390,15 @@ class _Assembler:
         plans = []
         for index, layer in enumerate(layout.layers):
             descriptor = self._descriptor(index, layer)
-            self._parameters(layer)
+            if layer.turn.images.start == 0:
+                self._parameters(layer)
             groups, lines, columns = (
                 tuple(self._wrapped(entry) for entry in table)
                 for table in (layer.groups, layer.lines, layer.columns)
             )
             plans.append(
                 LayerPlan(
+                    layer.turn,
                     layer.layer,
                     tuple(reading.plan for reading in layer.readings),
                     layer.output,
@@ -365,9 +411,11 @@ class _Assembler:
                 )
             )
         shift = logit_shift(self.network, self.config)
-        image = image_descriptor(
-            self.network, self.config, layout.placement.maps[INPUT], logit_shift=shift
-        )
+        image = None
+        if self.batch.images == 1:
+            image = image_descriptor(
+                self.network, self.config, layout.placement.maps[INPUT], logit_shift=shift
+            )
         self._image(image)
         store = self._weight_store()
         none = np.zeros(0, np.uint32)
@@ -376,8 +424,10 @@ class _Assembler:
         return Program(
             network=self.network,
             config=self.config,
+            batch=self.batch,
             layers=tuple(plans),
             maps=layout.placement.maps,
+            starts=layout.placement.starts,
             addresses=np.concatenate(
                 [np.array([address for address, _ in self.writes], np.uint32), addresses]
             ),
@@ -472,7 +522,8 @@ class _Assembler:
         s // tiles of tile s % tiles, counted from the layer's first lane."""
         config = self.config
         store = np.zeros((self.layout.weight_rows, config.tiles, config.tile_lanes), np.int16)
-        for layer in self.layout.layers:
+        once = [layer for layer in self.layout.layers if layer.turn.images.start == 0]
+        for layer in once:
             for group in range(layer.group_count):
                 weights = np.concatenate(
                     [reading.weights(group, config.lanes) for reading in layer.readings]

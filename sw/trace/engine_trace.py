@@ -25,7 +25,8 @@ class EngineTrace:
     prediction
         int64 (N,), the engine's own argmax.
     counters
-        int64 (N, layers, COUNTER_WORDS), words as in `Counter`, from uninterrupted runs.
+        int64 (N, layers, COUNTER_WORDS), words as in `Counter`, from uninterrupted runs; those of a
+        batch are with its first image, and the others have zeros.
     """
 
     trains: tuple[np.ndarray, ...]
@@ -90,7 +91,7 @@ class EngineTrace:
             Words read at `Program.logit_reads` after an uninterrupted run, and after a run layer by
             layer.
         best, counters
-            Class, and counters of all layers, of the uninterrupted run.
+            Class, and counters of all `Program.layers`, of the uninterrupted run.
         layers
             Per hidden layer the words read at `Program.train_reads` before the next layer ran.
 
@@ -109,10 +110,11 @@ class EngineTrace:
             program.decode_trains(index, trains, occupancy, steps)
             for index, (trains, occupancy) in enumerate(layers)
         ]
+        counted = counters.astype(np.int64).reshape(-1, COUNTER_WORDS)
         return cls(
             trains=tuple(trains[None] for trains, _ in decoded),
             silenced=tuple(silenced[None] for _, silenced in decoded),
             logits=whole[None],
             prediction=np.array([best], np.int64),
-            counters=counters.astype(np.int64).reshape(1, len(program.layers), COUNTER_WORDS),
+            counters=program.by_layer(counted)[None],
         )
