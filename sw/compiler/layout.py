@@ -396,8 +396,11 @@ def _lay_out(
                 chunks[index],
             )
         )
-    tables = [table for layer in layers for table in (layer.groups, layer.lines, layer.columns)]
-    entries, starts = share_tables(tables)
+    tables, alone = [], []
+    for layout in layers:
+        tables += [layout.groups, layout.lines, layout.columns]
+        alone += [False, *[len(layout.readings) == 1] * 2]
+    entries, starts = share_tables(tables, alone)
     return Layout(
         network,
         placement,
@@ -522,23 +525,43 @@ def _windows(
     return (steps[0], steps[1]), tuple(lines), tuple(columns)
 
 
-def share_tables(tables: Sequence[Entries]) -> tuple[Entries, list[int]]:
-    """All entries of some tables, and the first entry of each; equal runs are stored once."""
+def share_tables(
+    tables: Sequence[Entries], alone: Sequence[bool] | None = None
+) -> tuple[Entries, list[int]]:
+    """All entries of some tables, and the first entry of each; equal runs are stored once.
+
+    ``alone`` tells which tables are for the axes of a layer with one source: it does not read the
+    fields of a second one, so the entries of another layer may have them. None: no table.
+    """
+    alone = [False] * len(tables) if alone is None else alone
     numbers: dict[AxisEntry, int] = {}
-    coded = [
-        b"".join(numbers.setdefault(entry, len(numbers)).to_bytes(4, "little") for entry in table)
-        for table in tables
-    ]
-    stored = b""
+
+    def coded(entry: AxisEntry) -> bytes:
+        return numbers.setdefault(entry, len(numbers)).to_bytes(4, "little")
+
+    # What is stored, and the same without a second source.
+    stored: list[AxisEntry] = []
+    exact = without = b""
     starts = [0] * len(tables)
-    for index in sorted(range(len(tables)), key=lambda i: -len(tables[i])):
-        place = stored.find(coded[index])
-        while place % 4 and place >= 0:
-            place = stored.find(coded[index], place + 1)
+    for index in sorted(range(len(tables)), key=lambda i: (-len(tables[i]), alone[i])):
+        wanted = b"".join(map(coded, tables[index]))
+        place = _aligned(without if alone[index] else exact, wanted)
         if place < 0:
             place = len(stored)
-            stored += coded[index]
-        starts[index] = place // 4
-    entries = list(numbers)
-    words = np.frombuffer(stored, "<u4").tolist()
-    return tuple(entries[word] for word in words), starts
+            stored += tables[index]
+            exact += wanted
+            without += b"".join(coded(_with_one_source(entry)) for entry in tables[index])
+        starts[index] = place
+    return tuple(stored), starts
+
+
+def _with_one_source(entry: AxisEntry) -> AxisEntry:
+    return replace(entry, second_row=0, second_head=0)
+
+
+def _aligned(stored: bytes, wanted: bytes) -> int:
+    """The first entry of a run of entries of four bytes; -1: there is none."""
+    place = stored.find(wanted)
+    while place % 4 and place >= 0:
+        place = stored.find(wanted, place + 1)
+    return place // 4 if place >= 0 else -1

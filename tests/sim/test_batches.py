@@ -1,0 +1,95 @@
+"""Several images at a time: every value and every counter, on weights of both kinds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from residuum.hw.isa.config import EngineConfig
+from residuum.hw.isa.host_map import Counter
+from residuum.sim.external.engine import SDRAM_BITS
+from residuum.sim.verilator.engine import Case, build_engine, run_engine
+from residuum.sw.compiler.batch import Batch
+from residuum.sw.compiler.cycles import predict_batch
+from residuum.sw.compiler.program import compile_network
+from residuum.sw.errors import ResiduumError
+from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.graph import INPUT, last_readers
+from residuum.sw.trace.compare import compare
+from tests.sim.random_graphs import random_graph_cases
+
+ON_CHIP = EngineConfig(
+    lanes=8,
+    tile_lanes=4,
+    event_width=2,
+    accumulator_bits=20,
+    potential_bits=32,
+    weight_rows=4096,
+    feature_rows=2048,
+    layers=64,
+)
+EXTERNAL = ON_CHIP.with_changes(weight_rows=64, external=SDRAM_BITS)
+
+
+def batches(config: EngineConfig, seed: int, count: int) -> list[Case]:
+    """Random graphs, each with a batch of 2 to 5 images that is possible for it."""
+    rng, found = np.random.default_rng(seed), []
+    for case in random_graph_cases(seed, ON_CHIP, count, images=5):
+        layers = case.network.layers
+        first = last_readers(layers)[INPUT] + 1
+        if first == len(layers):
+            continue
+        batch = Batch(int(rng.integers(2, 6)), int(rng.integers(first, len(layers))))
+        chosen = replace(case, batch=batch, images=case.images[: batch.images])
+        try:
+            program(chosen, config)
+        except ResiduumError:
+            continue
+        found.append(chosen)
+    return found
+
+
+def program(case: Case, config: EngineConfig):
+    steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
+    return compile_network(case.network, config, **steps, batch=case.batch)
+
+
+def faults(config: EngineConfig, cases: list[Case], **how) -> list[str]:
+    """The first difference of each case that has one; with on-chip weights of counters, too."""
+    found = []
+    for case, engine in zip(cases, run_engine(config, cases, **how), strict=True):
+        golden = simulate(
+            case.network, case.images, tau=case.tau, T=case.T, correction=case.correction
+        )
+        predicted = predict_batch(program(case, config), case.images, golden, 0)[0]
+        counters, columns = engine.counters.sum(axis=0), list(Counter)
+        if not config.external and not np.array_equal(counters[:, columns], predicted[:, columns]):
+            found.append(f"counters of {case.network.name}: {counters}, not {predicted}")
+        if wrong := compare(case.network, engine, golden).first:
+            found.append(wrong)
+    return found
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.long)])
+def test_batches_of_random_graphs(count):
+    cases = batches(ON_CHIP, count, count)
+    assert len(cases) >= count // 2
+    assert faults(ON_CHIP, cases) == []
+    # Maps that joint layers read and write, with one source and two, below each other and apart.
+    programs = [program(case, ON_CHIP) for case in cases]
+    joint = [
+        (program, plan)
+        for program in programs
+        for plan in program.layers
+        if len(plan.turn.images) > 1
+    ]
+    assert {len(plan.inputs) for _, plan in joint} == {1, 2}
+    starts = [program.starts[plan.layer.source.map] for program, plan in joint]
+    assert {len(set(np.diff(rows).tolist())) > 1 for rows in starts} == {False, True}
+
+
+@pytest.mark.long
+def test_batches_with_an_external_memory():
+    cases = [case for case in batches(EXTERNAL, 3, 150) if len(program(case, EXTERNAL).external)]
+    assert len(cases) >= 20
+    assert faults(EXTERNAL, cases, simulation=build_engine(EXTERNAL, pauses=31)) == []
