@@ -149,13 +149,19 @@ def run(
 
 
 def classify(
-    last: int, pixels: bytes, *, tau: int, T: int, correction: Correction = Correction.MASK
+    last: int,
+    pixels: bytes,
+    *,
+    tau: int,
+    T: int,
+    correction: Correction = Correction.MASK,
+    first: int = 0,
 ) -> Frame:
-    """Put a raw image into the feature memory, then run layers 0 to `last` as `run` does."""
+    """Put a raw image into the feature memory, then run layers `first` to `last` as `run` does."""
     steps = tau | T << 8 | correction << 16
     return Frame(
         command=Command.CLASSIFY,
-        address=last << 8,
+        address=first | last << 8,
         count=len(pixels),
         payload=(steps, *_bytes_as_words(pixels)),
     )

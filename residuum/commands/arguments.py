@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from residuum.boards.board import Board
+    from residuum.hw.isa.config import EngineConfig
+    from residuum.sw.compiler.batch import Batch
     from residuum.sw.importing.choice import Engines
     from residuum.sw.network.integer_network import IntegerNetwork
     from residuum.sw.pieces.run import Pool
@@ -139,6 +141,27 @@ def add_stages(parser: argparse.ArgumentParser) -> None:
     add_correction(parser)
 
 
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """``--batch``, for `chosen_batch`."""
+    parser.add_argument(
+        "--batch",
+        type=batch_size,
+        default=1,
+        metavar="N",
+        help="images at a time, for which weights from an SDRAM are read once; best: the number "
+        "that takes the fewest cycles (default 1)",
+    )
+
+
+def chosen_batch(args: argparse.Namespace, network: IntegerNetwork, config: EngineConfig) -> Batch:
+    """The batch of `add_batch` on an engine, after `set_stages`."""
+    from residuum.sw.compiler.batching import best_batch
+    from residuum.sw.network.corrections import most_steps
+
+    steps = most_steps(args.correction, args.tau, args.T)
+    return best_batch(network, config, steps=steps, images=args.batch)
+
+
 def add_correction(parser: argparse._ActionsContainer) -> None:
     """``--correction``, None if not given."""
     parser.add_argument(
@@ -256,6 +279,11 @@ def whole_number(text: str) -> int:
 def positive_number(text: str) -> int:
     """1, 2, 3, ... for argparse."""
     return _number(text, 1)
+
+
+def batch_size(text: str) -> int | None:
+    """ "best" (as None) or 1, 2, 3, ... for argparse."""
+    return None if text == "best" else _number(text, 1)
 
 
 def image_count(text: str) -> int | None:

@@ -33,10 +33,12 @@ def open_device(
 def prepare(
     device: Device, network: IntegerNetwork, args: argparse.Namespace, reporter: Reporter
 ) -> Classifier:
-    """A classifier whose network is in the device: loads it, or with ``--loaded`` verifies it."""
+    """A classifier whose network is in the device: loads it, or with ``--loaded`` verifies it. With
+    ``--batch``, if the command has it, for so many images at a time."""
     from residuum.sw.host.classifier import Classifier
 
-    classifier = Classifier(device, network, **stages(args))
+    batch = getattr(args, "batch", 1)
+    classifier = Classifier(device, network, **stages(args), batch=batch)
     if not args.loaded:
         load(classifier, reporter)
         return classifier

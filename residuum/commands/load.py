@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from residuum.commands.arguments import add_bits, add_device, add_stages, set_stages, stages
+from residuum.commands.arguments import (
+    add_batch,
+    add_bits,
+    add_device,
+    add_stages,
+    set_stages,
+    stages,
+)
 
 DESCRIPTION = """\
 Write a network into a device. Weights in an external memory stay there from run to run: they are
@@ -25,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_bits(parser)
     add_device(parser)
     add_stages(parser)
+    add_batch(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, args.bits)
     set_stages(args, network, engine=True)
     with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
-        classifier = Classifier(device, network, **stages(args))
+        classifier = Classifier(device, network, **stages(args), batch=args.batch)
         there = load(classifier, reporter)
         print(describe_device(device))
     program = classifier.program

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from residuum.commands.arguments import (
     GOLDEN,
+    add_batch,
     add_images_on_device,
     set_stages,
     stages,
@@ -68,6 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="files to classify, in any format and size, instead of --data",
     )
     add_images_on_device(parser, images=IMAGES, golden=True)
+    add_batch(parser)
     parser.add_argument(
         "--json",
         type=Path,
@@ -78,6 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter, write_report
+    from residuum.sw.errors import ResiduumError
     from residuum.sw.files import require_writable
     from residuum.sw.network.corrections import describe_run
     from residuum.sw.network.library import load_network, network_name
@@ -91,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
     # Logits may cost a request of their own for each image.
     scores = data.labels is None or args.json is not None
     if args.device == GOLDEN:
+        if args.batch != 1:
+            raise ResiduumError(f"--batch is for a device, and {GOLDEN} is none")
         answers, lines = _on_golden_model(args, network, data, reporter)
     else:
         answers, lines = _on_device(args, network, data, reporter, scores=scores)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residuum.commands.arguments import (
+    add_batch,
     add_data,
     add_images,
     add_network,
     add_pool,
     add_stages,
+    chosen_batch,
     pool,
     positive_number,
     set_stages,
@@ -35,6 +37,7 @@ examples:
   residuum verify mnist --tau 0 --T 8     plain conversion without the probe
   residuum verify cifar10 --tau 2 --T 2 --correction carry   the residual potential goes on
   residuum verify mnist --images 1000     the first thousand; a later run can add more
+  residuum verify vgg16 --preset 85f-sdram --batch best --images 5   weights read once for all
   residuum verify my.npz --data photos/   your own network, the held-out pictures of a folder
   residuum verify mnist --cluster tcp://host:8786   on a Dask cluster, see docs/cluster.md
 
@@ -59,6 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     engine.add_argument(
         "--preset", metavar="PRESET", help="engine and memory sizes of a board, instead of --lanes"
     )
+    add_batch(parser)
     add_images(parser)
     add_data(parser)
     add_pool(parser)
@@ -82,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
     reporter = ConsoleReporter()
     network = named_network(args, reporter)
     set_stages(args, network, engine=True)
-    program = compile_network(network, _engine(args, network), **stages(args))
+    config = _engine(args, network)
+    batch = chosen_batch(args, network, config)
+    program = compile_network(network, config, **stages(args), batch=batch)
     data = chosen_images(args, network)
     name = network_name(args.model, args.bits)
     path = args.json or build_folder() / "verify" / f"{name}.json"

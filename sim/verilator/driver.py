@@ -87,46 +87,44 @@ class EngineDriver:
         layer by layer for the trains. ResiduumError if the logits differ, or as
         `check_correction`."""
         program = self.program
-        steps = {"tau": tau, "T": T}
         correction = check_correction(program.network, correction, tau, engine=True)
-        whole, best = [], []
-        for run in program.runs:
-            if run.image is not None:
-                self.queue_image(images[run.image])
-            self.queue_run(run.first, run.last, **steps, correction=correction)
-            if run.result is not None:
-                whole.append(self.queue_read(program.logit_reads()))
-                address = self.host_map.address(Region.CONTROL, word=Control.CLASS)
-                best.append(self.bulk.queue_read(address, 1))
+        steps: dict[str, Any] = {"tau": tau, "T": T, "correction": correction}
+        for image, run in zip(images, program.runs, strict=True):
+            self.queue_image(image)
+            self.queue_run(run[0], run[-1], **steps)
+        whole = self._queue_logits()
+        best = self.bulk.queue_read(self.host_map.address(Region.CONTROL, word=Control.CLASS), 1)
         counters = self.bulk.queue_read(
             self.host_map.address(Region.COUNTERS), len(program.layers) * COUNTER_WORDS
         )
-        again = []
         layers: list[list[tuple[Reading, Reading]]] = [[] for _ in images]
-        for run in program.runs:
-            if run.image is not None:
-                self.queue_image(images[run.image])
-            for index in range(run.first, run.last + 1):
-                self.queue_run(index, index, **steps, correction=correction)
+        for value, run in zip(images, program.runs, strict=True):
+            self.queue_image(value)
+            for index in run:
+                self.queue_run(index, index, **steps)
                 if program.layers[index].output is None:
-                    again.append(self.queue_read(program.logit_reads()))
                     continue
                 for image in program.layers[index].turn.images:
                     trains, occupancy = program.train_reads(index, image)
                     layers[image].append((self.queue_read(trains), self.queue_read(occupancy)))
+        again = self._queue_logits()
         await self.bulk.flush()
 
-        return EngineTrace.stack(
-            [
-                EngineTrace.decode(
-                    program,
-                    tau + T,
-                    logits=whole[image].words(),
-                    layered=again[image].words(),
-                    best=int(best[image][0]),
-                    counters=counters if image == 0 else np.zeros_like(counters),
-                    layers=[(trains.words(), words.words()) for trains, words in layers[image]],
-                )
-                for image in range(len(images))
-            ]
-        )
+        traces = [
+            EngineTrace.decode(
+                program,
+                tau + T,
+                logits=whole[image].words(),
+                layered=again[image].words(),
+                best=int(best[0]) if len(images) == 1 else None,
+                counters=counters if image == 0 else np.zeros_like(counters),
+                layers=[(trains.words(), words.words()) for trains, words in layers[image]],
+            )
+            for image in range(len(images))
+        ]
+        return EngineTrace.stack(traces)
+
+    def _queue_logits(self) -> list[Reading]:
+        """Read the logits of all images of a batch."""
+        numbers = range(self.program.batch.images)
+        return [self.queue_read(self.program.logit_reads(image)) for image in numbers]

@@ -99,7 +99,7 @@ def predict_batch(
         # `fetched`: cycle in which the descriptor of the layer is complete.
         finish, fetched = -1, words + 3
         refill = _Refill(config)
-        for number in range(run.first, run.last + 1):
+        for number in run:
             plan = program.layers[number]
             maps = [_of_turn(program, plan, source.map, spikes) for source in plan.layer.sources]
             windows = list(_windows(plan, maps, config))

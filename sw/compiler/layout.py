@@ -277,7 +277,8 @@ class Layout:
 
     @property
     def logit_rows(self) -> int:
-        return self.layers[-1].parameter_rows
+        final = self.layers[-1]
+        return final.parameter_rows * len(final.turn.images)
 
 
 @lru_cache(maxsize=16)

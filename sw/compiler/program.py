@@ -19,7 +19,7 @@ from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
 from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, split_words
 from residuum.hw.isa.image import FIRST_IMAGE_WORD, ImageDescriptor
 from residuum.sw.checks import whole_number
-from residuum.sw.compiler.batch import SINGLE, Batch, Run, Turn
+from residuum.sw.compiler.batch import SINGLE, Batch, Turn
 from residuum.sw.compiler.exact import logit_shift, reads_numbers
 from residuum.sw.compiler.fit import LARGEST, Need, needs
 from residuum.sw.compiler.image import image_descriptor
@@ -126,8 +126,9 @@ class Program:
         return len(self.words) + len(self.external) // 2
 
     @property
-    def runs(self) -> tuple[Run, ...]:
-        """The runs that classify the images of a batch, or the single image."""
+    def runs(self) -> tuple[range, ...]:
+        """The plans that run without a pause once an image is in the engine, for each image of a
+        batch, or the single one."""
         return self.batch.runs(len(self.network.layers))
 
     @property
@@ -241,10 +242,17 @@ class Program:
             raise ResiduumError("the output layer has logits, not trains")
         return plan
 
-    def logit_reads(self) -> np.ndarray:
-        """Host addresses of the logits, one per class."""
+    def logit_reads(self, image: int = 0) -> np.ndarray:
+        """Host addresses of the logits of an image of a batch, one per class. The engine finds the
+        class of the first image, whose logits come first."""
         config, host_map = self.config, HostMap(self.config)
-        places = [divmod(index, config.tiles) for index in range(self.network.classes)]
+        lanes = self.layers[-1].descriptor.last_lane + 1
+        places = []
+        for index in range(self.network.classes):
+            # Each group of output channels has its rows image by image.
+            group, slot = divmod(index, config.lanes)
+            lane, bank = divmod(slot, config.tiles)
+            places.append(((group * self.batch.images + image) * lanes + lane, bank))
         addresses = [host_map.address(Region.LOGITS, row=row, bank=bank) for row, bank in places]
         return np.array(addresses, np.uint32)
 
@@ -298,8 +306,7 @@ def compile_network(
 
 
 def check_batch(network: IntegerNetwork, batch: Batch) -> None:
-    """ResiduumError unless the layers before the joint ones, and only they, read the input, and the
-    output layer is none of them."""
+    """ResiduumError unless the layers before the joint ones, and only they, read the input."""
     last, most = last_readers(network.layers)[INPUT], len(network.layers) - 1
     if batch.images > 1 and not last < batch.joint <= most:
         raise ResiduumError(
@@ -411,11 +418,9 @@ class _Assembler:
                 )
             )
         shift = logit_shift(self.network, self.config)
-        image = None
-        if self.batch.images == 1:
-            image = image_descriptor(
-                self.network, self.config, layout.placement.maps[INPUT], logit_shift=shift
-            )
+        image = image_descriptor(
+            self.network, self.config, layout.placement.maps[INPUT], logit_shift=shift
+        )
         self._image(image)
         store = self._weight_store()
         none = np.zeros(0, np.uint32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -11,13 +12,14 @@ import numpy as np
 
 from residuum.hw.isa.host_map import COUNTER_WORDS, Region
 from residuum.hw.isa.protocol import MAX_LOGITS
+from residuum.sw.compiler.batching import best_batch
 from residuum.sw.compiler.exact import engine_code
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.data.given import GivenPicture, as_image, as_images, is_one
 from residuum.sw.errors import ResiduumError
 from residuum.sw.host import external
 from residuum.sw.host.device import Device, Done, RunResult, ignore
-from residuum.sw.network.corrections import check_correction
+from residuum.sw.network.corrections import check_correction, most_steps
 from residuum.sw.network.integer_network import IntegerNetwork
 from residuum.sw.trace.engine_trace import EngineTrace
 
@@ -43,6 +45,9 @@ class Classifier:
     A device and its classifiers are for one thread at a time: the calls of several threads must be
     under one lock, because a request and its reply share the link.
 
+    With a ``batch`` of several images (None: as many as take the fewest cycles per image), weights
+    from an external memory are read once for all of them; the answers come a batch at a time.
+
     Attributes
     ----------
     program : Program
@@ -51,8 +56,8 @@ class Classifier:
     Raises
     ------
     ResiduumError
-        If the network does not fit the device, which names the need and the size, or has no such
-        correction on an engine.
+        If the network does not fit the device, which names the need and the size, does not run for
+        so many images at a time, or has no such correction on an engine.
     """
 
     def __init__(
@@ -63,13 +68,20 @@ class Classifier:
         tau: int,
         T: int,
         correction: str | None = None,
+        batch: int | None = 1,
     ):
         self.device = device
         self.tau, self.T = network.check_stages(tau, T)
         self.correction = check_correction(network, correction, self.tau, engine=True)
         try:
+            config, steps = device.identity.config, most_steps(self.correction, tau, T)
             self.program: Program = compile_network(
-                network, device.identity.config, tau=tau, T=T, correction=self.correction
+                network,
+                config,
+                tau=tau,
+                T=T,
+                correction=self.correction,
+                batch=best_batch(network, config, steps=steps, images=batch),
             )
         except ResiduumError as error:
             raise ResiduumError(
@@ -171,6 +183,9 @@ class Classifier:
         one runs. Otherwise, or with ``one_by_one``, each image is written into the feature memory,
         run, and answered, before the next one is sent; logits are then read only if ``logits``.
         """
+        if self.program.batch.images > 1:
+            yield from self._in_batches(images)
+            return
         many = logits and self.program.network.classes > MAX_LOGITS
         if self.one_request and not (one_by_one or many):
             yield from self._stream(images)
@@ -188,23 +203,48 @@ class Classifier:
         return self.program.takes_pixels and self.device.holds(math.prod(network.input_shape))
 
     def _stream(self, images: Iterable[np.ndarray]) -> Iterator[Classification]:
+        for result in self._requests(images):
+            scores = None if result.logits is None else self.program.decode_logits(result.logits)
+            yield Classification(result.best, result.cycles, scores)
+
+    def _requests(self, images: Iterable[np.ndarray]) -> Iterator[RunResult]:
         program, network = self.program, self.program.network
         self._require_loaded()
-        results = self.device.classify(
+        yield from self.device.classify(
             (network.as_image(image).tobytes() for image in images),
-            last=len(program.layers) - 1,
+            runs=program.runs,
             classes=network.classes,
             tau=self.tau,
             T=self.T,
             correction=engine_code(self.correction),
         )
-        for result in results:
-            scores = None if result.logits is None else program.decode_logits(result.logits)
-            yield Classification(result.best, result.cycles, scores)
 
-    def logits(self) -> np.ndarray:
-        """The logits of the last image that ran, int64 (classes,)."""
-        return self.program.decode_logits(self.device.read_scattered(self.program.logit_reads()))
+    def _in_batches(self, images: Iterable[np.ndarray]) -> Iterator[Classification]:
+        """The answers of a batch when all of its images are there; the last batch is filled up with
+        its last image."""
+        count, coming = self.program.batch.images, iter(images)
+        while batch := list(itertools.islice(coming, count)):
+            filled = batch + batch[-1:] * (count - len(batch))
+            cycles = sum(self._run_batch(filled)) // count
+            for number in range(len(batch)):
+                logits = self.logits(number)
+                yield Classification(int(logits.argmax()), cycles, logits)
+
+    def _run_batch(self, images: Sequence[np.ndarray]) -> list[int]:
+        """Run the images of a batch. Returns the cycles of each run."""
+        if self.one_request:
+            return [result.cycles for result in self._requests(images)]
+        cycles = []
+        for image, run in zip(images, self.program.runs, strict=True):
+            self._write_image(image)
+            cycles.append(self._run(run[0], run[-1]).cycles)
+        return cycles
+
+    def logits(self, image: int = 0) -> np.ndarray:
+        """The logits of the last image that ran, or of an image of the last batch, int64
+        (classes,)."""
+        reads = self.program.logit_reads(image)
+        return self.program.decode_logits(self.device.read_scattered(reads))
 
     def trace(self, image: np.ndarray) -> EngineTrace:
         """The engine's trace of one image; see `classify`.
@@ -213,6 +253,8 @@ class Classifier:
         the trains.
         """
         program, last = self.program, len(self.program.layers) - 1
+        if program.batch.images > 1:
+            raise ResiduumError("the trains of a batch cannot be read; take one image at a time")
         self._write_image(image)
         best = self._run(0, last).best
         logits = self.device.read_scattered(program.logit_reads())

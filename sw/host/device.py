@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -281,13 +282,14 @@ class Device:
         self,
         images: Iterable[bytes],
         *,
-        last: int,
+        runs: Sequence[range],
         classes: int,
         tau: int,
         T: int,
         correction: Correction = Correction.MASK,
     ) -> Iterator[RunResult]:
-        """Run layers 0..last on raw images; the results come in the order of the images.
+        """Run layers on raw images, those of ``runs`` by turns; the results come in the order of
+        the images.
 
         The next images are on the way while one runs, as many as the device has memory for, up to
         `SLOTS`. The program in the device must take pixels, and ``classes`` must be its own.
@@ -295,10 +297,17 @@ class Device:
         logits = classes if classes <= protocol.MAX_LOGITS else 0
         asks = (
             Ask(
-                protocol.classify(last, pixels, tau=tau, T=T, correction=Correction(correction)),
+                protocol.classify(
+                    run[-1],
+                    pixels,
+                    tau=tau,
+                    T=T,
+                    correction=Correction(correction),
+                    first=run[0],
+                ),
                 RUN_WORDS + logits,
             )
-            for pixels in images
+            for pixels, run in zip(images, itertools.cycle(runs), strict=False)
         )
         for reply in self._exchange(asks, most=SLOTS, patience=self.link.run_seconds):
             _, best, cycles, *words = reply.payload

@@ -101,7 +101,12 @@ def longest_stage(layer: Layer, correction: str, tau: int, T: int) -> int:
     This is what `residuum.sw.network.bounds` takes: the larger of tau and T; with carry, whose
     hidden layers never restart, their sum.
     """
-    return tau + T if correction == CARRY and not layer.output else max(tau, T)
+    return most_steps(correction, tau, T) if not layer.output else max(tau, T)
+
+
+def most_steps(correction: str, tau: int, T: int) -> int:
+    """The largest `longest_stage` of the layers of a network."""
+    return tau + T if correction == CARRY else max(tau, T)
 
 
 def describe_run(network: IntegerNetwork, tau: int, T: int, correction: str) -> str:

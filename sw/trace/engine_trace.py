@@ -23,7 +23,7 @@ class EngineTrace:
     logits
         int64 (N, classes).
     prediction
-        int64 (N,), the engine's own argmax.
+        int64 (N,), the engine's own argmax; of a batch, that of its logits.
     counters
         int64 (N, layers, COUNTER_WORDS), words as in `Counter`, from uninterrupted runs; those of a
         batch are with its first image, and the others have zeros.
@@ -77,7 +77,7 @@ class EngineTrace:
         *,
         logits: np.ndarray,
         layered: np.ndarray,
-        best: int,
+        best: int | None,
         counters: np.ndarray,
         layers: Sequence[tuple[np.ndarray, np.ndarray]],
     ) -> EngineTrace:
@@ -91,7 +91,8 @@ class EngineTrace:
             Words read at `Program.logit_reads` after an uninterrupted run, and after a run layer by
             layer.
         best, counters
-            Class, and counters of all `Program.layers`, of the uninterrupted run.
+            Class, and counters of all `Program.layers`, of the uninterrupted run. Without a class,
+            as of a batch, it is the first one with the largest logit.
         layers
             Per hidden layer the words read at `Program.train_reads` before the next layer ran.
 
@@ -115,6 +116,6 @@ class EngineTrace:
             trains=tuple(trains[None] for trains, _ in decoded),
             silenced=tuple(silenced[None] for _, silenced in decoded),
             logits=whole[None],
-            prediction=np.array([best], np.int64),
+            prediction=np.array([whole.argmax() if best is None else best], np.int64),
             counters=program.by_layer(counted)[None],
         )
