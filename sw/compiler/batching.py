@@ -33,21 +33,24 @@ def best_batch(
     ResiduumError
         If the engine has no room for so many.
     """
-    counts = range(1, MOST_IMAGES + 1) if images is None else [images]
-    best, least = None, float("inf")
-    for batch in (batch for count in counts for batch in _possible(network, count)):
-        if not all(need.fits for need in needs(network, config, steps, batch=batch)):
-            continue
-        if (cycles := estimate(network, config, batch)) < least:
-            best, least = batch, cycles
-    if best is None and images is None:
+    if images == 1:
         return SINGLE
-    if best is None:
-        raise ResiduumError(
-            f"{network.name} does not run for {images} images at a time on this engine: there is "
-            "no layer from which on all their maps fit"
-        )
-    return best
+    counts = range(1, MOST_IMAGES + 1) if images is None else [images]
+    fitting = [
+        batch
+        for count in counts
+        for batch in _possible(network, count)
+        if all(need.fits for need in needs(network, config, steps, batch=batch))
+    ]
+    if fitting:
+        return min(fitting, key=lambda batch: estimate(network, config, batch))
+    if images is None:
+        # The compiler says what is missing.
+        return SINGLE
+    raise ResiduumError(
+        f"{network.name} does not run for {images} images at a time on this engine: there is no "
+        "layer from which on all their maps fit"
+    )
 
 
 def _possible(network: IntegerNetwork, images: int) -> Iterator[Batch]:

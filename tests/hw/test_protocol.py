@@ -143,9 +143,9 @@ CONFIG = EngineConfig(lanes=6, tile_lanes=2, weight_rows=5)
 
 def test_the_words_of_an_identity():
     identity = Identity(config=CONFIG, clock_hz=25_000_000, digest=b"\1\2", name="digits")
-    sizes = [6, 2, 1, 8, 8, 16, 24, 4, 4, 5, 512, 512, 64, 512, 16, 0, 2560]
+    sizes = [6, 2, 1, 8, 8, 16, 24, 4, 4, 5, 512, 512, 64, 512, 16, 1, 0, 2560]
     name = [int.from_bytes(b"digi", "little"), int.from_bytes(b"ts", "little"), 0, 0]
-    assert list(identity.words()) == [5, *sizes, 25_000_000, 0x0201, 0, 0, 0, *name]
+    assert list(identity.words()) == [6, *sizes, 25_000_000, 0x0201, 0, 0, 0, *name]
 
 
 def test_an_identity_reads_back():
@@ -172,10 +172,10 @@ def test_what_cannot_be_told_is_refused(changes, error, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "protocol version none is not 5"),
-        ((4, 3), "protocol version 4 is not 5"),
+        ((), "protocol version none is not 6"),
+        ((5, 3), "protocol version 5 is not 6"),
         ((6, 3), "an identity has 28 words, not 2"),
-        ((5,) + (0,) * 26, "lanes must be in 1..1024, not 0"),
+        ((6,) + (0,) * 27, "lanes must be in 1..1024, not 0"),
     ],
 )
 def test_what_is_no_identity_is_refused(words, message):

@@ -60,7 +60,11 @@ def test_twenty_digits_through_the_verilog_example(folder, capsys):
     ids=["interleaved", "two passes", "colours"],
 )
 def test_other_networks_through_the_verilog_example(folder, capsys, options):
-    assert example(capsys, *options, "--example", "5").startswith("5 images, 0 mismatches, ")
+    shape = load_network(options[1]).input_shape
+    images = np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
+    np.savez("pictures.npz", images=images, labels=np.arange(5))
+    said = example(capsys, *options, "--example", "5", "--data", "pictures.npz", "--split", "all")
+    assert said.startswith("5 images, 0 mismatches, ")
 
 
 def test_the_test_bench_finds_a_wrong_result(digits):

@@ -6,6 +6,7 @@ import pytest
 from residuum import open_device
 from residuum.cli import main
 from residuum.hw.isa.host_map import Pattern, Region
+from residuum.sw.data.data_sets import load_dataset
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.host import external
@@ -84,6 +85,39 @@ def test_the_memory_test_of_a_device(classifier):
     found = external.test(classifier.device, Pattern.RANDOM, 64, seed=5)
     assert (found.errors, found.bits, found.place) == (0, "", "")
     assert not classifier.loaded
+
+
+@pytest.mark.parametrize("one_request", [True, False])
+def test_batches_give_the_answers_of_single_images(network, one_request, monkeypatch):
+    images = load_dataset("digits").test_images[:7]
+    golden = simulate(network, images, **STEPS)
+    if not one_request:
+        monkeypatch.setattr(Classifier, "one_request", False)
+    with open_device(ADDRESS, network=network, steps=8) as device:
+        batched = Classifier(device, network, **STEPS, batch=3)
+        batched.load()
+        found = batched.classify(images)
+        assert [answer.prediction for answer in found] == golden.prediction.tolist()
+        assert np.array_equal([answer.logits for answer in found], golden.logits)
+        # The images of a batch share its cycles; the last batch is filled up.
+        cycles = [answer.cycles for answer in found]
+        assert cycles[0] == cycles[1] == cycles[2] != cycles[3]
+        with pytest.raises(ResiduumError, match="trains of a batch cannot be read"):
+            batched.trace(images[0])
+        single = Classifier(device, network, **STEPS)
+        assert not single.loaded
+        # The weights are the same ones.
+        assert single.load()
+        assert cycles[0] < single.classify(images[0]).cycles
+
+
+def test_a_batch_that_does_not_fit(capsys):
+    command = ["run", "--model", "digits", "--device", ADDRESS, "--images", "2"]
+    assert main([*command, "--batch", "99"]) == 1
+    error = capsys.readouterr().err
+    assert "digits does not fit sim:: digits does not run for 99 images at a time" in error
+    assert main(["run", "--device", "golden:", "--batch", "2"]) == 1
+    assert "--batch is for a device" in capsys.readouterr().err
 
 
 def test_memtest_on_the_command_line(capsys):

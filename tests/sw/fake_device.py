@@ -16,7 +16,7 @@ CONFIG = EngineConfig(lanes=4, tile_lanes=2, steps=4, weight_rows=1000, feature_
 CLOCK_HZ = 50_000_000
 
 
-def identity(config: EngineConfig = CONFIG, *, version: int = 5) -> tuple[int, ...]:
+def identity(config: EngineConfig = CONFIG, *, version: int = 6) -> tuple[int, ...]:
     """The words of a reply to IDENTIFY."""
     c = config
     sizes = (c.lanes, c.tile_lanes, c.event_width, c.steps, c.weight_bits, c.accumulator_bits)
@@ -34,6 +34,7 @@ def identity(config: EngineConfig = CONFIG, *, version: int = 5) -> tuple[int, .
         version,
         *sizes,
         c.layers,
+        c.masks,
         c.external,
         c.receive_words,
         CLOCK_HZ,

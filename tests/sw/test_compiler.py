@@ -67,8 +67,8 @@ PROGRAMS = {
     ("mnist", 8, "45f"): "a2a93e8a14618779",
     ("mnist", 8, "85f"): "5b677263393e73a0",
     ("mnist-radix", 4, "12f-4bit"): "26fd6879059f2cb5",
-    ("resnet20", 8, "85f-8bit"): "3cabe909a6c80684",
-    ("resnet20-radix", 4, "85f-4bit"): "59348ba12413e273",
+    ("resnet20", 8, "85f-8bit"): "226efefdfc6cbf01",
+    ("resnet20-radix", 4, "85f-4bit"): "13869c3d56366a88",
 }
 
 

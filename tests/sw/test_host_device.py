@@ -124,7 +124,7 @@ def test_pulled_cable():
 
 
 def test_another_protocol_version():
-    with pytest.raises(DeviceError, match="protocol version 1 is not 5.; build its bitstream anew"):
+    with pytest.raises(DeviceError, match="protocol version 1 is not 6.; build its bitstream anew"):
         Device(FakeLink(words=identity(version=1) + (0, 0)))
 
 
