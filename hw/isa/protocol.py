@@ -50,12 +50,6 @@ class Command(enum.IntEnum):
     CLASSIFY = 8
 
 
-class Reserved(enum.IntEnum):
-    """Commands of later devices, whose numbers are reserved; today they are UNKNOWN."""
-
-    CLASSIFY_BATCH = 9
-
-
 # Commands that run the engine. Their replies are remembered.
 RUNS = (Command.RUN, Command.CLASSIFY)
 

@@ -26,14 +26,15 @@ def best_batch(
     steps
         As of `residuum.sw.compiler.fit.needs`.
     images
-        Images that run at a time, at least 1; None: as many as are best.
+        Images that run at a time, at least 1; None: as many as are best, one if all weights are on
+        the chip.
 
     Raises
     ------
     ResiduumError
         If the engine has no room for so many.
     """
-    if images == 1:
+    if images == 1 or (images is None and not lay_out(network, config).external):
         return SINGLE
     counts = range(1, MOST_IMAGES + 1) if images is None else [images]
     fitting = [

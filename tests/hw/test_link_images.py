@@ -69,6 +69,17 @@ def test_an_image_is_packed_and_run(latency):
     assert talk(script, latency=latency).starts == 1
 
 
+def test_an_image_of_a_batch_runs_layers_of_its_own():
+    frame = protocol.classify(LAST, image(2).tobytes(), tau=TAU, T=T, first=LAST)
+
+    async def script(ctx, host, engine):
+        assert await host.ask(ctx, frame) == [answer(frame)]
+        assert packed(engine, 2)
+        assert engine.writes[-1] == (engine.control[Control.RUN], LAST | LAST << 8)
+
+    assert talk(script).starts == 1
+
+
 def test_images_on_the_way_are_run_one_after_the_other():
     requests = [request(tag, tag=tag) for tag in range(9)]
 

@@ -132,6 +132,7 @@ def test_endless_noise_takes_no_room():
         (protocol.status(), (6, 0, 0, ())),
         (protocol.reset(), (7, 0, 0, ())),
         (protocol.classify(2, b"\1\2\3\4\5", tau=4, T=8), (8, 0x200, 5, (0x804, 0x04030201, 5))),
+        (protocol.classify(2, b"\1", tau=4, T=8, first=1), (8, 0x201, 1, (0x804, 1))),
     ],
 )
 def test_requests(frame, expected):
@@ -186,7 +187,3 @@ def test_what_is_no_identity_is_refused(words, message):
 def test_the_words_of_a_request_for_an_image():
     frame = protocol.classify(0, bytes(3072), tau=0, T=1)
     assert len(frame.pack()) == 4 * protocol.classify_words(3072)
-
-
-def test_numbers_of_later_commands_are_not_those_of_commands():
-    assert not set(protocol.Reserved) & set(protocol.Command)
