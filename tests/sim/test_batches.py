@@ -7,7 +7,6 @@ import pytest
 
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import Counter
-from residuum.sim.external.engine import SDRAM_BITS
 from residuum.sim.verilator.engine import Case, build_engine, run_engine
 from residuum.sw.compiler.batch import Batch
 from residuum.sw.compiler.cycles import predict_batch
@@ -16,19 +15,10 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.graph import INPUT, last_readers
 from residuum.sw.trace.compare import compare
+from tests.sim.engines import ON_CHIP, ring
 from tests.sim.random_graphs import random_graph_cases
 
-ON_CHIP = EngineConfig(
-    lanes=8,
-    tile_lanes=4,
-    event_width=2,
-    accumulator_bits=20,
-    potential_bits=32,
-    weight_rows=4096,
-    feature_rows=2048,
-    layers=64,
-)
-EXTERNAL = ON_CHIP.with_changes(weight_rows=64, external=SDRAM_BITS)
+EXTERNAL = ring(64)
 
 
 def batches(config: EngineConfig, seed: int, count: int) -> list[Case]:

@@ -17,7 +17,6 @@ from residuum.hw.isa.config import (
     EngineConfig,
 )
 from residuum.hw.isa.host_map import Counter
-from residuum.sim.external.engine import SDRAM_BITS
 from residuum.sim.verilator.engine import Case, build_engine, run_engine
 from residuum.sw.compiler.cycles import predict
 from residuum.sw.compiler.layout import lay_out
@@ -27,19 +26,10 @@ from residuum.sw.golden.golden_model import simulate
 from residuum.sw.network.library import load_network
 from residuum.sw.trace.compare import compare
 from residuum.sw.trace.engine_trace import EngineTrace
+from tests.sim.engines import ON_CHIP, ring
 from tests.sim.random_graphs import random_graph_cases
 from tests.sim.random_programs import random_cases
 
-ON_CHIP = EngineConfig(
-    lanes=8,
-    tile_lanes=4,
-    event_width=2,
-    accumulator_bits=20,
-    potential_bits=32,
-    weight_rows=4096,
-    feature_rows=2048,
-    layers=64,
-)
 # Rows of the ring, longest pause of the memory between two bursts, seed of the networks.
 RINGS = {
     "tight": (64, 31, 0),
@@ -48,10 +38,6 @@ RINGS = {
     "late": (1024, 15, 3),
 }
 SHORT = "tight"
-
-
-def ring(rows: int) -> EngineConfig:
-    return ON_CHIP.with_changes(weight_rows=rows, external=SDRAM_BITS)
 
 
 def compiled(case: Case, config: EngineConfig) -> Program | None:
