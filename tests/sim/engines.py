@@ -15,5 +15,11 @@ ON_CHIP = EngineConfig(
 )
 
 
-def ring(rows: int) -> EngineConfig:
-    return ON_CHIP.with_changes(weight_rows=rows, external=SDRAM_BITS)
+def ring(rows: int, *, masks: int = 1) -> EngineConfig:
+    """The engine with so many weight rows, which an external memory fills."""
+    return ON_CHIP.with_changes(weight_rows=rows, masks=masks, external=SDRAM_BITS)
+
+
+# One build serves several tests.
+TIGHT = ring(64, masks=0)
+TIGHT_PAUSES = 31

@@ -23,21 +23,23 @@ from residuum.sw.compiler.layout import lay_out
 from residuum.sw.compiler.program import Program, compile_network
 from residuum.sw.errors import ResiduumError
 from residuum.sw.golden.golden_model import simulate
+from residuum.sw.network.integer_network import RADIX, RATE
 from residuum.sw.network.library import load_network
 from residuum.sw.trace.compare import compare
 from residuum.sw.trace.engine_trace import EngineTrace
-from tests.sim.engines import ON_CHIP, ring
+from tests.sim.engines import ON_CHIP, TIGHT, TIGHT_PAUSES, ring
 from tests.sim.random_graphs import random_graph_cases
 from tests.sim.random_programs import random_cases
 
-# Rows of the ring, longest pause of the memory between two bursts, seed of the networks.
+# Engine, longest pause of the memory between two bursts, seed of the networks.
 RINGS = {
-    "tight": (64, 31, 0),
-    "steady": (256, 0, 1),
-    "slow": (256, 127, 2),
-    "late": (1024, 15, 3),
+    "tight": (TIGHT, TIGHT_PAUSES, 0),
+    "steady": (ring(256), 0, 1),
+    "slow": (ring(256), 127, 2),
+    "late": (ring(1024), 15, 3),
 }
 SHORT = "tight"
+COUNT = 240
 
 
 def compiled(case: Case, config: EngineConfig) -> Program | None:
@@ -51,10 +53,10 @@ def compiled(case: Case, config: EngineConfig) -> Program | None:
 
 
 @cache
-def cases(rows: int, seed: int, count: int) -> list[Case]:
-    """Random chains and graphs whose weights do not fit so many rows, but whose groups do."""
+def cases(config: EngineConfig, seed: int, count: int) -> list[Case]:
+    """Random chains and graphs whose weights do not fit the store, but whose groups do."""
     found = [*random_cases(seed, ON_CHIP, count), *random_graph_cases(seed, ON_CHIP, count)]
-    return [case for case in found if compiled(case, ring(rows))]
+    return [case for case in found if compiled(case, config)]
 
 
 def with_all_rows(program: Program) -> Program:
@@ -93,9 +95,8 @@ def fault(case: Case, config: EngineConfig, engine: EngineTrace) -> str:
 )
 def test_rings(name):
     """Networks one after another, without a reset."""
-    rows, pauses, seed = RINGS[name]
-    config = ring(rows)
-    chosen = cases(rows, seed, 20 if name == SHORT else 120)
+    config, pauses, seed = RINGS[name]
+    chosen = cases(config, seed, 20 if name == SHORT else COUNT)
     simulation = build_engine(config, pauses=pauses)
     engines = run_engine(config, chosen, simulation=simulation)
     faults = [fault(case, config, engine) for case, engine in zip(chosen, engines, strict=True)]
@@ -106,27 +107,26 @@ def test_rings(name):
 @pytest.mark.long
 def test_rings_have_every_corner():
     shares, layers = [], set()
-    for rows, _, seed in RINGS.values():
-        for case in cases(rows, seed, 120):
-            shares.append(rows / lay_out(case.network, ring(rows)).ring_rows)
+    for config, _, seed in RINGS.values():
+        for case in cases(config, seed, COUNT):
+            shares.append(config.weight_rows / lay_out(case.network, config).ring_rows)
             layers.add(len(case.network.layers))
     # A ring of a single group, or of a little more.
     assert min(shares) == 1
     assert sum(1 <= share <= 1.1 for share in shares) >= 3
     assert sum(share > 3 for share in shares) >= 3
-    assert len(shares) >= 150
+    assert len(shares) >= 300
     assert {1, 2, 3} <= layers
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
 def test_sdram(number):
     """With the controller and the model of a chip, which checks every rule."""
-    config = ring(64)
-    case = cases(64, 0, 20)[number]
-    program = compiled(case, config)
+    case = cases(TIGHT, 0, 20)[number]
+    program = compiled(case, TIGHT)
     assert program is not None
-    (engine,) = run_engine(config, [case], external=program.external)
-    assert fault(case, config, engine) == ""
+    (engine,) = run_engine(TIGHT, [case], external=program.external)
+    assert fault(case, TIGHT, engine) == ""
     steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
     golden = simulate(case.network, case.images, **steps)
     for number, image in enumerate(case.images):
@@ -136,12 +136,11 @@ def test_sdram(number):
 
 
 def test_a_network_that_fits_the_store_needs_no_external_memory():
-    rows, pauses, seed = RINGS[SHORT]
-    config = ring(rows)
+    config, pauses, seed = RINGS[SHORT]
     case = next(
         case
-        for case in random_cases(seed, ON_CHIP, 20)
-        if lay_out(case.network, ON_CHIP).weight_rows <= rows
+        for case in random_graph_cases(seed, config, 20)
+        if lay_out(case.network, config).weight_rows <= config.weight_rows
     )
     steps = {"tau": case.tau, "T": case.T, "correction": case.correction}
     program = compile_network(case.network, config, **steps)
@@ -156,16 +155,13 @@ def test_a_network_that_fits_the_store_needs_no_external_memory():
 
 
 def test_an_engine_without_masks():
-    config = ring(256).with_changes(masks=0)
-    found = random_graph_cases(4, config, 40)
+    found = random_graph_cases(4, TIGHT, 20)
     kinds = {(case.network.code, bool(case.tau)) for case in found}
-    assert kinds == {("rate", False), ("rate", True), ("radix", False)}
-    network = load_network("digits")
+    assert kinds == {(RATE, False), (RATE, True), (RADIX, False)}
     with pytest.raises(ResiduumError, match="'mask'.* take 'carry', or tau = 0"):
-        compile_network(network, config, tau=4, T=4)
-    simulation = build_engine(config, pauses=3)
-    engines = run_engine(config, found, simulation=simulation)
-    faults = [fault(case, config, engine) for case, engine in zip(found, engines, strict=True)]
+        compile_network(load_network("digits"), TIGHT.with_changes(weight_rows=1024), tau=4, T=4)
+    engines = run_engine(TIGHT, found, simulation=build_engine(TIGHT, pauses=TIGHT_PAUSES))
+    faults = [fault(case, TIGHT, engine) for case, engine in zip(found, engines, strict=True)]
     assert [sentence for sentence in faults if sentence] == []
 
 
