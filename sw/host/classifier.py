@@ -226,8 +226,9 @@ class Classifier:
         while batch := list(itertools.islice(coming, count)):
             filled = batch + batch[-1:] * (count - len(batch))
             cycles = sum(self._run_batch(filled)) // count
-            for number in range(len(batch)):
-                logits = self.logits(number)
+            reads = [self.program.logit_reads(number) for number in range(len(batch))]
+            words = self.device.read_scattered(np.concatenate(reads))
+            for logits in self.program.decode_logits(words).reshape(len(batch), -1):
                 yield Classification(int(logits.argmax()), cycles, logits)
 
     def _run_batch(self, images: Sequence[np.ndarray]) -> list[int]:
@@ -240,11 +241,9 @@ class Classifier:
             cycles.append(self._run(run[0], run[-1]).cycles)
         return cycles
 
-    def logits(self, image: int = 0) -> np.ndarray:
-        """The logits of the last image that ran, or of an image of the last batch, int64
-        (classes,)."""
-        reads = self.program.logit_reads(image)
-        return self.program.decode_logits(self.device.read_scattered(reads))
+    def logits(self) -> np.ndarray:
+        """The logits of the last image that ran, int64 (classes,)."""
+        return self.program.decode_logits(self.device.read_scattered(self.program.logit_reads()))
 
     def trace(self, image: np.ndarray) -> EngineTrace:
         """The engine's trace of one image; see `classify`.
