@@ -24,6 +24,7 @@ examples:
   residuum bench --models digits,mnist --page docs/results.md
   residuum bench --images 20 --no-build        quick: few images, no clock and no area
   residuum bench --bitstreams                  seconds of a bitstream: full build and replacement
+  residuum bench --sdram                       VGG-16 and ResNet-18 with weights in an SDRAM
   residuum bench --wire --models mnist,cifar10  images per second through the wire to a board
   residuum bench --cluster tcp://host:8786     on a Dask cluster, see docs/cluster.md
 
@@ -69,6 +70,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="instead, build the bitstreams of two boards with three networks, in full and by "
         "replacement of the memory contents, and compare the files; takes over an hour, once",
+    )
+    parser.add_argument(
+        "--sdram",
+        action="store_true",
+        help="instead, run VGG-16 and ResNet-18 with random weights in a simulated SDRAM, an image "
+        "and a batch of each, every value compared; takes half an hour",
     )
     add_allow_modified(parser)
     add_pool(parser)
@@ -140,6 +147,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.wire:
         return _wire(args)
+    if args.sdram:
+        return _sdram(args)
     images = args.images or IMAGES
     tries = None if args.no_build else args.tries
     report_path = args.json or bench_folder() / "report.json"
@@ -170,6 +179,27 @@ def run(args: argparse.Namespace) -> int:
     for sentence in complained:
         print(f"residuum: {sentence}", file=sys.stderr)
     return int(bool(complained))
+
+
+def _sdram(args: argparse.Namespace) -> int:
+    from residuum.commands.console import data_access, write_report
+    from residuum.commands.tables import print_records
+    from residuum.sim.bench import sdram
+    from residuum.sim.bench.bench import bench_folder
+    from residuum.sw.files import require_writable
+
+    path = args.json or bench_folder() / "sdram.json"
+    require_writable(path)
+    results = sdram.measure(pool=pool(args, in_threads=True), access=data_access(args))
+    print_records(
+        [sdram.cells(result) for result in results],
+        numbers=[column.heading for column in sdram.COLUMNS[1:]],
+    )
+    write_report(path, {"command": "residuum bench --sdram", "rows": results})
+    wrong = [result for result in results if result["mismatches"]]
+    for result in wrong:
+        print(f"residuum: {result['network']}: {result['first_mismatch']}", file=sys.stderr)
+    return int(bool(wrong))
 
 
 def _bitstreams(args: argparse.Namespace) -> int:

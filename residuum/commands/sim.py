@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.network.library import load_network, network_name
 
     reporter = ConsoleReporter()
-    network = named_network(args, reporter) if args.sdram else load_network(args.model, args.bits)
+    network = named_network(args) if args.sdram else load_network(args.model, args.bits)
     set_stages(args, network, engine=True)
     name = network_name(args.model, args.bits)
     data = chosen_images(args, network, default=SDRAM_IMAGES if args.sdram else DEFAULT_IMAGES)

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.pieces.run import run as run_pieces
 
     reporter = ConsoleReporter()
-    network = named_network(args, reporter)
+    network = named_network(args)
     set_stages(args, network, engine=True)
     config = _engine(args, network)
     batch = chosen_batch(args, network, config)

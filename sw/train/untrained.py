@@ -5,14 +5,24 @@ the neurons fires; a network of the same shape that was trained makes as many ev
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from residuum.sw.data.data_sets import PUBLISHED_ONLY, Access
+from residuum.sw.data.images import load_images
+from residuum.sw.errors import ResiduumError
 from residuum.sw.network.forward import convolve
 from residuum.sw.network.graph import INPUT, Source
-from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
+from residuum.sw.network.integer_network import (
+    MAX_WEIGHT_BITS,
+    MIN_WEIGHT_BITS,
+    RADIX,
+    IntegerNetwork,
+    Layer,
+)
 from residuum.sw.train.deep import ARCHITECTURES, deep_definition
 from residuum.sw.train.models import ConvDefinition
 
@@ -24,7 +34,30 @@ _SPREAD = 0.4
 # Largest share of the neurons that is clipped to the largest number.
 _CLIPPED = 0.01
 
+# Images of CIFAR-10 for the calibration.
+CALIBRATION = 16
+
 UNTRAINED = tuple(ARCHITECTURES)
+
+
+def untrained_for_cifar10(
+    architecture: str, *, bits: int = 4, access: Access = PUBLISHED_ONLY
+) -> IntegerNetwork:
+    """`untrained_network`, calibrated on training images of CIFAR-10.
+
+    Raises
+    ------
+    ResiduumError
+        If the number of bits is out of range, or the images cannot be had.
+    """
+    if not MIN_WEIGHT_BITS <= bits <= MAX_WEIGHT_BITS:
+        raise ResiduumError(
+            f"--bits must be {MIN_WEIGHT_BITS} to {MAX_WEIGHT_BITS} for random weights, not {bits}"
+        )
+    found = load_images("cifar10", split="training", at_most=CALIBRATION, access=access)
+    with access.reporter.task(f"random weights for {architecture}"):
+        network = untrained_network(architecture, found.images, bits=bits)
+    return replace(network, metadata={**network.metadata, "dataset": "cifar10"})
 
 
 def untrained_network(
