@@ -38,7 +38,8 @@ def prepare(
     from residuum.sw.host.classifier import Classifier
 
     batch = getattr(args, "batch", 1)
-    classifier = Classifier(device, network, **stages(args), batch=batch)
+    with reporter.task(f"compiling {network.name}"):
+        classifier = Classifier(device, network, **stages(args), batch=batch)
     if not args.loaded:
         load(classifier, reporter)
         return classifier

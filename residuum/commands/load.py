@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     network = load_network(args.model, args.bits)
     set_stages(args, network, engine=True)
     with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
-        classifier = Classifier(device, network, **stages(args), batch=args.batch)
+        with reporter.task(f"compiling {network.name}"):
+            classifier = Classifier(device, network, **stages(args), batch=args.batch)
         there = load(classifier, reporter)
         print(describe_device(device))
     program = classifier.program

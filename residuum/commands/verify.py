@@ -87,8 +87,9 @@ def run(args: argparse.Namespace) -> int:
     network = named_network(args)
     set_stages(args, network, engine=True)
     config = _engine(args, network)
-    batch = chosen_batch(args, network, config)
-    program = compile_network(network, config, **stages(args), batch=batch)
+    with reporter.task(f"compiling {network.name}"):
+        batch = chosen_batch(args, network, config)
+        program = compile_network(network, config, **stages(args), batch=batch)
     data = chosen_images(args, network)
     name = network_name(args.model, args.bits)
     path = args.json or build_folder() / "verify" / f"{name}.json"

@@ -153,10 +153,8 @@ class Task:
     @property
     def title(self) -> str:
         """Network, stages and engine."""
-        stages, together = (
-            describe_run(self.program.network, **self.steps),
-            self.program.batch.images,
-        )
+        stages = describe_run(self.program.network, **self.steps)
+        together = self.program.batch.images
         batch = f", {together} at a time" if together > 1 else ""
         return f"{self.name}, {stages}, {self.program.config.lanes} lanes{batch}"
 

@@ -36,13 +36,17 @@ def best_batch(
     """
     if images == 1 or (images is None and not lay_out(network, config).external):
         return SINGLE
-    counts = range(1, MOST_IMAGES + 1) if images is None else [images]
-    fitting = [
-        batch
-        for count in counts
-        for batch in _possible(network, count)
-        if all(need.fits for need in needs(network, config, steps, batch=batch))
-    ]
+    fitting: list[Batch] = []
+    for count in range(1, MOST_IMAGES + 1) if images is None else [images]:
+        found = [
+            batch
+            for batch in _possible(network, count)
+            if all(need.fits for need in needs(network, config, steps, batch=batch))
+        ]
+        if not found:
+            # More images do not fit either.
+            break
+        fitting += found
     if fitting:
         return min(fitting, key=lambda batch: estimate(network, config, batch))
     if images is None:
