@@ -53,7 +53,7 @@ help:
 	@echo "make demo                    a page in the browser: draw a digit, watch the spikes of every layer"
 	@echo "make study                   what the residual potential does: docs/study.md and its plots"
 	@echo "make verify MODEL=mnist      every test image on the simulated engine, resumable"
-	@echo "make bitstream BOARD=ulx3s-12f [MODEL=digits] [BITS=8] [PRESET=12f] [FREQ=150]"
+	@echo "make bitstream BOARD=ulx3s-12f [MODEL=digits] [BITS=8] [PRESET=12f] [FREQ=150] [SDRAM=PART]"
 	@echo "                             build the bitstream of a board; \`residuum boards\` lists them"
 	@echo "make program BOARD=ulx3s-12f load it with openFPGALoader"
 	@echo "make timing [SEEDS=3]        the clock that engines reach on boards, as a table"
@@ -120,7 +120,8 @@ netlist: $(READY)
 
 bitstream: $(READY)
 	@$(PY) -m residuum bitstream $(BOARD) --model '$(MODEL)' \
-	    $(if $(BITS),--bits $(BITS)) $(if $(PRESET),--preset $(PRESET)) $(if $(FREQ),--freq $(FREQ))
+	    $(if $(BITS),--bits $(BITS)) $(if $(PRESET),--preset $(PRESET)) $(if $(FREQ),--freq $(FREQ)) \
+	    $(if $(filter-out 0,$(SDRAM)),--sdram $(SDRAM))
 
 program: $(READY)
 	@$(PY) -m residuum program $(BOARD)

@@ -7,10 +7,10 @@ from residuum.boards.build.clock import engine_clock
 from residuum.boards.build.flow import Network, Order
 from residuum.boards.build.layout import Design
 from residuum.boards.build.pll import PllDividers
+from residuum.boards.build.sdram import Sdram
 from residuum.boards.build.top import BoardTop
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.contents import CONTENTS_DIGEST_BYTES, contents_digest
-from residuum.hw.memory.sdram.parts import SLOWEST, Timing
 from residuum.sw.compiler.fit import block_memory_need, describe_sizes, device_of, engine_named
 from residuum.sw.compiler.program import compile_network
 from residuum.sw.errors import ResiduumError
@@ -37,21 +37,6 @@ LAYOUT_SOURCES = (
 )
 
 
-def _check_memory(board: Board, preset: str, clock_hz: int) -> None:
-    """``ResiduumError`` if a board has no SDRAM for an engine, or a slower one."""
-    if not board.has_sdram:
-        raise ResiduumError(
-            f"{board.name} has no SDRAM with words of 16 bits, which the engine {preset} needs; "
-            f"its engines are {', '.join(board.presets)}"
-        )
-    try:
-        Timing.of(SLOWEST, clock_hz)
-    except ValueError as error:
-        raise ResiduumError(
-            f"the SDRAM of {board.name} runs at the clock of the engine: {error}"
-        ) from None
-
-
 def prepare(
     board: Board,
     *,
@@ -60,6 +45,7 @@ def prepare(
     preset_name: str | None = None,
     sizes: Mapping[str, int] | None = None,
     freq: float | None = None,
+    sdram: Sdram | None = None,
     seed: int = 1,
     tries: int = 1,
 ) -> tuple[Order, Design]:
@@ -74,6 +60,8 @@ def prepare(
     preset_name, sizes, freq
         Engine, sizes of it that differ from the preset (by the names of `EngineConfig`), and clock
         in MHz; the defaults are those of the board.
+    sdram
+        That of the board, for an engine that needs one; None: the slowest.
 
     Raises
     ------
@@ -90,7 +78,13 @@ def prepare(
     bits = _bits(model, bits, config)
     dividers = engine_clock(board, preset_name, freq)
     if config.external:
-        _check_memory(board, preset_name, round(dividers.output_hz))
+        sdram = sdram or Sdram()
+        config = sdram.engine(config, board, preset_name, round(dividers.output_hz))
+    elif sdram is not None:
+        raise ResiduumError(
+            f"the engine {preset_name} reads no weights from an SDRAM; leave out --sdram and "
+            "--sdram-phase, or choose a preset whose name ends in -sdram"
+        )
     program, network, name = None, None, ""
     if model:
         loaded = load_network(model, bits)
@@ -105,7 +99,7 @@ def prepare(
 
     def make_top(digest: bytes | None) -> BoardTop:
         if digest is None:
-            return BoardTop(board, config, dividers, digest=b"")
+            return BoardTop(board, config, dividers, digest=b"", sdram=sdram)
         return BoardTop(
             board,
             config,
@@ -113,9 +107,10 @@ def prepare(
             digest=identity_digest(digest, program),
             program=program,
             name=program_name(name),
+            sdram=sdram,
         )
 
-    design = Design(board, make_top, key=layout_key(board, config, dividers))
+    design = Design(board, make_top, key=layout_key(board, config, dividers, sdram))
     order = Order(
         board=board,
         preset=describe_sizes(preset_name, sizes),
@@ -144,11 +139,13 @@ def _bits(model: str, bits: int | None, config: EngineConfig) -> int | None:
     return bits
 
 
-def layout_key(board: Board, config: EngineConfig, dividers: PllDividers) -> str:
+def layout_key(
+    board: Board, config: EngineConfig, dividers: PllDividers, sdram: Sdram | None
+) -> str:
     """A digest of everything that the layout of a design depends on, except its seed: board, sizes,
-    clock, sources and tools."""
+    clock, SDRAM, sources and tools."""
     sources = [code_digest(module) for module in LAYOUT_SOURCES]
-    return digest_of([board.name, config, dividers, sources], {}).hex()
+    return digest_of([board.name, config, dividers, sdram, sources], {}).hex()
 
 
 def identity_digest(design: bytes, program: Mapping[int, int] | None) -> bytes:

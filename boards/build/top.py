@@ -9,11 +9,12 @@ from amaranth.lib.cdc import ResetSynchronizer
 
 from residuum.boards.board import Board
 from residuum.boards.build.pll import Pll, PllDividers
+from residuum.boards.build.sdram import LATE, MIDDLE, Sdram
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.link.uart import Uart
 from residuum.hw.memory.sdram.external import ExternalMemory
-from residuum.hw.memory.sdram.parts import SLOWEST, Timing
+from residuum.hw.memory.sdram.parts import Timing
 from residuum.hw.memory.sdram.pins import ChipClock, Pins
 
 # The LEDs are updated every 2**LOOK_BITS cycles, 28 ms at 150 MHz, so that a run of a few
@@ -22,8 +23,11 @@ LOOK_BITS = 22
 BLINK_BITS = 4
 
 
-def add_clock(m: Module, platform: Any, dividers: PllDividers) -> Signal:
-    """Add the ``sync`` domain, clocked by the PLL from the board's oscillator.
+def add_clock(
+    m: Module, platform: Any, dividers: PllDividers, *, shift: float | None = None
+) -> Signal:
+    """Add the ``sync`` domain, clocked by the PLL from the board's oscillator; with ``shift``, the
+    domain ``chip`` too, whose clock is so many degrees later.
 
     Returns the reset signal, which is high until the PLL has locked. The domain itself has no
     reset: the caller first combines this reset with others, so that only one reset net spans the
@@ -31,7 +35,7 @@ def add_clock(m: Module, platform: Any, dividers: PllDividers) -> Signal:
     """
     oscillator = platform.request(platform.default_clk, dir="-")
     m.submodules.oscillator = buffer = io.Buffer("i", oscillator)
-    m.submodules.pll = pll = Pll(dividers)
+    m.submodules.pll = pll = Pll(dividers, shift=shift)
     m.domains.sync = domain = ClockDomain("sync", reset_less=True)
     m.domains.locking = locking = ClockDomain("locking")
     m.d.comb += [
@@ -39,6 +43,9 @@ def add_clock(m: Module, platform: Any, dividers: PllDividers) -> Signal:
         domain.clk.eq(pll.clock_out),
         locking.clk.eq(pll.clock_out),
     ]
+    if shift is not None:
+        m.domains.chip = chip = ClockDomain("chip", reset_less=True)
+        m.d.comb += chip.clk.eq(pll.clock_shifted)
     m.submodules.reset = ResetSynchronizer(~pll.lock, domain="locking")
     reset = Signal(init=1)
     m.d.sync += reset.eq(locking.rst)
@@ -106,6 +113,8 @@ class BoardTop(Elaboratable):
         Contents of the engine's memories at power-up.
     name : str
         Name of the program, at most 16 ASCII characters.
+    sdram : Sdram or None
+        That of the board, for an engine with an external memory.
     """
 
     def __init__(
@@ -117,10 +126,12 @@ class BoardTop(Elaboratable):
         digest: bytes,
         program: Mapping[int, int] | None = None,
         name: str = "",
+        sdram: Sdram | None = None,
     ):
         self.board = board
         self.config = config
         self.dividers = dividers
+        self.sdram = sdram
         self.digest = digest
         self.program = program
         self.name = name
@@ -128,7 +139,7 @@ class BoardTop(Elaboratable):
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
         clock_hz = round(self.dividers.output_hz)
-        reset = add_clock(m, platform, self.dividers)
+        reset = add_clock(m, platform, self.dividers, shift=self._shift)
         add_steady(m, platform, self.board)
         uart = Uart(clock_hz=clock_hz, baud=self.board.baud)
         m.submodules.uart = ResetInserter(reset)(uart)
@@ -154,20 +165,33 @@ class BoardTop(Elaboratable):
             leds.error.eq(accelerator.error),
             leds.best.eq(accelerator.best),
         ]
-        if self.config.external:
-            self._add_memory(m, platform, accelerator, reset, clock_hz)
+        if self.sdram is not None:
+            self._add_memory(m, platform, accelerator, reset, self.sdram, clock_hz)
         return m
 
+    @property
+    def _shift(self) -> float | None:
+        """The phase of the domain ``chip``; None: the output registers of ``sync`` do."""
+        return None if self.sdram is None or self.sdram.phase == MIDDLE else self.sdram.phase
+
     def _add_memory(
-        self, m: Module, platform: Any, accelerator: Accelerator, reset: Signal, clock_hz: int
+        self,
+        m: Module,
+        platform: Any,
+        accelerator: Accelerator,
+        reset: Signal,
+        sdram: Sdram,
+        clock_hz: int,
     ) -> None:
-        """The SDRAM. Its clock rises in the middle of a cycle, so its words come a cycle later."""
         ports = platform.request("sdram", dir="-")
-        timing = Timing.of(SLOWEST, clock_hz)
-        m.submodules.chip_clock = ChipClock(ports.clk)
+        timing = Timing.of(sdram.part, clock_hz)
+        if self._shift is None:
+            m.submodules.chip_clock = ChipClock(ports.clk)
+        else:
+            m.submodules.chip_clock = ChipClock(ports.clk, domain="chip", shifted=False)
         m.submodules.pins = pins = Pins(ports)
         memory = ExternalMemory(
-            self.config, SLOWEST, timing, round_trip=Pins.round_trip(timing, late=1)
+            self.config, sdram.part, timing, round_trip=Pins.round_trip(timing, late=LATE)
         )
         m.submodules.memory = ResetInserter(reset)(memory)
         wiring.connect(m, accelerator.external, memory.engine)

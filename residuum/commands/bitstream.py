@@ -26,6 +26,7 @@ examples:
   residuum bitstream ulx3s --prepare            only make the layout, for networks to come
   residuum bitstream ulx3s --freq 170           with another clock than the board's default
   residuum bitstream orangecrab-85f --preset 45f
+  residuum bitstream ulx3s --preset 85f-sdram --model '' --sdram w9825g6kh-6 --sdram-phase 135
   residuum bitstream ulx3s --model my.npz --weight-rows 4096 --feature-rows 1024
 
 From a fresh clone: `make bitstream BOARD=ulx3s-12f MODEL=digits PRESET=12f FREQ=150`.
@@ -38,6 +39,7 @@ MOST_TRIES = 1000
 
 def add_design(parser: argparse.ArgumentParser) -> None:
     """The arguments that choose a design; see `design_options`."""
+    from residuum.boards.build.sdram import EARLIEST, LATEST, MIDDLE, PART_NAMES
     from residuum.hw.isa.presets import PRESETS
 
     parser.add_argument(
@@ -59,17 +61,36 @@ def add_design(parser: argparse.ArgumentParser) -> None:
         metavar="MHZ",
         help="clock to reach (default: the board's, or the preset's if lower)",
     )
+    memory = parser.add_argument_group("SDRAM", "For presets whose name ends in -sdram.")
+    memory.add_argument(
+        "--sdram",
+        metavar="PART",
+        help=f"the part on the board, one of {', '.join(PART_NAMES)}: the slowest of each time, "
+        "which every board can do (default), or one with its times and all of its words",
+    )
+    memory.add_argument(
+        "--sdram-phase",
+        type=float,
+        metavar="DEG",
+        help=f"degrees by which the chip's clock is later than its commands, {EARLIEST:g} to "
+        f"{LATEST:g} (default {MIDDLE:g}); `residuum memtest` tells which work",
+    )
     add_engine_sizes(parser)
 
 
 def design_options(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `add_design`, as options of `residuum.boards.build.bitstream.prepare`."""
+    from residuum.boards.build.sdram import Sdram
+
+    given = {"name": args.sdram, "phase": args.sdram_phase}
+    given = {name: value for name, value in given.items() if value is not None}
     return {
         "model": args.model,
         "bits": args.bits,
         "preset_name": args.preset,
         "sizes": engine_sizes(args),
         "freq": args.freq,
+        "sdram": Sdram(**given) if given else None,
     }
 
 

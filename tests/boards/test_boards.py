@@ -16,6 +16,7 @@ from residuum.boards.board import MHZ
 from residuum.boards.build import bitstream, top
 from residuum.boards.build.layout import convert
 from residuum.boards.build.pll import solve
+from residuum.boards.build.sdram import Sdram
 from residuum.boards.build.top import BoardTop, StatusLeds
 from residuum.boards.catalogue import BOARDS, find
 from residuum.cli import main
@@ -174,6 +175,15 @@ def split_by_contents(text):
 def test_every_choice_that_changes_the_design_changes_the_key_of_its_layout(change):
     board = find("ulx3s-12f")
     assert bitstream.prepare(board, **change)[1].key != bitstream.prepare(board)[1].key
+
+
+def test_part_and_phase_of_an_sdram_change_the_key_of_a_layout():
+    options = [None, Sdram(phase=90), Sdram("w9825g6kh-6")]
+    keys = {
+        bitstream.prepare(find("ulx3s-12f"), preset_name="12f-sdram", sdram=sdram)[1].key
+        for sdram in options
+    }
+    assert len(keys) == 3
 
 
 def test_the_table_tells_everything_about_all_boards(capsys, monkeypatch):

@@ -534,6 +534,18 @@ def test_more_than_the_data_sheet_sells_is_told(tmp_path, monkeypatch, capsys):
             ["ulx3s", "--preset", "85f-sdram", "--freq", "150"],
             "the SDRAM of ulx3s runs at the clock of the engine: the part runs at 142.86 MHz at ",
         ),
+        (
+            ["ulx3s", "--preset", "85f-sdram", "--sdram", "w9825"],
+            "there is no SDRAM 'w9825'; the known ones are slowest, is42s16160g-7, ",
+        ),
+        (
+            ["ulx3s", "--preset", "85f-sdram", "--sdram-phase", "nan"],
+            "the phase of the SDRAM must be 45 to 315 degrees, not nan",
+        ),
+        (
+            ["ulx3s", "--sdram-phase", "90"],
+            "the engine 85f reads no weights from an SDRAM; leave out --sdram and --sdram-phase, ",
+        ),
         (["ulx3s", "--freq", "1e9"], "the wanted clock must be in 3.125..400 MHz for the PLL"),
         (["ulx3s", "--freq", "500"], "the wanted clock must be in 3.125..400 MHz for the PLL"),
     ],

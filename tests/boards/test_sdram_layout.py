@@ -7,7 +7,11 @@ import pytest
 
 from residuum.boards.board import MHZ
 from residuum.boards.build.layout import Build, convert
+from residuum.boards.build.pll import solve
+from residuum.boards.build.sdram import Sdram
+from residuum.boards.build.top import BoardTop
 from residuum.boards.catalogue import find
+from residuum.hw.isa.config import EngineConfig
 from tests.boards.sdram_top import SdramTop
 
 
@@ -20,6 +24,42 @@ def test_every_pin_has_a_register(name):
     # Clock enable, chip select, command, bank, address, mask, data; an enable for each output.
     outputs = 1 + 1 + 3 + 2 + 13 + 2 + 16
     assert counts == [2 * outputs + 1, 16, 1]
+
+
+SMALL = EngineConfig(
+    lanes=4, tile_lanes=2, event_width=2, steps=2, weight_rows=16, feature_rows=8, external=24
+)
+
+
+def pll(sdram: Sdram) -> dict[str, int]:
+    """Parameters of the PLL in the whole design of a board, with a small engine."""
+    board = find("ulx3s-12f")
+    config = sdram.engine(SMALL, board, "small", 125 * MHZ)
+    top = BoardTop(board, config, DIVIDERS, digest=bytes(16), sdram=sdram)
+    cell = convert(board, top).rtlil.partition("cell \\EHXPLLL ")[2].partition("connect")[0]
+    return {name: int(value) for name, value in re.findall(r"parameter \\(\w+) (\d+)\n", cell)}
+
+
+DIVIDERS = solve(25 * MHZ, 125 * MHZ)
+
+
+def test_the_phase_of_the_chips_clock():
+    """Degrees later than the commands, in eighths of a cycle of the VCO."""
+    assert "CLKOS2_DIV" not in pll(Sdram())
+    found = pll(Sdram(phase=90))
+    assert found["CLKOS2_DIV"] == DIVIDERS.output
+    first = 8 * (DIVIDERS.primary // 2) if DIVIDERS.output == DIVIDERS.primary else 0
+    later = 8 * found["CLKOS2_CPHASE"] + found["CLKOS2_FPHASE"] - first
+    assert later / (8 * DIVIDERS.output) == pytest.approx(1 / 4, abs=1 / (16 * DIVIDERS.output))
+
+
+def test_a_part_with_more_words_has_longer_addresses():
+    board = find("ulx3s-12f")
+    bits = [
+        Sdram(name).engine(SMALL, board, "small", 125 * MHZ).external
+        for name in ("slowest", "as4c32m16sb-7")
+    ]
+    assert bits == [24, 25]
 
 
 @pytest.mark.long
