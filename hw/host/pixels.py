@@ -10,9 +10,11 @@ from residuum.hw.isa.config import PIXEL_BITS, EngineConfig, bits_for_count
 from residuum.hw.isa.descriptors import DESCRIPTOR_WORDS
 from residuum.hw.isa.host_map import REGION_BITS, HostMap, Region
 from residuum.hw.isa.image import FIRST_IMAGE_WORD, MAX_IMAGE_BYTES, ImageDescriptor
+from residuum.hw.logic import delayed
 
-# Most cycles from `PixelPacker.address` to the pixel: those of a `BlockMemory`, and a register.
-PIXEL_LATENCY = 3
+# Cycles from `PixelPacker.address` to the pixel, at least and at most. The most are those of a
+# `BlockMemory` with a register in front and one behind.
+LEAST_LATENCY, PIXEL_LATENCY = 2, 4
 
 
 class PixelPacker(wiring.Component):
@@ -43,7 +45,7 @@ class PixelPacker(wiring.Component):
         be started in the next cycle.
     address : Out, pixel : In(8)
         A byte of the image, in the order channel, line, position along the line, and its value
-        at most `PIXEL_LATENCY` cycles later.
+        `LEAST_LATENCY` to `PIXEL_LATENCY` cycles later.
     host : Out(HostPort)
         That of the engine; no access while not ``busy``.
     image : Out(image_layout)
@@ -131,6 +133,8 @@ class PixelPacker(wiring.Component):
                         m.next = "END"
             # The last write.
             with m.State("END"):
+                m.next = "ENDED"
+            with m.State("ENDED"):
                 m.d.sync += lower.eq(1)
                 m.next = "IDLE"
                 if c.passes == 2:
@@ -139,10 +143,11 @@ class PixelPacker(wiring.Component):
 
         self._store(m, word, fsm.ongoing("STORE") & self.host.read_valid)
 
-        # A slot is written a cycle later, when its pixel is there.
-        written = Signal.like(slot, reset_less=True)
-        writing, has_pixel = Signal(), Signal(reset_less=True)
-        m.d.sync += [written.eq(slot), writing.eq(step | fill), has_pixel.eq(step)]
+        # A slot is written two cycles later, when its pixel is there.
+        written = delayed(m, slot.as_value(), 2, "written")
+        has_pixel = delayed(m, step, 2, "has_pixel")
+        writing, soon = Signal(), Signal()
+        m.d.sync += [soon.eq(step | fill), writing.eq(soon)]
         value = Mux(walk.inside, self.pixel, walk.outside)
         if c.passes == 2:
             value = Mux(lower, value[: c.pixel_planes], value[c.pixel_planes :])
@@ -154,7 +159,7 @@ class PixelPacker(wiring.Component):
                 Mux(
                     fsm.ongoing("READ"),
                     self._address(Region.DESCRIPTORS, word),
-                    self._address(Region.TRAINS, written.as_value()),
+                    self._address(Region.TRAINS, written),
                 )
             ),
         ]

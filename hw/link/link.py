@@ -249,25 +249,25 @@ class HostLink(wiring.Component):
             m.d.sync += [now.step.eq(now.step << 1), r.cursor.next.eq(1)]
             # Compare the registered word: EBR plus compare misses timing.
             zeros = _zeros(word)
-            with m.If(now.step[4]):
-                m.d.sync += request.words.eq(word)
             with m.If(now.step[5]):
+                m.d.sync += request.words.eq(word)
+            with m.If(now.step[6]):
                 m.d.sync += [
                     request.command.eq(word),
                     request.command_plain.eq(zeros(len(request.command), HALF)),
                     runs.slot.eq(word[HALF:]),
                 ]
-            with m.If(now.step[6]):
+            with m.If(now.step[7]):
                 m.d.sync += [
                     request.address.eq(word),
                     request.address_plain.eq(zeros(address_bits)),
                 ]
-            with m.If(now.step[7]):
+            with m.If(now.step[8]):
                 m.d.sync += [
                     request.count.eq(word),
                     request.count_plain.eq(zeros(len(request.count))),
                 ]
-            with m.If(now.step[8]):
+            with m.If(now.step[9]):
                 m.d.sync += [
                     now.step.eq(1),
                     request.tau.eq(word),
@@ -301,10 +301,10 @@ class HostLink(wiring.Component):
         """Waits for the result of `RequestCheck`, and compares the request with the run in its
         slot: length and CRC, then command and tag. ``owner`` is what its slot reads."""
         now, request, runs = r.execution, r.execution.request, r.runs
-        # One bit for each pair of bits: a LUT.
+        # One bit for each pair of bits: a LUT. The word of the request comes a cycle later.
         differs = Signal(HALF, reset_less=True)
         same = Signal()
-        differing = owner ^ queue.read_data
+        differing = delayed(m, owner, 1, "owner") ^ queue.read_data
         m.d.sync += [
             differs.eq(differing[:HALF] | differing[HALF:]),
             same.eq(differs == 0),
@@ -318,12 +318,12 @@ class HostLink(wiring.Component):
                 r.cursor.next.eq(now.step[:5].any()),
                 r.count.words.eq(request.count),
             ]
-            with m.If(now.step[6]):
+            with m.If(now.step[7]):
                 remembered = runs.remembered.bit_select(runs.slot, 1)
                 m.d.sync += now.same.eq(same & remembered)
-            with m.If(now.step[7]):
-                m.d.sync += now.same.eq(now.same & same)
             with m.If(now.step[8]):
+                m.d.sync += now.same.eq(now.same & same)
+            with m.If(now.step[9]):
                 m.next = "EXECUTE"
                 # Ignore a repeated RUN while its run is in progress: the reply comes at the end.
                 with m.If(now.running & (request.command == Command.RUN) & now.same):
@@ -385,13 +385,13 @@ class HostLink(wiring.Component):
                 now.step.eq(now.step << 1),
                 r.count.words.eq(1),
                 r.cursor.to_head.eq(now.step[0]),
-                # The word before the request and the first two of its own, every fourth cycle: a
-                # word is there three cycles after the cursor. Then on to the payload.
-                r.cursor.next.eq(now.step[4] | now.step[8] | now.step[12:14].any()),
+                # The word before the request and the first two of its own, every fifth cycle: a
+                # word is there four cycles after the cursor. Then on to the payload.
+                r.cursor.next.eq(now.step[5] | now.step[10] | now.step[15:17].any()),
             ]
-            with m.If(now.step[5] | now.step[9] | now.step[13]):
+            with m.If(now.step[6] | now.step[11] | now.step[16]):
                 r.reply.store(m, r.cursor.index)
-            with m.If(now.step[14]):
+            with m.If(now.step[17]):
                 m.d.comb += r.count.next.eq(1)
                 m.d.sync += [
                     runs.remembered.bit_select(runs.slot, 1).eq(1),
@@ -414,7 +414,7 @@ class HostLink(wiring.Component):
                 r.target.to_control.eq(1),
                 r.target.control.eq(Control.RUN),
             ]
-            with m.If(now.step[11]):
+            with m.If(now.step[12]):
                 m.d.sync += now.release.eq(1)
                 m.next = "IDLE"
 

@@ -51,7 +51,7 @@ class RequestQueue(wiring.Component):
     length : In
         See there; stays from ``release`` on for a cycle.
     read_place : In, read_data : Out(32)
-        A word of the ring, two cycles later.
+        A word of the ring, three cycles later.
     dropped : Out(1)
         Pulse: a frame was dropped.
     active : Out(1)
@@ -85,9 +85,12 @@ class RequestQueue(wiring.Component):
             width=HOST_WORD_BITS, depth=c.receive_words, ecp5=c.memory == "ecp5"
         )
         wiring.connect(m, wiring.flipped(self.rx), receiver.rx)
+        # The EBRs may be far away: their addresses and words are registers.
+        read_place = Signal.like(self.read_place, reset_less=True)
+        m.d.sync += read_place.eq(self.read_place)
         m.d.comb += [
             receiver.rx_damaged.eq(self.rx_damaged),
-            ring.read_address.eq(self.read_place),
+            ring.read_address.eq(read_place),
             self.read_data.eq(ring.read_data),
         ]
 
@@ -113,8 +116,7 @@ class RequestQueue(wiring.Component):
         with m.If(kept):
             m.d.sync += first.eq(after)
 
-        # The length and the CRC are written when the frame is whole, before its first word. The
-        # EBRs may be far away: write them from registers.
+        # The length and the CRC are written when the frame is whole, before its first word.
         length, enable = Signal(HALF), Signal()
         write_place, word = Signal.like(place), Signal(HOST_WORD_BITS)
         m.d.sync += [

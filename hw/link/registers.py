@@ -58,10 +58,10 @@ class Source(enum.IntEnum):
     REFUSED = 7
 
 
-# Cycles from a place in the ring to `ReplyWord.word`: those of the memory, and one.
-WORD_LATENCY = 3
+# Cycles from a place in the ring to `ReplyWord.word`: those of the queue, and one.
+WORD_LATENCY = 4
 # Cycles that a state counts, at most.
-STATE_CYCLES = 15
+STATE_CYCLES = 18
 # Frames dropped and refused are counted modulo 2**16.
 TALLY_BITS = 16
 

@@ -335,7 +335,7 @@ def test_a_damaged_frame_has_no_effect_and_is_counted(kind, running):
     async def script(ctx, host, engine):
         if running:
             await host.send(ctx, RUN.encode())
-            await wait(ctx, 60)
+            await wait(ctx, 80)
         writes = len(engine.writes)
         await host.send(ctx, DAMAGED[kind][0])
         await wait(ctx, 40)
