@@ -79,8 +79,9 @@ class Tile(wiring.Component):
 
     While the engine is ``idle`` the host reads through the array's ports: ``parameter`` is the word
     stored at ``parameter_write_row``. ``weights`` always is the row stored at the first of the
-    ``weight_rows``, four cycles later. ``host_idle`` and ``host_row`` are ``idle`` and the row of a
-    weight write, one cycle ahead: the row takes the way of the second weight row.
+    ``weight_rows``, four cycles later. ``weight_write``, ``host_idle`` and ``host_row`` are one
+    cycle ahead of the word that is written, and of ``idle``: the row takes the way of the second
+    weight row.
 
     Parameters
     ----------
@@ -193,13 +194,17 @@ class Tile(wiring.Component):
     def _write_weights(self, m: Module, weights: WeightColumns) -> None:
         """Writes of the host, and rows from the external memory. The tile holds as many of the last
         words as it has in a row, and hands over the one before them."""
+        # The block memories are far apart: a register enables them.
+        enable = Signal(name="weight_enable", reset_less=True)
         m.d.comb += [
-            weights.write_enable.eq(self.weight_write),
+            weights.write_enable.eq(enable),
             weights.write_data.eq(self.weight_write_data),
         ]
         if not self.config.external:
+            m.d.sync += enable.eq(self.weight_write)
             return
         refill, after = self.refill, Signal(refill_layout(self.config), reset_less=True)
+        m.d.sync += enable.eq(self.weight_write | refill.write)
         words = [
             Signal(EXTERNAL_WORD_BITS, name=f"word_{index}", reset_less=True)
             for index in range(self.config.tile_words)
@@ -212,7 +217,7 @@ class Tile(wiring.Component):
             ]
         m.d.comb += self.refill_next.eq(after)
         with m.If(after.write):
-            m.d.comb += [weights.write_enable.eq(1), weights.write_data.eq(Cat(words))]
+            m.d.comb += weights.write_data.eq(Cat(words))
 
     def _store_logits(
         self, m: Module, neurons: NeuronPipeline, load: Value, mode: data.View

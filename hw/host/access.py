@@ -63,7 +63,7 @@ class TileAccess(wiring.Component):
     cycle per tile, so all answers have the same latency after the last tile.
 
     The other ports are those of the tile's memories: their words at ``here.address`` come three
-    cycles later, parameters and trains four.
+    cycles later, parameters and trains four. ``write_weights`` comes a cycle before the word.
     """
 
     def __init__(self, config: EngineConfig, index: int):
@@ -94,8 +94,8 @@ class TileAccess(wiring.Component):
         here = Signal(access_layout(c), reset_less=True)
         chosen = access.tile == self.index
         mine = Signal(reset_less=True)
+        m.d.comb += self.write_weights.eq(access.write & access.weights & chosen)
         writes = (
-            (self.write_weights, access.weights),
             (self.write_parameters, access.parameters),
             (self.write_train, access.trains),
         )

@@ -33,7 +33,6 @@ def setup(c: EngineConfig, *, threshold: int, biases: list[int]) -> list[dict]:
     mask = (1 << c.weight_bits) - 1
     writes: list[dict] = [
         {
-            "weight_write": 1,
             "host_idle": 1,
             "weight_write_data": sum(
                 (weight & mask) << lane * c.weight_bits
@@ -42,10 +41,10 @@ def setup(c: EngineConfig, *, threshold: int, biases: list[int]) -> list[dict]:
         }
         for weights in WEIGHTS
     ]
-    # The row comes a cycle ahead of the write.
+    # The row comes a cycle ahead of the word.
     writes = [{}, *writes]
     for row in range(len(WEIGHTS)):
-        writes[row] |= {"host_idle": 1, "host_row": row}
+        writes[row] |= {"weight_write": 1, "host_idle": 1, "host_row": row}
     return writes + [
         {
             "parameter_write": 1,
