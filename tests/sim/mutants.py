@@ -203,7 +203,11 @@ MUTANTS = [
             {"signal": "lane", "under": "row_done"},
             Whole("next_lane"),
         ),
-        ("logit-rows-of-the-first-group", "logits.write_address", Whole("neurons.result.lane")),
+        (
+            "logit-rows-of-the-first-group",
+            {"signal": "write.addr", "owner": "_store_logits"},
+            Whole("neurons.result.lane"),
+        ),
     ),
     *_in(
         "memory",
