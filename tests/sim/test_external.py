@@ -119,9 +119,11 @@ def test_rings_have_every_corner():
     assert {1, 2, 3} <= layers
 
 
-@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_sdram(number):
-    """With the controller and the model of a chip, which checks every rule."""
+    """With the controller and the model of a chip, which checks every rule; `test_external_device`
+    has them behind the link, in the short runs too."""
     case = cases(TIGHT, 0, 20)[number]
     program = compiled(case, TIGHT)
     assert program is not None
