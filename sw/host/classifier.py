@@ -203,16 +203,17 @@ class Classifier:
         return self.program.takes_pixels and self.device.holds(math.prod(network.input_shape))
 
     def _stream(self, images: Iterable[np.ndarray]) -> Iterator[Classification]:
-        for result in self._requests(images):
+        for result in self._requests(images, self.program.runs):
             scores = None if result.logits is None else self.program.decode_logits(result.logits)
             yield Classification(result.best, result.cycles, scores)
 
-    def _requests(self, images: Iterable[np.ndarray]) -> Iterator[RunResult]:
-        program, network = self.program, self.program.network
+    def _requests(self, images: Iterable[np.ndarray], runs: Sequence[range]) -> Iterator[RunResult]:
+        """The results of images, each a request; ``runs`` by turns."""
+        network = self.program.network
         self._require_loaded()
         yield from self.device.classify(
             (network.as_image(image).tobytes() for image in images),
-            runs=program.runs,
+            runs=runs,
             classes=network.classes,
             tau=self.tau,
             T=self.T,
@@ -232,11 +233,18 @@ class Classifier:
                 yield Classification(int(logits.argmax()), cycles, logits)
 
     def _run_batch(self, images: Sequence[np.ndarray]) -> list[int]:
-        """Run the images of a batch. Returns the cycles of each run."""
+        """Run the images of a batch. Returns the cycles of each run.
+
+        A request that was lost on the wire is executed after those that followed it. The last run
+        reads the maps of all images, so it is asked for when all others have been answered.
+        """
+        cycles, runs = [], self.program.runs
         if self.one_request:
-            return [result.cycles for result in self._requests(images)]
-        cycles = []
-        for image, run in zip(images, self.program.runs, strict=True):
+            for part in (slice(-1), slice(-1, None)):
+                results = self._requests(images[part], runs[part])
+                cycles += [result.cycles for result in results]
+            return cycles
+        for image, run in zip(images, runs, strict=True):
             self._write_image(image)
             cycles.append(self._run(run[0], run[-1]).cycles)
         return cycles

@@ -75,6 +75,34 @@ def test_four_images_are_under_way():
     assert len(link.requests) - before == len(IMAGES)
 
 
+class BatchLink(PixelLink):
+    """Keeps what runs, in order: first and last layer, and the pixel."""
+
+    def __init__(self, **how):
+        super().__init__(**how)
+        self.ran: list[tuple[int, int, int]] = []
+
+    def _engine(self, first, last, tau, T, correction):
+        self.ran.append((first, last, self.model.pixels[0]))
+        return super()._engine(first, last, tau, T, correction)
+
+
+@pytest.mark.parametrize("lost", range(4))
+def test_the_last_image_of_a_batch_runs_when_all_others_have(lost):
+    hidden = layer(0, "hidden", np.ones((2, 1, 1, 1), int), np.zeros(2, int), np.ones(2, int))
+    out = layer(1, "out", np.ones((2, 2, 1, 1), int), np.zeros(2, int), None)
+    network = IntegerNetwork("pixels", (1, 1, 1), (hidden, out), 8)
+    link = BatchLink()
+    classifier = Classifier(Device(link), network, tau=0, T=1, batch=4)
+    classifier.load()
+    assert classifier.one_request
+    link.faults = iter([*[""] * lost, "request lost", *[""] * 99])
+    assert len(classifier.classify(IMAGES[:4])) == 4
+    # Layers of their own for each image; those of the last one go on with the joint layers.
+    assert sorted(link.ran) == [(0, 0, 100), (1, 1, 101), (2, 2, 102), (3, 4, 103)]
+    assert link.ran[-1] == (3, 4, 103)
+
+
 def test_one_by_one_writes_and_runs():
     link = PixelLink()
     classifier = loaded(link)
