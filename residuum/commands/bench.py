@@ -193,7 +193,7 @@ def _sdram(args: argparse.Namespace) -> int:
     results = sdram.measure(pool=pool(args, in_threads=True), access=data_access(args))
     print_records(
         [sdram.cells(result) for result in results],
-        numbers=[column.heading for column in sdram.COLUMNS[1:]],
+        numbers=[heading for heading, _, _ in sdram.COLUMNS[1:]],
     )
     write_report(path, {"command": "residuum bench --sdram", "rows": results})
     wrong = [result for result in results if result["mismatches"]]

@@ -33,13 +33,8 @@ def open_device(
 def prepare(
     device: Device, network: IntegerNetwork, args: argparse.Namespace, reporter: Reporter
 ) -> Classifier:
-    """A classifier whose network is in the device: loads it, or with ``--loaded`` verifies it. With
-    ``--batch``, if the command has it, for so many images at a time."""
-    from residuum.sw.host.classifier import Classifier
-
-    batch = getattr(args, "batch", 1)
-    with reporter.task(f"compiling {network.name}"):
-        classifier = Classifier(device, network, **stages(args), batch=batch)
+    """A classifier whose network is in the device: loads it, or with ``--loaded`` verifies it."""
+    classifier = compiled(device, network, args, reporter)
     if not args.loaded:
         load(classifier, reporter)
         return classifier
@@ -51,6 +46,17 @@ def prepare(
                 f"differ{bitstream_note(classifier)}; leave --loaded out to load it"
             )
     return classifier
+
+
+def compiled(
+    device: Device, network: IntegerNetwork, args: argparse.Namespace, reporter: Reporter
+) -> Classifier:
+    """A classifier of the stages of a command; with ``--batch``, if the command has it, for so many
+    images at a time."""
+    from residuum.sw.host.classifier import Classifier
+
+    with reporter.task(f"compiling {network.name}"):
+        return Classifier(device, network, **stages(args), batch=getattr(args, "batch", 1))
 
 
 def load(classifier: Classifier, reporter: Reporter) -> bool:

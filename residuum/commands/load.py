@@ -10,7 +10,6 @@ from residuum.commands.arguments import (
     add_device,
     add_stages,
     set_stages,
-    stages,
 )
 
 DESCRIPTION = """\
@@ -37,16 +36,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from residuum.commands.console import ConsoleReporter
-    from residuum.commands.devices import describe_device, load, open_device
-    from residuum.sw.host.classifier import Classifier
+    from residuum.commands.devices import compiled, describe_device, load, open_device
     from residuum.sw.network.library import load_network
 
     reporter = ConsoleReporter()
     network = load_network(args.model, args.bits)
     set_stages(args, network, engine=True)
     with open_device(args.device, reporter, network=network, steps=args.tau + args.T) as device:
-        with reporter.task(f"compiling {network.name}"):
-            classifier = Classifier(device, network, **stages(args), batch=args.batch)
+        classifier = compiled(device, network, args, reporter)
         there = load(classifier, reporter)
         print(describe_device(device))
     program = classifier.program

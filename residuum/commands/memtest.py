@@ -17,8 +17,8 @@ examples:
   residuum memtest --device sim:sdram=1024 --megabytes 0.01   a simulated one
 
 Bits that are always wrong tell of a pin, wrong words in one place of a cell, and wrong words
-everywhere of the clock: build the bitstream with another phase of
-the chip's clock (--sdram-phase), or a slower one (--freq).
+everywhere of the clock: build the bitstream with another phase of the chip's clock (--sdram-phase),
+or with a slower clock (--freq).
 """
 
 SEED = 0x2545F491

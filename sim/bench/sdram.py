@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from residuum.hw.isa.host_map import Counter
+from residuum.sim.bench.cells import formatted
 
 if TYPE_CHECKING:
     from residuum.sim.bench.measure import Task
@@ -22,27 +22,18 @@ NETWORKS = ("vgg16", "resnet18")
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of the table: heading, key in a result, and format of its values."""
-
-    heading: str
-    key: str
-    form: str
-
-
 COLUMNS = (
-    Column("network", "network", "{}"),
-    Column("MB", "megabytes", "{:.2f}"),
-    Column("at a time", "batch", "{}"),
-    Column("images", "images", "{}"),
-    Column("cycles", "cycles", "{:,.0f}"),
-    Column("images/s", "rate", "{:.1f}"),
-    Column("clock", "clock_mhz", "{:g} MHz"),
-    Column("stalls", "stalls", "{:.1%}"),
-    Column("peak", "peak", "{:.1%}"),
-    Column("model", "predicted", "{:,.0f}"),
-    Column("mismatches", "mismatches", "{}"),
+    ("network", "network", "{}"),
+    ("MB", "megabytes", "{:.2f}"),
+    ("at a time", "batch", "{}"),
+    ("images", "images", "{}"),
+    ("cycles", "cycles", "{:,.0f}"),
+    ("images/s", "rate", "{:.1f}"),
+    ("clock", "clock_mhz", "{:g} MHz"),
+    ("stalls", "stalls", "{:.1%}"),
+    ("peak", "peak", "{:.1%}"),
+    ("model", "predicted", "{:,.0f}"),
+    ("mismatches", "mismatches", "{}"),
 )
 
 
@@ -123,4 +114,4 @@ def _result(task: Task, results: Sequence[Json]) -> Json:
 
 def cells(result: Json) -> dict[str, str]:
     """A row of the table, by heading."""
-    return {column.heading: column.form.format(result[column.key]) for column in COLUMNS}
+    return formatted(COLUMNS, result)

@@ -16,6 +16,7 @@ import numpy as np
 from residuum.boards.board import MHZ
 from residuum.boards.build.clock import engine_clock
 from residuum.boards.catalogue import find
+from residuum.sim.bench.cells import formatted
 from residuum.sim.link.simulated import ChildLink, build_accelerator
 from residuum.sim.link.virtual import VirtualLink
 from residuum.sim.link.wire import Wire
@@ -164,7 +165,7 @@ COLUMNS = (
 
 def cells(result: Json) -> dict[str, str]:
     """A row of the table, by heading."""
-    return {heading: form.format(result[key]) for heading, key, form in COLUMNS}
+    return formatted(COLUMNS, result)
 
 
 def page(results: Sequence[Json], command: str) -> str:

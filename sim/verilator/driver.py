@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from residuum.hw.isa.host_map import COUNTER_WORDS, Control, HostMap, Region
+from residuum.sim.verilator.build import count_step
 from residuum.sim.verilator.bulk import Bulk
 from residuum.sw.compiler.exact import engine_code
 from residuum.sw.compiler.program import Program
@@ -73,6 +74,16 @@ class EngineDriver:
         ascending = addresses[order].astype(np.int64)
         runs = np.split(ascending, np.flatnonzero(np.diff(ascending) != 1) + 1)
         return Reading(order, [self.bulk.queue_read(int(run[0]), len(run)) for run in runs])
+
+    async def classify_all(self, images: np.ndarray, **steps: Any) -> EngineTrace:
+        """`classify_batch` of images, as many at a time as the program takes; each batch counts as
+        steps of the simulation."""
+        together = self.program.batch.images
+        traces = []
+        for first in range(0, len(images), together):
+            traces.append(await self.classify_batch(images[first : first + together], **steps))
+            count_step(together)
+        return EngineTrace.stack(traces)
 
     async def classify(
         self, image: np.ndarray, *, tau: int, T: int, correction: str | None = None

@@ -7,6 +7,9 @@ images, each of which is a stack of lines.
 
 from dataclasses import dataclass
 
+from residuum.sw.network.graph import INPUT, last_readers
+from residuum.sw.network.integer_network import IntegerNetwork
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -40,3 +43,8 @@ class Batch:
 
 
 SINGLE = Batch()
+
+
+def first_joint_layers(network: IntegerNetwork) -> range:
+    """The layers from which on the others may be joint: behind all that read the input."""
+    return range(last_readers(network.layers)[INPUT] + 1, len(network.layers))

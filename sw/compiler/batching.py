@@ -1,13 +1,12 @@
 """The best batch of a network on an engine, by an estimate of its cycles."""
 
-from collections.abc import Iterator
+import math
 
 from residuum.hw.isa.config import CHUNK_ROWS, EngineConfig
-from residuum.sw.compiler.batch import SINGLE, Batch
+from residuum.sw.compiler.batch import SINGLE, Batch, first_joint_layers
 from residuum.sw.compiler.fit import needs
 from residuum.sw.compiler.layout import LayerLayout, lay_out
 from residuum.sw.errors import ResiduumError
-from residuum.sw.network.graph import INPUT, last_readers
 from residuum.sw.network.integer_network import IntegerNetwork
 
 MOST_IMAGES = 8
@@ -36,19 +35,20 @@ def best_batch(
     """
     if images == 1 or (images is None and not lay_out(network, config).external):
         return SINGLE
-    fitting: list[Batch] = []
+    best, least = None, math.inf
     for count in range(1, MOST_IMAGES + 1) if images is None else [images]:
-        found = [
-            batch
-            for batch in _possible(network, count)
-            if all(need.fits for need in needs(network, config, steps, batch=batch))
-        ]
-        if not found:
+        fits = False
+        for batch in _possible(network, count):
+            if not all(need.fits for need in needs(network, config, steps, batch=batch)):
+                continue
+            fits = True
+            if (cycles := estimate(network, config, batch)) < least:
+                best, least = batch, cycles
+        if not fits:
             # More images do not fit either.
             break
-        fitting += found
-    if fitting:
-        return min(fitting, key=lambda batch: estimate(network, config, batch))
+    if best is not None:
+        return best
     if images is None:
         # The compiler says what is missing.
         return SINGLE
@@ -58,12 +58,10 @@ def best_batch(
     )
 
 
-def _possible(network: IntegerNetwork, images: int) -> Iterator[Batch]:
+def _possible(network: IntegerNetwork, images: int) -> list[Batch]:
     if images == 1:
-        yield SINGLE
-        return
-    for joint in range(last_readers(network.layers)[INPUT] + 1, len(network.layers)):
-        yield Batch(images, joint)
+        return [SINGLE]
+    return [Batch(images, joint) for joint in first_joint_layers(network)]
 
 
 def estimate(network: IntegerNetwork, config: EngineConfig, batch: Batch) -> float:

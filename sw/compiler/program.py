@@ -19,7 +19,7 @@ from residuum.hw.isa.descriptors import AxisEntry, LayerDescriptor
 from residuum.hw.isa.host_map import HOST_WORD_BITS, HostMap, Region, split_words
 from residuum.hw.isa.image import FIRST_IMAGE_WORD, ImageDescriptor
 from residuum.sw.checks import whole_number
-from residuum.sw.compiler.batch import SINGLE, Batch, Turn
+from residuum.sw.compiler.batch import SINGLE, Batch, Turn, first_joint_layers
 from residuum.sw.compiler.exact import logit_shift, reads_numbers
 from residuum.sw.compiler.fit import LARGEST, Need, needs
 from residuum.sw.compiler.image import image_descriptor
@@ -28,7 +28,7 @@ from residuum.sw.compiler.maps import PackedMap, Plan
 from residuum.sw.compiler.runnable import not_runnable
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.corrections import CARRY, MASK, check_correction, longest_stage
-from residuum.sw.network.graph import IMAGE, INPUT, ZERO, last_readers
+from residuum.sw.network.graph import IMAGE, INPUT, ZERO
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork, Layer
 
 # Width of potentials, and of shifted accumulators, in the largest engine.
@@ -306,12 +306,12 @@ def compile_network(
 
 
 def check_batch(network: IntegerNetwork, batch: Batch) -> None:
-    """ResiduumError unless the layers before the joint ones, and only they, read the input."""
-    last, most = last_readers(network.layers)[INPUT], len(network.layers) - 1
-    if batch.images > 1 and not last < batch.joint <= most:
+    """ResiduumError if the joint layers of a batch are none of `first_joint_layers`."""
+    possible = first_joint_layers(network)
+    if batch.images > 1 and batch.joint not in possible:
         raise ResiduumError(
             f"layers from {batch.joint} on cannot run for {batch.images} images of {network.name} "
-            f"at once: the first one must be {last + 1} to {most}"
+            f"at once: the first one must be {possible.start} to {possible.stop - 1}"
         )
 
 
