@@ -289,11 +289,14 @@ class HostLink(wiring.Component):
                     m.next = "IDLE"
                 if packer is not None:
                     with m.Elif(of_image):
-                        m.d.comb += packer.load.eq(1)
                         m.next = "LOCATE"
         if packer is not None:
-            with m.State("LOCATE"), m.If(~packer.busy):
-                m.next = "CHECK"
+            with m.State("LOCATE"):
+                m.d.comb += packer.load.eq(now.step[0])
+                m.d.sync += now.step.eq(2)
+                with m.If(now.step[1] & ~packer.busy):
+                    m.d.sync += now.step.eq(1)
+                    m.next = "CHECK"
 
     def _check(
         self, m: Module, r: Registers, queue: RequestQueue, *, status: Value, owner: Value
@@ -370,12 +373,14 @@ class HostLink(wiring.Component):
                     if packer is not None:
                         with m.If(r.runs.of_classify):
                             m.d.sync += r.cursor.to_head.eq(0)
-                            m.d.comb += packer.start.eq(1)
                             m.next = "PACK"
         if packer is not None:
-            with m.State("PACK"), m.If(~packer.busy):
-                m.d.sync += r.cursor.to_head.eq(1)
-                m.next = "START"
+            with m.State("PACK"):
+                m.d.comb += packer.start.eq(now.step[0])
+                m.d.sync += now.step.eq(2)
+                with m.If(now.step[1] & ~packer.busy):
+                    m.d.sync += [now.step.eq(1), r.cursor.to_head.eq(1)]
+                    m.next = "START"
 
     def _begin_run(self, m: Module, r: Registers) -> None:
         """Writes the head of the reply to a run into its slot."""
