@@ -6,7 +6,7 @@ from residuum.boards.board import MHZ, Board
 from residuum.boards.build.clock import engine_clock
 from residuum.boards.build.flow import Network, Order
 from residuum.boards.build.layout import Design
-from residuum.boards.build.pll import PllDividers
+from residuum.boards.build.pll import PllDividers, shifted_phase
 from residuum.boards.build.sdram import Sdram
 from residuum.boards.build.top import BoardTop
 from residuum.hw.isa.config import EngineConfig
@@ -97,9 +97,13 @@ def prepare(
             contents=contents_digest(program).hex(),
         )
 
+    laid, phase = sdram and sdram.laid, None
+    if sdram is not None and sdram.shift is not None:
+        phase = shifted_phase(dividers, sdram.shift)
+
     def make_top(digest: bytes | None) -> BoardTop:
         if digest is None:
-            return BoardTop(board, config, dividers, digest=b"", sdram=sdram)
+            return BoardTop(board, config, dividers, digest=b"", sdram=laid)
         return BoardTop(
             board,
             config,
@@ -110,7 +114,7 @@ def prepare(
             sdram=sdram,
         )
 
-    design = Design(board, make_top, key=layout_key(board, config, dividers, sdram))
+    design = Design(board, make_top, key=layout_key(board, config, dividers, laid), phase=phase)
     order = Order(
         board=board,
         preset=describe_sizes(preset_name, sizes),
@@ -143,7 +147,7 @@ def layout_key(
     board: Board, config: EngineConfig, dividers: PllDividers, sdram: Sdram | None
 ) -> str:
     """A digest of everything that the layout of a design depends on, except its seed: board, sizes,
-    clock, SDRAM, sources and tools."""
+    clock, SDRAM without its phase, sources and tools."""
     sources = [code_digest(module) for module in LAYOUT_SOURCES]
     return digest_of([board.name, config, dividers, sdram, sources], {}).hex()
 

@@ -1,8 +1,8 @@
 """From an order to a bitstream and its report.
 
 The layout is kept from an earlier build where possible (`residuum.boards.build.laid`). Then only
-the contents of the block memories are replaced, which takes seconds. Each board has a build folder,
-used by one process at a time.
+the contents of the block memories, and the phase of an SDRAM's clock, are replaced, which takes
+seconds. Each board has a build folder, used by one process at a time.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from residuum.boards.build import toolchain
 from residuum.boards.build.laid import Laid, Maker
 from residuum.boards.build.layout import Build, Design, Layout
 from residuum.boards.build.memories import fill
+from residuum.boards.build.pll import with_phase
 from residuum.boards.build.published import MISSED, bitstream_left, publish
 from residuum.sw.errors import ResiduumError
 from residuum.sw.files import write_json
@@ -143,11 +144,13 @@ def _that_meets_its_clock(order: Order, maker: Maker, started: float) -> Laid:
 def _pack_filled(
     order: Order, laid: Laid, design: Design, folder: Path, reporter: Reporter
 ) -> Path:
-    """Pack the layout with the contents of the design's memories."""
+    """Pack the layout with the contents of the design's memories, and its phase."""
     with reporter.task(f"{order.board.name}: memory contents"):
         memories = design.memories(laid.design)
         try:
             filled = fill(laid.text, laid.memories, memories)
+            if design.phase is not None:
+                filled = with_phase(filled, design.phase)
         except ValueError as error:
             raise ResiduumError(
                 f"the layout of {order.board.name} is not one of this design: {error}"

@@ -14,6 +14,7 @@ from amaranth.hdl import Elaboratable
 from residuum.boards.board import Board
 from residuum.boards.build import toolchain
 from residuum.boards.build.memories import Memories, memories_of
+from residuum.boards.build.pll import Phase
 from residuum.boards.build.progress import LayoutLog, SynthesisLog, phase
 from residuum.boards.build.synth import Resources, synthesise
 from residuum.sw.errors import ResiduumError
@@ -40,17 +41,21 @@ class Source:
 
 
 class Design:
-    """The design of a board, whose layout does not depend on the network in its memories.
+    """The design of a board, whose layout depends neither on the network in its memories nor on the
+    phase of a second clock.
 
     Parameters
     ----------
     board : Board
     make_top : Callable[[bytes | None], Elaboratable]
         ``make_top(digest)`` is the whole design, which tells the host this digest of the design
-        without a network. ``make_top(None)`` is the latter: without network, name and digest.
+        without a network. ``make_top(None)`` is the latter: without network, name and digest, and
+        the same for all phases.
     key : str or None
         A digest of everything that the layout depends on, except the seed of place and route; None:
         the layout is not kept.
+    phase : Phase or None
+        That of the whole design's second clock, if it has one. The layout does not depend on it.
     """
 
     def __init__(
@@ -59,10 +64,12 @@ class Design:
         make_top: Callable[[bytes | None], Elaboratable],
         *,
         key: str | None = None,
+        phase: Phase | None = None,
     ):
         self.board = board
         self.make_top = make_top
         self.key = key
+        self.phase = phase
 
     @cached_property
     def source(self) -> Source:

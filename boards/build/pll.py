@@ -4,10 +4,12 @@ Limits: ECP5 and ECP5-5G Family Data Sheet (FPGA-DS-02012), table "sysCLOCK PLL 
 sysCLOCK PLL/DLL Design and Usage Guide (FPGA-TN-02200). nextpnr does not check these limits.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
+from typing import NamedTuple
 
 from amaranth.hdl import Elaboratable, Instance, Module, Signal
 from amaranth.lib import wiring
@@ -21,6 +23,15 @@ PHASE_DETECTOR_HZ = (10 * MHZ, 400 * MHZ)
 VCO_HZ = (400 * MHZ, 800 * MHZ)
 OUTPUT_HZ = (3_125_000, 400 * MHZ)
 DIVIDERS = range(1, 129)
+# The output whose clock has another phase.
+SHIFTED = "CLKOS2"
+
+
+class Phase(NamedTuple):
+    """The phase of an output: whole cycles of the VCO, and eighths."""
+
+    cycles: int
+    eighths: int
 
 
 class PllError(ResiduumError):
@@ -136,6 +147,31 @@ def phase_steps(dividers: PllDividers, degrees: float) -> int:
     return round(Fraction(degrees) / 360 * steps) % steps
 
 
+def shifted_phase(dividers: PllDividers, degrees: float) -> Phase:
+    """The phase of `SHIFTED` whose clock is so many degrees later than the output."""
+    # The phase of the output is that of its own divider, see `Pll`.
+    first = 8 * (dividers.primary // 2) if dividers.output == dividers.primary else 0
+    return Phase(*divmod(first + phase_steps(dividers, degrees), 8))
+
+
+def with_phase(layout: str, phase: Phase) -> str:
+    """A layout in nextpnr's text form with another phase of `SHIFTED`, on which nothing else in it
+    depends.
+
+    Raises
+    ------
+    ValueError
+        If the layout does not have exactly one such clock.
+    """
+    for name, value, bits in (("CPHASE", phase.cycles, 7), ("FPHASE", phase.eighths, 3)):
+        pattern = rf"^word: {SHIFTED}_{name} [01]{{{bits}}}$"
+        word = f"word: {SHIFTED}_{name} {value:0{bits}b}"
+        layout, count = re.subn(pattern, word, layout, flags=re.MULTILINE)
+        if count != 1:
+            raise ValueError(f"it has {count} settings {SHIFTED}_{name}")
+    return layout
+
+
 class Pll(wiring.Component):
     """EHXPLLL with one output, and the same clock with another phase.
 
@@ -178,15 +214,13 @@ class Pll(wiring.Component):
                 "o_CLKOS": self.clock_out,
             }
         if self.shift is not None:
-            # The phase of the output itself is that of its own divider, see below.
-            first = 8 * (d.primary // 2) if d.output == d.primary else 0
-            cycles, eighths = divmod(first + phase_steps(d, self.shift), 8)
+            phase = shifted_phase(d, self.shift)
             secondary |= {
-                "p_CLKOS2_ENABLE": "ENABLED",
-                "p_CLKOS2_DIV": d.output,
-                "p_CLKOS2_CPHASE": cycles,
-                "p_CLKOS2_FPHASE": eighths,
-                "o_CLKOS2": self.clock_shifted,
+                f"p_{SHIFTED}_ENABLE": "ENABLED",
+                f"p_{SHIFTED}_DIV": d.output,
+                f"p_{SHIFTED}_CPHASE": phase.cycles,
+                f"p_{SHIFTED}_FPHASE": phase.eighths,
+                f"o_{SHIFTED}": self.clock_shifted,
             }
         m.submodules.ehxplll = Instance(
             "EHXPLLL",

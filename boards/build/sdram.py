@@ -1,6 +1,7 @@
 """How a design drives the SDRAM of its board: the part, and the phase of its clock."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from residuum.boards.board import Board
 from residuum.hw.isa.config import EngineConfig, bits_for_count
@@ -16,6 +17,12 @@ MIDDLE = 180.0
 # middle of its access and hold times, and the delays of the pins, after such an edge.
 EARLIEST, LATEST = 45.0, 315.0
 LATE = 1
+
+
+# The phase in a layout that serves all phases but `MIDDLE`, which takes no second clock.
+LAID = 90.0
+# The phases of a sweep: all have the second clock.
+SWEPT = (45.0, 75.0, 105.0, 135.0, 165.0, 195.0, 225.0, 255.0, 285.0, 315.0)
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,17 @@ class Sdram:
     def part(self) -> Part:
         return SLOWEST if self.name == UNKNOWN else PARTS[self.name]
 
+    @property
+    def shift(self) -> float | None:
+        """The phase of a second clock, for the chip; None: the output registers of the engine's
+        clock make `MIDDLE`."""
+        return None if self.phase == MIDDLE else self.phase
+
+    @property
+    def laid(self) -> "Sdram":
+        """The same for all phases whose layouts are equal."""
+        return self if self.shift is None else replace(self, phase=LAID)
+
     def engine(
         self, config: EngineConfig, board: Board, preset: str, clock_hz: int
     ) -> EngineConfig:
@@ -75,3 +93,20 @@ class Sdram:
                 f"the SDRAM of {board.name} runs at the clock of the engine: {error}"
             ) from None
         return config.with_changes(external=bits_for_count(self.part.words))
+
+
+def best_phases(wrong: Mapping[float, int]) -> tuple[float, float] | None:
+    """The first and the last phase of the longest row of neighbours without a wrong word; None if
+    each has some.
+
+    Parameters
+    ----------
+    wrong
+        The number of wrong words at each phase, from the smallest phase on.
+    """
+    best: list[float] = []
+    row: list[float] = []
+    for phase, words in wrong.items():
+        row = [] if words else [*row, phase]
+        best = max(best, row, key=len)
+    return (best[0], best[-1]) if best else None

@@ -9,7 +9,7 @@ from amaranth.lib.cdc import ResetSynchronizer
 
 from residuum.boards.board import Board
 from residuum.boards.build.pll import Pll, PllDividers
-from residuum.boards.build.sdram import LATE, MIDDLE, Sdram
+from residuum.boards.build.sdram import LATE, Sdram
 from residuum.hw.accelerator import Accelerator
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.link.uart import Uart
@@ -139,7 +139,8 @@ class BoardTop(Elaboratable):
     def elaborate(self, platform: Any) -> Elaboratable:
         m = Module()
         clock_hz = round(self.dividers.output_hz)
-        reset = add_clock(m, platform, self.dividers, shift=self._shift)
+        shift = self.sdram.shift if self.sdram is not None else None
+        reset = add_clock(m, platform, self.dividers, shift=shift)
         add_steady(m, platform, self.board)
         uart = Uart(clock_hz=clock_hz, baud=self.board.baud)
         m.submodules.uart = ResetInserter(reset)(uart)
@@ -169,11 +170,6 @@ class BoardTop(Elaboratable):
             self._add_memory(m, platform, accelerator, reset, self.sdram, clock_hz)
         return m
 
-    @property
-    def _shift(self) -> float | None:
-        """The phase of the domain ``chip``; None: the output registers of ``sync`` do."""
-        return None if self.sdram is None or self.sdram.phase == MIDDLE else self.sdram.phase
-
     def _add_memory(
         self,
         m: Module,
@@ -185,7 +181,7 @@ class BoardTop(Elaboratable):
     ) -> None:
         ports = platform.request("sdram", dir="-")
         timing = Timing.of(sdram.part, clock_hz)
-        if self._shift is None:
+        if sdram.shift is None:
             m.submodules.chip_clock = ChipClock(ports.clk)
         else:
             m.submodules.chip_clock = ChipClock(ports.clk, domain="chip", shifted=False)

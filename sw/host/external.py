@@ -5,7 +5,10 @@ itself, so a network that is damaged, or only half there, is noticed before it r
 """
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
@@ -126,6 +129,13 @@ def test(device: Device, pattern: Pattern, bursts: int, *, seed: int) -> TestRes
     _wait(device)
     errors, bad_bits, first, words = device.read(address + MemoryTest.ERRORS, 4).tolist()
     return TestResult(errors, bad_bits, first, words & 0xFFFF, words >> 16)
+
+
+def combined(results: Sequence[TestResult]) -> TestResult:
+    """All wrong words of several tests, with all their bits, and the first one of them."""
+    first = next((result for result in results if result.errors), results[0])
+    bits = reduce(or_, (result.bad_bits for result in results))
+    return replace(first, errors=sum(result.errors for result in results), bad_bits=bits)
 
 
 def _wait(device: Device) -> None:

@@ -1,4 +1,5 @@
-"""Another network in a bitstream by replacement of memory contents, on a small design."""
+"""Another network, and another phase of a second clock, in a bitstream by replacement of settings,
+on a small design."""
 
 import shutil
 from dataclasses import replace
@@ -15,8 +16,9 @@ from residuum.boards.build.flow import build, make_layout
 from residuum.boards.build.laid import Maker
 from residuum.boards.build.layout import Build, Design, layout_file
 from residuum.boards.build.memories import fill, memories_of, tagged
-from residuum.boards.build.pll import solve
+from residuum.boards.build.pll import shifted_phase, solve, with_phase
 from residuum.boards.build.published import BITSTREAM
+from residuum.boards.build.sdram import LAID
 from residuum.boards.build.top import add_clock
 from residuum.boards.catalogue import find
 from residuum.cli import main
@@ -31,15 +33,17 @@ SIZES = ((36, 512), (20, 1024), (9, 4096), (4, 3000))
 
 
 class Player(Elaboratable):
-    """Shows one bit of all words of some memories on an LED, one after another."""
+    """Shows one bit of all words of some memories on an LED, one after another, and on another one
+    a clock that is some degrees later."""
 
-    def __init__(self, dividers, contents):
+    def __init__(self, dividers, contents, shift):
         self.dividers = dividers
         self.contents = contents
+        self.shift = shift
 
     def elaborate(self, platform):
         m = Module()
-        add_clock(m, platform, self.dividers)
+        add_clock(m, platform, self.dividers, shift=self.shift)
         time, shown = Signal(12), Signal()
         m.d.sync += time.eq(time + 1)
         for number, (width, depth) in enumerate(SIZES):
@@ -50,11 +54,14 @@ class Player(Elaboratable):
             shown = shown ^ memory.read_data.xor()
         m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
         m.d.sync += led.o.eq(shown)
+        m.submodules.late = late = io.Buffer("o", platform.request("led", 1, dir="-"))
+        m.d.chip += late.o.eq(~late.o)
         return m
 
 
 def order_and_design(seed, key="player"):
-    """An order, and a design whose memories hold random words that follow from a seed."""
+    """An order, and a design whose memories hold random words that follow from a seed, as does the
+    phase of its second clock."""
     board, generator = find("ulx3s-12f"), np.random.default_rng(seed)
     dividers = solve(board.oscillator_hz, 100 * MHZ)
     # The first memory holds zeros now and then, as networks without some layers do.
@@ -63,9 +70,14 @@ def order_and_design(seed, key="player"):
         [int(word) for word in generator.integers(0, 1 << width, depth - seed)]
         for number, (width, depth) in enumerate(SIZES)
     ]  # fmt: skip
-    design = Design(
-        board, lambda digest: Player(dividers, None if digest is None else contents), key=key
-    )
+    shift = 67.5 * (seed + 1)
+
+    def make_top(digest):
+        if digest is None:
+            return Player(dividers, None, LAID)
+        return Player(dividers, contents, shift)
+
+    design = Design(board, make_top, key=key, phase=shifted_phase(dividers, shift))
     return order_at(board, dividers), design
 
 
@@ -188,6 +200,11 @@ def test_the_layout_of_another_design_under_this_name_is_told(cache, tmp_path):
     path.rename(kept.file_of(board, other))
     assert kept.get(board, other, reporter) is None
     assert "it holds the layout of another design" in reporter.lines[0]
+
+
+def test_a_layout_without_a_second_clock_has_no_phase():
+    with pytest.raises(ValueError, match="it has 0 settings CLKOS2_CPHASE"):
+        with_phase("word: CLKOS_CPHASE 0000000\n", shifted_phase(solve(25 * MHZ, 100 * MHZ), 90))
 
 
 @pytest.mark.usefixtures("cache")
