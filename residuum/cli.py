@@ -40,6 +40,7 @@ COMMANDS = (
     Command("export", "write a network as a NIR or ONNX file"),
     Command("study", "the effect of the residual potential, in tables and plots"),
     Command("suggest", "the best tau and T for a given number of steps"),
+    Command("explore", "the best engines of a board for a network, built for real if asked"),
     Command("show", "spikes, potentials and rates of one image as a picture"),
     Command("demo", "a page to draw on, with the spikes of every layer"),
     Command("explain", "the layer in which a conversion loses its accuracy"),

@@ -17,6 +17,8 @@ LUT_ROWS = 32
 # Block memories of the devices, by the size in their names (FPGA-DS-02012). The tools use all of
 # the 12F's die, which is that of the 25F; its data sheet names 32.
 DEVICE_EBR: Mapping[str, int] = {"12": 56, "25": 56, "45": 108, "85": 208}
+# LUTs that the data sheet names.
+DEVICE_LUT: Mapping[str, int] = {"12": 12_000, "25": 24_288, "45": 43_848, "85": 83_640}
 
 
 def ebr_geometry(*, width: int, depth: int, dual: bool = False) -> tuple[int, int]:

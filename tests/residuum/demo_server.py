@@ -18,6 +18,8 @@ from residuum.demo.session import Session
 
 JSON = {"Content-Type": "application/json"}
 FILE = {"Content-Type": "application/octet-stream"}
+# Seconds for a reply: the first run of a network on the simulated engine compiles that engine.
+PATIENCE = 600
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Site:
         return self._ask("POST", path, json.dumps(body).encode(), JSON | (headers or {}))
 
     def _ask(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Reply:
-        connection = http.client.HTTPConnection(ADDRESS, self.port, timeout=60)
+        connection = http.client.HTTPConnection(ADDRESS, self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body or None, headers)
             reply = connection.getresponse()

@@ -1,0 +1,373 @@
+"""Many engines of a board for a network: accuracy, cycles, area and clock of each, the best ones.
+
+Accuracy is the golden model's and cycles are the cycle model's; area and clock are estimates
+(`residuum.boards.build.estimate`), which place and route of some points confirms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from residuum.hw.isa.config import PIXEL_BITS, EngineConfig
+from residuum.hw.isa.host_map import Counter
+from residuum.hw.isa.memories import DEVICE_EBR, DEVICE_LUT
+from residuum.hw.isa.presets import preset
+from residuum.sw.compiler.fit import device_of, needs
+from residuum.sw.compiler.program import compile_network, grow_to_fit
+from residuum.sw.errors import ResiduumError
+from residuum.sw.network.corrections import NONE, describe_run
+from residuum.sw.network.integer_network import RADIX, IntegerNetwork
+from residuum.sw.pieces.run import Piece, Pool, run
+from residuum.sw.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from residuum.boards.board import Board
+    from residuum.boards.build.estimate import Estimate
+
+Json = dict[str, Any]
+
+LANES = (4, 8, 16, 32, 64)
+TILE_LANES = (4, 8, 16)
+EVENT_WIDTHS = (1, 2)
+# Slots of the engines, and so tau + T of the runs in rate code.
+SLOTS = (2, 4, 6, 8)
+# Images whose cycles are predicted.
+CYCLE_IMAGES = 4
+# Rows of memories are a multiple of this.
+ROWS = 64
+# Sizes that are alike in all engines.
+COMMON: Json = {
+    "accumulator_bits": 4,
+    "potential_bits": 8,
+    "weight_rows": ROWS,
+    "feature_rows": ROWS,
+    "parameter_rows": ROWS,
+    "logit_rows": 16,
+    "layers": 64,
+    "receive_words": 1024,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A way to run a network.
+
+    Attributes
+    ----------
+    name
+        Of the network, as in ``mnist-8bit``.
+    slots
+        tau + T, or the bits of the numbers in radix code.
+    accuracy
+        In percent.
+    """
+
+    name: str
+    network: IntegerNetwork
+    tau: int
+    T: int
+    correction: str
+    slots: int
+    accuracy: float
+
+    @property
+    def steps(self) -> Json:
+        return {"tau": self.tau, "T": self.T, "correction": self.correction}
+
+    def __str__(self) -> str:
+        if self.network.code == RADIX:
+            return f"radix code, K = {self.slots}"
+        return describe_run(self.network, **self.steps)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A run on an engine. ``cycles``: of an image, on average."""
+
+    run: Run
+    config: EngineConfig
+    cycles: float
+    estimate: Estimate
+
+    @property
+    def microseconds(self) -> float:
+        """Of an image at the estimated clock."""
+        return self.cycles / self.estimate.fmax_mhz
+
+    def better(self, other: Point) -> bool:
+        """Whether it is nowhere worse than another point, and somewhere better, by accuracy, time
+        and LUTs."""
+        mine, others = self._merits, other._merits
+        return mine != others and all(a >= b for a, b in zip(mine, others, strict=True))
+
+    @property
+    def _merits(self) -> tuple[float, float, float]:
+        return self.run.accuracy, -self.microseconds, -self.estimate.lut
+
+
+# ---------------------------------------------------------------------------------------------
+# Runs and their accuracy
+
+
+def accuracy_of_split(
+    network: IntegerNetwork, images: np.ndarray, labels: np.ndarray, steps: int, correction: str
+) -> Json:
+    """tau, T and accuracy of the best split of the steps; of the only run in radix code."""
+    from residuum.sw.golden.accuracy import evaluate
+    from residuum.sw.study.suggest import best, divisions
+
+    if network.code == RADIX:
+        found = evaluate(network, images, labels, tau=0, T=1)
+        return {"tau": 0, "T": 1, "accuracy": found.accuracy}
+    chosen = best(divisions(network, images, labels, steps, correction))
+    return {name: chosen[name] for name in ("tau", "T", "accuracy")}
+
+
+def runs_of(
+    networks: dict[str, IntegerNetwork],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    correction: str,
+    pool: Pool,
+    reporter: Reporter = SILENT,
+) -> list[Run]:
+    """The runs of networks by name: the best split of each number of `SLOTS`, or one in radix
+    code."""
+    wanted = [
+        (name, network, steps)
+        for name, network in networks.items()
+        for steps in ((_map_bits(network),) if network.code == RADIX else SLOTS)
+    ]
+    pieces = [
+        Piece(
+            accuracy_of_split,
+            {
+                "network": network,
+                "images": images,
+                "labels": labels,
+                "steps": steps,
+                "correction": correction,
+            },
+            f"{name}, {steps} slots",
+        )
+        for name, network, steps in wanted
+    ]
+    results = run(pieces, pool, title="accuracy", unit="runs", reporter=reporter)
+    return [
+        Run(
+            name=name,
+            network=network,
+            correction=NONE if result["tau"] == 0 else correction,
+            slots=steps,
+            **result,
+        )
+        for (name, network, steps), result in zip(wanted, results, strict=True)
+    ]
+
+
+def _map_bits(network: IntegerNetwork) -> int:
+    """The most bits of a number in radix code."""
+    return max(layer.bits or 1 for layer in network.layers)
+
+
+# ---------------------------------------------------------------------------------------------
+# Engines
+
+
+def engines_of(board: Board, one: Run) -> Iterator[EngineConfig]:
+    """The engines that hold a network and fit a board's device, with memories and registers that
+    are as large as it needs."""
+    from residuum.boards.build.estimate import model
+
+    device = device_of(board.preset)
+    slots = [one.slots]
+    if one.network.code == RADIX and one.slots < PIXEL_BITS:
+        slots.append(PIXEL_BITS)
+    for lanes, tile_lanes, width, steps in product(LANES, TILE_LANES, EVENT_WIDTHS, slots):
+        config = _engine(one.network, lanes, tile_lanes, width, steps)
+        if config is None:
+            continue
+        estimate = model().estimate(config)
+        if estimate.ebr <= DEVICE_EBR[device] and estimate.lut <= DEVICE_LUT[device]:
+            yield config
+
+
+def _engine(
+    network: IntegerNetwork, lanes: int, tile_lanes: int, event_width: int, steps: int
+) -> EngineConfig | None:
+    """The smallest engine of this shape for a network; None if there is none."""
+    try:
+        config = EngineConfig(
+            lanes=lanes,
+            tile_lanes=tile_lanes,
+            event_width=event_width,
+            steps=steps,
+            weight_bits=network.weight_bits,
+            **COMMON,
+        )
+        grown = grow_to_fit(network, config)
+    except (ResiduumError, ValueError):
+        return None
+    needed = {need.parameter: need.needed for need in needs(network, grown, steps)}
+    rows = {
+        name: max(ROWS, -(-needed[name] // ROWS) * ROWS)
+        for name in ("weight_rows", "feature_rows", "parameter_rows")
+    }
+    return grown.with_changes(**rows, memory="ecp5")
+
+
+def cycles_of(
+    network: IntegerNetwork,
+    config: EngineConfig,
+    images: np.ndarray,
+    tau: int,
+    T: int,
+    correction: str,
+) -> float:
+    """Cycles of an image by the cycle model, on average."""
+    from residuum.sw.compiler.cycles import predict
+    from residuum.sw.golden.golden_model import simulate
+
+    steps: Json = {"tau": tau, "T": T, "correction": correction}
+    program = compile_network(network, config, **steps)
+    golden = simulate(network, images, **steps)
+    counters = [predict(program, image, golden, number) for number, image in enumerate(images)]
+    return float(np.array(counters)[:, :, Counter.CYCLES].sum() / len(images))
+
+
+def points_of(
+    board: Board,
+    runs: Sequence[Run],
+    images: np.ndarray,
+    *,
+    pool: Pool,
+    reporter: Reporter = SILENT,
+) -> list[Point]:
+    """All runs on all engines of a board.
+
+    Raises
+    ------
+    ResiduumError
+        If no engine holds a network.
+    """
+    from residuum.boards.build.estimate import model
+
+    with reporter.task(f"engines of {board.name}"):
+        wanted = [(one, config) for one in runs for config in engines_of(board, one)]
+    if not wanted:
+        names = ", ".join(dict.fromkeys(one.name for one in runs))
+        raise ResiduumError(
+            f"no engine of {board.name} holds {names} with its weights on the chip; `residuum fit` "
+            "tells what is missing"
+        )
+    pieces = [
+        Piece(
+            cycles_of,
+            {
+                "network": one.network,
+                "config": config,
+                "images": images[:CYCLE_IMAGES],
+                **one.steps,
+            },
+            f"{one.name}, {one}, {described(config)}",
+        )
+        for one, config in wanted
+    ]
+    cycles = run(pieces, pool, title="cycles", unit="engines", reporter=reporter)
+    return [
+        Point(one, config, count, model().estimate(config))
+        for (one, config), count in zip(wanted, cycles, strict=True)
+    ]
+
+
+def described(config: EngineConfig) -> str:
+    """The shape of an engine."""
+    events = "2 events" if config.event_width == 2 else "1 event"
+    return (
+        f"{config.lanes} lanes in {config.tiles} x {config.tile_lanes}, {events}, "
+        f"{config.steps} slots"
+    )
+
+
+def best_of(points: Sequence[Point]) -> list[Point]:
+    """The points that no other one beats, the fastest first."""
+    best = [point for point in points if not any(other.better(point) for other in points)]
+    return sorted(best, key=lambda point: point.microseconds)
+
+
+# ---------------------------------------------------------------------------------------------
+# Place and route
+
+
+def spread(points: Sequence[Point], count: int) -> list[Point]:
+    """``count`` points, evenly from the first to the last, with engines that differ from each other
+    and from those that the estimates were fitted to."""
+    from residuum.boards.build.estimate import built, sizes_of
+
+    known = [design.sizes for design in built()]
+    new: dict[str, Point] = {}
+    for point in points:
+        if sizes_of(point.config) not in known:
+            new.setdefault(repr(point.config), point)
+    chosen = list(new.values())
+    places = np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int)
+    return [chosen[place] for place in dict.fromkeys(places.tolist())]
+
+
+def build(
+    board: Board, points: Sequence[Point], *, pool: Pool, reporter: Reporter = SILENT
+) -> list[Json]:
+    """Places and routes the engines of points; returns the values of the `Layout` of each
+    (`residuum.boards.build.layout`)."""
+    from residuum.boards.build.placed import placed, synthesised
+
+    base = next(name for name in board.presets if not preset(name).external)
+    ordered = []
+    for point in points:
+        options = {
+            "preset_name": base,
+            "sizes": _changes(preset(base), point.config),
+            "freq": float(round(point.estimate.fmax_mhz)),
+        }
+        given: Json = {"board": board.name, "options": options, "network": ""}
+        ordered.append(Piece(synthesised, given, f"{described(point.config)}: synthesis"))
+    netlists = run(ordered, pool, title="synthesis", unit="engines", reporter=reporter)
+    pieces = []
+    for point, netlist in zip(points, netlists, strict=True):
+        given = {
+            "board": board.name,
+            "netlist": netlist["netlist"],
+            "constraints": netlist["constraints"],
+            "target_mhz": netlist["order"]["target_mhz"],
+            "seed": 1,
+        }
+        pieces.append(Piece(placed, given, described(point.config)))
+    return run(pieces, pool, title="place and route", unit="engines", reporter=reporter)
+
+
+def _changes(base: EngineConfig, config: EngineConfig) -> dict[str, int]:
+    return {
+        field.name: getattr(config, field.name)
+        for field in fields(config)
+        if getattr(config, field.name) != getattr(base, field.name)
+    }
+
+
+def record(point: Point) -> Json:
+    """A point, for a report."""
+    return {
+        "network": point.run.name,
+        "run": str(point.run),
+        **point.run.steps,
+        "accuracy": point.run.accuracy,
+        "engine": asdict(point.config),
+        "cycles": point.cycles,
+        "estimate": asdict(point.estimate),
+        "microseconds": point.microseconds,
+    }
