@@ -1,8 +1,8 @@
 """LUTs, registers and clock of an engine in a whole design, estimated from designs that were built.
 
-Area and period are sums of a few products of an engine's sizes, fitted to the designs in
-``built.json`` by least squares of the relative errors. The products follow the hardware: each slot
-of each lane has an accumulator, each slot of each tile a neuron stage, and so on.
+Area and period are sums of a few products of an engine's sizes, with weights that make the relative
+errors smallest for the designs in ``built.json``. Each product is a part of the hardware. Engines
+with an external memory, and with fewer than four slots, are not among them.
 """
 
 import json
@@ -70,16 +70,16 @@ def area_terms(config: EngineConfig) -> np.ndarray:
     two = config.event_width == 2
     return np.array(
         [
+            # Host link, sequencer, scanner.
             1,
-            tiles,
+            # The second stream of events.
+            two * tiles,
             lanes,
-            # Accumulators; the sum of two weights and its choice; what carries them to the stages.
+            # Accumulators, and for two events the choice between two weights and their sum.
             lanes * slots * config.accumulator_bits,
             two * lanes * slots * (config.weight_bits + 1),
-            lanes * config.weight_bits,
             # Neuron stages.
             tiles * slots * config.potential_bits,
-            tiles * config.potential_bits,
         ],
         dtype=float,
     )

@@ -21,6 +21,7 @@ from residuum.sw.compiler.fit import device_of, needs
 from residuum.sw.compiler.program import compile_network, grow_to_fit
 from residuum.sw.errors import ResiduumError
 from residuum.sw.network.corrections import NONE, describe_run
+from residuum.sw.network.graph import IMAGE
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork
 from residuum.sw.pieces.run import Piece, Pool, run
 from residuum.sw.progress import SILENT, Reporter
@@ -42,8 +43,6 @@ CYCLE_IMAGES = 4
 ROWS = 64
 # Sizes that are alike in all engines.
 COMMON: Json = {
-    "accumulator_bits": 4,
-    "potential_bits": 8,
     "weight_rows": ROWS,
     "feature_rows": ROWS,
     "parameter_rows": ROWS,
@@ -181,15 +180,16 @@ def _map_bits(network: IntegerNetwork) -> int:
 
 
 def engines_of(board: Board, one: Run) -> Iterator[EngineConfig]:
-    """The engines that hold a network and fit a board's device, with memories and registers that
-    are as large as it needs."""
+    """The engines that hold a network and fit a board's device, with memories and registers as
+    large as it needs. Those that read images have half the slots of a pixel's bits, or more; in
+    radix code, those that read a whole pixel at a time are there too."""
     from residuum.boards.build.estimate import model
 
     device = device_of(board.preset)
-    slots = [one.slots]
-    if one.network.code == RADIX and one.slots < PIXEL_BITS:
-        slots.append(PIXEL_BITS)
-    for lanes, tile_lanes, width, steps in product(LANES, TILE_LANES, EVENT_WIDTHS, slots):
+    slots = {max(one.slots, PIXEL_BITS // 2) if one.network.input == IMAGE else one.slots}
+    if one.network.code == RADIX:
+        slots.add(PIXEL_BITS)
+    for lanes, tile_lanes, width, steps in product(LANES, TILE_LANES, EVENT_WIDTHS, sorted(slots)):
         config = _engine(one.network, lanes, tile_lanes, width, steps)
         if config is None:
             continue
@@ -202,6 +202,7 @@ def _engine(
     network: IntegerNetwork, lanes: int, tile_lanes: int, event_width: int, steps: int
 ) -> EngineConfig | None:
     """The smallest engine of this shape for a network; None if there is none."""
+    least = network.weight_bits + EngineConfig.shift_bits
     try:
         config = EngineConfig(
             lanes=lanes,
@@ -209,6 +210,8 @@ def _engine(
             event_width=event_width,
             steps=steps,
             weight_bits=network.weight_bits,
+            accumulator_bits=least,
+            potential_bits=least + EngineConfig.fraction_bits,
             **COMMON,
         )
         grown = grow_to_fit(network, config)
