@@ -107,7 +107,8 @@ PRESETS: Mapping[str, EngineConfig] = {
 # Target clocks in MHz of presets that do not reach the clock of their boards.
 CLOCKS: Mapping[str, float] = {
     **dict.fromkeys(("12f", "12f-4bit"), 140.0),
-    **dict.fromkeys(("25f", "45f", "85f", "85f-4bit"), 125.0),
+    **dict.fromkeys(("25f", "45f", "85f"), 125.0),
+    "85f-4bit": 130.0,
     **dict.fromkeys(("12f-sdram", "25f-sdram", "45f-sdram", "85f-sdram"), 125.0),
     **dict.fromkeys(("85f-5bit", "85f-6bit", "85f-8bit"), 120.0),
 }
