@@ -19,8 +19,7 @@ from residuum.sw.errors import ResiduumError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from residuum.sim.bench.explore import Point
-    from residuum.sw.network.integer_network import IntegerNetwork
+    from residuum.sim.bench.explore import Candidate, Point
 
 DESCRIPTION = """\
 Find the best engines of a board for a network: every number of lanes, size of the tiles, events per
@@ -39,8 +38,7 @@ examples:
   residuum explore my.npz --data photos/ --board ulx3s --images 500
   residuum explore cifar10 --board ulx3s --correction carry
 
-From a point to a bitstream: residuum bitstream BOARD --model MODEL --bits B with the sizes of the
-engine, such as --lanes 32 --tile-lanes 16 --steps 4.
+report.json has for each point the command that builds its bitstream.
 """
 
 DEFAULT_IMAGES = 2000
@@ -88,13 +86,13 @@ def run(args: argparse.Namespace) -> int:
     from residuum.sw.network.corrections import MASK
 
     board, access = find(args.board), data_access(args)
-    networks = _networks(args.models, args.bits)
+    candidates = _candidates(args.models, args.bits)
     args.model = args.models[0]
-    data = chosen_images(args, next(iter(networks.values())), default=DEFAULT_IMAGES, access=access)
+    data = chosen_images(args, candidates[0].network, default=DEFAULT_IMAGES, access=access)
     labels = data.need_labels("an exploration")
     reporter, workers = access.reporter, pool(args)
     runs = explore.runs_of(
-        networks,
+        candidates,
         data.images,
         labels,
         correction=args.correction or MASK,
@@ -104,11 +102,12 @@ def run(args: argparse.Namespace) -> int:
     points = explore.points_of(board, runs, data.images, pool=workers, reporter=reporter)
     best = explore.best_of(points)
     _show(board.name, points, best, len(labels))
-    folder = build_folder() / "explore" / "-".join((board.name, *networks))
+    names = [candidate.name for candidate in candidates]
+    folder = build_folder() / "explore" / "-".join((board.name, *names))
     report: dict[str, Any] = {
         "board": board.name,
         "images": len(labels),
-        "points": [explore.record(point) for point in points],
+        "points": [explore.record(board, point) for point in points],
         "best": [points.index(point) for point in best],
     }
     if args.build:
@@ -120,27 +119,25 @@ def run(args: argparse.Namespace) -> int:
             for point, layout in zip(chosen, layouts, strict=True)
         ]
         _show_built(chosen, layouts)
-    title = f"{', '.join(networks)} on {board.name}: {len(points)} engines and runs"
+    title = f"{', '.join(names)} on {board.name}: {len(points)} engines and runs"
     draw(points, best, folder / "explore.png", title=title)
     write_report(folder / "report.json", report)
     say_written(folder / "explore.png")
     return 0
 
 
-def _networks(models: Sequence[str], bits: int | None) -> dict[str, IntegerNetwork]:
-    from residuum.sw.network.library import is_path, load_network, network_name, zoo_names
+def _candidates(models: Sequence[str], bits: int | None) -> list[Candidate]:
+    from residuum.sim.bench.explore import Candidate
+    from residuum.sw.network.library import is_path, load_network, zoo_names
 
-    found = {}
-    for model in models:
+    found = []
+    for model in dict.fromkeys(models):
         widths = [bits] if bits or is_path(model) else zoo_names().get(model, [None])
-        for width in widths:
-            network = load_network(model, width)
-            found[network_name(model, network.weight_bits)] = network
-    shapes = {(network.input_shape, network.classes) for network in found.values()}
+        found += [Candidate(model, load_network(model, width)) for width in widths]
+    shapes = {(each.network.input_shape, each.network.classes) for each in found}
     if len(shapes) > 1:
-        raise ResiduumError(
-            f"{', '.join(found)} read different images; explore one after the other"
-        )
+        names = ", ".join(each.name for each in found)
+        raise ResiduumError(f"{names} read different images; explore one after the other")
     return found
 
 

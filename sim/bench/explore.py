@@ -23,6 +23,7 @@ from residuum.sw.errors import ResiduumError
 from residuum.sw.network.corrections import NONE, describe_run
 from residuum.sw.network.graph import IMAGE
 from residuum.sw.network.integer_network import RADIX, IntegerNetwork
+from residuum.sw.network.library import network_name
 from residuum.sw.pieces.run import Piece, Pool, run
 from residuum.sw.progress import SILENT, Reporter
 
@@ -53,26 +54,44 @@ COMMON: Json = {
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A network, and what the user calls it: a committed one, or a file."""
+
+    model: str
+    network: IntegerNetwork
+
+    @property
+    def name(self) -> str:
+        """As in ``mnist-8bit``."""
+        return network_name(self.model, self.network.weight_bits)
+
+
+@dataclass(frozen=True)
 class Run:
     """A way to run a network.
 
     Attributes
     ----------
-    name
-        Of the network, as in ``mnist-8bit``.
     slots
         tau + T, or the bits of the numbers in radix code.
     accuracy
         In percent.
     """
 
-    name: str
-    network: IntegerNetwork
+    candidate: Candidate
     tau: int
     T: int
     correction: str
     slots: int
     accuracy: float
+
+    @property
+    def name(self) -> str:
+        return self.candidate.name
+
+    @property
+    def network(self) -> IntegerNetwork:
+        return self.candidate.network
 
     @property
     def steps(self) -> Json:
@@ -128,7 +147,7 @@ def accuracy_of_split(
 
 
 def runs_of(
-    networks: dict[str, IntegerNetwork],
+    candidates: Sequence[Candidate],
     images: np.ndarray,
     labels: np.ndarray,
     *,
@@ -136,43 +155,39 @@ def runs_of(
     pool: Pool,
     reporter: Reporter = SILENT,
 ) -> list[Run]:
-    """The runs of networks by name: the best split of each number of `SLOTS`, or one in radix
-    code."""
-    wanted = [
-        (name, network, steps)
-        for name, network in networks.items()
-        for steps in ((_map_bits(network),) if network.code == RADIX else SLOTS)
-    ]
+    """The runs of networks: the best split of each number of `SLOTS`, or one in radix code."""
+    wanted = [(each, slots) for each in candidates for slots in _slots(each.network)]
     pieces = [
         Piece(
             accuracy_of_split,
             {
-                "network": network,
+                "network": each.network,
                 "images": images,
                 "labels": labels,
-                "steps": steps,
+                "steps": slots,
                 "correction": correction,
             },
-            f"{name}, {steps} slots",
+            f"{each.name}, {slots} slots",
         )
-        for name, network, steps in wanted
+        for each, slots in wanted
     ]
     results = run(pieces, pool, title="accuracy", unit="runs", reporter=reporter)
     return [
         Run(
-            name=name,
-            network=network,
+            candidate=each,
             correction=NONE if result["tau"] == 0 else correction,
-            slots=steps,
+            slots=slots,
             **result,
         )
-        for (name, network, steps), result in zip(wanted, results, strict=True)
+        for (each, slots), result in zip(wanted, results, strict=True)
     ]
 
 
-def _map_bits(network: IntegerNetwork) -> int:
-    """The most bits of a number in radix code."""
-    return max(layer.bits or 1 for layer in network.layers)
+def _slots(network: IntegerNetwork) -> tuple[int, ...]:
+    """`SLOTS`, or in radix code the most bits of a number."""
+    if network.code != RADIX:
+        return SLOTS
+    return (max(layer.bits or 1 for layer in network.layers),)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -330,12 +345,11 @@ def build(
     (`residuum.boards.build.layout`)."""
     from residuum.boards.build.placed import placed, synthesised
 
-    base = next(name for name in board.presets if not preset(name).external)
     ordered = []
     for point in points:
         options = {
-            "preset_name": base,
-            "sizes": _changes(preset(base), point.config),
+            "preset_name": board.preset,
+            "sizes": _changes(board, point.config),
             "freq": float(round(point.estimate.fmax_mhz)),
         }
         given: Json = {"board": board.name, "options": options, "network": ""}
@@ -354,7 +368,9 @@ def build(
     return run(pieces, pool, title="place and route", unit="engines", reporter=reporter)
 
 
-def _changes(base: EngineConfig, config: EngineConfig) -> dict[str, int]:
+def _changes(board: Board, config: EngineConfig) -> dict[str, int]:
+    """The sizes that differ from those of the board's own preset."""
+    base = preset(board.preset)
     return {
         field.name: getattr(config, field.name)
         for field in fields(config)
@@ -362,9 +378,19 @@ def _changes(base: EngineConfig, config: EngineConfig) -> dict[str, int]:
     }
 
 
-def record(point: Point) -> Json:
+def command_of(board: Board, point: Point) -> str:
+    """The command that builds the bitstream of a point."""
+    candidate = point.run.candidate
+    options = {"model": candidate.model, "bits": candidate.network.weight_bits}
+    options |= _changes(board, point.config)
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in options.items()]
+    return " ".join(["residuum bitstream", board.name, *words])
+
+
+def record(board: Board, point: Point) -> Json:
     """A point, for a report."""
     return {
+        "command": command_of(board, point),
         "network": point.run.name,
         "run": str(point.run),
         **point.run.steps,

@@ -41,7 +41,12 @@ def draw(points: Sequence[Point], best: Sequence[Point], path: Path, *, title: s
 
 
 def _finish(axes: "Axes", label: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("time of an image, us")
     axes.set_ylabel(label)
     axes.grid(alpha=0.3, which="both")

@@ -1,20 +1,23 @@
 """Exploration of engines: estimates, predicted points, the best of them, and the command."""
 
+import argparse
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from residuum.boards.build import estimate
+from residuum.boards.build.bitstream import prepare
 from residuum.boards.build.estimate import Built, Estimate, Model, area_terms, built, sizes_of
 from residuum.boards.catalogue import find
 from residuum.cli import main
+from residuum.commands.bitstream import add_design, design_options
 from residuum.hw.isa.config import EngineConfig
 from residuum.hw.isa.host_map import Counter
 from residuum.hw.isa.memories import DEVICE_EBR, DEVICE_LUT, block_memories
 from residuum.sim.bench import explore
-from residuum.sim.bench.explore import Point, Run, best_of, spread
+from residuum.sim.bench.explore import Candidate, Point, Run, best_of, spread
 from residuum.sw.data.held_out import held_out
 from residuum.sw.network.library import load_network
 from residuum.sw.pieces.run import Pool
@@ -93,7 +96,7 @@ def network():
 
 
 def point(network, accuracy, cycles, lut):
-    one = Run("digits-8bit", network, 0, 4, "none", 4, accuracy)
+    one = Run(Candidate("digits", network), 0, 4, "none", 4, accuracy)
     guess = Estimate(lut=lut, ff=lut, ebr=10, fmax_mhz=100.0)
     return Point(one, EngineConfig(), cycles, guess)
 
@@ -133,7 +136,8 @@ def few(monkeypatch):
 def test_cycles_and_accuracy_are_those_of_the_models(network):
     board, pool = find("ulx3s-12f"), Pool(1)
     images, labels = held_out(network, "digits", 20)
-    runs = explore.runs_of({"digits-8bit": network}, images, labels, correction="mask", pool=pool)
+    candidates = [Candidate("digits", network)]
+    runs = explore.runs_of(candidates, images, labels, correction="mask", pool=pool)
     assert [(one.slots, one.tau + one.T) for one in runs] == [(2, 2), (4, 4)]
     points = explore.points_of(board, runs, images, pool=pool)
     assert {(found.run.slots, found.config.steps) for found in points} == {(2, 4), (4, 4)}
@@ -181,6 +185,15 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert f"{len(report['best'])} of {len(report['points'])} points" in printed
     assert "8 lanes in 1 x 8, 1 event, 4 slots" in printed
     assert len(built) == len(report["built"]) == 2
+    # The command of a point makes its engine.
+    found = report["points"][0]
+    words = found["command"].split()
+    assert words[:3] == ["residuum", "bitstream", "ulx3s-12f"]
+    parser = argparse.ArgumentParser()
+    add_design(parser)
+    order, design = prepare(find("ulx3s-12f"), **design_options(parser.parse_args(words[3:])))
+    assert order.network.name == found["network"]
+    assert asdict(design.make_top(b"").config) == found["engine"]
     assert "7,000" in printed
 
 
