@@ -39,7 +39,8 @@ COLUMNS = (
 
 def measure(*, pool: Pool, access: Access) -> list[Json]:
     """A row for each network, for single images and for the best batch: one image, or one batch,
-    with every value compared.
+    with every value compared. ``peak`` is the share of the SDRAM's words that are weights, at
+    least, in the layers that wait for their weights in most of their cycles.
 
     Raises
     ------
@@ -86,14 +87,19 @@ def _result(task: Task, results: Sequence[Json]) -> Json:
     cycles = totals.counters[:, Counter.CYCLES]
     stalls = totals.counters[:, Counter.WEIGHT_STALLS]
     clock_hz = engine_clock(find(BOARD), PRESET).output_hz
-    # Layers that wait for their weights in more than a tenth of their cycles.
-    waiting = stalls > 0.1 * cycles
-    words = [
+    # Layers that wait for their weights in most of their cycles.
+    waiting = stalls > cycles / 2
+    # The first layers of a batch run, and read their weights, once for each image.
+    times = program.by_layer(np.ones(len(program.layers), int))
+    words = times * [
         plan.descriptor.chunks * CHUNK_ROWS * config.row_words * plan.groups
         for plan in program.plans
     ]
+    # Where layers begin to wait, a ring of their words may have come during the layer before.
+    begins = np.diff(waiting.astype(int), prepend=0) > 0
+    ahead = times[begins].sum() * config.weight_rows * config.row_words
     batches = images // program.batch.images
-    streamed = batches * np.array(words)[waiting].sum()
+    streamed = batches * max(0, words[waiting].sum() - ahead)
     return {
         "network": task.name,
         "megabytes": program.external.nbytes / 1e6,

@@ -17,6 +17,8 @@ WAITING = 16  # conv17 waits for its weights, whose last part comes at the peak
 PEAK = 0.95
 # Eight groups of rows of 16 words: a kernel of 3 x 3 over 512 channels, and an identity of 64.
 WORDS = 8 * (9 * 512 + 64) * 16
+# A ring of them may have come before.
+RING = 8192 * 16
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def simulations(monkeypatch, tmp_path):
             counters = np.zeros((len(plans), COUNTER_WORDS), np.int64)
             counters[:, Counter.CYCLES] = 100_000
             counters[WAITING, Counter.CYCLES] = WORDS / PEAK
-            counters[WAITING, Counter.WEIGHT_STALLS] = WORDS / 2
+            counters[WAITING, Counter.WEIGHT_STALLS] = 0.8 * WORDS
             yield Totals(
                 counters,
                 counters,
@@ -70,6 +72,6 @@ def test_the_table(simulations, tmp_path, capsys):
     for row in rows:
         assert row["cycles"] == cycles / row["images"]
         assert row["rate"] == pytest.approx(125e6 * row["images"] / cycles)
-        assert row["peak"] == pytest.approx(PEAK, abs=1e-5)
+        assert row["peak"] == pytest.approx(PEAK * (1 - RING / WORDS), abs=1e-5)
         assert all(cell in out for cell in sdram.cells(row).values())
     assert error == "residuum: resnet18-untrained: conv3 differs\n"
