@@ -109,7 +109,8 @@ CLOCKS: Mapping[str, float] = {
     **dict.fromkeys(("12f", "12f-4bit"), 140.0),
     **dict.fromkeys(("25f", "45f", "85f"), 125.0),
     "85f-4bit": 130.0,
-    **dict.fromkeys(("12f-sdram", "25f-sdram", "45f-sdram", "85f-sdram"), 125.0),
+    **dict.fromkeys(("12f-sdram", "25f-sdram", "45f-sdram"), 125.0),
+    "85f-sdram": 115.0,
     **dict.fromkeys(("85f-5bit", "85f-6bit", "85f-8bit"), 120.0),
 }
 
