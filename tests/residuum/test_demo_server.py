@@ -141,7 +141,7 @@ def test_the_smallest_board_is_chosen():
         load_network("digits"), "smallest", tau=4, T=4, correction="mask"
     ).board.endswith("12f")
     large = engine_for(load_network("cifar10", 4), "smallest", tau=4, T=4, correction="mask")
-    assert (large.preset, large.clock_hz) == ("85f-4bit", 125e6)
+    assert (large.preset, large.clock_hz) == ("85f-4bit", 130e6)
 
 
 def test_a_network_that_no_board_holds_is_refused_in_a_sentence():
