@@ -18,6 +18,7 @@ from residuum.hw.isa.host_map import Counter
 from residuum.hw.isa.memories import DEVICE_EBR, DEVICE_LUT, block_memories
 from residuum.sim.bench import explore
 from residuum.sim.bench.explore import Candidate, Point, Run, best_of, spread
+from residuum.sw.compiler.fit import engine_named
 from residuum.sw.data.held_out import held_out
 from residuum.sw.network.library import load_network
 from residuum.sw.pieces.run import Pool
@@ -191,9 +192,10 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert words[:3] == ["residuum", "bitstream", "ulx3s-12f"]
     parser = argparse.ArgumentParser()
     add_design(parser)
-    order, design = prepare(find("ulx3s-12f"), **design_options(parser.parse_args(words[3:])))
+    options = design_options(parser.parse_args(words[3:]))
+    order, _ = prepare(find("ulx3s-12f"), **options)
     assert order.network.name == found["network"]
-    assert asdict(design.make_top(b"").config) == found["engine"]
+    assert asdict(engine_named("12f", options["sizes"])) == found["engine"]
     assert "7,000" in printed
 
 
