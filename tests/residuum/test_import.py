@@ -259,14 +259,23 @@ def test_the_board_chooses_the_widths(in_tmp: Path, monkeypatch, capsys) -> None
     )
 
 
-def test_what_no_engine_of_the_board_holds(in_tmp: Path, monkeypatch, capsys) -> None:
+@pytest.fixture
+def presets():
+    """The presets, which are the same afterwards, and in the same order."""
+    before = dict(PRESETS)
+    yield PRESETS
+    PRESETS.clear()
+    PRESETS.update(before)
+
+
+def test_what_no_engine_of_the_board_holds(in_tmp: Path, presets, capsys) -> None:
     for name in ("12f", "12f-4bit"):
-        monkeypatch.setitem(PRESETS, name, PRESETS[name].with_changes(weight_rows=100))
+        presets[name] = presets[name].with_changes(weight_rows=100)
     assert cli.main(["import", *ON_BOARD, "--calibrate", "64"]) == 0
     assert "holds 4 bits, K = 4, preset 12f-sdram" in capsys.readouterr().err
     for path in in_tmp.glob("*.npz"):
         path.unlink()
-    monkeypatch.delitem(PRESETS, "12f-sdram")
+    del presets["12f-sdram"]
     assert cli.main(["import", *ON_BOARD, "--calibrate", "64"]) == 1
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert sentence.startswith("residuum: ulx3s-12f does not hold 'digits' even with weights of 2")
