@@ -7,7 +7,7 @@ with an external memory, and with fewer than four slots, are not among them.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,10 @@ class Estimate:
     fmax_mhz: float
 
 
-def sizes_of(config: EngineConfig) -> dict[str, Any]:
-    """The sizes that differ from the defaults."""
-    return {
-        field.name: getattr(config, field.name)
-        for field in fields(config)
-        if getattr(config, field.name) != field.default
-    }
+def sizes_of(config: EngineConfig, base: EngineConfig | None = None) -> dict[str, Any]:
+    """The sizes that differ from those of another engine, or from the defaults."""
+    usual = asdict(base or EngineConfig())
+    return {name: size for name, size in asdict(config).items() if size != usual[name]}
 
 
 def area_terms(config: EngineConfig) -> np.ndarray:

@@ -17,8 +17,6 @@ MIDDLE = 180.0
 # middle of its access and hold times, and the delays of the pins, after such an edge.
 EARLIEST, LATEST = 45.0, 315.0
 LATE = 1
-
-
 # The phase in a layout that serves all phases but `MIDDLE`, which takes no second clock.
 LAID = 90.0
 # The phases of a sweep: all have the second clock.

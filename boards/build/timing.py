@@ -1,6 +1,6 @@
 """The clock of engines on boards, over several seeds of place and route."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -58,24 +58,44 @@ def measure(
     options
         Further options of `residuum.boards.build.bitstream.prepare`.
     """
-    designs, seeds = list(dict.fromkeys(designs)), list(seeds)
-    pool = Pool(jobs, in_threads=True)
+    designs = list(dict.fromkeys(designs))
     ordered = []
     for board, preset in designs:
         engine_named(preset, options.get("sizes") or {})  # an unknown name is one sentence
         goal = GOALS.get((board.name, preset))
         target = goal.aim_mhz if goal and freq is None else freq
         wanted = options | {"preset_name": preset, "freq": target}
+        ordered.append((board, f"{board.name}, {preset}", wanted))
+    found = place_and_route(
+        ordered, seeds=seeds, pool=Pool(jobs, in_threads=True), reporter=reporter
+    )
+    rows = [summarise(*design) for design in found]
+    write_json(build_folder() / "timing" / "report.json", rows)
+    return rows
+
+
+def place_and_route(
+    designs: Sequence[tuple[Board, str, Mapping[str, Any]]],
+    *,
+    seeds: Iterable[int],
+    pool: Pool,
+    reporter: Reporter = SILENT,
+) -> list[tuple[Order, Resources, dict[int, Layout]]]:
+    """The order, the netlist, and the layout with each seed, of designs: their boards, names for
+    messages, and options of `residuum.boards.build.bitstream.prepare`. All are kept as pieces."""
+    seeds = list(seeds)
+    ordered = []
+    for board, name, options in designs:
         given: dict[str, Any] = {
             "board": board.name,
-            "options": wanted,
-            "network": network_digest(**wanted),
+            "options": dict(options),
+            "network": network_digest(**options),
         }
-        ordered.append(Piece(synthesised, given, f"{board.name}, {preset}: synthesis"))
+        ordered.append(Piece(synthesised, given, f"{name}: synthesis"))
     netlists = run(ordered, pool, title="synthesis", unit="designs", reporter=reporter)
     orders = [
         Order(board=board, seed=seeds[0], **netlist["order"])
-        for (board, _), netlist in zip(designs, netlists, strict=True)
+        for (board, _, _), netlist in zip(designs, netlists, strict=True)
     ]
     pieces = []
     for order, netlist in zip(orders, netlists, strict=True):
@@ -86,16 +106,14 @@ def measure(
             for seed in seeds
         ]
     layouts = iter(run(pieces, pool, title="place and route", unit="seeds", reporter=reporter))
-    rows = [
-        summarise(
+    return [
+        (
             order,
             Resources(**netlist["resources"]),
             {seed: Layout(**next(layouts)) for seed in seeds},
         )
         for order, netlist in zip(orders, netlists, strict=True)
     ]
-    write_json(build_folder() / "timing" / "report.json", rows)
-    return rows
 
 
 def design_name(order: Order) -> str:

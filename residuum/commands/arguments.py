@@ -58,6 +58,18 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_some_images(parser: argparse.ArgumentParser, default: int) -> None:
+    """``--images``: a number, or "all", which is stored as None; missing if it is not given, for
+    ``residuum.commands.images.chosen_images`` with the same default."""
+    parser.add_argument(
+        "--images",
+        type=image_count,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help=f'use the first N images, or "all" (default {default}, or all if there are fewer)',
+    )
+
+
 def add_pool(parser: argparse.ArgumentParser, *, what: str = "parallel simulations") -> None:
     """``--jobs`` and ``--cluster``, for `pool`."""
     parser.add_argument(

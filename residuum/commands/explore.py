@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from residuum.commands.arguments import (
@@ -10,7 +11,7 @@ from residuum.commands.arguments import (
     add_correction,
     add_data,
     add_pool,
-    image_count,
+    add_some_images,
     pool,
     whole_number,
 )
@@ -19,6 +20,7 @@ from residuum.sw.errors import ResiduumError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from residuum.boards.build.layout import Layout
     from residuum.sim.bench.explore import Candidate, Point
 
 DESCRIPTION = """\
@@ -55,14 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bits", type=int, help="weight bits of committed networks (default: all that there are)"
     )
-    parser.add_argument(
-        "--images",
-        type=image_count,
-        default=argparse.SUPPRESS,
-        metavar="N",
-        help='use the first N images for the accuracy, or "all" '
-        f"(default {DEFAULT_IMAGES}, or all if there are fewer)",
-    )
+    add_some_images(parser, DEFAULT_IMAGES)
     parser.add_argument(
         "--build",
         type=whole_number,
@@ -115,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         tools = pool(args, in_threads=True)
         layouts = explore.build(board, chosen, pool=tools, reporter=reporter)
         report["built"] = [
-            {"point": points.index(point), **layout}
+            {"point": points.index(point), **asdict(layout)}
             for point, layout in zip(chosen, layouts, strict=True)
         ]
         _show_built(chosen, layouts)
@@ -168,14 +163,13 @@ def _show(board: str, points: Sequence[Point], best: Sequence[Point], images: in
     )
 
 
-def _show_built(points: Sequence[Point], layouts: Sequence[dict[str, Any]]) -> None:
-    from residuum.boards.build.layout import Layout
+def _show_built(points: Sequence[Point], layouts: Sequence[Layout]) -> None:
     from residuum.commands.tables import print_records
     from residuum.sim.bench.explore import described
 
     records = []
-    for point, values in zip(points, layouts, strict=True):
-        layout, guess = Layout(**values), point.estimate
+    for point, layout in zip(points, layouts, strict=True):
+        guess = point.estimate
         records.append(
             {
                 "engine": described(point.config),

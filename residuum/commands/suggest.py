@@ -8,7 +8,7 @@ from residuum.commands.arguments import (
     add_correction,
     add_data,
     add_network,
-    image_count,
+    add_some_images,
     positive_number,
 )
 from residuum.hw.isa.config import MAX_STEPS
@@ -42,14 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"tau + T, at most {MAX_STEPS} (default %(default)s)",
     )
-    parser.add_argument(
-        "--images",
-        type=image_count,
-        default=argparse.SUPPRESS,
-        metavar="N",
-        help='use the first N images, or "all" '
-        f"(default {DEFAULT_IMAGES}, or all if there are fewer)",
-    )
+    add_some_images(parser, DEFAULT_IMAGES)
     add_correction(parser)
     add_data(parser, split=TRAINING)
 

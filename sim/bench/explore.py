@@ -7,7 +7,7 @@ Accuracy is the golden model's and cycles are the cycle model's; area and clock 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from residuum.hw.isa.config import PIXEL_BITS, EngineConfig
 from residuum.hw.isa.host_map import Counter
 from residuum.hw.isa.memories import DEVICE_EBR, DEVICE_LUT
 from residuum.hw.isa.presets import preset
+from residuum.sim.bench.accuracy import accuracy
 from residuum.sw.compiler.fit import device_of, needs
 from residuum.sw.compiler.program import compile_network, grow_to_fit
 from residuum.sw.errors import ResiduumError
@@ -30,6 +31,7 @@ from residuum.sw.progress import SILENT, Reporter
 if TYPE_CHECKING:
     from residuum.boards.board import Board
     from residuum.boards.build.estimate import Estimate
+    from residuum.boards.build.layout import Layout
 
 Json = dict[str, Any]
 
@@ -40,6 +42,8 @@ EVENT_WIDTHS = (1, 2)
 SLOTS = (2, 4, 6, 8)
 # Images whose cycles are predicted.
 CYCLE_IMAGES = 4
+# Seed of place and route.
+SEED = 1
 # Rows of memories are a multiple of this.
 ROWS = 64
 # Sizes that are alike in all engines.
@@ -136,12 +140,10 @@ def accuracy_of_split(
     network: IntegerNetwork, images: np.ndarray, labels: np.ndarray, steps: int, correction: str
 ) -> Json:
     """tau, T and accuracy of the best split of the steps; of the only run in radix code."""
-    from residuum.sw.golden.accuracy import evaluate
     from residuum.sw.study.suggest import best, divisions
 
     if network.code == RADIX:
-        found = evaluate(network, images, labels, tau=0, T=1)
-        return {"tau": 0, "T": 1, "accuracy": found.accuracy}
+        return {"tau": 0, "T": 1, "accuracy": accuracy(network, images, labels, 0, 1, NONE)}
     chosen = best(divisions(network, images, labels, steps, correction))
     return {name: chosen[name] for name in ("tau", "T", "accuracy")}
 
@@ -194,10 +196,10 @@ def _slots(network: IntegerNetwork) -> tuple[int, ...]:
 # Engines
 
 
-def engines_of(board: Board, one: Run) -> Iterator[EngineConfig]:
+def engines_of(board: Board, one: Run) -> Iterator[tuple[EngineConfig, Estimate]]:
     """The engines that hold a network and fit a board's device, with memories and registers as
-    large as it needs. Those that read images have half the slots of a pixel's bits, or more; in
-    radix code, those that read a whole pixel at a time are there too."""
+    large as it needs, and their estimates. Those that read images have half the slots of a pixel's
+    bits, or more; in radix code, those that read a whole pixel at a time are there too."""
     from residuum.boards.build.estimate import model
 
     device = device_of(board.preset)
@@ -210,7 +212,7 @@ def engines_of(board: Board, one: Run) -> Iterator[EngineConfig]:
             continue
         estimate = model().estimate(config)
         if estimate.ebr <= DEVICE_EBR[device] and estimate.lut <= DEVICE_LUT[device]:
-            yield config
+            yield config, estimate
 
 
 def _engine(
@@ -274,10 +276,8 @@ def points_of(
     ResiduumError
         If no engine holds a network.
     """
-    from residuum.boards.build.estimate import model
-
     with reporter.task(f"engines of {board.name}"):
-        wanted = [(one, config) for one in runs for config in engines_of(board, one)]
+        wanted = [(one, *engine) for one in runs for engine in engines_of(board, one)]
     if not wanted:
         names = ", ".join(dict.fromkeys(one.name for one in runs))
         raise ResiduumError(
@@ -295,12 +295,12 @@ def points_of(
             },
             f"{one.name}, {one}, {described(config)}",
         )
-        for one, config in wanted
+        for one, config, _ in wanted
     ]
     cycles = run(pieces, pool, title="cycles", unit="engines", reporter=reporter)
     return [
-        Point(one, config, count, model().estimate(config))
-        for (one, config), count in zip(wanted, cycles, strict=True)
+        Point(one, config, count, estimate)
+        for (one, config, estimate), count in zip(wanted, cycles, strict=True)
     ]
 
 
@@ -340,42 +340,27 @@ def spread(points: Sequence[Point], count: int) -> list[Point]:
 
 def build(
     board: Board, points: Sequence[Point], *, pool: Pool, reporter: Reporter = SILENT
-) -> list[Json]:
-    """Places and routes the engines of points; returns the values of the `Layout` of each
-    (`residuum.boards.build.layout`)."""
-    from residuum.boards.build.placed import placed, synthesised
+) -> list[Layout]:
+    """Places and routes the engines of points."""
+    from residuum.boards.build.timing import place_and_route
 
-    ordered = []
+    designs = []
     for point in points:
         options = {
             "preset_name": board.preset,
             "sizes": _changes(board, point.config),
             "freq": float(round(point.estimate.fmax_mhz)),
         }
-        given: Json = {"board": board.name, "options": options, "network": ""}
-        ordered.append(Piece(synthesised, given, f"{described(point.config)}: synthesis"))
-    netlists = run(ordered, pool, title="synthesis", unit="engines", reporter=reporter)
-    pieces = []
-    for point, netlist in zip(points, netlists, strict=True):
-        given = {
-            "board": board.name,
-            "netlist": netlist["netlist"],
-            "constraints": netlist["constraints"],
-            "target_mhz": netlist["order"]["target_mhz"],
-            "seed": 1,
-        }
-        pieces.append(Piece(placed, given, described(point.config)))
-    return run(pieces, pool, title="place and route", unit="engines", reporter=reporter)
+        designs.append((board, described(point.config), options))
+    found = place_and_route(designs, seeds=[SEED], pool=pool, reporter=reporter)
+    return [layouts[SEED] for _, _, layouts in found]
 
 
-def _changes(board: Board, config: EngineConfig) -> dict[str, int]:
+def _changes(board: Board, config: EngineConfig) -> dict[str, Any]:
     """The sizes that differ from those of the board's own preset."""
-    base = preset(board.preset)
-    return {
-        field.name: getattr(config, field.name)
-        for field in fields(config)
-        if getattr(config, field.name) != getattr(base, field.name)
-    }
+    from residuum.boards.build.estimate import sizes_of
+
+    return sizes_of(config, preset(board.preset))
 
 
 def command_of(board: Board, point: Point) -> str:

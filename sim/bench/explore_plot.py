@@ -1,12 +1,11 @@
 """The plot of an exploration: accuracy and area of all points against their time for an image."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from residuum.sim.bench.explore import Point
-from residuum.sw.files import write_whole
+from residuum.sw.study.plots import write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,10 +33,7 @@ def draw(points: Sequence[Point], best: Sequence[Point], path: Path, *, title: s
     _finish(area, "LUT sites")
     figure.suptitle(title)
     figure.legend(*accuracy.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    content = io.BytesIO()
-    # Leave out the version of matplotlib, so that equal numbers give equal files.
-    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
-    write_whole(path, content.getvalue())
+    write_png(path, figure)
 
 
 def _finish(axes: "Axes", label: str) -> None:

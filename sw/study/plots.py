@@ -33,14 +33,17 @@ def draw(report: dict[str, Any], folder: Path) -> list[Path]:
         UNEVENNESS: _unevenness(report),
         BITS: _bits(report),
     }
-    paths = []
     for name, figure in drawn.items():
-        content = io.BytesIO()
-        # Leave out the version of matplotlib, so that equal numbers give equal files.
-        figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
-        write_whole(folder / name, content.getvalue())
-        paths.append(folder / name)
-    return paths
+        write_png(folder / name, figure)
+    return [folder / name for name in drawn]
+
+
+def write_png(path: Path, figure: "Figure") -> None:
+    """Write a plot; ``ResiduumError`` if that fails."""
+    content = io.BytesIO()
+    # Leave out the version of matplotlib, so that equal numbers give equal files.
+    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
+    write_whole(path, content.getvalue())
 
 
 def _panels(count: int, height: float = 3.6) -> tuple["Figure", list["Axes"]]:

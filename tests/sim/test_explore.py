@@ -10,6 +10,7 @@ import pytest
 from residuum.boards.build import estimate
 from residuum.boards.build.bitstream import prepare
 from residuum.boards.build.estimate import Built, Estimate, Model, area_terms, built, sizes_of
+from residuum.boards.build.layout import Layout
 from residuum.boards.catalogue import find
 from residuum.cli import main
 from residuum.commands.bitstream import add_design, design_options
@@ -166,14 +167,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     def build(board, points, **_):
         built.extend(points)
         used = {"TRELLIS_COMB": 7000, "TRELLIS_FF": 8000, "DP16KD": 30, "MULT18X18D": 0}
-        values = {
-            "fmax_mhz": 140.0,
-            "met": True,
-            "used": used,
-            "available": used,
-            "path": ("a", "b"),
-        }
-        return [values for _ in points]
+        layout = Layout(fmax_mhz=140.0, met=True, used=used, available=used, path=("a", "b"))
+        return [layout for _ in points]
 
     monkeypatch.setattr(explore, "build", build)
     arguments = ["explore", "digits", "--board", "ulx3s-12f", "--images", "20", "--jobs", "1"]
